@@ -1,0 +1,302 @@
+//! What each type of field knows about its forms.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use arrow_array::ArrayRef;
+use arrow_array::builder::{ArrayBuilder, Int32Builder, StringBuilder, TimestampMicrosecondBuilder};
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, TimestampMicrosecondType};
+use arrow_schema::{DataType, TimeUnit};
+use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::{EventType, Reason, Timestamp};
+
+/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamptz begins.
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// The type of a field, in every form that the event has.
+pub(crate) trait FieldValue<'a>: Sized {
+    /// The builder of its Arrow column.
+    type Builder: ArrayBuilder + Default;
+
+    /// Whether few different values are worth a dictionary in Parquet.
+    const DICTIONARY: bool;
+
+    /// Reads it as the next value of a JSON object, strictly.
+    fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error>;
+
+    /// Reads it from JSON text that is not null, and says what is wrong with that.
+    fn from_raw(json: &'a str) -> Result<Self, Reason>;
+
+    /// Any valid value, to stand where none could be read.
+    fn stand_in() -> Self;
+
+    /// Appends PostgreSQL's binary form, without its length; returns nothing that could fail.
+    fn write_binary(&self, out: &mut Vec<u8>);
+
+    /// Its column's type in Arrow.
+    fn arrow_type() -> DataType;
+
+    /// Appends it to its Arrow column.
+    fn append(&self, builder: &mut Self::Builder);
+
+    /// Reads it from its Arrow column; none where the column has another type or the text is not of this type.
+    fn from_array(array: &'a ArrayRef, row: usize) -> Option<Self>;
+
+    /// What JSON Schema says of it, apart from the description.
+    fn json_schema() -> Value;
+
+    /// Its value in JSON, for a default in the schema.
+    fn to_json(&self) -> Value;
+}
+
+/// A JSON string's text, unescaped; anything else is of the wrong type.
+fn text(json: &str) -> Result<Cow<'_, str>, Reason> {
+    if !json.starts_with('"') {
+        return Err(Reason::WrongType);
+    }
+    // The text is known to be JSON, so that only an escaped half of a surrogate pair can fail here.
+    serde_json::from_str::<Text>(json).map(|text| text.0).map_err(|_| Reason::NotJson)
+}
+
+/// A string that borrows where it has no escapes; serde's own `Cow` never does.
+struct Text<'a>(Cow<'a, str>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Borrowing;
+        impl<'de> Visitor<'de> for Borrowing {
+            type Value = Cow<'de, str>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a string")
+            }
+
+            fn visit_borrowed_str<E: de::Error>(self, text: &'de str) -> Result<Self::Value, E> {
+                Ok(Cow::Borrowed(text))
+            }
+
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(Cow::Owned(text.to_owned()))
+            }
+        }
+        deserializer.deserialize_str(Borrowing).map(Text)
+    }
+}
+
+/// RFC 9562's text with hyphens only, in either case; the `uuid` crate would also take braces and URNs.
+fn uuid(text: &str) -> Option<Uuid> {
+    if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
+}
+
+impl<'a> FieldValue<'a> for Uuid {
+    type Builder = StringBuilder;
+    const DICTIONARY: bool = false;
+
+    fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
+        uuid(&map.next_value::<Text>()?.0).ok_or_else(|| de::Error::custom(Reason::BadUuid))
+    }
+
+    fn from_raw(json: &'a str) -> Result<Self, Reason> {
+        uuid(&text(json)?).ok_or(Reason::BadUuid)
+    }
+
+    fn stand_in() -> Self {
+        Uuid::nil()
+    }
+
+    fn write_binary(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes());
+    }
+
+    fn arrow_type() -> DataType {
+        DataType::Utf8
+    }
+
+    fn append(&self, builder: &mut StringBuilder) {
+        builder.append_value(self.hyphenated().encode_lower(&mut Uuid::encode_buffer()));
+    }
+
+    fn from_array(array: &'a ArrayRef, row: usize) -> Option<Self> {
+        uuid(array.as_string_opt::<i32>()?.value(row))
+    }
+
+    fn json_schema() -> Value {
+        json!({"type": "string", "format": "uuid", "minLength": 36, "maxLength": 36})
+    }
+
+    fn to_json(&self) -> Value {
+        json!(self)
+    }
+}
+
+impl<'a> FieldValue<'a> for Timestamp {
+    type Builder = TimestampMicrosecondBuilder;
+    const DICTIONARY: bool = false;
+
+    fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
+        map.next_value()
+    }
+
+    fn from_raw(json: &'a str) -> Result<Self, Reason> {
+        text(json)?.parse().map_err(|_| Reason::BadTimestamp)
+    }
+
+    fn stand_in() -> Self {
+        Timestamp::from_micros(0)
+    }
+
+    fn write_binary(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&(self.micros() - POSTGRES_EPOCH_MICROS).to_be_bytes());
+    }
+
+    fn arrow_type() -> DataType {
+        DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
+    }
+
+    fn append(&self, builder: &mut TimestampMicrosecondBuilder) {
+        builder.append_value(self.micros());
+    }
+
+    fn from_array(array: &'a ArrayRef, row: usize) -> Option<Self> {
+        Some(Timestamp::from_micros(array.as_primitive_opt::<TimestampMicrosecondType>()?.value(row)))
+    }
+
+    fn json_schema() -> Value {
+        json!({"type": "string", "format": "date-time"})
+    }
+
+    fn to_json(&self) -> Value {
+        json!(self)
+    }
+}
+
+impl<'a> FieldValue<'a> for EventType {
+    type Builder = StringBuilder;
+    const DICTIONARY: bool = true;
+
+    fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
+        map.next_value()
+    }
+
+    fn from_raw(json: &'a str) -> Result<Self, Reason> {
+        text(json)?.parse().map_err(|_| Reason::UnknownEventType)
+    }
+
+    fn stand_in() -> Self {
+        Self::SearchPerformed
+    }
+
+    fn write_binary(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_str().as_bytes());
+    }
+
+    fn arrow_type() -> DataType {
+        DataType::Utf8
+    }
+
+    fn append(&self, builder: &mut StringBuilder) {
+        builder.append_value(self.as_str());
+    }
+
+    fn from_array(array: &'a ArrayRef, row: usize) -> Option<Self> {
+        array.as_string_opt::<i32>()?.value(row).parse().ok()
+    }
+
+    fn json_schema() -> Value {
+        json!({"type": "string", "enum": Self::ALL.map(Self::as_str)})
+    }
+
+    fn to_json(&self) -> Value {
+        json!(self)
+    }
+}
+
+impl<'a> FieldValue<'a> for i32 {
+    type Builder = Int32Builder;
+    const DICTIONARY: bool = true;
+
+    fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
+        map.next_value()
+    }
+
+    fn from_raw(json: &'a str) -> Result<Self, Reason> {
+        let digits = json.strip_prefix('-').unwrap_or(json);
+        if !digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            return Err(Reason::WrongType);
+        }
+        json.parse().map_err(|_| Reason::OutOfRange)
+    }
+
+    fn stand_in() -> Self {
+        1
+    }
+
+    fn write_binary(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.to_be_bytes());
+    }
+
+    fn arrow_type() -> DataType {
+        DataType::Int32
+    }
+
+    fn append(&self, builder: &mut Int32Builder) {
+        builder.append_value(*self);
+    }
+
+    fn from_array(array: &'a ArrayRef, row: usize) -> Option<Self> {
+        Some(array.as_primitive_opt::<Int32Type>()?.value(row))
+    }
+
+    fn json_schema() -> Value {
+        json!({"type": "integer", "minimum": 1, "maximum": i32::MAX})
+    }
+
+    fn to_json(&self) -> Value {
+        json!(self)
+    }
+}
+
+impl<'a> FieldValue<'a> for Cow<'a, str> {
+    type Builder = StringBuilder;
+    const DICTIONARY: bool = true;
+
+    fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
+        map.next_value::<Text>().map(|text| text.0)
+    }
+
+    fn from_raw(json: &'a str) -> Result<Self, Reason> {
+        text(json)
+    }
+
+    fn stand_in() -> Self {
+        Cow::Borrowed("-")
+    }
+
+    fn write_binary(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes());
+    }
+
+    fn arrow_type() -> DataType {
+        DataType::Utf8
+    }
+
+    fn append(&self, builder: &mut StringBuilder) {
+        builder.append_value(self);
+    }
+
+    fn from_array(array: &'a ArrayRef, row: usize) -> Option<Self> {
+        Some(Cow::Borrowed(array.as_string_opt::<i32>()?.value(row)))
+    }
+
+    fn json_schema() -> Value {
+        json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"})
+    }
+
+    fn to_json(&self) -> Value {
+        json!(self)
+    }
+}

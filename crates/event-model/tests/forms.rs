@@ -1,0 +1,124 @@
+//! Every form gives the same event back.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod support;
+
+use std::borrow::Cow;
+
+use event_model::{
+    COPY_COLUMNS, DICTIONARY_COLUMNS, EventColumns, EventType, FIELD_NAMES, ProductEvent, Timestamp, Window,
+    arrow_schema, parse, read_batch,
+};
+use proptest::prelude::*;
+use support::events;
+use uuid::Uuid;
+
+/// Reads a row of PostgreSQL's COPY as its manual describes it, apart from the code that writes it.
+fn read_copy_row(mut row: &[u8]) -> ProductEvent<'_> {
+    fn take<'a>(row: &mut &'a [u8], length: usize) -> &'a [u8] {
+        let (taken, rest) = row.split_at(length);
+        *row = rest;
+        taken
+    }
+    assert_eq!(take(&mut row, 2), [0, 8]);
+    let mut field = || {
+        let length = i32::from_be_bytes(take(&mut row, 4).try_into().unwrap());
+        take(&mut row, usize::try_from(length).unwrap())
+    };
+    let event_id = Uuid::from_slice(field()).unwrap();
+    let micros = i64::from_be_bytes(field().try_into().unwrap()) + 946_684_800_000_000;
+    let event_type = str::from_utf8(field()).unwrap().parse::<EventType>().unwrap();
+    let mut id = || i32::from_be_bytes(field().try_into().unwrap());
+    let (user_id, account_id, product_id) = (id(), id(), id());
+    let mut text = || Cow::Borrowed(str::from_utf8(field()).unwrap());
+    let (category, experiment_id) = (text(), text());
+    assert!(row.is_empty());
+    let event_timestamp = Timestamp::from_micros(micros);
+    ProductEvent { event_id, event_timestamp, event_type, user_id, account_id, product_id, category, experiment_id }
+}
+
+proptest! {
+    #[test]
+    fn json(event in events()) {
+        let mut text = Vec::new();
+        event.write_json(&mut text);
+        prop_assert_eq!(parse(Some(&text), None, Window::default()), Ok(event));
+    }
+
+    #[test]
+    fn json_with_white_space_unknown_fields_escapes_and_another_order(event in events(), seed in any::<u64>()) {
+        let mut members: Vec<String> = serde_json::to_value(&event)
+            .unwrap()
+            .as_object()
+            .unwrap()
+            .iter()
+            .map(|(name, value)| match value.as_str() {
+                Some(text) => {
+                    let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+                    format!("\"{name}\" : \"{units}\"")
+                }
+                None => format!("\"{name}\":\t{value}"),
+            })
+            .collect();
+        members.push("\"newer\": {\"a\": [1e999, null, {}]}".to_owned());
+        let places = members.len();
+        members.rotate_left(usize::try_from(seed % places as u64).unwrap());
+        let text = format!(" {{ {} }}\r\n", members.join(" ,\n"));
+        prop_assert_eq!(parse(Some(text.as_bytes()), None, Window::default()), Ok(event), "{}", text);
+    }
+
+    #[test]
+    fn copy_row(event in events()) {
+        let mut row = Vec::new();
+        event.write_copy_row(&mut row);
+        prop_assert_eq!(read_copy_row(&row), event);
+    }
+
+    #[test]
+    fn arrow_columns(all in prop::collection::vec(events(), 0..20)) {
+        let mut columns = EventColumns::with_capacity(all.len());
+        all.iter().for_each(|event| columns.append(event));
+        prop_assert_eq!(columns.len(), all.len());
+        let batch = columns.finish();
+        prop_assert!(columns.is_empty());
+        let read: Vec<ProductEvent<'_>> = read_batch(&batch).unwrap().map(Result::unwrap).collect();
+        prop_assert_eq!(read, all);
+    }
+}
+
+#[test]
+fn an_event_without_escapes_borrows_its_texts() {
+    let text = br#"{"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","event_timestamp":"2026-11-22T09:30:00+01:00","event_type":"rfq_sent","user_id":1,"account_id":2,"product_id":3,"category":"tools","experiment_id":"exp_1"}"#;
+    let event = parse(Some(text), None, Window::default()).unwrap();
+    assert!(matches!((&event.category, &event.experiment_id), (Cow::Borrowed("tools"), Cow::Borrowed("exp_1"))));
+    assert_eq!(event.event_timestamp.to_string(), "2026-11-22T08:30:00.000000Z");
+}
+
+#[test]
+fn columns_of_another_shape_are_refused() {
+    let batch = EventColumns::with_capacity(0).finish();
+    assert_eq!(batch.schema(), arrow_schema());
+    let others: Vec<usize> = (1..batch.num_columns()).collect();
+    let error = read_batch(&batch.project(&others).unwrap()).err().unwrap();
+    assert_eq!(error.to_string(), "the column event_id is missing");
+}
+
+#[test]
+fn names_stand_in_one_order_everywhere() {
+    let schema = arrow_schema();
+    let arrow: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(arrow, FIELD_NAMES);
+    assert_eq!(COPY_COLUMNS.split(", ").collect::<Vec<_>>(), FIELD_NAMES);
+    assert!(DICTIONARY_COLUMNS.iter().all(|name| FIELD_NAMES.contains(name)));
+}
+
+#[test]
+fn the_committed_json_schema_is_the_rules_own() {
+    let committed = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/product-event.schema.json");
+    let generated = format!("{:#}\n", event_model::json_schema());
+    if std::env::var_os("UPDATE_SCHEMA").is_some() {
+        std::fs::write(committed, &generated).unwrap();
+    }
+    let text = std::fs::read_to_string(committed).unwrap_or_default();
+    assert!(text == generated, "docs/product-event.schema.json is out of date: make schema");
+}

@@ -1,0 +1,214 @@
+//! Every invalid form gets its own reason.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod support;
+
+use event_model::{FIELD_NAMES, MAX_VALUE_BYTES, ProductEvent, Reason, Timestamp, Violation, Window, parse};
+use proptest::prelude::*;
+use serde_json::{Map, Value, json};
+use support::events;
+
+fn valid() -> Map<String, Value> {
+    let event = json!({
+        "event_id": "01890a5d-ac96-774b-bcce-b302099a8057", "event_timestamp": "2026-11-22T09:30:00Z",
+        "event_type": "rfq_sent", "user_id": 1, "account_id": 2, "product_id": 3, "category": "tools", "experiment_id": "exp_1"
+    });
+    event.as_object().unwrap().clone()
+}
+
+fn with(field: &str, value: Value) -> Vec<u8> {
+    let mut event = valid();
+    event.insert(field.to_owned(), value);
+    serde_json::to_vec(&event).unwrap()
+}
+
+/// The valid event with some bytes put in place of others.
+fn replaced(what: &str, with: &str) -> Vec<u8> {
+    let text = serde_json::to_string(&valid()).unwrap();
+    assert!(text.contains(what), "{what}");
+    text.replace(what, with).into_bytes()
+}
+
+fn violations(value: &[u8]) -> Vec<(Reason, Option<&'static str>)> {
+    match parse(Some(value), None, Window::default()) {
+        Ok(_) => Vec::new(),
+        Err(rejection) => rejection.violations().iter().map(|one| (one.reason, one.field)).collect(),
+    }
+}
+
+#[test]
+fn whole_values() {
+    let long = format!("{{\"pad\":\"{}\"}}", "x".repeat(MAX_VALUE_BYTES));
+    let cases: &[(&[u8], Reason)] = &[
+        (b"", Reason::EmptyValue),
+        (long.as_bytes(), Reason::ValueTooLarge),
+        (b"{\"user_id\":\"\xff\"}", Reason::NotUtf8),
+        (b"{\"unknown\":\"\xff\"}", Reason::NotUtf8),
+        (b"\xef\xbb\xbf{}", Reason::NotJson),
+        (b" ", Reason::NotJson),
+        (b"{", Reason::NotJson),
+        (b"{} {}", Reason::NotJson),
+        (b"{\"user_id\":01}", Reason::NotJson),
+        (b"{\"user_id\":NaN}", Reason::NotJson),
+        (b"[1, 2", Reason::NotJson),
+        (b"null", Reason::NotAnObject),
+        (b"[]", Reason::NotAnObject),
+        (b" \"text\" ", Reason::NotAnObject),
+        (b"42", Reason::NotAnObject),
+    ];
+    for (value, reason) in cases {
+        assert_eq!(violations(value), [(*reason, None)], "{}", String::from_utf8_lossy(value));
+    }
+    assert_eq!(parse(None, None, Window::default()).unwrap_err().reason(), Reason::EmptyValue);
+    let array = serde_json::to_vec(&valid().values().collect::<Vec<_>>()).unwrap();
+    assert_eq!(violations(&array), [(Reason::NotAnObject, None)]);
+}
+
+#[test]
+fn the_largest_value_is_accepted() {
+    let mut event = valid();
+    event.insert("pad".into(), json!(""));
+    let missing = MAX_VALUE_BYTES - serde_json::to_vec(&event).unwrap().len();
+    event.insert("pad".into(), json!("x".repeat(missing)));
+    let value = serde_json::to_vec(&event).unwrap();
+    assert_eq!((value.len(), violations(&value)), (MAX_VALUE_BYTES, vec![]));
+}
+
+#[test]
+fn fields() {
+    let of = |field: &'static str, reason| vec![(reason, Some(field))];
+    for &field in FIELD_NAMES {
+        let mut absent = valid();
+        absent.remove(field);
+        assert_eq!(violations(&serde_json::to_vec(&absent).unwrap()), of(field, Reason::MissingField));
+        assert_eq!(violations(&with(field, Value::Null)), of(field, Reason::NullField));
+        for other in [json!(true), json!([]), json!({}), json!(1.5)] {
+            assert_eq!(violations(&with(field, other)), of(field, Reason::WrongType));
+        }
+        let twice = replaced("{", &format!("{{\"{field}\":{},", valid()[field]));
+        assert_eq!(violations(&twice), of(field, Reason::DuplicateKey));
+        let other = if valid()[field].is_string() { json!(7) } else { json!("7") };
+        assert_eq!(violations(&with(field, other)), of(field, Reason::WrongType));
+    }
+    for field in ["user_id", "account_id", "product_id"] {
+        for number in
+            ["0", "-1", "-0", "2147483648", "3000000000", "-9223372036854775809", "100000000000000000000000000"]
+        {
+            let value = serde_json::to_string(&with_marker(field)).unwrap().replace("\"#\"", number);
+            assert_eq!(violations(value.as_bytes()), of(field, Reason::OutOfRange), "{number}");
+        }
+        for number in ["1.0", "1e2", "1E0", "1e999", "100000000000000000000000000.5"] {
+            let value = serde_json::to_string(&with_marker(field)).unwrap().replace("\"#\"", number);
+            assert_eq!(violations(value.as_bytes()), of(field, Reason::WrongType), "{number}");
+        }
+        assert_eq!(violations(&with(field, json!(i32::MAX))), []);
+    }
+    for field in ["category", "experiment_id"] {
+        assert_eq!(violations(&with(field, json!(""))), of(field, Reason::TextEmpty));
+        assert_eq!(violations(&with(field, json!("é".repeat(65)))), of(field, Reason::TextTooLong));
+        assert_eq!(violations(&with(field, json!("🦀".repeat(64)))), []);
+        for control in ["\0", "a\nb", "\u{7f}", "\u{85}"] {
+            assert_eq!(violations(&with(field, json!(control))), of(field, Reason::TextControlCharacters));
+        }
+        let half = replaced(valid()[field].as_str().unwrap(), "\\ud800");
+        assert_eq!(violations(&half), of(field, Reason::NotJson));
+    }
+    for id in [
+        "",
+        "x",
+        "01890a5dac96774bbcceb302099a8057",
+        "{01890a5d-ac96-774b-bcce-b302099a8057}",
+        "01890a5d-ac96-774b-bcce-b302099a805g",
+    ] {
+        assert_eq!(violations(&with("event_id", json!(id))), of("event_id", Reason::BadUuid), "{id}");
+    }
+    assert_eq!(violations(&with("event_id", json!("9F3C0B1E-3C5A-4D9B-8E0F-0123456789AB"))), []);
+    assert_eq!(violations(&with("event_timestamp", json!("yesterday"))), of("event_timestamp", Reason::BadTimestamp));
+    assert_eq!(violations(&with("event_type", json!("Rfq_sent"))), of("event_type", Reason::UnknownEventType));
+}
+
+fn with_marker(field: &str) -> Map<String, Value> {
+    let mut event = valid();
+    event.insert(field.to_owned(), json!("#"));
+    event
+}
+
+#[test]
+fn all_that_is_wrong_is_named_in_the_order_of_precedence() {
+    let mut event = valid();
+    event.remove("user_id");
+    event.insert("category".into(), json!("\u{1}".repeat(65)));
+    event.insert("event_type".into(), json!("?"));
+    event.insert("product_id".into(), json!(0));
+    let value = serde_json::to_vec(&event).unwrap();
+    let rejection = parse(Some(&value), None, Window::default()).unwrap_err();
+    let expected = [
+        (Reason::MissingField, "user_id"),
+        (Reason::OutOfRange, "product_id"),
+        (Reason::UnknownEventType, "event_type"),
+        (Reason::TextTooLong, "category"),
+        (Reason::TextControlCharacters, "category"),
+    ];
+    assert_eq!(rejection.violations(), expected.map(|(reason, field)| Violation { reason, field: Some(field) }));
+    assert!(rejection.to_string().starts_with("user_id: a required field is missing; product_id: "));
+}
+
+#[test]
+fn the_window_is_around_the_records_own_time() {
+    let value = serde_json::to_vec(&valid()).unwrap();
+    let event: Timestamp = "2026-11-22T09:30:00Z".parse().unwrap();
+    let day = 86_400_000_000;
+    let verdict = |record: i64| {
+        parse(Some(&value), Some(Timestamp::from_micros(record)), Window::default()).map_err(|error| error.reason())
+    };
+    for inside in [event.micros(), event.micros() - day, event.micros() + 400 * day] {
+        assert!(verdict(inside).is_ok());
+    }
+    for outside in [event.micros() - day - 1, event.micros() + 400 * day + 1, i64::MIN, i64::MAX] {
+        assert_eq!(verdict(outside), Err(Reason::TimestampOutsideWindow));
+    }
+}
+
+#[test]
+fn codes_are_unique_and_read_back() {
+    for reason in Reason::ALL {
+        assert_eq!(reason.code().parse(), Ok(*reason));
+    }
+    assert!(Reason::ALL.is_sorted());
+}
+
+proptest! {
+    /// What the fast way accepts the slow one accepts too, and a refusal always has a reason, whatever the bytes.
+    #[test]
+    fn any_bytes(value in prop::collection::vec(any::<u8>(), 0..300)) {
+        let _ = parse(Some(&value), None, Window::default());
+    }
+
+    #[test]
+    fn damaged_events(event in events(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+        let mut value = Vec::new();
+        event.write_json(&mut value);
+        let at = at.index(value.len());
+        value[at] = byte;
+        match parse(Some(&value), None, Window::default()) {
+            Ok(read) => {
+                let as_value: Value = serde_json::from_slice(&value).unwrap();
+                let mut again = Vec::new();
+                read.write_json(&mut again);
+                let read: ProductEvent<'_> = serde_json::from_slice(&again).unwrap();
+                prop_assert_eq!(as_value["user_id"].as_i64(), Some(i64::from(read.user_id)));
+            }
+            Err(rejection) => prop_assert!(!rejection.violations().is_empty()),
+        }
+    }
+
+    #[test]
+    fn checked_in_memory_as_when_read(mut event in events(), user_id in any::<i32>(), text in "\\PC{0,70}|\\p{Cc}{1,3}") {
+        event.user_id = user_id;
+        event.category = text.into();
+        let mut value = Vec::new();
+        event.write_json(&mut value);
+        let read = parse(Some(&value), None, Window::default()).map(drop);
+        prop_assert_eq!(read, event.check(None, Window::default()));
+    }
+}

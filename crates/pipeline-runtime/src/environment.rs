@@ -1,0 +1,43 @@
+//! Every flag is also a variable.
+
+use clap::Command;
+
+/// Gives each flag of a command and of its subcommands the variable `<PREFIX>_<FLAG>`, such as
+/// `KAFKA_CONSUMER_GROUP_ID` for `--group-id`. A flag that names a variable of its own keeps that one.
+#[must_use]
+pub fn with_variables(command: Command, prefix: &str) -> Command {
+    let command = command.mut_args(|argument| {
+        let Some(flag) = argument.get_long().filter(|_| argument.get_env().is_none()) else {
+            return argument;
+        };
+        if matches!(flag, "help" | "version") {
+            return argument;
+        }
+        let variable = format!("{prefix}_{}", flag.replace('-', "_").to_uppercase());
+        argument.env(variable).hide_env_values(true)
+    });
+    command.mut_subcommands(|subcommand| with_variables(subcommand, prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Arg;
+
+    #[test]
+    fn flags_have_variables_at_every_level() {
+        let command = Command::new("a")
+            .arg(Arg::new("one").long("group-id"))
+            .arg(Arg::new("two").long("url").env("DATABASE_URL"))
+            .subcommand(Command::new("b").arg(Arg::new("three").long("rows")));
+        let command = with_variables(command, "KAFKA_CONSUMER");
+        let variable = |command: &Command, id: &str| {
+            let argument = command.get_arguments().find(|argument| argument.get_id() == id);
+            argument.and_then(Arg::get_env).map(|name| name.to_string_lossy().into_owned())
+        };
+        assert_eq!(variable(&command, "one").as_deref(), Some("KAFKA_CONSUMER_GROUP_ID"));
+        assert_eq!(variable(&command, "two").as_deref(), Some("DATABASE_URL"));
+        let inner = command.find_subcommand("b").and_then(|inner| variable(inner, "three"));
+        assert_eq!(inner.as_deref(), Some("KAFKA_CONSUMER_ROWS"));
+    }
+}

@@ -1,0 +1,96 @@
+//! How both programs reach Kafka: addresses, properties, the topic.
+
+mod properties;
+mod topic;
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use clap::Args;
+use rdkafka::ClientContext;
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+
+pub use properties::Guard;
+pub use topic::{Topic, TopicError, TopicSettings, ensure_topic, topic_settings};
+
+use crate::exit::Failure;
+
+/// Where Kafka is and how it is spoken to.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Kafka")]
+pub struct KafkaArgs {
+    /// Addresses to ask for the cluster first, host:port, separated by commas
+    #[arg(long, value_name = "HOST:PORT,…", default_value = "localhost:9092")]
+    pub bootstrap_servers: String,
+    /// The topic of the events; made with 6 partitions where it is absent
+    #[arg(long, default_value = "product-events")]
+    pub topic: String,
+    /// A property of librdkafka, such as security.protocol=SASL_SSL (may be repeated)
+    #[arg(short = 'X', long = "kafka-property", value_name = "KEY=VALUE", value_delimiter = None)]
+    pub properties: Vec<String>,
+    /// A file of such properties, one a line, # for comments; -X has precedence
+    #[arg(long, value_name = "FILE")]
+    pub kafka_config: Option<PathBuf>,
+}
+
+impl KafkaArgs {
+    /// The client's configuration: the user's properties under ours. A property that librdkafka does not know or a
+    /// guard forbids is wrong configuration.
+    pub fn client_config(&self, guards: &[Guard]) -> Result<ClientConfig, Failure> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.bootstrap_servers);
+        for (name, value) in properties::read(self.kafka_config.as_deref(), &self.properties)? {
+            properties::permit(&name, &value, guards)?;
+            config.set(name, value);
+        }
+        config.set("allow.auto.create.topics", "false");
+        config.set_log_level(RDKafkaLogLevel::Warning);
+        match config.create_native_config() {
+            Err(KafkaError::ClientConfig(_, what, name, _)) => Err(Failure::usage(format!(
+                "Kafka property {name}: {what}; see librdkafka's CONFIGURATION.md for names and values"
+            ))),
+            _ => Ok(config),
+        }
+    }
+
+    /// The user's properties for people, secrets taken out.
+    pub fn redacted_properties(&self) -> Result<Vec<(String, String)>, Failure> {
+        let all = properties::read(self.kafka_config.as_deref(), &self.properties)?;
+        Ok(all
+            .into_iter()
+            .map(|(name, value)| {
+                let value = if properties::is_secret(&name) { "***".to_owned() } else { value };
+                (name, value)
+            })
+            .collect())
+    }
+}
+
+/// What the clients of Kafka last complained about, for the message of whoever gave up waiting.
+#[derive(Clone, Debug, Default)]
+pub struct Complaints(Arc<Mutex<Option<String>>>);
+
+impl Complaints {
+    /// The last complaint, without librdkafka's address prefix noise.
+    #[must_use]
+    pub fn last(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes an error that librdkafka reports in the background and logs it.
+    pub fn note(&self, error: &KafkaError, reason: &str) {
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            tracing::warn!(reason, "kafka brokers all down");
+            return;
+        }
+        tracing::debug!(%error, reason, "kafka client error");
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+    }
+}
+
+impl ClientContext for Complaints {
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.note(&error, reason);
+    }
+}

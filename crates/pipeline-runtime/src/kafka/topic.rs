@@ -1,0 +1,182 @@
+//! The topic: that it is there, and what it allows.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::client::Client;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::Metadata;
+use thiserror::Error;
+use tokio::task;
+
+use super::Complaints;
+use crate::START_LOCAL_STACK;
+
+/// How long a broker may take to answer when a program starts.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Partitions of a topic that we make.
+const PARTITIONS: i32 = 6;
+
+/// The topic as it was found or made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Topic {
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// Whether it was made just now.
+    pub created: bool,
+}
+
+/// The topic's settings that matter to whoever writes into it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// The largest batch in bytes that the broker takes (`max.message.bytes`).
+    pub max_message_bytes: Option<u64>,
+    /// How long records are kept, in milliseconds (`retention.ms`); none means for ever or unknown.
+    pub retention_ms: Option<u64>,
+    /// Whether the broker puts its own time into the records (`message.timestamp.type=LogAppendTime`).
+    pub log_append_time: bool,
+}
+
+/// Why the topic cannot be used.
+#[derive(Debug, Error)]
+pub enum TopicError {
+    /// No broker answered.
+    #[error(
+        "no Kafka broker answered at {servers} within {} s{}; `{START_LOCAL_STACK}` starts the local one, \
+         --bootstrap-servers names another",
+        PATIENCE.as_secs(), .complaint.as_deref().map(|text| format!(" ({text})")).unwrap_or_default()
+    )]
+    Unreachable {
+        /// The addresses that were asked.
+        servers: String,
+        /// What the client last complained about.
+        complaint: Option<String>,
+    },
+    /// A broker answered with an error.
+    #[error("the topic {topic} cannot be used: {error}{}", hint(*.error))]
+    Refused {
+        /// The topic.
+        topic: String,
+        /// The broker's error.
+        error: RDKafkaErrorCode,
+    },
+    /// The client itself could not be made.
+    #[error("the Kafka client could not be started: {0}")]
+    Client(KafkaError),
+}
+
+fn hint(error: RDKafkaErrorCode) -> &'static str {
+    match error {
+        RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
+            "; the Kafka user needs DESCRIBE on the topic, and CREATE unless the topic is made beforehand"
+        }
+        RDKafkaErrorCode::InvalidTopic => "; a topic has 1 to 249 letters, digits, dots, underscores and hyphens",
+        _ => "",
+    }
+}
+
+/// Makes sure that the topic is there: makes it with 6 partitions and the broker's default replication where it is
+/// absent. Answers within some ten seconds.
+pub async fn ensure_topic(config: &ClientConfig, topic: &str) -> Result<Topic, TopicError> {
+    let complaints = Complaints::default();
+    let admin = AdminClient::from_config_and_context(config, complaints.clone()).map_err(TopicError::Client)?;
+    let (admin, found) = partitions(config, &complaints, admin, topic).await?;
+    if let Some(partitions) = found {
+        return Ok(Topic { partitions, created: false });
+    }
+    let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1));
+    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    let refused = |error| TopicError::Refused { topic: topic.to_owned(), error };
+    let answers = admin.create_topics([&new], &options).await;
+    match answers.map(|topics| topics.into_iter().next()) {
+        // Somebody else may have made it meanwhile.
+        Ok(Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None) => {}
+        Ok(Some(Err((_, error)))) => return Err(refused(error)),
+        Err(error) => return Err(refused(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))),
+    }
+    tracing::info!(topic, partitions = PARTITIONS, "topic created");
+    await_topic(config, complaints, admin, topic).await
+}
+
+type Admin = AdminClient<Complaints>;
+
+/// Waits until the topic that was made has reached the broker's metadata.
+async fn await_topic(
+    config: &ClientConfig,
+    complaints: Complaints,
+    mut admin: Admin,
+    topic: &str,
+) -> Result<Topic, TopicError> {
+    let deadline = tokio::time::Instant::now() + PATIENCE;
+    loop {
+        let found;
+        (admin, found) = partitions(config, &complaints, admin, topic).await?;
+        if let Some(partitions) = found {
+            return Ok(Topic { partitions, created: true });
+        }
+        if tokio::time::Instant::now() > deadline {
+            return Err(TopicError::Refused {
+                topic: topic.to_owned(),
+                error: RDKafkaErrorCode::UnknownTopicOrPartition,
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// How many partitions the topic has; none where it is absent. The client is lent to a thread that may block.
+async fn partitions(
+    config: &ClientConfig,
+    complaints: &Complaints,
+    admin: Admin,
+    topic: &str,
+) -> Result<(Admin, Option<i32>), TopicError> {
+    let name = topic.to_owned();
+    let asked = task::spawn_blocking(move || {
+        let metadata = fetch_metadata(admin.inner(), &name);
+        (admin, metadata)
+    });
+    let Ok((admin, metadata)) = asked.await else {
+        return Err(TopicError::Client(KafkaError::Canceled));
+    };
+    let metadata = metadata.map_err(|_| TopicError::Unreachable {
+        servers: config.get("bootstrap.servers").unwrap_or_default().to_owned(),
+        complaint: complaints.last(),
+    })?;
+    let Some(found) = metadata.topics().iter().find(|one| one.name() == topic) else {
+        return Ok((admin, None));
+    };
+    match found.error().map(RDKafkaErrorCode::from) {
+        None if !found.partitions().is_empty() => {
+            Ok((admin, Some(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX))))
+        }
+        None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::LeaderNotAvailable) => {
+            Ok((admin, None))
+        }
+        Some(error) => Err(TopicError::Refused { topic: topic.to_owned(), error }),
+    }
+}
+
+fn fetch_metadata(client: &Client<Complaints>, topic: &str) -> Result<Metadata, KafkaError> {
+    client.fetch_metadata(Some(topic), PATIENCE)
+}
+
+/// Asks the broker for the topic's settings; what it does not tell, for lack of a right for instance, is none.
+pub async fn topic_settings(config: &ClientConfig, topic: &str) -> TopicSettings {
+    let unknown = TopicSettings { max_message_bytes: None, retention_ms: None, log_append_time: false };
+    let Ok(admin) = AdminClient::from_config_and_context(config, Complaints::default()) else {
+        return unknown;
+    };
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
+    let Some(Ok(resource)) = answers.ok().and_then(|all| all.into_iter().next()) else {
+        return unknown;
+    };
+    let value = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
+    TopicSettings {
+        max_message_bytes: value("max.message.bytes").and_then(|text| text.parse().ok()),
+        retention_ms: value("retention.ms").and_then(|text| text.parse().ok()),
+        log_append_time: value("message.timestamp.type").as_deref() == Some("LogAppendTime"),
+    }
+}

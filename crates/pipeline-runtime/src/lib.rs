@@ -1,0 +1,12 @@
+//! What both programs share at run time: how they speak to the terminal and the log, how they end, and how they
+//! reach Kafka.
+
+pub mod environment;
+pub mod exit;
+pub mod kafka;
+pub mod progress;
+pub mod shutdown;
+pub mod telemetry;
+
+/// The command that starts the local stack, for messages about a service that does not answer.
+pub const START_LOCAL_STACK: &str = "cargo run -p local-stack -- up";

@@ -1,0 +1,103 @@
+//! The log, on stderr.
+
+use std::io::{self, IsTerminal};
+
+use clap::{ArgAction, Args, ValueEnum};
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt;
+
+use crate::exit::Failure;
+use crate::progress;
+
+/// What is logged and in which form.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Log")]
+pub struct LogArgs {
+    /// Form of the log on stderr [default: text on a terminal, json otherwise]
+    #[arg(long, value_enum, global = true)]
+    pub log_format: Option<LogFormat>,
+    /// Log more: -v debug, -vv trace. RUST_LOG, where it is set, decides alone
+    #[arg(short, long, action = ArgAction::Count, global = true)]
+    pub verbose: u8,
+    /// Log less: -q warnings, -qq errors only
+    #[arg(short, long, action = ArgAction::Count, global = true, conflicts_with = "verbose")]
+    pub quiet: u8,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+impl LogArgs {
+    /// Whether people are to see progress: stderr is a terminal, and the log is text that is not silenced.
+    #[must_use]
+    pub fn shows_progress(&self) -> bool {
+        io::stderr().is_terminal() && self.quiet == 0 && self.log_format != Some(LogFormat::Json)
+    }
+
+    /// Starts the log of this process, once.
+    pub fn start(&self) -> Result<(), Failure> {
+        let level = match (self.quiet, self.verbose) {
+            (0, 0) => "info",
+            (0, 1) => "debug",
+            (0, _) => "trace",
+            (1, _) => "warn",
+            _ => "error",
+        };
+        // The clients' own lines repeat what our events say once, and the SDK's would show requests.
+        let default =
+            format!("{level},librdkafka=off,rdkafka=off,aws=warn,aws_config=warn,hyper=warn,refinery_core=warn");
+        let filter = match std::env::var("RUST_LOG") {
+            Ok(directives) if !directives.is_empty() => EnvFilter::try_new(&directives).map_err(|error| {
+                Failure::usage(format!("RUST_LOG={directives}: {error}; an example is RUST_LOG=info,lake=debug"))
+            })?,
+            _ => EnvFilter::new(default),
+        };
+        let terminal = io::stderr().is_terminal();
+        let format = self.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
+        let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AboveProgress);
+        let started = match format {
+            LogFormat::Text => lines.with_ansi(terminal).with_target(false).finish().try_init(),
+            LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+        };
+        started.map_err(|error| Failure::Failed(anyhow::anyhow!("the log could not be started: {error}")))
+    }
+}
+
+/// Writes each line to stderr without tearing the progress line that may stand there.
+struct AboveProgress;
+
+impl<'a> MakeWriter<'a> for AboveProgress {
+    type Writer = Line;
+
+    fn make_writer(&'a self) -> Line {
+        Line(Vec::new())
+    }
+}
+
+/// A line that is written whole when it ends.
+struct Line(Vec<u8>);
+
+impl io::Write for Line {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        // A log that cannot be written must not end the program.
+        let _ = progress::above(|| io::Write::write_all(&mut io::stderr(), &self.0));
+    }
+}
