@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use uuid::Uuid;
 
 /// Any valid event.
-pub fn events() -> impl Strategy<Value = ProductEvent<'static>> {
+pub(crate) fn events() -> impl Strategy<Value = ProductEvent<'static>> {
     (
         any::<u128>().prop_map(Uuid::from_u128),
         (Timestamp::MIN.micros()..=Timestamp::MAX.micros()).prop_map(Timestamp::from_micros),

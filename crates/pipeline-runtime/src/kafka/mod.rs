@@ -26,7 +26,7 @@ pub struct KafkaArgs {
     /// The topic of the events; made with 6 partitions where it is absent
     #[arg(long, default_value = "product-events")]
     pub topic: String,
-    /// A property of librdkafka, such as security.protocol=SASL_SSL (may be repeated)
+    /// A property of librdkafka, such as SASL_SSL for security.protocol (may be repeated)
     #[arg(short = 'X', long = "kafka-property", value_name = "KEY=VALUE", value_delimiter = None)]
     pub properties: Vec<String>,
     /// A file of such properties, one a line, # for comments; -X has precedence

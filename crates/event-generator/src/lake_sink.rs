@@ -1,0 +1,277 @@
+//! Events to the lake: Parquet files by segment, and the quarantine.
+//!
+//! A segment's events are made once more from their indices, off the path to Kafka: cheaper than carrying them there,
+//! and the memory for them is taken only while a segment is written.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use event_source::{Source, World};
+use lake::{FileCounts, Lake, LakeError, LakeFile, QuarantineRow, RunId, SegmentBuilder, segment_indices};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::{JoinSet, spawn_blocking};
+
+use crate::judge::{Verdict, judge};
+
+/// Segments that are made and uploaded at a time, so many that the slower of the two does not wait for the other.
+const PARALLEL: usize = 4;
+/// Fewer where segments are large: each may take a hundred bytes of memory an event.
+const PARALLEL_LARGE: usize = 2;
+const LARGE: u64 = 100_000;
+
+/// The part of a run that becomes files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Segment {
+    number: u64,
+    range: Range<u64>,
+}
+
+/// Tells the lake how far the run is. Held by the thread that sends.
+#[derive(Debug)]
+pub struct LakeFeed {
+    segments: Sender<Segment>,
+    indices: u64,
+    next: u64,
+}
+
+/// Writes segments.
+#[derive(Debug)]
+pub struct LakeSink {
+    lake: Lake,
+    source: Arc<Source>,
+    run: RunId,
+    parallel: usize,
+    segments: Receiver<Segment>,
+    written: Arc<Written>,
+}
+
+/// What is in the lake so far, for whoever watches.
+#[derive(Debug, Default)]
+pub struct Written(Mutex<Files>);
+
+/// Files in the lake.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Files {
+    /// Of valid events.
+    pub raw: FileCounts,
+    /// Of refused ones.
+    pub quarantine: FileCounts,
+}
+
+/// How many indices a segment of this run has: the same for the same settings, at any pace.
+#[must_use]
+pub fn indices_of(source: &Source) -> u64 {
+    let World { categories, experiments, .. } = &source.settings().world;
+    let longest = |names: &[String]| names.iter().map(String::len).max().unwrap_or(0);
+    let (events, micros) = source.settings().event_rate.fraction();
+    segment_indices(events, micros, longest(categories) + longest(experiments), false)
+}
+
+impl LakeSink {
+    /// A sink, and what feeds it.
+    #[must_use]
+    pub fn new(lake: Lake, source: Arc<Source>, run: RunId) -> (Self, LakeFeed) {
+        let indices = indices_of(&source);
+        let (sender, segments) = channel(1);
+        let parallel = if indices > LARGE { PARALLEL_LARGE } else { PARALLEL };
+        let sink = Self { lake, source, run, parallel, segments, written: Arc::default() };
+        (sink, LakeFeed { segments: sender, indices, next: 0 })
+    }
+
+    /// What is written so far.
+    #[must_use]
+    pub fn written(&self) -> Arc<Written> {
+        Arc::clone(&self.written)
+    }
+
+    /// Writes what it is fed until the feed is dropped and all is written, or something can't be. Then the feed is
+    /// closed, so that the thread that sends learns of it.
+    pub async fn run(mut self) -> Result<(), LakeError> {
+        let mut open = JoinSet::new();
+        loop {
+            tokio::select! {
+                Some(done) = open.join_next() => done.map_err(broken)??,
+                segment = self.segments.recv(), if open.len() < self.parallel => match segment {
+                    Some(segment) => drop(open.spawn(self.job(segment))),
+                    None => break,
+                },
+            }
+        }
+        while let Some(done) = open.join_next().await {
+            done.map_err(broken)??;
+        }
+        Ok(())
+    }
+
+    fn job(&self, segment: Segment) -> impl Future<Output = Result<(), LakeError>> + use<> {
+        let (lake, source, run) = (self.lake.clone(), Arc::clone(&self.source), self.run.clone());
+        let written = Arc::clone(&self.written);
+        async move {
+            let number = segment.number;
+            let files = spawn_blocking(move || make_files(&source, run, segment)).await.map_err(broken)??;
+            for file in &files.raw {
+                lake.put_file(file).await?;
+                written.add(|files| &mut files.raw, file);
+            }
+            for file in &files.quarantine {
+                lake.put_file(file).await?;
+                written.add(|files| &mut files.quarantine, file);
+            }
+            tracing::debug!(
+                segment = number,
+                files = files.raw.len() + files.quarantine.len(),
+                bytes = files.raw.iter().map(|file| file.bytes.len()).sum::<usize>(),
+                "segment written"
+            );
+            Ok(())
+        }
+    }
+}
+
+/// A task that broke down, as an error of the lake.
+fn broken(error: tokio::task::JoinError) -> LakeError {
+    LakeError::Encode { file: "segment", source: error.into() }
+}
+
+fn make_files(source: &Source, run: RunId, segment: Segment) -> Result<lake::SegmentFiles, LakeError> {
+    let rows = usize::try_from(segment.range.end - segment.range.start).unwrap_or(0);
+    let mut builder = SegmentBuilder::new(run, segment.number, rows);
+    for index in segment.range {
+        let generated = source.make(index);
+        match judge(&generated) {
+            Verdict::Valid => builder.append(&generated.event),
+            Verdict::Invalid { value, rejection } => {
+                builder.append_refused(QuarantineRow::new(index, generated.due, &value, &rejection));
+            }
+            Verdict::Corrupt => {}
+        }
+    }
+    builder.finish()
+}
+
+/// What the lake has to say to the thread that sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fed {
+    /// All is well.
+    Taken,
+    /// Too much is open: try again later.
+    Full,
+    /// The lake has failed, and says why on its own.
+    Closed,
+}
+
+impl LakeFeed {
+    /// Says that all events before `next_index` are handed out. Only whole segments are written.
+    pub fn advance(&mut self, next_index: u64) -> Fed {
+        while let Some(end) = self.end_of_next().filter(|end| *end <= next_index) {
+            match self.feed(end) {
+                Fed::Taken => {}
+                other => return other,
+            }
+        }
+        if self.is_closed() { Fed::Closed } else { Fed::Taken }
+    }
+
+    /// Says that the run ends before `next_index`: what is left becomes the last segment, which is shorter.
+    pub fn finish(&mut self, next_index: u64) -> Fed {
+        match self.advance(next_index) {
+            Fed::Taken if self.next * self.indices < next_index => self.feed(next_index),
+            other => other,
+        }
+    }
+
+    /// Whether the lake has failed.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.segments.is_closed()
+    }
+
+    fn end_of_next(&self) -> Option<u64> {
+        self.next.checked_add(1)?.checked_mul(self.indices)
+    }
+
+    fn feed(&mut self, end: u64) -> Fed {
+        let segment = Segment { number: self.next, range: self.next * self.indices..end };
+        match self.segments.try_send(segment) {
+            Ok(()) => {
+                self.next += 1;
+                Fed::Taken
+            }
+            Err(TrySendError::Full(_)) => Fed::Full,
+            Err(TrySendError::Closed(_)) => Fed::Closed,
+        }
+    }
+}
+
+impl Written {
+    /// All files.
+    #[must_use]
+    pub fn files(&self) -> Files {
+        *self.lock()
+    }
+
+    fn add(&self, kind: impl Fn(&mut Files) -> &mut FileCounts, file: &LakeFile) {
+        let mut files = self.lock();
+        let counts = kind(&mut files);
+        counts.files += 1;
+        counts.rows += file.rows;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Files> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use lake::{LakeUrl, QUARANTINE_PREFIX, RAW_PREFIX, S3Access};
+
+    use super::*;
+    use crate::tally::BlockCounts;
+    use crate::tally::tests::source;
+
+    #[test]
+    fn segments_are_fed_once_and_in_order() {
+        let (segments, mut fed) = channel(2);
+        let mut feed = LakeFeed { segments, indices: 100, next: 0 };
+        assert_eq!(feed.advance(99), Fed::Taken);
+        assert_eq!(feed.advance(350), Fed::Full);
+        assert_eq!(fed.try_recv().unwrap(), Segment { number: 0, range: 0..100 });
+        assert_eq!(feed.advance(350), Fed::Taken);
+        assert_eq!(feed.finish(350), Fed::Full);
+        assert_eq!(fed.try_recv().unwrap(), Segment { number: 1, range: 100..200 });
+        assert_eq!(feed.finish(350), Fed::Taken);
+        assert_eq!(feed.finish(350), Fed::Taken);
+        assert_eq!(fed.try_recv().unwrap(), Segment { number: 2, range: 200..300 });
+        assert_eq!(fed.try_recv().unwrap(), Segment { number: 3, range: 300..350 });
+        drop(fed);
+        assert_eq!(feed.advance(350), Fed::Closed);
+    }
+
+    #[tokio::test]
+    async fn a_run_becomes_files_and_the_same_run_the_same_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = LakeUrl::Folder(folder.path().to_path_buf());
+        let lake = Lake::open(&url, S3Access::Standard).await.unwrap();
+        let source = Arc::new(source(&["invalid=2%", "corrupt=1%", "duplicate=1%"]));
+        let counts = BlockCounts::of(&source, 0..50_000).into_counts();
+        for _ in 0..2 {
+            let (sink, mut feed) = LakeSink::new(lake.clone(), Arc::clone(&source), "r".parse().unwrap());
+            let written = sink.written();
+            let sink = tokio::spawn(sink.run());
+            while feed.finish(50_000) == Fed::Full {
+                tokio::task::yield_now().await;
+            }
+            drop(feed);
+            sink.await.unwrap().unwrap();
+            assert_eq!(written.files().raw.rows, counts.outcomes.valid);
+            assert_eq!(written.files().quarantine.rows, counts.outcomes.invalid);
+            // Two segments, the first of which lies in two hours.
+            assert_eq!(lake.list(RAW_PREFIX).await.unwrap().len(), 3);
+            assert_eq!(lake.list(QUARANTINE_PREFIX).await.unwrap().len(), 3);
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! The program's entry: parses, starts the log, calls, and maps the result to an exit code.
+
+use std::io::stdout;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::{CommandFactory, FromArgMatches};
+use event_generator::args::{Cli, Command, RunArgs, SampleArgs};
+use event_generator::schedule::Clock;
+use event_generator::{plan, run, sample};
+use pipeline_runtime::environment::with_variables;
+use pipeline_runtime::exit::{self, Failure};
+use pipeline_runtime::telemetry::LogArgs;
+
+fn main() -> ExitCode {
+    let matches = with_variables(Cli::command(), "EVENT_GENERATOR").get_matches();
+    match Cli::from_arg_matches(&matches) {
+        Ok(cli) => exit::report(start(&cli)),
+        Err(error) => error.exit(),
+    }
+}
+
+fn start(cli: &Cli) -> Result<(), Failure> {
+    match &cli.command {
+        None => publish(&cli.run, &cli.log),
+        Some(Command::Run(args)) => publish(args, &cli.log),
+        Some(Command::Sample(args)) => print_sample(args),
+        Some(Command::Completions { shell }) => {
+            clap_complete::generate(*shell, &mut Cli::command(), env!("CARGO_PKG_NAME"), &mut stdout());
+            Ok(())
+        }
+    }
+}
+
+fn publish(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
+    log.start()?;
+    if args.print_config {
+        return run::print_config(args, stdout());
+    }
+    let runtime = tokio::runtime::Runtime::new().context("the runtime could not be started")?;
+    let result = runtime.block_on(run::run(args, log));
+    // What hangs on a dead connection must not keep the process.
+    runtime.shutdown_background();
+    result
+}
+
+fn print_sample(args: &SampleArgs) -> Result<(), Failure> {
+    let from = args.shape.from.unwrap_or_else(|| Clock::start().now());
+    let source = plan::source(&args.shape, args.rate, from, run::random_seed())?;
+    sample::print(&source, args.number.get(), stdout().lock())
+}

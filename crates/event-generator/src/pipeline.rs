@@ -1,0 +1,211 @@
+//! What happens to an event, and in which order.
+//!
+//! ```text
+//! settings -> makers -> dispatch -> Kafka           (records, in the order of the indices, when they are due)
+//!              blocks      |
+//!                          +-> tally -> manifest    (counts of what was handed out)
+//!                          +-> lake sink -> raw     (segments, once all their events are handed out)
+//!                                        -> quarantine
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow};
+use lake::{Lake, LakeError, Manifest};
+use pipeline_runtime::progress::Progress;
+use tokio::task::JoinHandle;
+
+use crate::dispatch::{Dispatch, DispatchError, Dispatched};
+use crate::ending::Ending;
+use crate::kafka_sink::KafkaSink;
+use crate::lake_sink::{LakeSink, indices_of};
+use crate::lateness::Lateness;
+use crate::makers::Makers;
+use crate::manifest::Ledger;
+use crate::plan::Plan;
+use crate::schedule::{Clock, Cut, Pace};
+use crate::tally::Tally;
+
+/// Where events go.
+pub struct Sinks {
+    /// To this topic.
+    pub kafka: Option<(String, KafkaSink)>,
+    /// Into this lake, which waits out an outage.
+    pub lake: Option<Lake>,
+}
+
+/// What the machine gives, and shows.
+#[derive(Clone, Copy, Debug)]
+pub struct Machine {
+    /// Threads that make events.
+    pub threads: u16,
+    /// Whether a person watches.
+    pub progress: bool,
+}
+
+/// A run that ended well.
+#[derive(Debug)]
+pub struct Ended {
+    /// What was made and where it went.
+    pub manifest: Manifest,
+    /// How late events were handed out.
+    pub lateness: Lateness,
+    /// From the first event made to the last one stored.
+    pub elapsed: Duration,
+}
+
+/// How often a person sees something new, and how often the draft of the manifest is written.
+const GLANCE: Duration = Duration::from_millis(250);
+const GLANCES_BETWEEN_DRAFTS: u32 = 60;
+/// A draft that can't be written soon is not worth waiting for.
+const DRAFT_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Runs a plan to its end, or to the one that is asked for.
+pub async fn run(plan: &Plan, sinks: Sinks, machine: Machine, clock: Clock, ending: &Ending) -> anyhow::Result<Ended> {
+    let begun = Instant::now();
+    let source = Arc::clone(&plan.source);
+    let tally = Arc::new(Tally::default());
+    let mut ledger = Ledger {
+        run: plan.run.clone(),
+        source: Arc::clone(&source),
+        started_at: clock.now(),
+        tally: Arc::clone(&tally),
+        kafka: None,
+        lake: None,
+    };
+
+    let cut = Cut::new(plan.pace, source.settings().event_rate, plan.count);
+    let records = sinks.kafka.is_some() || sinks.lake.is_none();
+    let makers = Makers::start(&source, cut, machine.threads, records).context("no thread could be started")?;
+
+    let kafka = sinks.kafka.map(|(topic, kafka)| {
+        ledger.kafka = Some((topic, kafka.deliveries()));
+        kafka
+    });
+    let (writing, feed) = match &sinks.lake {
+        Some(lake) => {
+            let (sink, feed) = LakeSink::new(lake.clone(), Arc::clone(&source), plan.run.clone());
+            ledger.lake = Some((lake.url().to_string(), indices_of(&source), sink.written()));
+            (Some(tokio::spawn(sink.run())), Some(feed))
+        }
+        None => (None, None),
+    };
+    let pace = plan.pace;
+    let dispatch = Dispatch { source, makers, pace, clock, kafka, lake: feed, tally, ending: ending.clone() };
+
+    let watching = tokio::spawn(watch(ledger.clone(), sinks.lake, plan.count, machine.progress, pace, clock));
+    let sending = tokio::task::spawn_blocking(|| dispatch.run());
+    let sent = finish(sending, writing, ending, &ledger).await;
+    watching.abort();
+    // The progress line is taken away and no draft is written any more.
+    let _ = watching.await;
+
+    let Dispatched { end, lateness, .. } = sent?;
+    let manifest = ledger.close(end, clock.now()).map_err(|wrong| {
+        anyhow!("the counts do not add up, please report this: {}. The manifest was not written", wrong.join("; "))
+    })?;
+    Ok(Ended { manifest, lateness, elapsed: begun.elapsed() })
+}
+
+/// Waits until both sinks have everything, or the time to end is over.
+async fn finish(
+    sending: JoinHandle<Result<Dispatched, DispatchError>>,
+    writing: Option<JoinHandle<Result<(), LakeError>>>,
+    ending: &Ending,
+    ledger: &Ledger,
+) -> anyhow::Result<Dispatched> {
+    let sent = sending.await.context("the sending thread broke down; please report this")?;
+    let Some(mut writing) = writing else {
+        return all_of(sent?, true, ledger);
+    };
+    if let Err(error) = sent {
+        if let DispatchError::Lake = error {
+            (&mut writing).await.context("the lake's task broke down; please report this")??;
+        }
+        writing.abort();
+        return Err(error.into());
+    }
+    let written = tokio::select! {
+        written = &mut writing => {
+            written.context("the lake's task broke down; please report this")??;
+            true
+        }
+        () = ending.until_over() => {
+            writing.abort();
+            false
+        }
+    };
+    all_of(sent?, written, ledger)
+}
+
+/// Fails unless everything is where it should be.
+fn all_of(sent: Dispatched, written: bool, ledger: &Ledger) -> anyhow::Result<Dispatched> {
+    let written = ledger.lake.is_none() || (written && sent.lake_knows);
+    let mut missing = Vec::new();
+    if sent.unacknowledged > 0 {
+        missing.push(format!("Kafka has not acknowledged {} records", sent.unacknowledged));
+    }
+    if !written {
+        let files = ledger.lake.as_ref().map(|(_, _, written)| written.files()).unwrap_or_default();
+        let counts = ledger.tally.made().counts.outcomes;
+        missing.push(format!(
+            "the lake lacks {} of {} valid and {} of {} refused events",
+            counts.valid.saturating_sub(files.raw.rows),
+            counts.valid,
+            counts.invalid.saturating_sub(files.quarantine.rows),
+            counts.invalid
+        ));
+    }
+    if missing.is_empty() {
+        return Ok(sent);
+    }
+    let settings = ledger.source.settings();
+    Err(anyhow!(
+        "the run was ended before all was stored: {}. It has no manifest. To complete it, run again with the same flags \
+         and --seed {} --from {} --count {}: the same events come again, the lake keeps what it has, and the consumer \
+         counts what comes twice as duplicates",
+        missing.join(", and "),
+        settings.seed,
+        settings.from,
+        ledger.tally.next_index()
+    ))
+}
+
+/// Shows how far it is, and keeps a draft of the manifest in the lake.
+async fn watch(ledger: Ledger, lake: Option<Lake>, count: Option<u64>, show: bool, pace: Pace, clock: Clock) {
+    let progress = Progress::new(show, count, "events");
+    let mut glances = tokio::time::interval(GLANCE);
+    for number in (0..GLANCES_BETWEEN_DRAFTS).cycle() {
+        glances.tick().await;
+        let made = ledger.tally.next_index();
+        progress.set(made);
+        if show {
+            progress.say(state(&ledger, made, pace, clock));
+        }
+        if let Some(lake) = lake.as_ref().filter(|_| number == 0) {
+            let draft = ledger.draft();
+            match tokio::time::timeout(DRAFT_PATIENCE, lake.put_draft(&draft)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "draft of the manifest not written"),
+                Err(_) => tracing::warn!("draft of the manifest not written in time"),
+            }
+        }
+    }
+}
+
+/// In a few words, for the progress line.
+fn state(ledger: &Ledger, made: u64, pace: Pace, clock: Clock) -> String {
+    let mut words = Vec::new();
+    if let Some((_, deliveries)) = &ledger.kafka {
+        words.push(format!("acked {}", crate::count::grouped(deliveries.records())));
+    }
+    if let Some((_, _, written)) = &ledger.lake {
+        words.push(format!("files {}", written.files().raw.files));
+    }
+    let behind = clock.micros().saturating_sub(ledger.source.due(made).micros()) / 1_000_000;
+    if pace == Pace::Live && behind > 0 {
+        words.push(format!("{behind} s behind"));
+    }
+    words.join(", ")
+}

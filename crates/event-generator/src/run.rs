@@ -1,0 +1,246 @@
+//! A run from the flags to the summary.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{IsTerminal, Write};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use lake::{Lake, LakeError, LakeUrl, Manifest, S3Access, draft_key, manifest_key};
+use pipeline_runtime::START_LOCAL_STACK;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::kafka::{TopicSettings, ensure_topic, topic_settings};
+use pipeline_runtime::telemetry::{LogArgs, LogFormat};
+use pipeline_runtime::{progress, shutdown};
+use rdkafka::config::ClientConfig;
+use serde_json::json;
+
+use crate::args::RunArgs;
+use crate::ending::Ending;
+use crate::kafka_sink::{GUARDS, KafkaSink, MIN_MESSAGE_BYTES, producer_config};
+use crate::pipeline::{self, Ended, Machine, Sinks};
+use crate::plan::Plan;
+use crate::schedule::Clock;
+use crate::summary;
+
+/// The local stack's bucket and how to reach it: for the lake that is meant when none is named, and for no other.
+const LOCAL_BUCKET: &str = "product-events-lake";
+const LOCAL_ENDPOINT: &str = "http://localhost:9000";
+const LOCAL_ACCESS_KEY: &str = "local-stack";
+const LOCAL_SECRET_KEY: &str = "local-stack-secret";
+const LOCAL_REGION: &str = "us-east-1";
+
+/// Records that are removed before a consumer that was down for a while has read them are lost to it.
+const SHORT_RETENTION_MILLIS: u64 = 3_600_000;
+/// What is left of the ten seconds for the manifest.
+const MANIFEST_PATIENCE: Duration = Duration::from_millis(700);
+
+/// Makes and publishes events until the end.
+pub async fn run(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
+    let chance = random_seed();
+    let clock = Clock::start();
+    let plan = Plan::resolve(args, clock.now(), chance)?;
+    let user = args.kafka.client_config(GUARDS)?;
+    let ending = Ending::on(shutdown::on_signal().context("signals can't be received")?);
+
+    let (kafka, lake) = tokio::join!(reach_kafka(args, &user), reach_lake(args));
+    let (topic, lake) = both(kafka, lake)?;
+    // A run without --from begins when everything is ready, not when the first server was asked.
+    let (clock, plan) = match args.shape.from {
+        Some(_) => (clock, plan),
+        None => {
+            let clock = Clock::start();
+            (clock, Plan::resolve(args, clock.now(), chance)?)
+        }
+    };
+    if let Some(lake) = lake.as_ref().filter(|_| !plan.again) {
+        refuse_finished(lake, &plan).await?;
+    }
+    let kafka = match topic {
+        Some(topic) => {
+            let config = producer_config(&user, plan.pace, topic);
+            let tag = plan.source.run_tag().to_string();
+            let sink =
+                KafkaSink::start(&config, &args.kafka.topic, tag, !args.no_headers).map_err(anyhow::Error::new)?;
+            Some((args.kafka.topic.clone(), sink))
+        }
+        None => None,
+    };
+    announce(args, &plan, lake.as_ref());
+
+    let machine = Machine { threads: threads(args), progress: log.shows_progress() };
+    let sinks = Sinks { kafka, lake: lake.clone() };
+    let ended = pipeline::run(&plan, sinks, machine, clock, &ending).await?;
+    if let Some(lake) = &lake {
+        tokio::select! {
+            put = put_manifest(lake, &ended.manifest, plan.again) => put.map_err(in_words)?,
+            () = late(&ending) => return Err(anyhow!(
+                "all events are stored, but the manifest could not be written to {} in time; run again with the same \
+                 flags and --seed {} --from {} --count {} to have it",
+                lake.url(), plan.source.settings().seed, plan.source.settings().from, ended.manifest.next_index
+            ).into()),
+        }
+    }
+    sum_up(&ended, &plan, log);
+    Ok(())
+}
+
+/// The configuration as it would be used, as JSON.
+pub fn print_config(args: &RunArgs, mut out: impl Write) -> Result<(), Failure> {
+    let plan = Plan::resolve(args, Clock::start().now(), random_seed())?;
+    args.kafka.client_config(GUARDS)?;
+    let lake = (!args.no_lake).then(|| lake_address(args).0.to_string());
+    let properties: serde_json::Map<_, _> =
+        args.kafka.redacted_properties()?.into_iter().map(|(name, value)| (name, value.into())).collect();
+    let kafka = (!args.no_kafka).then(|| {
+        json!({
+            "bootstrap_servers": args.kafka.bootstrap_servers,
+            "topic": args.kafka.topic,
+            "headers": !args.no_headers,
+            "properties": properties,
+        })
+    });
+    let config = json!({
+        "run": plan.run.as_str(),
+        "settings": plan.source.settings(),
+        "rate": args.rate.to_string(),
+        "count": plan.count,
+        "again": plan.again,
+        "kafka": kafka,
+        "lake": lake,
+        "threads": threads(args),
+    });
+    writeln!(out, "{config:#}").context("the configuration could not be printed")?;
+    Ok(())
+}
+
+/// A seed that nobody has to type in full to see that it is another one.
+#[must_use]
+pub fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish() >> 32
+}
+
+fn threads(args: &RunArgs) -> u16 {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    args.threads.unwrap_or_else(|| u16::try_from(cores().min(64)).unwrap_or(1))
+}
+
+fn lake_address(args: &RunArgs) -> (LakeUrl, S3Access) {
+    let local = || LakeUrl::S3 { bucket: LOCAL_BUCKET.to_owned(), prefix: String::new() };
+    match &args.lake {
+        Some(url) => (url.clone(), S3Access::Standard),
+        None => (
+            local(),
+            S3Access::Fixed {
+                endpoint: LOCAL_ENDPOINT.to_owned(),
+                access_key: LOCAL_ACCESS_KEY.to_owned(),
+                secret_key: LOCAL_SECRET_KEY.to_owned(),
+                region: LOCAL_REGION.to_owned(),
+            },
+        ),
+    }
+}
+
+async fn reach_lake(args: &RunArgs) -> anyhow::Result<Option<Lake>> {
+    if args.no_lake {
+        return Ok(None);
+    }
+    let (url, access) = lake_address(args);
+    let lake = Lake::open(&url, access).await.map_err(in_words)?;
+    // Once it has answered, an outage is waited out.
+    Ok(Some(lake.with_patience(None)))
+}
+
+/// The lake's own words, and the command for whoever has no other lake.
+fn in_words(error: LakeError) -> anyhow::Error {
+    match error {
+        LakeError::Unreachable { .. } => {
+            anyhow!("{error} `{START_LOCAL_STACK}` starts the local one, --lake names another")
+        }
+        LakeError::NoBucket { ref bucket, .. } if bucket == LOCAL_BUCKET => {
+            anyhow!("{error} (`{START_LOCAL_STACK}` makes the local one)")
+        }
+        other => anyhow::Error::new(other),
+    }
+}
+
+async fn reach_kafka(args: &RunArgs, config: &ClientConfig) -> anyhow::Result<Option<TopicSettings>> {
+    if args.no_kafka {
+        return Ok(None);
+    }
+    let topic = &args.kafka.topic;
+    ensure_topic(config, topic).await?;
+    let settings = topic_settings(config, topic).await;
+    if let Some(most) = settings.max_message_bytes.filter(|most| *most < MIN_MESSAGE_BYTES) {
+        return Err(anyhow!(
+            "the topic {topic} takes {most} bytes at a time (max.message.bytes), but a record may need \
+             {MIN_MESSAGE_BYTES}: raise it"
+        ));
+    }
+    if let Some(retention_ms) = settings.retention_ms.filter(|kept| *kept < SHORT_RETENTION_MILLIS) {
+        tracing::warn!(topic, retention_ms, "topic keeps records for less than an hour");
+    }
+    Ok(Some(settings))
+}
+
+/// Both, or what is wrong with either.
+fn both<A, B>(a: anyhow::Result<A>, b: anyhow::Result<B>) -> anyhow::Result<(A, B)> {
+    match (a, b) {
+        (Ok(a), Ok(b)) => Ok((a, b)),
+        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
+        (Err(first), Err(second)) => Err(anyhow!("{first:#}\nerror: {second:#}")),
+    }
+}
+
+async fn refuse_finished(lake: &Lake, plan: &Plan) -> Result<(), Failure> {
+    match lake.manifest(&plan.run).await.map_err(in_words)? {
+        None => Ok(()),
+        Some(manifest) => Err(Failure::usage(format!(
+            "the run {} is finished: its manifest {}/{} has {} events. --again publishes it once more; another --seed, \
+             --from or --run-id makes another run",
+            plan.run,
+            lake.url(),
+            manifest_key(&plan.run),
+            manifest.counts.outcomes.generated()
+        ))),
+    }
+}
+
+async fn put_manifest(lake: &Lake, manifest: &Manifest, again: bool) -> Result<(), LakeError> {
+    if !again {
+        return lake.put_manifest(manifest).await.map(drop);
+    }
+    let run = &manifest.run.id;
+    lake.put_replacing(&manifest_key(run), manifest.to_json()?.into()).await?;
+    lake.remove(&draft_key(run)).await
+}
+
+async fn late(ending: &Ending) {
+    ending.until_over().await;
+    tokio::time::sleep(MANIFEST_PATIENCE).await;
+}
+
+fn announce(args: &RunArgs, plan: &Plan, lake: Option<&Lake>) {
+    let settings = plan.source.settings();
+    tracing::info!(
+        run = %plan.run,
+        seed = settings.seed,
+        from = %settings.from,
+        rate = %args.rate,
+        count = plan.count,
+        topic = (!args.no_kafka).then_some(args.kafka.topic.as_str()),
+        lake = lake.map(|lake| lake.url().to_string()),
+        "run started"
+    );
+}
+
+/// A table for people, a line for logs.
+fn sum_up(ended: &Ended, plan: &Plan, log: &LogArgs) {
+    let text = log.log_format.map_or(std::io::stderr().is_terminal(), |format| format == LogFormat::Text);
+    if !text {
+        summary::log(ended, plan.pace);
+    } else if log.quiet == 0 {
+        let table = summary::table(ended, plan.pace);
+        // There is nobody left to tell if stderr is gone.
+        let _ = progress::above(|| writeln!(std::io::stderr(), "{table}"));
+    }
+}

@@ -1,0 +1,48 @@
+//! Events to look at.
+
+use std::io::{self, ErrorKind, Write};
+
+use anyhow::Context;
+use event_source::Source;
+use pipeline_runtime::exit::Failure;
+
+/// Writes the values of the first events, one a line.
+pub fn print(source: &Source, number: u64, out: impl Write) -> Result<(), Failure> {
+    match write(source, number, io::BufWriter::new(out)) {
+        // Whoever reads has seen enough.
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other.context("the events could not be printed")?),
+    }
+}
+
+fn write(source: &Source, number: u64, mut out: impl Write) -> io::Result<()> {
+    let mut line = Vec::new();
+    for index in 0..number {
+        line.clear();
+        source.make(index).write_value(&mut line);
+        line.push(b'\n');
+        out.write_all(&line)?;
+    }
+    out.flush()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use event_model::{Window, parse};
+
+    use super::*;
+    use crate::tally::tests::source;
+
+    #[test]
+    fn one_valid_event_a_line() {
+        let mut out = Vec::new();
+        print(&source(&[]), 20, &mut out).unwrap();
+        let lines: Vec<&[u8]> = out.split_inclusive(|byte| *byte == b'\n').collect();
+        assert_eq!(lines.len(), 20);
+        for line in lines {
+            parse(Some(line.trim_ascii_end()), None, Window::default()).unwrap();
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! When events are made and sent.
+
+use std::ops::Range;
+use std::time::{Instant, SystemTime};
+
+use event_model::Timestamp;
+use event_source::EventRate;
+
+/// How the sending of events relates to the time at which they are due.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// Not before it. What is late is sent at once and shifts nothing: the schedule is open loop.
+    Live,
+    /// As fast as the sinks take it.
+    Max,
+}
+
+/// The time of day, read once at the start and counted on by a clock that never jumps.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    started: Instant,
+    started_at: i64,
+}
+
+impl Clock {
+    /// Reads the time of day.
+    #[must_use]
+    pub fn start() -> Self {
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let started_at = i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX);
+        Self { started: Instant::now(), started_at }
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        Timestamp::from_micros(self.micros())
+    }
+
+    /// Now, in microseconds since the epoch.
+    #[must_use]
+    pub fn micros(&self) -> i64 {
+        self.started_at.saturating_add(i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX))
+    }
+
+    /// When it was read first.
+    #[must_use]
+    pub fn started_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.started_at)
+    }
+}
+
+/// How a run is cut into blocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Cut {
+    size: u64,
+    end: Option<u64>,
+}
+
+/// Large enough that what is done once for a block costs nothing, small enough for the processor's cache.
+const MAX_BLOCK: u64 = 4_096;
+/// Blocks are made before they are due, so this is only how far ahead.
+const LIVE_BLOCK_MICROS: u64 = 250_000;
+
+impl Cut {
+    /// For so many events in all, none for no end.
+    #[must_use]
+    pub fn new(pace: Pace, rate: EventRate, end: Option<u64>) -> Self {
+        let size = match pace {
+            Pace::Max => MAX_BLOCK,
+            Pace::Live => rate.events_within(LIVE_BLOCK_MICROS).clamp(1, MAX_BLOCK),
+        };
+        Self { size, end }
+    }
+
+    /// The indices of a block; none after the last.
+    #[must_use]
+    pub fn block(&self, number: u64) -> Option<Range<u64>> {
+        let start = number.saturating_mul(self.size);
+        let end = start.saturating_add(self.size).min(self.end.unwrap_or(event_source::MAX_INDEX + 1));
+        (start < end).then_some(start..end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use super::*;
+
+    #[test]
+    fn blocks_cover_the_run_once() {
+        for (pace, rate, count) in [
+            (Pace::Max, "1/s", 10_000),
+            (Pace::Live, "2500/s", 10_000),
+            (Pace::Live, "0.5/s", 3),
+            (Pace::Max, "1/s", 1),
+        ] {
+            let cut = Cut::new(pace, rate.parse().unwrap(), Some(count));
+            let mut next = 0;
+            for range in (0..).map_while(|number| cut.block(number)) {
+                assert_eq!(range.start, next);
+                next = range.end;
+            }
+            assert_eq!(next, count);
+        }
+    }
+
+    #[test]
+    fn slow_runs_are_made_one_by_one() {
+        let cut = Cut::new(Pace::Live, "3/h".parse().unwrap(), None);
+        assert_eq!(cut.block(5), Some(5..6));
+    }
+
+    #[test]
+    fn the_clock_goes_on() {
+        let clock = Clock::start();
+        let before = clock.micros();
+        assert!(clock.micros() >= before);
+        assert!(clock.started_at() <= clock.now());
+    }
+}

@@ -1,0 +1,106 @@
+//! What a run did, for people and for logs.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use comfy_table::{CellAlignment, Table, presets};
+use lake::{End, manifest_key};
+
+use crate::count::grouped;
+use crate::pipeline::Ended;
+use crate::schedule::Pace;
+
+/// The summary as a table.
+#[must_use]
+pub fn table(ended: &Ended, pace: Pace) -> String {
+    let manifest = &ended.manifest;
+    let counts = &manifest.counts;
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    let mut row = |name: &str, value: &dyn Display| drop(table.add_row([name.to_owned(), value.to_string()]));
+    let end = if manifest.end == Some(End::Stopped) { "stopped" } else { "complete" };
+    row("run", &format!("{} ({end})", manifest.run.id));
+    row("seed", &manifest.settings["seed"]);
+    row("from", &manifest.settings["from"].as_str().unwrap_or_default());
+    row("events made", &grouped(counts.outcomes.generated()));
+    row("  valid", &grouped(counts.outcomes.valid));
+    row("  invalid, to quarantine", &grouped(counts.outcomes.invalid));
+    row("  corrupt, sent on purpose", &grouped(counts.outcomes.corrupt));
+    row("  of the valid, sent twice", &grouped(counts.faults.duplicate));
+    match &manifest.kafka {
+        Some(kafka) => row(&format!("records in {}", kafka.topic), &grouped(kafka.records)),
+        None => row("records", &"none (--no-kafka)"),
+    }
+    if let Some(lake) = &manifest.lake {
+        let raw = format!("{} in {} files", grouped(lake.raw.rows), grouped(lake.raw.files));
+        let quarantine = format!("{} in {} files", grouped(lake.quarantine.rows), grouped(lake.quarantine.files));
+        row("rows in the raw lake", &raw);
+        row("rows in the quarantine", &quarantine);
+    }
+    row("time", &seconds(ended.elapsed));
+    row("events a second", &grouped(per_second(ended)));
+    if pace == Pace::Live {
+        row("behind schedule, p99", &seconds(ended.lateness.percentile(99)));
+        row("behind schedule, max", &seconds(ended.lateness.max()));
+    }
+    match &manifest.lake {
+        Some(lake) => row("manifest", &format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
+        None => row("manifest", &"none (--no-lake)"),
+    }
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table.to_string()
+}
+
+/// The summary as one line of the log.
+pub fn log(ended: &Ended, pace: Pace) {
+    let manifest = &ended.manifest;
+    let counts = &manifest.counts;
+    let micros = |time: Duration| (pace == Pace::Live).then_some(time.as_micros());
+    tracing::info!(
+        run = %manifest.run.id,
+        complete = manifest.end == Some(End::CountReached),
+        events = counts.outcomes.generated(),
+        valid = counts.outcomes.valid,
+        invalid = counts.outcomes.invalid,
+        corrupt = counts.outcomes.corrupt,
+        duplicate = counts.faults.duplicate,
+        records_acknowledged = manifest.kafka.as_ref().map(|kafka| kafka.records),
+        raw_files = manifest.lake.as_ref().map(|lake| lake.raw.files),
+        raw_rows = manifest.lake.as_ref().map(|lake| lake.raw.rows),
+        quarantine_rows = manifest.lake.as_ref().map(|lake| lake.quarantine.rows),
+        elapsed_seconds = ended.elapsed.as_secs_f64(),
+        events_per_second = per_second(ended),
+        lateness_p99_micros = micros(ended.lateness.percentile(99)),
+        lateness_max_micros = micros(ended.lateness.max()),
+        manifest = manifest.lake.as_ref().map(|lake| format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
+        "run ended"
+    );
+}
+
+fn per_second(ended: &Ended) -> u64 {
+    let micros = ended.elapsed.as_micros().max(1);
+    let events = u128::from(ended.manifest.counts.outcomes.generated());
+    u64::try_from(events * 1_000_000 / micros).unwrap_or(u64::MAX)
+}
+
+fn seconds(time: Duration) -> String {
+    match time.as_micros() {
+        0..10_000 => format!("{:.2} ms", time.as_secs_f64() * 1_000.0),
+        10_000..1_000_000 => format!("{} ms", time.as_millis()),
+        _ => format!("{:.1} s", time.as_secs_f64()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_in_their_own_unit() {
+        assert_eq!(seconds(Duration::from_micros(1_234)), "1.23 ms");
+        assert_eq!(seconds(Duration::from_millis(250)), "250 ms");
+        assert_eq!(seconds(Duration::from_millis(61_500)), "61.5 s");
+    }
+}

@@ -1,0 +1,163 @@
+//! Counts of what was made.
+
+use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use event_model::{EventType, Hour};
+use event_source::{Fault, Generated, Source};
+use lake::{Counts, FaultCounts, OutcomeCounts};
+
+use crate::judge::{Verdict, judge};
+
+/// Counts of a block's events, quick to add to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BlockCounts {
+    faults: FaultCounts,
+    types: [u64; EventType::ALL.len()],
+    /// A block lies within an hour or two, so the last one is nearly always the right one.
+    hours: Vec<(Hour, OutcomeCounts)>,
+}
+
+impl BlockCounts {
+    /// Counts the events of a range by making them once more.
+    #[must_use]
+    pub fn of(source: &Source, range: Range<u64>) -> Self {
+        let mut counts = Self::default();
+        for index in range {
+            let generated = source.make(index);
+            counts.add(&generated, &judge(&generated));
+        }
+        counts
+    }
+
+    /// Counts an event.
+    pub fn add(&mut self, generated: &Generated<'_>, verdict: &Verdict) {
+        match verdict {
+            Verdict::Valid => {
+                self.hour(generated.event.event_timestamp.hour()).valid += 1;
+                self.types[generated.event.event_type as usize] += 1;
+                if generated.fault == Some(Fault::Duplicate) {
+                    self.faults.duplicate += 1;
+                }
+            }
+            Verdict::Invalid { .. } => {
+                self.hour(generated.due.hour()).invalid += 1;
+                if matches!(generated.fault, Some(Fault::Invalid(_))) {
+                    self.faults.invalid += 1;
+                }
+            }
+            Verdict::Corrupt => {
+                self.hour(generated.due.hour()).corrupt += 1;
+                self.faults.corrupt += 1;
+            }
+        }
+    }
+
+    fn hour(&mut self, hour: Hour) -> &mut OutcomeCounts {
+        let place = match self.hours.iter().rposition(|(known, _)| *known == hour) {
+            Some(place) => place,
+            None => {
+                self.hours.push((hour, OutcomeCounts::default()));
+                self.hours.len() - 1
+            }
+        };
+        &mut self.hours[place].1
+    }
+
+    /// In the manifest's form.
+    #[must_use]
+    pub fn into_counts(self) -> Counts {
+        let mut outcomes = OutcomeCounts::default();
+        for (_, hour) in &self.hours {
+            outcomes.valid += hour.valid;
+            outcomes.invalid += hour.invalid;
+            outcomes.corrupt += hour.corrupt;
+        }
+        let types = EventType::ALL.into_iter().zip(self.types).filter(|(_, count)| *count > 0);
+        Counts {
+            outcomes,
+            faults: self.faults,
+            event_types: types.map(|(event_type, count)| (event_type.as_str().to_owned(), count)).collect(),
+            hours: self.hours.into_iter().collect(),
+        }
+    }
+}
+
+/// The run's counts so far, read while it goes on.
+#[derive(Debug, Default)]
+pub struct Tally(Mutex<Made>);
+
+/// What was made and handed to the sinks.
+#[derive(Clone, Debug, Default)]
+pub struct Made {
+    /// The index after the last one.
+    pub next_index: u64,
+    /// The counts of all before it.
+    pub counts: Counts,
+}
+
+impl Tally {
+    /// Adds the counts of the events before `next_index` that are new.
+    pub fn add(&self, next_index: u64, counts: BlockCounts) {
+        let mut made = self.lock();
+        made.next_index = next_index;
+        made.counts.merge(&counts.into_counts());
+    }
+
+    /// How far it is.
+    #[must_use]
+    pub fn next_index(&self) -> u64 {
+        self.lock().next_index
+    }
+
+    /// All of it.
+    #[must_use]
+    pub fn made(&self) -> Made {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Made> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use event_source::{Faults, Settings, World};
+
+    use super::*;
+
+    pub(crate) fn source(faults: &[&str]) -> Source {
+        let shares: Vec<_> = faults.iter().map(|text| text.parse().unwrap()).collect();
+        Source::new(Settings {
+            seed: 7,
+            world: World::default(),
+            faults: Faults::from_shares(&shares).unwrap(),
+            event_rate: "10M/day".parse().unwrap(),
+            from: "2026-11-22T09:59:50Z".parse().unwrap(),
+            run_id: None,
+        })
+        .unwrap()
+    }
+
+    #[test]
+    fn parts_add_up_to_the_whole() {
+        let source = source(&["invalid=10%", "corrupt=10%", "duplicate=10%"]);
+        let whole = BlockCounts::of(&source, 0..5_000).into_counts();
+        let tally = Tally::default();
+        for part in 0..5 {
+            let range = part * 1_000..(part + 1) * 1_000;
+            tally.add(range.end, BlockCounts::of(&source, range));
+        }
+        assert_eq!(tally.made().counts, whole);
+        assert_eq!(tally.next_index(), 5_000);
+        assert_eq!(whole.outcomes.generated(), 5_000);
+        assert_eq!(whole.faults.invalid, whole.outcomes.invalid);
+        assert_eq!(whole.faults.corrupt, whole.outcomes.corrupt);
+        assert_eq!(whole.event_types.values().sum::<u64>(), whole.outcomes.valid);
+        let hours: Vec<String> = whole.hours.keys().map(Hour::to_string).collect();
+        assert_eq!(hours, ["2026-11-22T09", "2026-11-22T10"]);
+    }
+}

@@ -1,0 +1,35 @@
+//! Which event is number i.
+//!
+//! An event is a pure function of the [`Settings`] of its run and of its index, so any part of a
+//! run can be made alone, by any number of threads, on any machine, after any restart. Nothing in
+//! here reads a clock, a file or a socket, and no floating point number decides anything.
+//!
+//! In the order of the flow: [`Settings`] say what a run is ([`World`], [`EventRate`], [`Faults`])
+//! and give it its [`RunTag`]; [`Source::new`] peoples the world once; [`Source::make`] gives event
+//! i, sound or with the [`Fault`] that falls on it; [`origin()`] reads run and index back from an
+//! event id.
+
+mod alias;
+mod behaviour;
+mod breakage;
+mod corruption;
+mod decimal;
+mod fault;
+mod keyed;
+mod origin;
+mod population;
+mod rate;
+mod settings;
+mod share;
+mod source;
+mod world;
+
+pub use breakage::Breakage;
+pub use corruption::Corruption;
+pub use fault::{Fault, FaultKind, FaultShare, Faults, FaultsError};
+pub use origin::{MAX_INDEX, ParseRunTagError, RunTag, event_id, origin};
+pub use rate::{EventRate, ParseRateError};
+pub use settings::{Settings, SettingsError};
+pub use share::{ParseShareError, Share};
+pub use source::{Generated, Source};
+pub use world::{MAX_PEOPLE_OR_PRODUCTS, World, WorldError};

@@ -1,0 +1,244 @@
+//! How many events a time has, exactly.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+use crate::decimal::{self, Decimal};
+
+/// Decimal places that a written rate may have.
+const PLACES: u32 = 6;
+
+/// Seconds of each unit, the shortest first, under the name that is printed.
+const UNITS: [(&str, u128, &[&str]); 4] = [
+    ("s", 1, &["s", "sec", "second"]),
+    ("min", 60, &["min", "m", "minute"]),
+    ("h", 3_600, &["h", "hour"]),
+    ("day", 86_400, &["day", "d"]),
+];
+
+/// More than this in a second is a typing error, and would not fit the fraction either.
+const MAX_PER_SECOND: u128 = 100_000_000;
+
+/// An exact rate of events: a fraction, never a rounded number.
+///
+/// Written as a number, with `k` or `M` if you like, and a unit: `10M/day`, `2500/s`, `0.5/s`,
+/// `1k/min`, `3/h`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct EventRate {
+    /// In lowest terms with `micros`.
+    events: u64,
+    micros: u64,
+}
+
+impl EventRate {
+    /// Microseconds after the start at which event `index` is due: `index / rate`, cut, from exact
+    /// integers, so the schedule never drifts. Times beyond `i64` stay at its end.
+    #[must_use]
+    pub fn due(self, index: u64) -> i64 {
+        let micros = u128::from(index) * u128::from(self.micros) / u128::from(self.events);
+        i64::try_from(micros).unwrap_or(i64::MAX)
+    }
+
+    /// How many events are due in the first `micros` microseconds, the one at 0 included and one
+    /// that is due exactly at the end not. Counts beyond `u64` stay at its end.
+    #[must_use]
+    pub fn events_within(self, micros: u64) -> u64 {
+        // due(i) < m  <=>  i * micros / events < m, cut or not, as m is whole.
+        let events = (u128::from(micros) * u128::from(self.events)).div_ceil(u128::from(self.micros));
+        u64::try_from(events).unwrap_or(u64::MAX)
+    }
+
+    /// The rate as so many events in so many microseconds, in lowest terms.
+    #[must_use]
+    pub const fn fraction(self) -> (u64, u64) {
+        (self.events, self.micros)
+    }
+
+    fn new(events: u128, micros: u128) -> Option<Self> {
+        let divisor = greatest_common_divisor(events, micros);
+        Some(Self { events: u64::try_from(events / divisor).ok()?, micros: u64::try_from(micros / divisor).ok()? })
+    }
+
+    /// The number of events in a unit of so many seconds, in units of `10^-PLACES`, if whole.
+    fn in_unit(self, seconds: u128) -> Option<u128> {
+        let scaled = u128::from(self.events) * seconds * 1_000_000 * 10_u128.pow(PLACES);
+        let micros = u128::from(self.micros);
+        scaled.is_multiple_of(micros).then_some(scaled / micros)
+    }
+}
+
+fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// Why a text is no rate.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ParseRateError {
+    /// No unit, or one that is not known.
+    #[error("`{0}` has no unit of time: write it as 10M/day, 2500/s, 1k/min or 3/h")]
+    Unit(String),
+    /// The number before the unit can't be read.
+    #[error(
+        "`{0}` is not a number of events: write digits with at most six decimals, and k or M if you like, as in 0.5/s or 10M/day"
+    )]
+    Number(String),
+    /// Zero events.
+    #[error("`{0}` is a rate of nothing: give at least one event in a time, as in 1/h")]
+    Zero(String),
+    /// Over a hundred million events a second.
+    #[error("`{0}` is more than 100M/s; to go as fast as possible use the rate `max`")]
+    TooFast(String),
+}
+
+impl FromStr for EventRate {
+    type Err = ParseRateError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let unit_error = || ParseRateError::Unit(text.to_owned());
+        let number_error = || ParseRateError::Number(text.to_owned());
+        let (number, unit) = text.split_once('/').ok_or_else(unit_error)?;
+        let unit = unit.trim().to_ascii_lowercase();
+        let (_, seconds, _) =
+            (UNITS.iter()).find(|(_, _, names)| names.contains(&unit.as_str())).ok_or_else(unit_error)?;
+        let number = number.trim();
+        let (number, factor) = match number.as_bytes().last() {
+            Some(b'k' | b'K') => (&number[..number.len() - 1], 1_000),
+            Some(b'M') => (&number[..number.len() - 1], 1_000_000),
+            _ => (number, 1),
+        };
+        let events = (Decimal::parse(number))
+            .and_then(|number| number.times(factor).in_units_of(PLACES))
+            .ok_or_else(number_error)?;
+        if events == 0 {
+            return Err(ParseRateError::Zero(text.to_owned()));
+        }
+        let one = 10_u128.pow(PLACES);
+        if events > MAX_PER_SECOND * seconds * one {
+            return Err(ParseRateError::TooFast(text.to_owned()));
+        }
+        Self::new(events, seconds * 1_000_000 * one).ok_or_else(number_error)
+    }
+}
+
+impl fmt::Display for EventRate {
+    /// The first unit that gives a whole number, or for seconds one with three decimals.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let exact = || UNITS.iter().filter_map(|(unit, seconds, _)| Some((self.in_unit(*seconds)?, *unit)));
+        let plain = |(events, unit): &(u128, &str)| {
+            let decimals = if *unit == "s" { 3 } else { 0 };
+            events.is_multiple_of(10_u128.pow(PLACES - decimals))
+        };
+        // Every rate comes from a text in one of the units, so one of them is exact.
+        let (events, unit) = exact().find(plain).or_else(|| exact().next()).unwrap_or_default();
+        f.write_str(&text(events, unit))
+    }
+}
+
+fn text(events: u128, unit: &str) -> String {
+    let one = 10_u128.pow(PLACES);
+    let (events, suffix) = match events / one {
+        whole if !events.is_multiple_of(one) || !whole.is_multiple_of(1_000) => (events, ""),
+        whole if !whole.is_multiple_of(1_000_000) => (events / 1_000, "k"),
+        _ => (events / 1_000_000, "M"),
+    };
+    format!("{}{suffix}/{unit}", decimal::text_of(events, PLACES))
+}
+
+impl Serialize for EventRate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for EventRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn rate(text: &str) -> EventRate {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn due_times_hold_exactly() {
+        assert_eq!(rate("0.5/s").due(7), 14_000_000);
+        assert_eq!(rate("2500/s").due(1), 400);
+        // A day's ten million end exactly with the day, and so do a hundred thousand days'.
+        assert_eq!(rate("10M/day").due(10_000_000), 86_400_000_000);
+        assert_eq!(rate("10M/day").due(1), 8_640);
+        assert_eq!(rate("3/s").due(3_000_000_001), 1_000_000_000_333_333);
+        assert_eq!(rate("1/day").due(1 << 37), i64::MAX);
+    }
+
+    #[test]
+    fn units_and_suffixes() {
+        assert_eq!(rate("60/min"), rate("1/s"));
+        assert_eq!(rate("1k/min"), rate("60K/hour"));
+        assert_eq!(rate("0.01M/d"), rate("10000/day"));
+    }
+
+    #[test]
+    fn printed_as_people_would_write_it() {
+        for (written, printed) in [
+            ("10M/day", "10M/day"),
+            ("2500/s", "2500/s"),
+            ("0.5/s", "0.5/s"),
+            ("1k/min", "1k/min"),
+            ("3/h", "3/h"),
+            ("86400/day", "1/s"),
+        ] {
+            assert_eq!(rate(written).to_string(), printed);
+        }
+    }
+
+    #[test]
+    fn what_is_no_rate_says_why() {
+        use ParseRateError as E;
+        let error = |text: &str| text.parse::<EventRate>().unwrap_err();
+        assert!(matches!(error("10"), E::Unit(_)));
+        assert!(matches!(error("10/week"), E::Unit(_)));
+        assert!(matches!(error("/s"), E::Number(_)));
+        assert!(matches!(error("-1/s"), E::Number(_)));
+        assert!(matches!(error("ten/s"), E::Number(_)));
+        assert!(matches!(error("0.0000000001/s"), E::Number(_)));
+        assert!(matches!(error("0/s"), E::Zero(_)));
+        assert!(matches!(error("2000M/s"), E::TooFast(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn text_round_trip(digits in 1_u64..1_000_000_000_000, unit in 0..4_usize) {
+            let name = UNITS[unit].0;
+            let written = format!("{}/{name}", decimal::text_of(digits.into(), 6));
+            let rate: EventRate = written.parse().unwrap();
+            prop_assert_eq!(rate.to_string().parse::<EventRate>().unwrap(), rate);
+        }
+
+        #[test]
+        fn as_many_are_due_as_are_counted(
+            per_day in 1_u64..100_000_000_000,
+            micros in 1_u64..1_000_000_000_000,
+        ) {
+            let rate: EventRate = format!("{per_day}/day").parse().unwrap();
+            let count = rate.events_within(micros);
+            prop_assert!(rate.due(count) >= i64::try_from(micros).unwrap());
+            prop_assert!(rate.due(count - 1) < i64::try_from(micros).unwrap());
+        }
+    }
+}

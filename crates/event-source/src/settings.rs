@@ -1,0 +1,196 @@
+//! What a run is.
+
+use event_model::Timestamp;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::fault::{Faults, FaultsError};
+use crate::origin::RunTag;
+use crate::rate::EventRate;
+use crate::world::{World, WorldError};
+
+/// Raised whenever the same settings would give other events than before, so that such runs are
+/// not taken for one another.
+const GENERATION: u32 = 1;
+
+/// 1980-01-01 and 9000-01-01: well inside what all stores can hold, and later than 1970.
+const EARLIEST_FROM: Timestamp = Timestamp::from_micros(315_532_800_000_000);
+const LATEST_FROM: Timestamp = Timestamp::from_micros(221_845_392_000_000_000);
+
+/// Everything that decides what events a run has, and nothing else: how many there are, how fast
+/// and where they go is not in here. The same settings are the same run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Settings {
+    /// The root of all chance.
+    pub seed: u64,
+    /// Who and what there is.
+    pub world: World,
+    /// What goes wrong on purpose.
+    pub faults: Faults,
+    /// How densely events lie in time.
+    pub event_rate: EventRate,
+    /// When event 0 is due.
+    pub from: Timestamp,
+    /// A name of the user's choosing, which makes this another run than one without it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub run_id: Option<String>,
+}
+
+/// Settings that are no run.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum SettingsError {
+    /// The world.
+    #[error(transparent)]
+    World(#[from] WorldError),
+    /// The faults.
+    #[error(transparent)]
+    Faults(#[from] FaultsError),
+    /// The start.
+    #[error("from: {0} is not between the years 1980 and 9000")]
+    From(Timestamp),
+    /// The name.
+    #[error("run id: `{0}` must have 1 to 64 letters, digits, - or _ and begin with a letter or digit: it names files")]
+    RunId(String),
+}
+
+impl Settings {
+    /// The tag of the run: a hash of all settings.
+    #[must_use]
+    pub fn run_tag(&self) -> RunTag {
+        RunTag::from_hash(xxh3_64(self.canonical().as_bytes()))
+    }
+
+    /// The run's name in keys and reports: the one that was given, else the tag.
+    #[must_use]
+    pub fn run_name(&self) -> String {
+        (self.run_id.clone()).unwrap_or_else(|| self.run_tag().to_string())
+    }
+
+    /// Whether a run can be made of these. [`Source::new`](crate::Source::new) asks too.
+    pub fn check(&self) -> Result<(), SettingsError> {
+        self.world.check()?;
+        self.faults.check()?;
+        if !(EARLIEST_FROM..=LATEST_FROM).contains(&self.from) {
+            return Err(SettingsError::From(self.from));
+        }
+        match &self.run_id {
+            Some(name) if !is_file_name(name) => Err(SettingsError::RunId(name.clone())),
+            _ => Ok(()),
+        }
+    }
+
+    /// One text for each set of settings. Later settings add a line only where they are not at their
+    /// default, so that the tags of older runs stay.
+    fn canonical(&self) -> String {
+        // Taken apart in full, so that a new setting can't be forgotten here.
+        let Self { seed, world, faults, event_rate, from, run_id } = self;
+        let World { users, accounts, products, categories, experiments } = world;
+        let Faults { invalid, corrupt, duplicate } = faults;
+        let mut lines = vec![
+            format!("generation {GENERATION}"),
+            format!("seed {seed}"),
+            format!("users {users}"),
+            format!("accounts {accounts}"),
+            format!("products {products}"),
+            // Quoted and escaped, so that no name can look like two.
+            format!("categories {categories:?}"),
+            format!("experiments {experiments:?}"),
+            format!("invalid {}", invalid.parts_per_billion()),
+            format!("corrupt {}", corrupt.parts_per_billion()),
+            format!("duplicate {}", duplicate.parts_per_billion()),
+            format!("event_rate {event_rate}"),
+            format!("from {}", from.micros()),
+        ];
+        lines.extend(run_id.iter().map(|name| format!("run_id {name:?}")));
+        lines.join("\n")
+    }
+}
+
+fn is_file_name(name: &str) -> bool {
+    let word = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    (1..=64).contains(&name.len())
+        && name.bytes().all(word)
+        && name.as_bytes().first().is_some_and(u8::is_ascii_alphanumeric)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use super::*;
+
+    fn settings() -> Settings {
+        Settings {
+            seed: 7,
+            world: World::default(),
+            faults: Faults::default(),
+            event_rate: "10M/day".parse().unwrap(),
+            from: "2026-11-22T10:00:00Z".parse().unwrap(),
+            run_id: None,
+        }
+    }
+
+    #[test]
+    fn the_tag_is_fixed_for_ever() {
+        assert_eq!(settings().run_tag().to_string(), "5a52d93c6");
+        assert_eq!(settings().run_name(), settings().run_tag().to_string());
+    }
+
+    #[test]
+    fn every_setting_changes_the_tag() {
+        let changes: [fn(&mut Settings); 12] = [
+            |s| s.seed = 8,
+            |s| s.world.users += 1,
+            |s| s.world.accounts += 1,
+            |s| s.world.products += 1,
+            |s| s.world.categories.push("toys".to_owned()),
+            |s| s.world.experiments.truncate(9),
+            |s| s.faults.invalid = "1%".parse().unwrap(),
+            |s| s.faults.corrupt = "1%".parse().unwrap(),
+            |s| s.faults.duplicate = "1%".parse().unwrap(),
+            |s| s.event_rate = "1/s".parse().unwrap(),
+            |s| s.from = Timestamp::from_micros(s.from.micros() + 1),
+            |s| s.run_id = Some("a".to_owned()),
+        ];
+        let mut tags = vec![settings().run_tag()];
+        for change in changes {
+            let mut other = settings();
+            change(&mut other);
+            tags.push(other.run_tag());
+        }
+        tags.sort_unstable();
+        tags.dedup();
+        assert_eq!(tags.len(), 13);
+    }
+
+    #[test]
+    fn settings_come_back_from_json() {
+        let mut settings = settings();
+        settings.run_id = Some("night-1".to_owned());
+        let json = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), settings);
+    }
+
+    #[test]
+    fn what_is_no_run_says_why() {
+        let error = |change: fn(&mut Settings)| {
+            let mut settings = settings();
+            change(&mut settings);
+            settings.check().unwrap_err()
+        };
+        assert!(matches!(error(|s| s.world.users = 0), SettingsError::World(_)));
+        assert!(matches!(error(|s| s.world.categories.clear()), SettingsError::World(_)));
+        assert!(matches!(error(|s| s.world.categories[0].clear()), SettingsError::World(_)));
+        assert!(matches!(
+            error(|s| (s.faults.invalid, s.faults.corrupt) = (crate::Share::ALL, crate::Share::ALL)),
+            SettingsError::Faults(_)
+        ));
+        assert!(matches!(error(|s| s.from = Timestamp::from_micros(0)), SettingsError::From(_)));
+        for name in ["", "a/b", ".x", "-a", "a.draft", "ä"] {
+            let mut settings = settings();
+            settings.run_id = Some(name.to_owned());
+            assert_eq!(settings.check(), Err(SettingsError::RunId(name.to_owned())));
+        }
+    }
+}

@@ -1,0 +1,123 @@
+//! A part of the whole, exactly.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use thiserror::Error;
+
+use crate::decimal::{self, Decimal};
+
+const BILLION: u32 = 1_000_000_000;
+
+/// A share from nothing to all, in parts per billion. Written `0.5%` or `0.005`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Share(u32);
+
+impl Share {
+    /// Nothing.
+    pub const NONE: Self = Self(0);
+    /// All.
+    pub const ALL: Self = Self(BILLION);
+
+    /// 0 to 1,000,000,000.
+    #[must_use]
+    pub const fn parts_per_billion(self) -> u32 {
+        self.0
+    }
+}
+
+/// Why a text is no share.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ParseShareError {
+    /// Not a number.
+    #[error("`{0}` is not a share: write 0.5% or 0.005")]
+    Number(String),
+    /// Over 100%.
+    #[error("`{0}` is more than 100%")]
+    TooMuch(String),
+    /// A whole number without a percent sign.
+    #[error("`{0}` can be read in two ways: write {0}% or a fraction below 1 such as 0.01")]
+    Ambiguous(String),
+    /// More digits than a billionth.
+    #[error("`{0}` is finer than one in a billion (0.0000001%)")]
+    TooFine(String),
+}
+
+impl FromStr for Share {
+    type Err = ParseShareError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let percent = text.strip_suffix('%');
+        let (number, places) = percent.map_or((text, 9), |number| (number.trim_end(), 7));
+        let number = Decimal::parse(number).ok_or_else(|| ParseShareError::Number(text.to_owned()))?;
+        let parts = (number.in_units_of(places)).ok_or_else(|| ParseShareError::TooFine(text.to_owned()))?;
+        // A bare `1` may mean one per cent or all.
+        if percent.is_none() && parts >= u128::from(BILLION) {
+            return Err(ParseShareError::Ambiguous(text.to_owned()));
+        }
+        match u32::try_from(parts) {
+            Ok(parts) if parts <= BILLION => Ok(Self(parts)),
+            _ => Err(ParseShareError::TooMuch(text.to_owned())),
+        }
+    }
+}
+
+impl fmt::Display for Share {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", decimal::text_of(self.0.into(), 7))
+    }
+}
+
+impl Serialize for Share {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Share {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn shares_are_exact() {
+        let parts = |text: &str| text.parse::<Share>().unwrap().parts_per_billion();
+        assert_eq!(parts("0.5%"), 5_000_000);
+        assert_eq!(parts("0.005"), 5_000_000);
+        assert_eq!(parts("100%"), 1_000_000_000);
+        assert_eq!(parts("0"), 0);
+        assert_eq!(parts("0.0000001 %"), 1);
+    }
+
+    #[test]
+    fn what_is_no_share_says_why() {
+        use ParseShareError as E;
+        let error = |text: &str| text.parse::<Share>().unwrap_err();
+        assert!(matches!(error(""), E::Number(_)));
+        assert!(matches!(error("half"), E::Number(_)));
+        assert!(matches!(error("-1%"), E::Number(_)));
+        assert!(matches!(error("101%"), E::TooMuch(_)));
+        assert!(matches!(error("1"), E::Ambiguous(_)));
+        assert!(matches!(error("0.00000001%"), E::TooFine(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn text_round_trip(parts in 0..=BILLION) {
+            let share = Share(parts);
+            prop_assert_eq!(share.to_string().parse::<Share>().unwrap(), share);
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! How large the made-up world is, and what things in it are called.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The most users, and the most products: the tables for choosing among so many take 280 MB.
+pub const MAX_PEOPLE_OR_PRODUCTS: u32 = 10_000_000;
+
+const MAX_NAMES: usize = 65_536;
+
+/// The size of the world and its names. Ids are 1 to the number, both included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct World {
+    /// Number of users, 1 to [`MAX_PEOPLE_OR_PRODUCTS`].
+    pub users: u32,
+    /// Number of accounts, 1 to 2^31-1. A user keeps its account.
+    pub accounts: u32,
+    /// Number of products, 1 to [`MAX_PEOPLE_OR_PRODUCTS`]. A product keeps its category.
+    pub products: u32,
+    /// Categories of products, each 1 to 64 characters.
+    pub categories: Vec<String>,
+    /// Experiments of users, each 1 to 64 characters. A user keeps its experiment.
+    pub experiments: Vec<String>,
+}
+
+impl Default for World {
+    fn default() -> Self {
+        Self {
+            users: 1_000,
+            accounts: 10,
+            products: 100,
+            categories: ["electronics", "furniture", "tools"].map(str::to_owned).to_vec(),
+            experiments: (1..=10).map(|number| format!("exp_{number}")).collect(),
+        }
+    }
+}
+
+/// A world that can't be made.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum WorldError {
+    /// A number outside its range.
+    #[error("{what}: {number} is not between 1 and {most}")]
+    Number {
+        /// `users`, `accounts` or `products`.
+        what: &'static str,
+        /// The number given.
+        number: u32,
+        /// The largest that is allowed.
+        most: u32,
+    },
+    /// No names, or too many.
+    #[error("{what}: {count} names given, 1 to 65536 are possible")]
+    Names {
+        /// `categories` or `experiments`.
+        what: &'static str,
+        /// The number of names given.
+        count: usize,
+    },
+    /// A name that no event may have.
+    #[error("{what}: {name:?} must have 1 to 64 characters, none of them a control character")]
+    Name {
+        /// `categories` or `experiments`.
+        what: &'static str,
+        /// The name given.
+        name: String,
+    },
+}
+
+impl World {
+    pub(crate) fn check(&self) -> Result<(), WorldError> {
+        for (what, number, most) in [
+            ("users", self.users, MAX_PEOPLE_OR_PRODUCTS),
+            ("accounts", self.accounts, i32::MAX.unsigned_abs()),
+            ("products", self.products, MAX_PEOPLE_OR_PRODUCTS),
+        ] {
+            if !(1..=most).contains(&number) {
+                return Err(WorldError::Number { what, number, most });
+            }
+        }
+        check_names("categories", &self.categories)?;
+        check_names("experiments", &self.experiments)
+    }
+}
+
+fn check_names(what: &'static str, names: &[String]) -> Result<(), WorldError> {
+    let count = names.len();
+    if !(1..=MAX_NAMES).contains(&count) {
+        return Err(WorldError::Names { what, count });
+    }
+    let wrong = |name: &&String| !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control);
+    match names.iter().find(wrong) {
+        Some(name) => Err(WorldError::Name { what, name: name.clone() }),
+        None => Ok(()),
+    }
+}

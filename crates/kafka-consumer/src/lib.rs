@@ -1,0 +1,18 @@
+//! Kafka to PostgreSQL, effectively once.
+//!
+//! [`pipeline`] shows the way of a record: the [`source`] reads and judges it and puts it into a [`batch`], a
+//! [`writer`] brings the batch in together with the new [`offsets`], in one transaction. What is no valid event
+//! becomes a [`dead_letter`] in the same transaction.
+
+pub mod batch;
+pub mod cli;
+pub mod counters;
+pub mod dead_letter;
+pub mod fingerprint;
+pub mod migrations;
+pub mod offsets;
+pub mod pipeline;
+pub mod postgres;
+pub mod source;
+pub mod status;
+pub mod writer;

@@ -1,0 +1,77 @@
+//! What librdkafka tells the consumer from within a poll: the group's rebalances.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use pipeline_runtime::kafka::Complaints;
+use rdkafka::TopicPartitionList;
+use rdkafka::client::ClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaRespErr;
+
+/// A change of the assignment that the group has decided on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// These partitions are to be read.
+    Assign(Vec<i32>),
+    /// These are to be let go, in good order.
+    Revoke(Vec<i32>),
+    /// These belong to somebody else already.
+    Lose(Vec<i32>),
+}
+
+/// Notes the group's changes. What is to be done about them takes PostgreSQL's answer, which a callback must not wait
+/// for: the poll loop does it and then assigns.
+#[derive(Debug, Default)]
+pub struct Context {
+    changes: Mutex<VecDeque<Change>>,
+    closing: AtomicBool,
+    complaints: Complaints,
+}
+
+impl Context {
+    /// The next change, in the order in which they came.
+    pub(super) fn next_change(&self) -> Option<Change> {
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// From now on partitions are let go at once, since nobody polls for changes any more.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+    }
+}
+
+impl ClientContext for Context {
+    fn error(&self, error: KafkaError, reason: &str) {
+        self.complaints.note(&error, reason);
+    }
+}
+
+impl ConsumerContext for Context {
+    fn rebalance(&self, consumer: &BaseConsumer<Self>, error: RDKafkaRespErr, list: &mut TopicPartitionList) {
+        let partitions =
+            list.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect();
+        let change = match error {
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assign(partitions),
+            _ if self.closing.load(Ordering::Acquire) => {
+                let released = release(consumer, list);
+                tracing::debug!(?released, "partitions released while closing");
+                return;
+            }
+            _ if consumer.assignment_lost() => Change::Lose(partitions),
+            _ => Change::Revoke(partitions),
+        };
+        tracing::debug!(?change, "rebalance");
+        self.changes.lock().unwrap_or_else(PoisonError::into_inner).push_back(change);
+    }
+}
+
+/// Acknowledges a revocation: the partitions are no longer read.
+pub(super) fn release(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> Result<(), KafkaError> {
+    match consumer.rebalance_protocol() {
+        RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
+        _ => consumer.unassign(),
+    }
+}

@@ -1,0 +1,262 @@
+//! The source: reads records on a thread of its own, judges them and fills the writers' batches.
+
+mod assignment;
+mod context;
+mod hand_over;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use event_model::{Timestamp, Window};
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::{Limits, Mark};
+use crate::dead_letter::DeadLetter;
+use crate::fingerprint;
+use crate::offsets::Claim;
+use crate::postgres::Target;
+use crate::writer::{Command, Report};
+use assignment::Assignment;
+pub use context::Context;
+use hand_over::HandOver;
+
+/// Records between two looks at everything else.
+const RECORDS_BETWEEN_CHORES: u32 = 500;
+/// How long to wait for a record when there are none.
+const IDLE_WAIT: Duration = Duration::from_millis(20);
+/// How long a full writer is waited for before the partitions are paused: by then it is an outage.
+const BACK_PRESSURE: Duration = Duration::from_secs(2);
+/// How often what PostgreSQL has is told to Kafka's group, for those who watch the lag there.
+const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
+
+/// What the source needs to know.
+pub struct Setting {
+    /// The warehouse, for the offsets.
+    pub target: Target,
+    /// Whose offsets of which topic.
+    pub claim: Claim,
+    /// When batches are closed.
+    pub limits: Limits,
+    /// How far events may lie from their records.
+    pub window: Window,
+    /// End at the end of all partitions.
+    pub until_caught_up: bool,
+    /// End as soon as what is in hand is handed over.
+    pub shutdown: CancellationToken,
+    /// Where asynchronous work is done.
+    pub runtime: Handle,
+}
+
+/// The reading side. Ends by itself when it is caught up, if so told, or when the shutdown is asked for.
+pub struct Source {
+    setting: Setting,
+    kafka: Arc<BaseConsumer<Context>>,
+    assignment: Assignment,
+    writers: HandOver,
+    reports: mpsc::UnboundedReceiver<Report>,
+    committed: BTreeMap<i32, i64>,
+    last_commit: Instant,
+    paused: bool,
+}
+
+impl Source {
+    /// A source that has subscribed to nothing yet.
+    #[must_use]
+    pub fn new(
+        setting: Setting,
+        kafka: Arc<BaseConsumer<Context>>,
+        writers: Vec<mpsc::Sender<Command>>,
+        reports: mpsc::UnboundedReceiver<Report>,
+    ) -> Self {
+        let writers = HandOver::new(writers, setting.limits, setting.runtime.clone());
+        let last_commit = Instant::now();
+        let assignment = Assignment::default();
+        Self { setting, kafka, assignment, writers, reports, committed: BTreeMap::new(), last_commit, paused: false }
+    }
+
+    /// Reads until the end. Everything that was read is handed to the writers by then, or was dropped because another
+    /// consumer has the partition.
+    pub fn run(mut self) -> anyhow::Result<Finish> {
+        self.kafka.subscribe(&[&self.setting.claim.topic]).context("Kafka refused the subscription")?;
+        let ended = self.read();
+        if ended.is_ok() {
+            self.writers.close_all();
+            self.writers.hand_over_waiting();
+        }
+        self.writers.end();
+        ended?;
+        let Self { kafka, reports, committed, setting, .. } = self;
+        Ok(Finish { kafka, reports, committed, topic: setting.claim.topic })
+    }
+
+    fn read(&mut self) -> anyhow::Result<()> {
+        while !self.setting.shutdown.is_cancelled() {
+            if !self.chores()? || (self.setting.until_caught_up && self.assignment.is_caught_up()) {
+                break;
+            }
+            if self.writers.is_stalled() {
+                self.wait_for_writers()?;
+                continue;
+            }
+            self.resume()?;
+            for _ in 0..RECORDS_BETWEEN_CHORES {
+                let wait = self.writers.until_due(Instant::now()).min(IDLE_WAIT);
+                if !self.poll(wait)? || self.writers.is_stalled() {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything but reading. False when a writer has failed.
+    fn chores(&mut self) -> anyhow::Result<bool> {
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::Committed { offsets } => self.committed.extend(offsets),
+                Report::Moved { partition, epoch } => self.assignment.moved(partition, epoch, &mut self.writers),
+                Report::Failed => return Ok(false),
+            }
+        }
+        self.assignment.advance(&self.kafka, &self.setting, &mut self.writers)?;
+        self.writers.close_due(Instant::now());
+        self.writers.try_hand_over();
+        if self.last_commit.elapsed() >= BETWEEN_COMMITS {
+            self.tell_group();
+        }
+        Ok(true)
+    }
+
+    /// Takes the next record or event. False when there was none.
+    fn poll(&mut self, wait: Duration) -> anyhow::Result<bool> {
+        match self.kafka.poll(wait) {
+            None => return Ok(false),
+            Some(Ok(record)) => take(&self.setting.window, &mut self.assignment, &mut self.writers, &record),
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.assignment.at_end(partition);
+                if self.assignment.is_caught_up() {
+                    self.writers.close_all();
+                }
+            }
+            Some(Err(error)) => self.judge(error)?,
+        }
+        Ok(true)
+    }
+
+    /// Errors that librdkafka mends by itself are logged; the others end the program.
+    fn judge(&self, error: KafkaError) -> anyhow::Result<()> {
+        use rdkafka::error::RDKafkaErrorCode as Code;
+        let topic = &self.setting.claim.topic;
+        match error.rdkafka_error_code() {
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Err(error).with_context(|| {
+                format!("{topic}: Kafka no longer has the records that come next (retention took them)")
+            }),
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                tracing::warn!(%error, topic, "topic is away");
+                Ok(())
+            }
+            Some(
+                Code::Fatal
+                | Code::TopicAuthorizationFailed
+                | Code::GroupAuthorizationFailed
+                | Code::SaslAuthenticationFailed,
+            ) => Err(error).with_context(|| format!("Kafka refuses to let this consumer read {topic}")),
+            _ => {
+                tracing::warn!(%error, "kafka error");
+                Ok(())
+            }
+        }
+    }
+
+    /// Waits for a full writer: shortly as it is, longer with the partitions paused, so that the group still sees a
+    /// live member. Pausing throws away what was read ahead, hence only in an outage.
+    fn wait_for_writers(&mut self) -> anyhow::Result<()> {
+        if !self.paused {
+            if self.writers.wait(BACK_PRESSURE) {
+                return Ok(());
+            }
+            self.kafka.pause(&self.kafka.assignment()?)?;
+            self.paused = true;
+            tracing::warn!("reading paused until postgres takes batches again");
+        }
+        self.poll(Duration::from_millis(100))?;
+        Ok(())
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        if self.paused {
+            self.kafka.resume(&self.kafka.assignment()?)?;
+            self.paused = false;
+            tracing::info!("reading resumed");
+        }
+        Ok(())
+    }
+
+    fn tell_group(&mut self) {
+        self.last_commit = Instant::now();
+        self.committed.retain(|partition, _| self.assignment.has(*partition));
+        commit(&self.kafka, &self.setting.claim.topic, &mut self.committed, CommitMode::Async);
+    }
+}
+
+fn take(window: &Window, assignment: &mut Assignment, writers: &mut HandOver, record: &BorrowedMessage<'_>) {
+    let partition = record.partition();
+    let Some(epoch) = assignment.epoch(partition) else { return };
+    let mark = Mark { offset: record.offset(), fingerprint: fingerprint::of(record) };
+    let record_time = record.timestamp().to_millis().filter(|millis| *millis >= 0);
+    let record_time = record_time.map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)));
+    let batch = writers.batch_for(partition);
+    match event_model::parse(record.payload(), record_time, *window) {
+        Ok(event) => batch.add_row(partition, epoch, mark, &event),
+        Err(rejection) => {
+            let letter = DeadLetter::refused(record, record_time, &rejection);
+            batch.add_dead_letter(partition, epoch, mark, letter);
+        }
+    }
+    writers.filled(partition);
+}
+
+/// Kafka's group follows PostgreSQL; nothing depends on it.
+fn commit(kafka: &BaseConsumer<Context>, topic: &str, offsets: &mut BTreeMap<i32, i64>, mode: CommitMode) {
+    if offsets.is_empty() {
+        return;
+    }
+    let mut list = TopicPartitionList::new();
+    for (partition, next) in std::mem::take(offsets) {
+        if let Err(error) = list.add_partition_offset(topic, partition, Offset::Offset(next)) {
+            tracing::warn!(%error, partition, "offset not told to the group");
+        }
+    }
+    if let Err(error) = kafka.commit(&list, mode) {
+        tracing::warn!(%error, "offsets not told to the group");
+    }
+}
+
+/// A source that has read its last record, until the writers have brought everything in.
+pub struct Finish {
+    kafka: Arc<BaseConsumer<Context>>,
+    reports: mpsc::UnboundedReceiver<Report>,
+    committed: BTreeMap<i32, i64>,
+    topic: String,
+}
+
+impl Finish {
+    /// Tells Kafka's group the last offsets and leaves it. To be called when the writers have ended.
+    pub fn leave(mut self) {
+        while let Ok(report) = self.reports.try_recv() {
+            if let Report::Committed { offsets } = report {
+                self.committed.extend(offsets);
+            }
+        }
+        commit(&self.kafka, &self.topic, &mut self.committed, CommitMode::Sync);
+        self.kafka.context().close();
+    }
+}

@@ -1,0 +1,277 @@
+//! A writer: one session of PostgreSQL that brings the batches of its partitions in, one transaction each.
+
+mod dead_letters;
+mod partitions;
+mod staging;
+mod transaction;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::batch::Batch;
+use crate::counters::{Counters, Tally};
+use crate::offsets::{Claim, Position};
+use crate::postgres::{SqlFault, Target, classify};
+use transaction::{Attempt, Session, Way};
+
+/// How often a batch may meet an error that the next attempt should have removed.
+const MOST_REPAIRS: u32 = 10;
+
+/// What a writer is told, in this order of importance: the order in which it is told.
+#[derive(Debug)]
+pub enum Command {
+    /// A partition is its own from here on.
+    Own {
+        /// The partition.
+        partition: i32,
+        /// The assignment; parts of another one are dropped.
+        epoch: u64,
+        /// Where PostgreSQL has it.
+        position: Position,
+    },
+    /// The partitions are no longer its own; answer when nothing of them is in hand.
+    Release {
+        /// The partitions.
+        partitions: Vec<i32>,
+        /// The answer.
+        done: oneshot::Sender<()>,
+    },
+    /// Bring this in.
+    Write(Batch),
+}
+
+/// What a writer reports.
+#[derive(Debug)]
+pub enum Report {
+    /// A batch is committed.
+    Committed {
+        /// The new offset of each partition in it.
+        offsets: Vec<(i32, i64)>,
+    },
+    /// Another consumer has moved this partition's offset: what was in hand of it is dropped.
+    Moved {
+        /// The partition.
+        partition: i32,
+        /// The assignment under which it was read.
+        epoch: u64,
+    },
+    /// The writer ends with an error, which its task gives.
+    Failed,
+}
+
+/// Why a writer ends before it is told to.
+#[derive(Debug, Error)]
+pub enum WriterError {
+    /// PostgreSQL's error is none that waiting would mend.
+    #[error("PostgreSQL at {target}: {}; nothing of the batch was written, the offsets are untouched", describe(.error))]
+    Postgres {
+        /// The server.
+        target: String,
+        /// Its error.
+        error: tokio_postgres::Error,
+    },
+    /// The end was asked for while PostgreSQL was away.
+    #[error(
+        "PostgreSQL at {target} did not come back in time: {records} records are not committed; they are read again at the next start"
+    )]
+    Abandoned {
+        /// The server.
+        target: String,
+        /// Records in the batch.
+        records: u64,
+    },
+}
+
+/// An error of PostgreSQL with all that it says.
+fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(database) => {
+            let detail = database.detail().map(|text| format!(" ({text})")).unwrap_or_default();
+            format!("{} [{}]{detail}", database.message(), database.code().code())
+        }
+        None => std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
+    }
+}
+
+/// What a writer needs to know, besides its commands.
+#[derive(Clone)]
+pub struct Setting {
+    /// The warehouse.
+    pub target: Target,
+    /// Whose offsets.
+    pub claim: Claim,
+    /// Where committed batches are counted.
+    pub counters: Arc<Counters>,
+    /// Cancelled when an outage is no longer waited out.
+    pub give_up: CancellationToken,
+}
+
+/// A partition that a writer owns.
+#[derive(Clone, Copy, Debug)]
+struct Owned {
+    epoch: u64,
+    position: Position,
+}
+
+/// One session and the partitions that it owns. No other session of this process moves their offsets.
+pub struct Writer {
+    setting: Setting,
+    reports: mpsc::UnboundedSender<Report>,
+    session: Option<Session>,
+    owned: BTreeMap<i32, Owned>,
+}
+
+impl Writer {
+    /// A writer without any partitions yet.
+    #[must_use]
+    pub fn new(setting: Setting, reports: mpsc::UnboundedSender<Report>) -> Self {
+        Self { setting, reports, session: None, owned: BTreeMap::new() }
+    }
+
+    /// Does what it is told until nobody is left to tell it anything.
+    pub async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), WriterError> {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Own { partition, epoch, position } => {
+                    self.owned.insert(partition, Owned { epoch, position });
+                }
+                Command::Release { partitions, done } => {
+                    for partition in partitions {
+                        self.owned.remove(&partition);
+                    }
+                    // Whoever asked may have given up waiting.
+                    let _ = done.send(());
+                }
+                Command::Write(batch) => {
+                    if let Err(error) = self.write(batch).await {
+                        self.report(Report::Failed);
+                        return Err(error);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings a batch in, however often it has to be tried.
+    async fn write(&mut self, mut batch: Batch) -> Result<(), WriterError> {
+        let mut way = Way::Direct;
+        let mut in_doubt = false;
+        let mut repairs = 0;
+        let mut delays = delays();
+        loop {
+            self.drop_what_is_not_owned(&mut batch);
+            if batch.parts.is_empty() {
+                return Ok(());
+            }
+            let attempt = match self.attempt(&batch, way, in_doubt).await {
+                Ok(tally) => {
+                    self.committed(&batch, tally);
+                    return Ok(());
+                }
+                Err(attempt) => attempt,
+            };
+            match attempt {
+                Attempt::Moved(partition) => self.moved(partition),
+                Attempt::Failed { error, at_commit } => match classify(&error) {
+                    SqlFault::Duplicate if repairs < MOST_REPAIRS => {
+                        way = Way::Staged;
+                        repairs += 1;
+                    }
+                    SqlFault::NoPartition if repairs < MOST_REPAIRS => {
+                        self.session = None;
+                        repairs += 1;
+                    }
+                    SqlFault::Retry => {
+                        in_doubt |= at_commit;
+                        self.session = None;
+                        self.wait(&error, &mut delays, &batch).await?;
+                    }
+                    _ => return Err(WriterError::Postgres { target: self.setting.target.to_string(), error }),
+                },
+            }
+        }
+    }
+
+    async fn attempt(&mut self, batch: &Batch, way: Way, in_doubt: bool) -> Result<Tally, Attempt> {
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(Session::open(&self.setting.target, &self.setting.claim).await?),
+        };
+        let positions = self.owned.iter().map(|(partition, owned)| (*partition, owned.position)).collect();
+        session.write(batch, &positions, way, in_doubt).await
+    }
+
+    async fn wait(
+        &self,
+        error: &tokio_postgres::Error,
+        delays: &mut impl Iterator<Item = Duration>,
+        batch: &Batch,
+    ) -> Result<(), WriterError> {
+        let delay = delays.next().unwrap_or(LONGEST_DELAY);
+        self.setting.counters.add_retry();
+        let sqlstate = error.code().map(tokio_postgres::error::SqlState::code);
+        tracing::warn!(error = describe(error), sqlstate, delay_ms = delay.as_millis(), "postgres retry");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => Ok(()),
+            () = self.setting.give_up.cancelled() => {
+                Err(WriterError::Abandoned { target: self.setting.target.to_string(), records: batch.records() })
+            }
+        }
+    }
+
+    fn drop_what_is_not_owned(&self, batch: &mut Batch) {
+        let owned = &self.owned;
+        batch.parts.retain(|partition, part| owned.get(partition).is_some_and(|owned| owned.epoch == part.epoch));
+    }
+
+    fn committed(&mut self, batch: &Batch, tally: Tally) {
+        let mut offsets = Vec::with_capacity(batch.parts.len());
+        for (partition, part) in &batch.parts {
+            let next_offset = part.last.offset + 1;
+            if let Some(owned) = self.owned.get_mut(partition) {
+                owned.position.next_offset = next_offset;
+            }
+            offsets.push((*partition, next_offset));
+        }
+        self.setting.counters.add_batch(tally);
+        tracing::debug!(
+            records = tally.records,
+            rows = tally.rows,
+            age_ms = batch.opened.elapsed().as_millis(),
+            "batch committed"
+        );
+        self.report(Report::Committed { offsets });
+    }
+
+    fn moved(&mut self, partition: i32) {
+        if let Some(Owned { epoch, .. }) = self.owned.remove(&partition) {
+            tracing::warn!(partition, "offset moved by another consumer; its records in hand are dropped");
+            self.report(Report::Moved { partition, epoch });
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // The source has ended when it no longer listens; what is in hand is brought in all the same.
+        let _ = self.reports.send(report);
+    }
+}
+
+const LONGEST_DELAY: Duration = Duration::from_secs(5);
+
+/// 50 ms, doubled up to five seconds, with jitter, for ever.
+fn delays() -> impl Iterator<Item = Duration> {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(LONGEST_DELAY)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,73 @@
+//! Files of valid events: the event's columns as `event-model` defines them.
+
+use arrow_array::RecordBatch;
+use bytes::Bytes;
+use event_model::{DICTIONARY_COLUMNS, arrow_schema};
+
+use crate::content_hash::ContentHash;
+use crate::error::LakeError;
+use crate::parquet_file::{Encoded, Reader, Writer};
+
+/// Writes one file of the raw lake.
+pub struct EventFileWriter(Writer);
+
+impl EventFileWriter {
+    /// A file without rows yet.
+    pub fn new() -> Result<Self, LakeError> {
+        Writer::new("file of events", arrow_schema(), DICTIONARY_COLUMNS).map(Self)
+    }
+
+    /// Adds rows, which have the columns of [`arrow_schema`]. How rows are cut into batches doesn't matter to the hash.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), LakeError> {
+        self.0.write(batch)
+    }
+
+    /// Closes the file.
+    pub fn finish(self) -> Result<Encoded, LakeError> {
+        self.0.finish()
+    }
+
+    /// A file of just these rows.
+    pub fn encode(batch: &RecordBatch) -> Result<Encoded, LakeError> {
+        let mut writer = Self::new()?;
+        writer.write(batch)?;
+        writer.finish()
+    }
+}
+
+/// A file of the raw lake, read batch by batch: an iterator of batches that [`event_model::read_batch`] takes.
+///
+/// Columns that this program does not know are left out. A column that the file lacks, because it is older, is absent
+/// from the batches; `read_batch` gives the field's default for it, or the error that says which is missing.
+pub struct EventFile(Reader);
+
+impl EventFile {
+    /// Opens a file; the key is for messages.
+    ///
+    /// # Errors
+    /// [`LakeError::BadFile`] when it is not Parquet or a column has another type. The iterator gives the same error
+    /// for damaged pages, for nulls, and after the last row when the rows are not those of the footer's content hash.
+    pub fn open(key: &str, bytes: Bytes) -> Result<Self, LakeError> {
+        Reader::open(key, bytes, &arrow_schema()).map(Self)
+    }
+
+    /// How many rows the file has.
+    #[must_use]
+    pub fn rows(&self) -> u64 {
+        self.0.rows
+    }
+
+    /// The content hash that the footer names; none in files that another program wrote anew.
+    #[must_use]
+    pub fn content_hash(&self) -> Option<ContentHash> {
+        self.0.hash
+    }
+}
+
+impl Iterator for EventFile {
+    type Item = Result<RecordBatch, LakeError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.0.next()
+    }
+}

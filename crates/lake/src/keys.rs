@@ -1,0 +1,240 @@
+//! The names of things in the lake, and reading them back.
+
+use std::fmt;
+use std::str::FromStr;
+
+use event_model::{Hour, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::error::LakeError;
+
+/// Below this are the files of valid events.
+pub const RAW_PREFIX: &str = "raw/";
+/// Below this are the files of what the generator refused.
+pub const QUARANTINE_PREFIX: &str = "quarantine/";
+/// Below this are the manifests.
+pub const RUNS_PREFIX: &str = "runs/";
+
+/// What a run is called in keys: 1 to 64 characters out of `A-Z a-z 0-9 _ -`, the first a letter or digit.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct RunId(String);
+
+impl RunId {
+    /// The id as text.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for RunId {
+    type Err = LakeError;
+
+    fn from_str(text: &str) -> Result<Self, LakeError> {
+        Self::try_from(text.to_owned())
+    }
+}
+
+impl TryFrom<String> for RunId {
+    type Error = LakeError;
+
+    fn try_from(text: String) -> Result<Self, LakeError> {
+        let fits = (1..=64).contains(&text.len())
+            && text.starts_with(|c: char| c.is_ascii_alphanumeric())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+        if fits { Ok(Self(text)) } else { Err(LakeError::RunId { text }) }
+    }
+}
+
+impl From<RunId> for String {
+    fn from(run: RunId) -> Self {
+        run.0
+    }
+}
+
+impl fmt::Display for RunId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A key, taken apart. `Display` writes it, `FromStr` reads back exactly what `Display` writes and nothing else.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Key {
+    /// Valid events of one segment that happened within one hour.
+    Raw {
+        /// The hour of their `event_timestamp`, UTC.
+        hour: Hour,
+        /// The run.
+        run: RunId,
+        /// The segment: an event's index divided by the run's segment size.
+        segment: u64,
+    },
+    /// Refused values of one segment that were due within one hour.
+    Quarantine {
+        /// The hour in which they were due, UTC.
+        hour: Hour,
+        /// The run.
+        run: RunId,
+        /// The segment.
+        segment: u64,
+    },
+    /// A finished run's manifest.
+    Manifest {
+        /// The run.
+        run: RunId,
+    },
+    /// The manifest of a run that goes on.
+    Draft {
+        /// The run.
+        run: RunId,
+    },
+}
+
+/// The key of a segment's valid events of one hour: `raw/event_date=…/hour=…/<run>-<segment>.parquet`.
+#[must_use]
+pub fn raw_key(hour: Hour, run: &RunId, segment: u64) -> String {
+    partitioned(RAW_PREFIX, hour, run, segment)
+}
+
+/// The key of a segment's refused values of one hour: `quarantine/event_date=…/hour=…/<run>-<segment>.parquet`.
+#[must_use]
+pub fn quarantine_key(hour: Hour, run: &RunId, segment: u64) -> String {
+    partitioned(QUARANTINE_PREFIX, hour, run, segment)
+}
+
+/// The key of a run's manifest: `runs/<run>.json`.
+#[must_use]
+pub fn manifest_key(run: &RunId) -> String {
+    format!("{RUNS_PREFIX}{run}.json")
+}
+
+/// The key of a run's manifest while the run goes on: `runs/<run>.draft.json`.
+#[must_use]
+pub fn draft_key(run: &RunId) -> String {
+    format!("{RUNS_PREFIX}{run}.draft.json")
+}
+
+/// The segment has at least eight digits, so that a listing by name is in order for as long as any run lasts.
+fn partitioned(prefix: &str, hour: Hour, run: &RunId, segment: u64) -> String {
+    format!("{prefix}event_date={}/hour={:02}/{run}-{segment:08}.parquet", hour.date(), hour.hour_of_day())
+}
+
+impl fmt::Display for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&match self {
+            Self::Raw { hour, run, segment } => raw_key(*hour, run, *segment),
+            Self::Quarantine { hour, run, segment } => quarantine_key(*hour, run, *segment),
+            Self::Manifest { run } => manifest_key(run),
+            Self::Draft { run } => draft_key(run),
+        })
+    }
+}
+
+impl FromStr for Key {
+    type Err = LakeError;
+
+    fn from_str(text: &str) -> Result<Self, LakeError> {
+        parse(text).filter(|key| key.to_string() == text).ok_or_else(|| LakeError::Key { key: text.to_owned() })
+    }
+}
+
+fn parse(text: &str) -> Option<Key> {
+    if let Some(rest) = text.strip_prefix(RAW_PREFIX) {
+        let (hour, run, segment) = parse_partitioned(rest)?;
+        Some(Key::Raw { hour, run, segment })
+    } else if let Some(rest) = text.strip_prefix(QUARANTINE_PREFIX) {
+        let (hour, run, segment) = parse_partitioned(rest)?;
+        Some(Key::Quarantine { hour, run, segment })
+    } else {
+        let name = text.strip_prefix(RUNS_PREFIX)?.strip_suffix(".json")?;
+        match name.strip_suffix(".draft") {
+            Some(run) => Some(Key::Draft { run: run.parse().ok()? }),
+            None => Some(Key::Manifest { run: name.parse().ok()? }),
+        }
+    }
+}
+
+fn parse_partitioned(rest: &str) -> Option<(Hour, RunId, u64)> {
+    let (date, rest) = rest.strip_prefix("event_date=")?.split_once('/')?;
+    let (hour, name) = rest.strip_prefix("hour=")?.split_once('/')?;
+    let (run, segment) = name.strip_suffix(".parquet")?.rsplit_once('-')?;
+    let start: Timestamp = format!("{date}T{hour}:00:00Z").parse().ok()?;
+    Some((start.hour(), run.parse().ok()?, segment.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn hour(text: &str) -> Hour {
+        text.parse::<Timestamp>().unwrap().hour()
+    }
+
+    #[test]
+    fn keys_are_those_of_the_contract() {
+        let run: RunId = "0a1b2c3d4".parse().unwrap();
+        let nine = hour("2026-11-22T09:59:59.999999Z");
+        assert_eq!(raw_key(nine, &run, 7), "raw/event_date=2026-11-22/hour=09/0a1b2c3d4-00000007.parquet");
+        assert_eq!(
+            quarantine_key(nine, &run, 123_456_789),
+            "quarantine/event_date=2026-11-22/hour=09/0a1b2c3d4-123456789.parquet"
+        );
+        assert_eq!(manifest_key(&run), "runs/0a1b2c3d4.json");
+        assert_eq!(draft_key(&run), "runs/0a1b2c3d4.draft.json");
+    }
+
+    #[test]
+    fn what_is_not_one_of_our_keys_is_refused() {
+        for text in [
+            "",
+            "raw/",
+            "raw/event_date=2026-11-22/hour=9/r-00000007.parquet",
+            "raw/event_date=2026-11-22/hour=24/r-00000007.parquet",
+            "raw/event_date=2026-02-30/hour=09/r-00000007.parquet",
+            "raw/event_date=2026-11-22/hour=09/r-7.parquet",
+            "raw/event_date=2026-11-22/hour=09/r-+0000007.parquet",
+            "raw/event_date=2026-11-22/hour=09/r.parquet",
+            "raw/event_date=2026-11-22/hour=09/.r-00000007.parquet.1-0.tmp",
+            "raw/event_date=2026-11-22/r-00000007.parquet",
+            "runs/.json",
+            "runs/a.b.json",
+            "runs/a/b.json",
+            "other/event_date=2026-11-22/hour=09/r-00000007.parquet",
+        ] {
+            assert!(text.parse::<Key>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn run_ids_stay_safe_in_keys() {
+        for text in ["", "-a", "_a", "a.draft", "a/b", "ä", "a b", &"a".repeat(65)] {
+            assert!(text.parse::<RunId>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn keys_read_back(
+            run in "[A-Za-z0-9][A-Za-z0-9_-]{0,63}",
+            segment: u64,
+            micros in 0..4_102_444_800_000_000_i64,
+            kind in 0..4,
+        ) {
+            let run: RunId = run.parse().unwrap();
+            let hour = Timestamp::from_micros(micros).hour();
+            let key = match kind {
+                0 => Key::Raw { hour, run, segment },
+                1 => Key::Quarantine { hour, run, segment },
+                2 => Key::Manifest { run },
+                _ => Key::Draft { run },
+            };
+            prop_assert_eq!(key.to_string().parse::<Key>().unwrap(), key);
+        }
+    }
+}

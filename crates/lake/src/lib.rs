@@ -1,0 +1,37 @@
+//! The lake: what the generator writes beside Kafka and the consumer can read back.
+//!
+//! A run's events go in as Parquet files, each written once and never changed, and its manifest says at the end what
+//! there is. The same keys and files are made on S3 (`s3://bucket/prefix`) and in a folder (`file:///folder`).
+//!
+//! Rights needed on S3: `s3:ListBucket`, `s3:GetObject`, `s3:PutObject`, and `s3:DeleteObject` on `runs/*.draft.json`.
+
+mod url;
+
+mod keys;
+mod segment;
+
+mod content_hash;
+mod event_file;
+mod parquet_file;
+mod quarantine_file;
+
+mod manifest;
+
+mod error;
+mod store;
+
+pub use content_hash::{BadContentHash, ContentHash, ContentHasher};
+pub use error::LakeError;
+pub use event_file::{EventFile, EventFileWriter};
+pub use keys::{
+    Key, QUARANTINE_PREFIX, RAW_PREFIX, RUNS_PREFIX, RunId, draft_key, manifest_key, quarantine_key, raw_key,
+};
+pub use manifest::{
+    Counts, End, Ends, FaultCounts, FileCounts, KafkaPart, LakePart, MANIFEST_VERSION, Manifest, OutcomeCounts,
+    Program, RunName,
+};
+pub use parquet_file::Encoded;
+pub use quarantine_file::{QuarantineFile, QuarantineRow};
+pub use segment::{LakeFile, MAX_FILE_BYTES, SegmentBuilder, SegmentFiles, segment_indices};
+pub use store::{DEFAULT_PATIENCE, Lake, Object, Put, S3Access};
+pub use url::LakeUrl;

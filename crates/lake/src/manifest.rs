@@ -1,0 +1,267 @@
+//! The manifest: what a run was and what it made.
+
+use std::collections::BTreeMap;
+
+use event_model::{EventType, Hour, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::error::LakeError;
+use crate::keys::RunId;
+
+/// The version of the form that is written here. A later one may have fields that change the meaning of others.
+pub const MANIFEST_VERSION: u32 = 1;
+
+/// A run's manifest. Fields that are not known here are ignored when it is read.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The version of the form: [`MANIFEST_VERSION`].
+    pub version: u32,
+    /// Which run.
+    pub run: RunName,
+    /// Which program made it.
+    pub program: Program,
+    /// The settings as resolved: what makes the same run again.
+    pub settings: serde_json::Value,
+    /// When the run began, by the clock.
+    pub started_at: Timestamp,
+    /// When it ended; none in a draft.
+    pub finished_at: Option<Timestamp>,
+    /// Why it ended; none in a draft.
+    pub end: Option<End>,
+    /// The first index that was made.
+    pub first_index: u64,
+    /// The index after the last one that was made.
+    pub next_index: u64,
+    /// What was made.
+    pub counts: Counts,
+    /// What went to Kafka; none with `--no-kafka`.
+    pub kafka: Option<KafkaPart>,
+    /// What went to the lake; none with `--no-lake`.
+    pub lake: Option<LakePart>,
+}
+
+/// A run's names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RunName {
+    /// The name in keys.
+    pub id: RunId,
+    /// The run tag, which stands in every `event_id`: nine hexadecimal digits.
+    pub tag: String,
+}
+
+/// A program and its version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Program {
+    /// The program's name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+}
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// All that was asked for is made.
+    CountReached,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// What a run made.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Counts {
+    /// By outcome. An event that was sent twice is one valid event.
+    pub outcomes: OutcomeCounts,
+    /// By deliberate fault.
+    pub faults: FaultCounts,
+    /// Valid events by type.
+    pub event_types: BTreeMap<String, u64>,
+    /// By hour: of `event_timestamp` for valid events, of the due time for the others.
+    pub hours: BTreeMap<Hour, OutcomeCounts>,
+}
+
+/// Numbers of indices by outcome.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct OutcomeCounts {
+    /// Valid events.
+    pub valid: u64,
+    /// Values that the generator refused.
+    pub invalid: u64,
+    /// Values broken on purpose and sent.
+    pub corrupt: u64,
+}
+
+/// Numbers of indices by deliberate fault.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FaultCounts {
+    /// Refused by the generator.
+    pub invalid: u64,
+    /// Sent broken.
+    pub corrupt: u64,
+    /// Sent twice.
+    pub duplicate: u64,
+}
+
+/// What went to Kafka.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KafkaPart {
+    /// The topic.
+    pub topic: String,
+    /// Records that the broker acknowledged.
+    pub records: u64,
+    /// By partition, the offset after the last record that the broker acknowledged.
+    pub end_offsets: BTreeMap<i32, i64>,
+}
+
+/// What went to the lake.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LakePart {
+    /// The lake's address.
+    pub url: String,
+    /// How many indices a segment has.
+    pub segment_indices: u64,
+    /// Files of valid events.
+    pub raw: FileCounts,
+    /// Files of refused values.
+    pub quarantine: FileCounts,
+}
+
+/// Numbers of files and of rows in them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileCounts {
+    /// Files.
+    pub files: u64,
+    /// Rows in them.
+    pub rows: u64,
+}
+
+/// Where a run's events must have ended, each index counted once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Ends {
+    /// Records in Kafka; a resumed run may have added identical copies.
+    pub kafka_records: u64,
+    /// Rows in the raw lake.
+    pub raw_rows: u64,
+    /// Rows in the quarantine.
+    pub quarantine_rows: u64,
+    /// Rows in the table.
+    pub table_rows: u64,
+    /// Records that the consumer counts as duplicates.
+    pub duplicates: u64,
+    /// Dead letters.
+    pub dead_letters: u64,
+}
+
+impl OutcomeCounts {
+    /// All of them.
+    #[must_use]
+    pub fn generated(&self) -> u64 {
+        self.valid + self.invalid + self.corrupt
+    }
+}
+
+impl Counts {
+    /// Counts one more valid event.
+    pub fn add_valid(&mut self, event_type: EventType, hour: Hour) {
+        self.outcomes.valid += 1;
+        self.hours.entry(hour).or_default().valid += 1;
+        match self.event_types.get_mut(event_type.as_str()) {
+            Some(count) => *count += 1,
+            None => drop(self.event_types.insert(event_type.as_str().to_owned(), 1)),
+        }
+    }
+
+    /// Adds what another part of the run made.
+    pub fn merge(&mut self, other: &Self) {
+        add_outcomes(&mut self.outcomes, other.outcomes);
+        self.faults.invalid += other.faults.invalid;
+        self.faults.corrupt += other.faults.corrupt;
+        self.faults.duplicate += other.faults.duplicate;
+        for (event_type, count) in &other.event_types {
+            *self.event_types.entry(event_type.clone()).or_default() += count;
+        }
+        for (&hour, &outcomes) in &other.hours {
+            add_outcomes(self.hours.entry(hour).or_default(), outcomes);
+        }
+    }
+
+    /// Where these events end: the table "where each kind ends" of the project's documentation.
+    #[must_use]
+    pub fn ends(&self) -> Ends {
+        let OutcomeCounts { valid, invalid, corrupt } = self.outcomes;
+        let duplicates = self.faults.duplicate;
+        Ends {
+            kafka_records: valid + duplicates + corrupt,
+            raw_rows: valid,
+            quarantine_rows: invalid,
+            table_rows: valid,
+            duplicates,
+            dead_letters: corrupt,
+        }
+    }
+}
+
+fn add_outcomes(sum: &mut OutcomeCounts, other: OutcomeCounts) {
+    sum.valid += other.valid;
+    sum.invalid += other.invalid;
+    sum.corrupt += other.corrupt;
+}
+
+impl Manifest {
+    /// The JSON document, pretty-printed, with a line feed at its end.
+    pub fn to_json(&self) -> Result<Vec<u8>, LakeError> {
+        let mut text = serde_json::to_vec_pretty(self)
+            .map_err(|source| LakeError::Encode { file: "manifest", source: source.into() })?;
+        text.push(b'\n');
+        Ok(text)
+    }
+
+    /// Reads a document; the key is for messages.
+    ///
+    /// # Errors
+    /// [`LakeError::NewerManifest`] for a later version of the form, [`LakeError::BadFile`] for anything else that is
+    /// no manifest.
+    pub fn from_json(key: &str, text: &[u8]) -> Result<Self, LakeError> {
+        #[derive(Deserialize)]
+        struct Form {
+            version: u32,
+        }
+        let bad = |error: serde_json::Error| LakeError::BadFile { key: key.to_owned(), problem: error.to_string() };
+        let form: Form = serde_json::from_slice(text).map_err(bad)?;
+        if form.version > MANIFEST_VERSION {
+            return Err(LakeError::NewerManifest { key: key.to_owned(), found: form.version, known: MANIFEST_VERSION });
+        }
+        serde_json::from_slice(text).map_err(bad)
+    }
+
+    /// Which of the manifest's own sums do not add up, each as a sentence; none when all do.
+    #[must_use]
+    pub fn discrepancies(&self) -> Vec<String> {
+        let outcomes = self.counts.outcomes;
+        let ends = self.counts.ends();
+        let by_hour = self.counts.hours.values().fold(OutcomeCounts::default(), |mut sum, &hour| {
+            add_outcomes(&mut sum, hour);
+            sum
+        });
+        let by_type: u64 = self.counts.event_types.values().sum();
+        let indices = self.next_index.saturating_sub(self.first_index);
+        let mut sums = vec![
+            ("indices made", indices, "valid, invalid and corrupt", outcomes.generated()),
+            ("valid events", outcomes.valid, "valid events by hour", by_hour.valid),
+            ("invalid values", outcomes.invalid, "invalid values by hour", by_hour.invalid),
+            ("corrupt values", outcomes.corrupt, "corrupt values by hour", by_hour.corrupt),
+            ("valid events", outcomes.valid, "valid events by type", by_type),
+        ];
+        if let Some(lake) = &self.lake {
+            sums.push(("valid events", ends.raw_rows, "rows in raw files", lake.raw.rows));
+            sums.push(("invalid values", ends.quarantine_rows, "rows in quarantine files", lake.quarantine.rows));
+        }
+        let differ = sums.into_iter().filter(|(_, left, _, right)| left != right);
+        differ.map(|(what, left, other, right)| format!("{left} {what}, but {right} {other}")).collect()
+    }
+}

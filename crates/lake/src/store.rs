@@ -1,0 +1,224 @@
+//! Putting files into a lake and getting them back, wherever it is.
+
+mod folder;
+mod s3;
+mod s3_answer;
+mod s3_client;
+
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::content_hash::ContentHash;
+use crate::error::LakeError;
+use crate::keys::{Key, RunId, draft_key, manifest_key};
+use crate::manifest::Manifest;
+use crate::parquet_file;
+use crate::segment::LakeFile;
+use crate::url::LakeUrl;
+
+use folder::FolderStore;
+use s3::S3Store;
+
+/// How long an operation goes on trying while S3 does not answer or asks for patience, unless told otherwise.
+pub const DEFAULT_PATIENCE: Duration = Duration::from_mins(2);
+
+/// How to reach S3.
+#[derive(Clone, Default)]
+pub enum S3Access {
+    /// As every AWS tool: `AWS_*` variables, profiles, roles, and `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` for
+    /// another S3.
+    ///
+    /// With an endpoint outside amazonaws.com, buckets are addressed by path (`http://host/bucket/key`), and a missing
+    /// region is taken to be us-east-1.
+    #[default]
+    Standard,
+    /// One server with one pair of keys, addressed by path; nothing is taken from the surroundings.
+    Fixed {
+        /// The server's URL.
+        endpoint: String,
+        /// The access key's id.
+        access_key: String,
+        /// The secret key.
+        secret_key: String,
+        /// The region that requests are signed for.
+        region: String,
+    },
+}
+
+impl fmt::Debug for S3Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Standard => f.write_str("Standard"),
+            Self::Fixed { endpoint, access_key, region, .. } => f
+                .debug_struct("Fixed")
+                .field("endpoint", endpoint)
+                .field("access_key", access_key)
+                .field("region", region)
+                .finish_non_exhaustive(),
+        }
+    }
+}
+
+/// How a conditional write ended well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Put {
+    /// The file is new.
+    Written,
+    /// A file with the same content was there, perhaps our own of an attempt whose answer was lost.
+    AlreadyThere,
+}
+
+/// A file in a lake.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Object {
+    /// Its key within the lake.
+    pub key: String,
+    /// Its size in bytes.
+    pub size: u64,
+}
+
+/// An open lake. Clones share their connections.
+///
+/// Every operation on S3 has a time limit for each attempt and, by its patience, for the whole. What passes (no answer,
+/// 409, 429, 5xx, `SlowDown`) is tried again with growing pauses; what does not (credentials, rights, a missing bucket,
+/// a conflict) is an error at once. An operation can be dropped at any point: a file is there whole or not at all.
+#[derive(Debug, Clone)]
+pub struct Lake {
+    url: LakeUrl,
+    store: Store,
+}
+
+#[derive(Debug, Clone)]
+enum Store {
+    S3(S3Store),
+    Folder(FolderStore),
+}
+
+impl Lake {
+    /// Opens a lake and checks within five seconds that the bucket or folder is there and may be listed.
+    pub async fn open(url: &LakeUrl, access: S3Access) -> Result<Self, LakeError> {
+        let store = match url {
+            LakeUrl::S3 { bucket, prefix } => Store::S3(S3Store::open(bucket, prefix, access).await?),
+            LakeUrl::Folder(path) => Store::Folder(FolderStore::open(path).await?),
+        };
+        Ok(Self { url: url.clone(), store })
+    }
+
+    /// The same lake with another patience: how long an operation goes on trying, `None` for as long as it takes.
+    /// Without this it is [`DEFAULT_PATIENCE`].
+    #[must_use]
+    pub fn with_patience(mut self, patience: Option<Duration>) -> Self {
+        if let Store::S3(store) = &mut self.store {
+            store.patience = patience;
+        }
+        self
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> &LakeUrl {
+        &self.url
+    }
+
+    /// Writes a file where there is none.
+    ///
+    /// # Errors
+    /// [`LakeError::Conflict`] when the key is taken by a file with other content, which stays as it is.
+    pub async fn put_new(&self, key: &str, bytes: Bytes, hash: ContentHash) -> Result<Put, LakeError> {
+        match &self.store {
+            Store::S3(store) => store.put_new(key, bytes, hash).await,
+            Store::Folder(store) => store.put_new(key, bytes, hash).await,
+        }
+    }
+
+    /// Writes a segment's file.
+    pub async fn put_file(&self, file: &LakeFile) -> Result<Put, LakeError> {
+        self.put_new(&file.key, file.bytes.clone(), file.hash).await
+    }
+
+    /// Writes a file whatever was there. For drafts: two writers would overwrite each other.
+    pub async fn put_replacing(&self, key: &str, bytes: Bytes) -> Result<(), LakeError> {
+        match &self.store {
+            Store::S3(store) => store.put_replacing(key, bytes).await,
+            Store::Folder(store) => store.put_replacing(key, bytes).await,
+        }
+    }
+
+    /// A file's bytes; none where there is no such file.
+    pub async fn get(&self, key: &str) -> Result<Option<Bytes>, LakeError> {
+        match &self.store {
+            Store::S3(store) => store.get(key).await,
+            Store::Folder(store) => store.get(key).await,
+        }
+    }
+
+    /// All files whose keys begin with the prefix, in the order of their keys. Files that are being written are not
+    /// among them. Foreign files are: [`Key`] tells them apart.
+    pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, LakeError> {
+        let mut objects = match &self.store {
+            Store::S3(store) => store.list(prefix).await?,
+            Store::Folder(store) => store.list(prefix).await?,
+        };
+        objects.sort_unstable();
+        Ok(objects)
+    }
+
+    /// Removes a file; nothing happens where there is none. For drafts.
+    pub async fn remove(&self, key: &str) -> Result<(), LakeError> {
+        match &self.store {
+            Store::S3(store) => store.remove(key).await,
+            Store::Folder(store) => store.remove(key).await,
+        }
+    }
+
+    /// Writes a finished run's manifest, then removes its draft.
+    ///
+    /// # Errors
+    /// [`LakeError::Conflict`] when the run has another manifest.
+    pub async fn put_manifest(&self, manifest: &Manifest) -> Result<Put, LakeError> {
+        let text = manifest.to_json()?;
+        let hash = ContentHash::of_bytes(&text);
+        let put = self.put_new(&manifest_key(&manifest.run.id), text.into(), hash).await?;
+        self.remove(&draft_key(&manifest.run.id)).await?;
+        Ok(put)
+    }
+
+    /// Writes the manifest as it stands so far.
+    pub async fn put_draft(&self, manifest: &Manifest) -> Result<(), LakeError> {
+        self.put_replacing(&draft_key(&manifest.run.id), manifest.to_json()?.into()).await
+    }
+
+    /// A finished run's manifest; none when it has none.
+    pub async fn manifest(&self, run: &RunId) -> Result<Option<Manifest>, LakeError> {
+        self.read_manifest(&manifest_key(run)).await
+    }
+
+    /// The manifest of a run that is not finished, as last written; none when it has none.
+    pub async fn draft(&self, run: &RunId) -> Result<Option<Manifest>, LakeError> {
+        self.read_manifest(&draft_key(run)).await
+    }
+
+    async fn read_manifest(&self, key: &str) -> Result<Option<Manifest>, LakeError> {
+        let text = self.get(key).await?;
+        text.map(|text| Manifest::from_json(key, &text)).transpose()
+    }
+}
+
+/// What a stored file says of its content: by its footer, or for a manifest by its bytes.
+fn stored_hash(key: &str, bytes: Bytes) -> Option<ContentHash> {
+    match key.parse() {
+        Ok(Key::Manifest { .. } | Key::Draft { .. }) => Some(ContentHash::of_bytes(&bytes)),
+        _ => parquet_file::stored_hash(bytes),
+    }
+}
+
+/// What a conditional write means when the key was taken.
+fn compare(key: &str, place: &str, stored: Option<ContentHash>, offered: ContentHash) -> Result<Put, LakeError> {
+    if stored == Some(offered) {
+        Ok(Put::AlreadyThere)
+    } else {
+        Err(LakeError::Conflict { key: key.to_owned(), place: place.to_owned(), stored, offered })
+    }
+}

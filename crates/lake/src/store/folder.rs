@@ -1,0 +1,227 @@
+//! A lake in a folder, with the same layout as on S3.
+//!
+//! A file that is being written is called `.<name>.<process>-<number>.tmp`. What a kill leaves of such files is not in
+//! the way and can be removed.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use tokio::task;
+
+use super::{Object, Put, compare, stored_hash};
+use crate::content_hash::ContentHash;
+use crate::error::LakeError;
+
+#[derive(Debug, Clone)]
+pub(super) struct FolderStore {
+    root: PathBuf,
+}
+
+impl FolderStore {
+    pub(super) async fn open(root: &Path) -> Result<Self, LakeError> {
+        let store = Self { root: root.to_owned() };
+        store.blocking(Self::check).await?;
+        Ok(store)
+    }
+
+    pub(super) async fn put_new(&self, key: &str, bytes: Bytes, hash: ContentHash) -> Result<Put, LakeError> {
+        let key = key.to_owned();
+        self.blocking(move |store| {
+            let path = store.path(&key)?;
+            match write_new(&path, &bytes) {
+                Ok(()) => Ok(Put::Written),
+                Err(LakeError::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
+                    let there = fs::read(&path).map_err(failed("read", &path))?;
+                    compare(&key, &store.root.to_string_lossy(), stored_hash(&key, there.into()), hash)
+                }
+                Err(error) => Err(error),
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn put_replacing(&self, key: &str, bytes: Bytes) -> Result<(), LakeError> {
+        let key = key.to_owned();
+        self.blocking(move |store| {
+            let path = store.path(&key)?;
+            let temporary = Temporary::write_beside(&path, &bytes)?;
+            fs::rename(&temporary.0, &path).map_err(failed("write", &path))?;
+            sync(folder_of(&path))
+        })
+        .await
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>, LakeError> {
+        let key = key.to_owned();
+        self.blocking(move |store| {
+            let path = store.path(&key)?;
+            match fs::read(&path) {
+                Ok(bytes) => Ok(Some(bytes.into())),
+                // A missing root is a lake that went away, not a missing file.
+                Err(error) if error.kind() == ErrorKind::NotFound => store.check().map(|()| None),
+                Err(error) => Err(failed("read", &path)(error)),
+            }
+        })
+        .await
+    }
+
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, LakeError> {
+        let prefix = prefix.to_owned();
+        self.blocking(move |store| {
+            store.check()?;
+            let mut found = Vec::new();
+            let folder = prefix.rsplit_once('/').map_or("", |(folder, _)| folder);
+            if !folder.is_empty() {
+                store.path(folder)?;
+            }
+            store.walk(folder, &prefix, &mut found)?;
+            Ok(found)
+        })
+        .await
+    }
+
+    pub(super) async fn remove(&self, key: &str) -> Result<(), LakeError> {
+        let key = key.to_owned();
+        self.blocking(move |store| {
+            let path = store.path(&key)?;
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != ErrorKind::NotFound => Err(failed("remove", &path)(error)),
+                _ => Ok(()),
+            }
+        })
+        .await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Self) -> Result<T, LakeError> + Send + 'static,
+    ) -> Result<T, LakeError> {
+        let store = self.clone();
+        let done = task::spawn_blocking(move || work(&store)).await;
+        done.unwrap_or_else(|stopped| Err(failed("work in", &self.root)(io::Error::other(stopped))))
+    }
+
+    fn check(&self) -> Result<(), LakeError> {
+        match fs::read_dir(&self.root) {
+            Ok(_) => Ok(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(LakeError::NoFolder { path: self.root.clone() }),
+            Err(error) => Err(failed("list", &self.root)(error)),
+        }
+    }
+
+    /// The file's path. A key can't lead out of the lake or to a file that `list` would not show.
+    fn path(&self, key: &str) -> Result<PathBuf, LakeError> {
+        let bad = |part: &str| part.is_empty() || part.starts_with('.') || part.contains(['\\', '\0']);
+        if key.split('/').any(bad) {
+            return Err(LakeError::Key { key: key.to_owned() });
+        }
+        Ok(self.root.join(key))
+    }
+
+    fn walk(&self, folder: &str, prefix: &str, found: &mut Vec<Object>) -> Result<(), LakeError> {
+        let path = self.root.join(folder);
+        let entries = match fs::read_dir(&path) {
+            Ok(entries) => entries,
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
+            Err(error) => return Err(failed("list", &path)(error)),
+        };
+        for entry in entries {
+            let entry = entry.map_err(failed("list", &path))?;
+            let name = entry.file_name();
+            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
+            let key = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+            let metadata = match fs::metadata(entry.path()) {
+                Ok(metadata) => metadata,
+                // Removed between the listing and now.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => return Err(failed("look at", &entry.path())(error)),
+            };
+            if metadata.is_dir() {
+                self.walk(&key, prefix, found)?;
+            } else if key.starts_with(prefix) {
+                found.push(Object { key, size: metadata.len() });
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes a file that is there whole or not at all, only where there is none: a hard link fails where a rename would
+/// overwrite.
+fn write_new(path: &Path, bytes: &[u8]) -> Result<(), LakeError> {
+    // Saves the writing in the usual case of a second attempt; the link below is what decides.
+    if path.exists() {
+        return Err(failed("write", path)(ErrorKind::AlreadyExists.into()));
+    }
+    let temporary = Temporary::write_beside(path, bytes)?;
+    fs::hard_link(&temporary.0, path).map_err(failed("make a hard link (which the lake needs) to", path))?;
+    drop(temporary);
+    sync(folder_of(path))
+}
+
+/// A file under its temporary name, which goes away with this value.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    /// Writes a file beside another one, whose folder is made when absent.
+    fn write_beside(path: &Path, bytes: &[u8]) -> Result<Self, LakeError> {
+        make_folder(folder_of(path))?;
+        let (temporary, mut file) = Self::create_beside(path)?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        written.map_err(failed("write", &temporary.0))?;
+        Ok(temporary)
+    }
+
+    /// Takes a name that is nobody else's. Process numbers alone don't make it so: in containers each is often 1.
+    fn create_beside(path: &Path) -> Result<(Self, File), LakeError> {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        let name = path.file_name().unwrap_or(OsStr::new("file")).to_string_lossy();
+        loop {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let temporary = path.with_file_name(format!(".{name}.{}-{number}.tmp", process::id()));
+            match File::create_new(&temporary) {
+                Ok(file) => return Ok((Self(temporary), file)),
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(failed("write", &temporary)(error)),
+            }
+        }
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        // After a rename there is nothing; and what can't be removed now is recognisable by its name.
+        let _ = fs::remove_file(&self.0);
+    }
+}
+
+/// Makes a folder and what is above it, so that they outlive a power cut.
+fn make_folder(folder: &Path) -> Result<(), LakeError> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    let parent = folder_of(folder);
+    make_folder(parent)?;
+    match fs::create_dir(folder) {
+        Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(failed("make", folder)(error)),
+        _ => sync(parent),
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    path.parent().unwrap_or(Path::new("/"))
+}
+
+fn sync(folder: &Path) -> Result<(), LakeError> {
+    File::open(folder).and_then(|folder| folder.sync_all()).map_err(failed("sync", folder))
+}
+
+fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LakeError {
+    let path = path.to_owned();
+    move |source| LakeError::Io { action, path, source }
+}

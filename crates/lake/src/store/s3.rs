@@ -1,0 +1,240 @@
+//! A lake in a bucket.
+
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use aws_sdk_s3::Client;
+use aws_sdk_s3::primitives::ByteStream;
+use backon::{ExponentialBuilder, Retryable};
+use bytes::Bytes;
+use tokio::time::timeout;
+use tracing::warn;
+
+use super::s3_answer::{Answer, Verdict};
+use super::s3_client::{ATTEMPT_LIMIT, Connected, connect};
+use super::{DEFAULT_PATIENCE, Object, Put, S3Access, compare, stored_hash};
+use crate::content_hash::ContentHash;
+use crate::error::LakeError;
+use crate::keys::RUNS_PREFIX;
+
+/// For the first request of all, and finding credentials before it.
+const OPEN_LIMIT: Duration = Duration::from_secs(5);
+/// The object metadata that has the content hash.
+const HASH_METADATA: &str = "content-hash";
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+#[derive(Debug, Clone)]
+pub(super) struct S3Store {
+    client: Client,
+    /// The server, for messages.
+    server: String,
+    bucket: String,
+    /// What all keys begin with in the bucket: empty, or ending in a slash.
+    prefix: String,
+    pub(super) patience: Option<Duration>,
+}
+
+/// Why an attempt failed, and whether another one makes sense.
+struct Failure {
+    again: bool,
+    error: LakeError,
+}
+
+impl From<LakeError> for Failure {
+    fn from(error: LakeError) -> Self {
+        Self { again: false, error }
+    }
+}
+
+impl S3Store {
+    pub(super) async fn open(bucket: &str, prefix: &str, access: S3Access) -> Result<Self, LakeError> {
+        let prefix = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
+        let place = match &access {
+            S3Access::Fixed { endpoint, .. } => format!("{endpoint} (bucket {bucket})"),
+            S3Access::Standard => format!("s3://{bucket}"),
+        };
+        let opened = timeout(OPEN_LIMIT, async {
+            let Connected { client, server } = connect(bucket, access).await?;
+            let store = Self { client, server, bucket: bucket.to_owned(), prefix, patience: Some(DEFAULT_PATIENCE) };
+            // Unlike HeadBucket, a listing is answered with an error code, and it is a right that the lake needs.
+            store.list_page("", 1, None).await.map_err(|failure| failure.error)?;
+            Ok(store)
+        });
+        opened.await.unwrap_or_else(|_| {
+            let cause = format!("no answer within {} s", OPEN_LIMIT.as_secs());
+            Err(LakeError::Unreachable { action: "opening the lake".to_owned(), place, cause })
+        })
+    }
+
+    pub(super) async fn put_new(&self, key: &str, bytes: Bytes, hash: ContentHash) -> Result<Put, LakeError> {
+        self.attempts("put", key, || self.put_once(key, bytes.clone(), hash)).await
+    }
+
+    async fn put_once(&self, key: &str, bytes: Bytes, hash: ContentHash) -> Result<Put, Failure> {
+        let put = self
+            .client
+            .put_object()
+            .bucket(&self.bucket)
+            .key(self.full(key))
+            .if_none_match("*")
+            .metadata(HASH_METADATA, hash.to_string())
+            .content_type(content_type(key))
+            .body(ByteStream::from(bytes));
+        match put.send().await.map_err(Answer::from) {
+            Ok(_) => Ok(Put::Written),
+            Err(Answer { verdict: Verdict::Taken, .. }) => self.compare(key, hash).await,
+            Err(answer) => Err(self.failure("PutObject", key, answer)),
+        }
+    }
+
+    /// What is under a key that is taken: ours from an earlier attempt, or somebody else's.
+    async fn compare(&self, key: &str, offered: ContentHash) -> Result<Put, Failure> {
+        let head = self.client.head_object().bucket(&self.bucket).key(self.full(key)).send().await;
+        let head = head.map_err(|error| self.gone_or("HeadObject", key, Answer::from(error)))?;
+        let metadata = head.metadata.and_then(|metadata| metadata.get(HASH_METADATA)?.parse().ok());
+        let stored = match metadata {
+            Some(hash) => Some(hash),
+            // Copied here by a tool that keeps no metadata: the file itself says it too.
+            None => self.get_once(key).await?.and_then(|bytes| stored_hash(key, bytes)),
+        };
+        Ok(compare(key, &self.place(), stored, offered)?)
+    }
+
+    /// A key that was taken a moment ago and now isn't there can be written.
+    fn gone_or(&self, action: &str, key: &str, answer: Answer) -> Failure {
+        let gone = answer.verdict == Verdict::NoKey;
+        let failure = self.failure(action, key, answer);
+        Failure { again: gone || failure.again, ..failure }
+    }
+
+    pub(super) async fn put_replacing(&self, key: &str, bytes: Bytes) -> Result<(), LakeError> {
+        let once = || async {
+            let put = self.client.put_object().bucket(&self.bucket).key(self.full(key));
+            let put = put.content_type(content_type(key)).body(ByteStream::from(bytes.clone()));
+            put.send().await.map(drop).map_err(|error| self.failure("PutObject", key, error.into()))
+        };
+        self.attempts("put", key, once).await
+    }
+
+    pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>, LakeError> {
+        self.attempts("get", key, || self.get_once(key)).await
+    }
+
+    async fn get_once(&self, key: &str) -> Result<Option<Bytes>, Failure> {
+        let get = self.client.get_object().bucket(&self.bucket).key(self.full(key));
+        let body = match get.send().await.map_err(Answer::from) {
+            Ok(object) => object.body,
+            Err(Answer { verdict: Verdict::NoKey, .. }) => return Ok(None),
+            Err(answer) => return Err(self.failure("GetObject", key, answer)),
+        };
+        // The client's own limits end where the body begins.
+        let cut = match timeout(ATTEMPT_LIMIT, body.collect()).await {
+            Ok(Ok(bytes)) => return Ok(Some(bytes.into_bytes())),
+            Ok(Err(error)) => format!("the answer was cut off: {error}"),
+            Err(_) => format!("no whole answer within {} s", ATTEMPT_LIMIT.as_secs()),
+        };
+        Err(self.failure("GetObject", key, Answer::silent(cut)))
+    }
+
+    pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, LakeError> {
+        let mut objects = Vec::new();
+        let mut from = None;
+        loop {
+            let page = self.attempts("list", prefix, || self.list_page(prefix, 1000, from.clone())).await?;
+            objects.extend(page.objects);
+            from = page.next;
+            if from.is_none() {
+                return Ok(objects);
+            }
+        }
+    }
+
+    async fn list_page(&self, prefix: &str, most: i32, from: Option<String>) -> Result<Page, Failure> {
+        let list = self.client.list_objects_v2().bucket(&self.bucket).max_keys(most);
+        let list = list.prefix(self.full(prefix)).set_continuation_token(from);
+        let page = match list.send().await.map_err(Answer::from) {
+            Ok(page) => page,
+            // Without a code this is a server's way to say that the bucket is not there.
+            Err(answer) if answer.verdict == Verdict::NoKey => {
+                return Err(self.failure("ListObjectsV2", prefix, Answer { verdict: Verdict::NoBucket, ..answer }));
+            }
+            Err(answer) => return Err(self.failure("ListObjectsV2", prefix, answer)),
+        };
+        let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
+        let objects = page.contents.unwrap_or_default().into_iter().filter_map(|object| {
+            let key = object.key?.strip_prefix(&self.prefix)?.to_owned();
+            Some(Object { key, size: u64::try_from(object.size.unwrap_or(0)).unwrap_or(0) })
+        });
+        Ok(Page { objects: objects.collect(), next })
+    }
+
+    pub(super) async fn remove(&self, key: &str) -> Result<(), LakeError> {
+        let once = || async {
+            let removed = self.client.delete_object().bucket(&self.bucket).key(self.full(key)).send().await;
+            match removed.map_err(Answer::from) {
+                Ok(_) | Err(Answer { verdict: Verdict::NoKey, .. }) => Ok(()),
+                Err(answer) => Err(self.failure("DeleteObject", key, answer)),
+            }
+        };
+        self.attempts("remove", key, once).await
+    }
+
+    /// Tries until it works, can't work, or patience runs out. The pauses grow to ten seconds, with jitter.
+    async fn attempts<T, F: Future<Output = Result<T, Failure>>>(
+        &self,
+        operation: &'static str,
+        key: &str,
+        once: impl FnMut() -> F,
+    ) -> Result<T, LakeError> {
+        let started = Instant::now();
+        let pauses = ExponentialBuilder::default()
+            .with_min_delay(FIRST_PAUSE)
+            .with_max_delay(LONGEST_PAUSE)
+            .with_jitter()
+            .without_max_times();
+        let within_patience = || self.patience.is_none_or(|patience| started.elapsed() < patience);
+        once.retry(pauses)
+            .when(|failure| failure.again && within_patience())
+            .notify(|failure, pause| {
+                let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
+                warn!(operation, key, pause_ms, error = %failure.error, "lake_retry");
+            })
+            .await
+            .map_err(|failure| failure.error)
+    }
+
+    fn failure(&self, action: &str, key: &str, answer: Answer) -> Failure {
+        let Answer { verdict, cause } = answer;
+        let action = if key.is_empty() { action.to_owned() } else { format!("{action} {key}") };
+        let place = self.place();
+        let error = match verdict {
+            Verdict::Silent | Verdict::Busy => LakeError::Unreachable { action, place, cause },
+            Verdict::NoBucket => LakeError::NoBucket { bucket: self.bucket.clone(), place: self.server.clone() },
+            Verdict::BadCredentials => LakeError::BadCredentials { action, place, cause },
+            Verdict::Denied => LakeError::Denied { action, place, cause },
+            Verdict::WrongRegion => LakeError::WrongRegion { place, cause },
+            Verdict::Taken | Verdict::NoKey | Verdict::Refused => LakeError::Refused { action, place, cause },
+        };
+        Failure { again: matches!(verdict, Verdict::Silent | Verdict::Busy), error }
+    }
+
+    fn full(&self, key: &str) -> String {
+        format!("{}{key}", self.prefix)
+    }
+
+    fn place(&self) -> String {
+        format!("{} (bucket {})", self.server, self.bucket)
+    }
+}
+
+struct Page {
+    objects: Vec<Object>,
+    /// Where the next page begins; none after the last.
+    next: Option<String>,
+}
+
+/// <https://www.iana.org/assignments/media-types/application/vnd.apache.parquet>
+fn content_type(key: &str) -> &'static str {
+    if key.starts_with(RUNS_PREFIX) { "application/json" } else { "application/vnd.apache.parquet" }
+}

@@ -1,0 +1,190 @@
+//! Kafka: one JVM that is broker and controller.
+
+use std::collections::hash_map::RandomState;
+use std::fmt::Write as _;
+use std::fs;
+use std::hash::{BuildHasher, Hasher};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+
+use crate::error::{At, StackError};
+use crate::places::{Dist, copy_folder};
+use crate::ports;
+use crate::process::Signal;
+use crate::server::{Name, Server};
+use crate::service::{Service, StopSignal};
+
+const SERVER_PROPERTIES: &str = include_str!("../../../deploy/local-stack/kafka/server.properties");
+const LOG4J2_PROPERTIES: &str = include_str!("../../../deploy/local-stack/kafka/log4j2.properties");
+const QUESTION_LIMIT: Duration = Duration::from_secs(2);
+
+/// A Kafka of one's own.
+pub type Kafka = Server<KafkaService>;
+
+/// Kafka's folder and ports.
+#[derive(Debug, Clone)]
+pub struct KafkaService {
+    dist: Dist,
+    folder: PathBuf,
+    log: PathBuf,
+    port: u16,
+    controller_port: u16,
+}
+
+impl Kafka {
+    /// For `bootstrap.servers`: `127.0.0.1:PORT`.
+    #[must_use]
+    pub fn bootstrap_servers(&self) -> String {
+        format!("127.0.0.1:{}", self.port())
+    }
+
+    /// One of Kafka's own command line tools, of the same version as the broker: `org.apache.kafka.tools.ConsoleProducer`,
+    /// `TopicCommand`, `ConsumerPerformance` and the like. The arguments have to name the broker.
+    ///
+    /// ```no_run
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let kafka = local_stack::Kafka::ephemeral()?;
+    /// let topics = kafka
+    ///     .tool("org.apache.kafka.tools.TopicCommand", &["--bootstrap-server", &kafka.bootstrap_servers(), "--list"])
+    ///     .output()?;
+    /// # Ok(()) }
+    /// ```
+    #[must_use]
+    pub fn tool(&self, class: &str, arguments: &[&str]) -> Command {
+        let mut command = self.service.java();
+        command.arg("-Xmx256m").arg("-XX:TieredStopAtLevel=1").arg(class).args(arguments);
+        command
+    }
+}
+
+impl KafkaService {
+    /// `java` with Kafka's class path and log settings; JVM flags may follow, then the class.
+    fn java(&self) -> Command {
+        let mut command = Command::new(java());
+        command
+            .arg("-cp")
+            .arg(self.dist.folder.join("kafka/*"))
+            .arg(format!("-Dlog4j2.configurationFile={}", self.folder.join("log4j2.properties").display()));
+        command
+    }
+
+    fn properties(&self) -> String {
+        let Self { port, controller_port, .. } = self;
+        let mut text = SERVER_PROPERTIES.to_owned();
+        let log = self.folder.join("log");
+        let _ = write!(
+            text,
+            "\ncontroller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+             listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
+             advertised.listeners=BROKER://127.0.0.1:{port}\n\
+             log.dirs={}\n",
+            log.display()
+        );
+        text
+    }
+
+    /// A log folder as Kafka's own format command makes it, but for the cluster's id, which is a new one.
+    fn format(&self, log: &Path) -> Result<(), StackError> {
+        let unfinished = self.folder.join("log.new");
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished).at("removing", &unfinished)?;
+        }
+        copy_folder(&self.dist.folder.join("kafka-formatted"), &unfinished)?;
+        let file = unfinished.join("meta.properties");
+        let old = fs::read_to_string(&file).at("reading", &file)?;
+        let own_id = format!("cluster.id={}\n", cluster_id());
+        let kept = old.lines().filter(|line| !line.starts_with("cluster.id="));
+        let lines: Vec<&str> = kept.chain([own_id.as_str()]).collect();
+        fs::write(&file, lines.join("\n")).at("writing", &file)?;
+        fs::rename(&unfinished, log).at("naming", log)
+    }
+}
+
+impl Service for KafkaService {
+    const NAME: Name = Name::Kafka;
+    const STOP: StopSignal = StopSignal(Signal::Term);
+    const ABORT: StopSignal = StopSignal(Signal::Kill);
+
+    fn at(folder: &Path, log: &Path, port: u16) -> Result<Self, StackError> {
+        let controller_port = ports::free_where(|other| other != port)?;
+        Ok(Self { dist: Dist::find()?, folder: folder.to_owned(), log: log.to_owned(), port, controller_port })
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn log(&self) -> &Path {
+        &self.log
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        vec![self.port, self.controller_port]
+    }
+
+    fn prepare(&self) -> Result<(), StackError> {
+        fs::create_dir_all(&self.folder).at("making", &self.folder)?;
+        let log = self.folder.join("log");
+        if !log.exists() {
+            self.format(&log)?;
+        }
+        for (name, text) in
+            [("server.properties", self.properties()), ("log4j2.properties", LOG4J2_PROPERTIES.to_owned())]
+        {
+            let file = self.folder.join(name);
+            fs::write(&file, text).at("writing", &file)?;
+        }
+        Ok(())
+    }
+
+    fn command(&self) -> Result<Command, StackError> {
+        let mut command = self.java();
+        command.arg("-Xmx512m");
+        let archive = self.dist.folder.join("kafka.jsa");
+        if archive.exists() {
+            // Classes as they are in memory; one of another Java is ignored.
+            command.arg(format!("-XX:SharedArchiveFile={}", archive.display())).arg("-Xshare:auto");
+        }
+        command.arg("kafka.Kafka").arg(self.folder.join("server.properties")).current_dir(&self.folder);
+        Ok(command)
+    }
+
+    fn ask(&self) -> Result<(), String> {
+        let client: BaseConsumer = ClientConfig::new()
+            .set("bootstrap.servers", format!("127.0.0.1:{}", self.port))
+            .set("reconnect.backoff.max.ms", "100")
+            .set("log_level", "0")
+            .create()
+            .map_err(|error| error.to_string())?;
+        let metadata = client.fetch_metadata(None, QUESTION_LIMIT).map_err(|error| error.to_string())?;
+        if metadata.brokers().is_empty() {
+            Err("the broker has not joined its own cluster yet".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+}
+
+/// 22 characters, as Kafka prints 16 bytes in base 64. The last one has only two bits.
+fn cluster_id() -> String {
+    const DIGITS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
+    // Seeded by the system, so no crate for random numbers is needed.
+    let digit = |place: u64| {
+        let mut hasher = RandomState::new().build_hasher();
+        hasher.write_u64(place);
+        let index = usize::try_from(hasher.finish() % 62).unwrap_or_default();
+        char::from(DIGITS[index])
+    };
+    (0..21).map(digit).chain(['A']).collect()
+}
+
+fn java() -> PathBuf {
+    match std::env::var_os("JAVA_HOME") {
+        Some(home) if !home.is_empty() => PathBuf::from(home).join("bin/java"),
+        _ => PathBuf::from("java"),
+    }
+}

@@ -1,0 +1,37 @@
+//! Kafka, PostgreSQL and S3 as child processes, without containers.
+//!
+//! Two uses. Tests start a [`Stack`], or one server alone, on free ports and throw it away. People run `local-stack up`, which
+//! is [`Resident`]: the same servers on the ports that the programs have as defaults, with their data in `.local-stack/data`,
+//! until `local-stack down`. The servers' programs are fetched by `scripts/setup`. Linux only: processes and ports are looked
+//! up in /proc.
+//!
+//! - [`kafka`], [`postgres`], [`s3`]: how each server is prepared, started and asked whether it works
+//! - [`service`]: what they have in common, and the wait for an answer
+//! - [`server`]: one of them as a child of a test; `watch` ends it when the test is killed
+//! - [`stack`]: all three
+//! - [`resident`]: all three as servers that outlive the program that started them
+//! - `places`, `account`, `ports`, `process`: folders, whom PostgreSQL runs as, who listens where, processes and signals
+
+mod account;
+pub mod defaults;
+mod error;
+pub mod kafka;
+mod places;
+mod ports;
+pub mod postgres;
+mod process;
+pub mod resident;
+pub mod s3;
+pub mod server;
+pub mod service;
+pub mod stack;
+mod watch;
+
+pub use error::StackError;
+pub use kafka::Kafka;
+pub use ports::Holder;
+pub use postgres::Postgres;
+pub use resident::Resident;
+pub use s3::{S3, S3Access};
+pub use server::Name;
+pub use stack::Stack;

@@ -1,0 +1,112 @@
+//! Where things are: the repository, the fetched programs, and folders that another account can reach.
+
+use std::env;
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::account::Account;
+use crate::error::{At, StackError};
+
+/// What marks the repository's root.
+const LANDMARK: &str = "deploy/local-stack/pom.xml";
+
+/// The fetched programs: `.local-stack/dist`.
+#[derive(Debug, Clone)]
+pub(crate) struct Dist {
+    pub(crate) folder: PathBuf,
+}
+
+impl Dist {
+    /// Finds the programs that `scripts/setup` fetched.
+    pub(crate) fn find() -> Result<Self, StackError> {
+        let folder = stack_folder().join("dist");
+        let folder = folder.canonicalize().unwrap_or(folder);
+        let dist = Self { folder };
+        let needed =
+            ["COMPLETE", "kafka", "kafka-formatted/meta.properties", "postgres/bin/postgres", "seaweedfs/weed"];
+        match needed.iter().map(|name| dist.folder.join(name)).find(|path| !path.exists()) {
+            None => Ok(dist),
+            Some(missing) => Err(StackError::NotFetched { missing }),
+        }
+    }
+
+    pub(crate) fn weed(&self) -> PathBuf {
+        self.folder.join("seaweedfs/weed")
+    }
+
+    /// PostgreSQL's folder with bin, lib and share, readable by `account`: a copy where the original isn't.
+    pub(crate) fn postgres_for(&self, account: Option<&Account>) -> Result<PathBuf, StackError> {
+        let original = self.folder.join("postgres");
+        let Some(account) = account else { return Ok(original) };
+        if account.reaches(&original) {
+            return Ok(original);
+        }
+        let stamp = self.folder.join("COMPLETE");
+        let version = fs::read_to_string(&stamp).at("reading", &stamp)?;
+        let version = version.get(..12).unwrap_or("unknown");
+        let copy = outside_folder(&stack_folder())?.join(format!("postgres-{version}"));
+        if !copy.exists() {
+            // Under a name of its own first, so that nobody meets half a copy.
+            let own = copy.with_extension(std::process::id().to_string());
+            copy_folder(&original, &own)?;
+            if fs::rename(&own, &copy).is_err() {
+                // Another process was quicker.
+                let _ = fs::remove_dir_all(&own);
+            }
+        }
+        Ok(copy)
+    }
+}
+
+/// The repository's root: above the current folder, else where this crate was built.
+pub(crate) fn repository() -> PathBuf {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let here = env::current_dir().unwrap_or_default();
+    let above = here.ancestors().find(|folder| folder.join(LANDMARK).exists());
+    above.or_else(|| built.ancestors().nth(2)).unwrap_or(built).to_owned()
+}
+
+/// `.local-stack` in the repository, or what `LOCAL_STACK_DIR` says.
+pub(crate) fn stack_folder() -> PathBuf {
+    match env::var_os("LOCAL_STACK_DIR") {
+        Some(folder) if !folder.is_empty() => std::path::absolute(&folder).unwrap_or(folder.into()),
+        _ => repository().join(".local-stack"),
+    }
+}
+
+/// The folder below /var/tmp for what would lie in `inside`, if only other accounts could reach that. Made when absent.
+pub(crate) fn outside_folder(inside: &Path) -> Result<PathBuf, StackError> {
+    let mut hasher = DefaultHasher::new();
+    inside.hash(&mut hasher);
+    let folder = PathBuf::from(format!("/var/tmp/local-stack-{:016x}", hasher.finish()));
+    fs::create_dir_all(&folder).at("making", &folder)?;
+    let kind = fs::symlink_metadata(&folder).at("looking at", &folder)?;
+    if !kind.is_dir() || !Account::is_ours(&kind) {
+        return Err(StackError::NotOurs(folder));
+    }
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).at("setting the rights of", &folder)?;
+    Ok(folder)
+}
+
+/// Copies files, folders and links with their rights.
+pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), StackError> {
+    fs::create_dir_all(to).at("making", to)?;
+    let rights = fs::metadata(from).at("looking at", from)?.permissions();
+    fs::set_permissions(to, rights).at("setting the rights of", to)?;
+    for entry in fs::read_dir(from).at("reading", from)? {
+        let entry = entry.at("reading", from)?;
+        let (source, target) = (entry.path(), to.join(entry.file_name()));
+        let kind = entry.file_type().at("looking at", &source)?;
+        if kind.is_dir() {
+            copy_folder(&source, &target)?;
+        } else if kind.is_symlink() {
+            let destination = fs::read_link(&source).at("reading", &source)?;
+            std::os::unix::fs::symlink(destination, &target).at("linking", &target)?;
+        } else {
+            fs::copy(&source, &target).at("copying", &source)?;
+        }
+    }
+    Ok(())
+}

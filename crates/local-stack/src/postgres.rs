@@ -1,0 +1,207 @@
+//! PostgreSQL with its default settings.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use tokio_postgres::{Client, Config, NoTls};
+
+use crate::account::Account;
+use crate::defaults::{DATABASE, DATABASE_PASSWORD, DATABASE_USER};
+use crate::error::{At, StackError};
+use crate::places::{Dist, repository};
+use crate::process::Signal;
+use crate::server::{Name, Server};
+use crate::service::{Service, StopSignal, apart, wait_for};
+
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+/// The database that is always there.
+const MAINTENANCE: &str = "postgres";
+
+/// A PostgreSQL of one's own.
+pub type Postgres = Server<PostgresService>;
+
+/// PostgreSQL's folders, port and account.
+#[derive(Debug, Clone)]
+pub struct PostgresService {
+    programs: PathBuf,
+    folder: PathBuf,
+    log: PathBuf,
+    port: u16,
+    account: Option<Account>,
+}
+
+impl Postgres {
+    /// The database `warehouse` as the superuser, as a URL.
+    #[must_use]
+    pub fn url(&self) -> String {
+        url(self.port(), DATABASE)
+    }
+
+    /// Another database of the same server as a URL; it is not made by this.
+    #[must_use]
+    pub fn url_of(&self, database: &str) -> String {
+        url(self.port(), database)
+    }
+}
+
+pub(crate) fn url(port: u16, database: &str) -> String {
+    format!("postgres://{DATABASE_USER}:{DATABASE_PASSWORD}@127.0.0.1:{port}/{database}")
+}
+
+impl PostgresService {
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    /// One of PostgreSQL's programs, as the right user. Messages in English and times in UTC, wherever it runs.
+    fn program(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join("bin").join(name));
+        if let Some(account) = &self.account {
+            account.run(&mut command);
+        }
+        command.env("LC_ALL", "C").env("TZ", "UTC").current_dir(&self.folder);
+        command
+    }
+
+    fn init(&self) -> Result<(), StackError> {
+        let (data, password) = (self.data(), self.folder.join("password"));
+        // What an interrupted attempt left.
+        if data.exists() {
+            fs::remove_dir_all(&data).at("removing", &data)?;
+        }
+        fs::write(&password, DATABASE_PASSWORD).at("writing", &password)?;
+        if let Some(account) = &self.account {
+            account.own(&self.folder)?;
+            account.own(&password)?;
+        }
+        let output = self
+            .program("initdb")
+            .arg("--pgdata")
+            .arg(&data)
+            .arg("--pwfile")
+            .arg(&password)
+            .args(["--username", DATABASE_USER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync"])
+            .args(["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"])
+            .stdin(Stdio::null())
+            .output()
+            .map_err(|source| StackError::Program {
+                program: "initdb".to_owned(),
+                source,
+                advice: "Run scripts/setup",
+            })?;
+        let _ = fs::remove_file(&password);
+        if output.status.success() {
+            return Ok(());
+        }
+        let cause = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+        Err(StackError::SetUp { server: Name::Postgres, step: "initdb".to_owned(), cause })
+    }
+
+    async fn connect(&self, database: &str) -> Result<Client, String> {
+        let mut config = Config::new();
+        config.host("127.0.0.1").port(self.port).user(DATABASE_USER).password(DATABASE_PASSWORD).dbname(database);
+        config.connect_timeout(CONNECT_LIMIT);
+        let (client, connection) = config.connect(NoTls).await.map_err(|error| explain(&error))?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    async fn make_database(&self) -> Result<(), String> {
+        let client = self.connect(MAINTENANCE).await?;
+        let found = client.query_opt("SELECT FROM pg_database WHERE datname = $1", &[&DATABASE]).await;
+        if found.map_err(|error| explain(&error))?.is_none() {
+            client.batch_execute(&format!("CREATE DATABASE {DATABASE}")).await.map_err(|error| explain(&error))?;
+        }
+        Ok(())
+    }
+
+    async fn run_script(&self, sql: &str) -> Result<(), String> {
+        self.connect(DATABASE).await?.batch_execute(sql).await.map_err(|error| explain(&error))
+    }
+}
+
+impl Service for PostgresService {
+    const NAME: Name = Name::Postgres;
+    /// "Fast": SIGTERM would wait for clients to leave.
+    const STOP: StopSignal = StopSignal(Signal::Int);
+    /// "Immediate": also ends the processes that serve clients, which SIGKILL of the first one leaves to themselves.
+    const ABORT: StopSignal = StopSignal(Signal::Quit);
+
+    fn at(folder: &Path, log: &Path, port: u16) -> Result<Self, StackError> {
+        let account = Account::for_postgres()?;
+        let programs = Dist::find()?.postgres_for(account.as_ref())?;
+        Ok(Self { programs, folder: folder.to_owned(), log: log.to_owned(), port, account })
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn log(&self) -> &Path {
+        &self.log
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        vec![self.port]
+    }
+
+    fn prepare(&self) -> Result<(), StackError> {
+        fs::create_dir_all(&self.folder).at("making", &self.folder)?;
+        let done = self.folder.join("initialised");
+        if !done.exists() {
+            self.init()?;
+            fs::write(&done, "").at("writing", &done)?;
+        }
+        Ok(())
+    }
+
+    fn command(&self) -> Result<Command, StackError> {
+        let mut command = self.program("postgres");
+        command.arg("-D").arg(self.data()).arg("-p").arg(self.port.to_string());
+        // No socket file: paths of sockets are limited to 107 bytes, and clients come by TCP.
+        for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100"] {
+            command.arg("-c").arg(setting);
+        }
+        Ok(command)
+    }
+
+    fn ask(&self) -> Result<(), String> {
+        wait_for(async {
+            let client = self.connect(MAINTENANCE).await?;
+            client.query_one("SELECT 1", &[]).await.map(drop).map_err(|error| explain(&error))
+        })
+    }
+
+    fn furnish(&self) -> Result<(), StackError> {
+        let refused = |step: String| move |cause| StackError::SetUp { server: Name::Postgres, step, cause };
+        apart(|| wait_for(self.make_database())).map_err(refused(format!("database {DATABASE}")))?;
+        for script in role_scripts()? {
+            let sql = fs::read_to_string(&script).at("reading", &script)?;
+            apart(|| wait_for(self.run_script(&sql))).map_err(refused(script.display().to_string()))?;
+        }
+        Ok(())
+    }
+}
+
+/// The scripts that are not migrations, because roles belong to the whole cluster; in the order of their names.
+fn role_scripts() -> Result<Vec<PathBuf>, StackError> {
+    let folder = repository().join("db_table_scripts/roles");
+    if !folder.exists() {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(&folder).at("reading", &folder)?;
+    let mut scripts: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
+    scripts.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
+    scripts.sort();
+    Ok(scripts)
+}
+
+/// The server's own message where there is one; the driver's text is only "db error".
+fn explain(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(refusal) => format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code()),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,125 @@
+//! Processes that may not be our children: recognising them again, and ending them.
+
+use std::fs;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// How often something awaited is looked at.
+pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+
+/// A process, told from a later one with the same number by when it began.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Process {
+    pub(crate) pid: u32,
+    /// Field 22 of /proc/PID/stat: clock ticks from the machine's start.
+    start_ticks: u64,
+}
+
+/// A signal by the name that `kill` knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    Term,
+    Int,
+    Quit,
+    Kill,
+}
+
+impl Signal {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Term => "TERM",
+            Self::Int => "INT",
+            Self::Quit => "QUIT",
+            Self::Kill => "KILL",
+        }
+    }
+}
+
+impl Process {
+    /// The process that has this number now.
+    pub(crate) fn with(pid: u32) -> Option<Self> {
+        let (state, start_ticks) = stat(pid)?;
+        (state != 'Z').then_some(Self { pid, start_ticks })
+    }
+
+    /// Whether it still runs. A zombie doesn't.
+    pub(crate) fn is_alive(self) -> bool {
+        Self::with(self.pid) == Some(self)
+    }
+
+    /// Sends a signal, unless the process is gone.
+    pub(crate) fn send(self, signal: Signal) {
+        if self.is_alive() {
+            // The standard library only knows SIGKILL for children; sh has `kill` built in.
+            let script = format!("kill -{} {}", signal.name(), self.pid);
+            let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
+        }
+    }
+
+    /// Sends `first`, and SIGKILL when the process is still there after `patience`. Tells whether it is gone.
+    pub(crate) fn end(self, first: Signal, patience: Duration) -> bool {
+        self.send(first);
+        if self.is_gone_within(patience) {
+            return true;
+        }
+        self.send(Signal::Kill);
+        self.is_gone_within(Duration::from_secs(5))
+    }
+
+    pub(crate) fn is_gone_within(self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        while self.is_alive() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(PAUSE);
+        }
+        true
+    }
+}
+
+/// The command line of a process, its words joined by spaces; cut where it gets long.
+pub(crate) fn command_line(pid: u32) -> Option<String> {
+    let raw = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let text = String::from_utf8_lossy(&raw).replace('\0', " ");
+    let words = text.trim();
+    match words.char_indices().nth(100) {
+        Some((end, _)) => Some(format!("{} …", &words[..end])),
+        None => (!words.is_empty()).then(|| words.to_owned()),
+    }
+}
+
+/// State and start of a process. The command's name, in parentheses, may itself have spaces and parentheses.
+fn stat(pid: u32) -> Option<(char, u64)> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();
+    let state = fields.next()?.chars().next()?;
+    Some((state, fields.nth(18)?.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+    use super::*;
+
+    #[test]
+    fn a_process_is_itself_until_it_ends() {
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let process = Process::with(child.id()).unwrap();
+        assert!(process.is_alive());
+        assert!(process.end(Signal::Term, Duration::from_secs(10)), "a zombie counts as gone");
+        child.wait().unwrap();
+        assert!(!process.is_alive());
+    }
+
+    #[test]
+    fn the_same_number_with_another_start_is_another_process() {
+        let us = Process::with(std::process::id()).unwrap();
+        let earlier = Process { start_ticks: us.start_ticks - 1, ..us };
+        assert!(us.is_alive());
+        assert!(!earlier.is_alive());
+        earlier.send(Signal::Kill);
+    }
+}

@@ -1,0 +1,281 @@
+//! The three servers that outlive the program that started them: `local-stack up`, `down` and `status`.
+
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use crate::account::Account;
+use crate::defaults::{KAFKA_PORT, POSTGRES_PORT, S3_PORT};
+use crate::error::{At, StackError};
+use crate::kafka::KafkaService;
+use crate::places::{outside_folder, stack_folder};
+use crate::postgres::PostgresService;
+use crate::process::{PAUSE, Process};
+use crate::s3::S3Service;
+use crate::server::{Name, STOP_PATIENCE};
+use crate::service::{Service, ask, launch};
+
+/// How long a server that runs already may take to answer.
+const ANSWER_LIMIT: Duration = Duration::from_secs(10);
+
+/// Servers with their data, logs and pid files in one folder.
+#[derive(Debug, Clone)]
+pub struct Resident {
+    data: PathBuf,
+}
+
+/// Where the servers are to listen on 127.0.0.1. None: where they run already, else on the default port.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Ports {
+    /// Instead of 9092.
+    pub kafka: Option<u16>,
+    /// Instead of 5433.
+    pub postgres: Option<u16>,
+    /// Instead of 9000.
+    pub s3: Option<u16>,
+}
+
+/// What [`Resident::up`] did with a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// It did not run and is being started.
+    Starting,
+    /// It was started, and this is how long it took to answer.
+    Started(Duration),
+    /// It was running.
+    RanAlready,
+}
+
+/// How a server is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum State {
+    /// It runs and answers.
+    Running,
+    /// It runs, and this is what came instead of an answer.
+    NotAnswering(String),
+    /// It was started and not stopped, and its process is gone.
+    Died,
+    /// It does not run.
+    Stopped,
+}
+
+/// A server as [`Resident::status`] finds it.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// Which one.
+    pub name: Name,
+    /// How it is.
+    pub state: State,
+    /// Its process, also when that has died.
+    pub pid: Option<u32>,
+    /// Its port on 127.0.0.1; when it doesn't run, the default one.
+    pub port: u16,
+    /// Since when it runs.
+    pub since: Option<SystemTime>,
+    /// What it writes to its standard output and error.
+    pub log: PathBuf,
+    /// Its data.
+    pub folder: PathBuf,
+}
+
+/// A pid file.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Record {
+    process: Process,
+    port: u16,
+    all_ports: Vec<u16>,
+    /// Unix time in seconds.
+    since: u64,
+}
+
+impl Resident {
+    /// The servers with their data in `data`, by default `.local-stack/data`.
+    #[must_use]
+    pub fn new(data: Option<PathBuf>) -> Self {
+        let data = data.unwrap_or_else(|| stack_folder().join("data"));
+        Self { data: std::path::absolute(&data).unwrap_or(data) }
+    }
+
+    /// Starts what does not run, all at once, and returns when all three answer. `report` hears of each step.
+    pub fn up(&self, ports: Ports, report: impl Fn(Name, Step) + Sync) -> Result<(), StackError> {
+        fs::create_dir_all(&self.data).at("making", &self.data)?;
+        let _lock = self.lock()?;
+        let report = &report;
+        thread::scope(|scope| {
+            let all = [
+                scope.spawn(move || self.up_one::<KafkaService>(ports.kafka, report)),
+                scope.spawn(move || self.up_one::<PostgresService>(ports.postgres, report)),
+                scope.spawn(move || self.up_one::<S3Service>(ports.s3, report)),
+            ];
+            // All are waited for, also when one fails.
+            all.map(joined).into_iter().collect()
+        })
+    }
+
+    /// Stops what runs, all at once, and returns which ones that were. `purge` also removes data and logs.
+    pub fn down(&self, purge: bool) -> Result<Vec<Name>, StackError> {
+        if !self.data.exists() {
+            return Ok(Vec::new());
+        }
+        let _lock = self.lock()?;
+        let stopped: Result<Vec<Option<Name>>, StackError> = thread::scope(|scope| {
+            let all = [
+                scope.spawn(|| self.down_one::<KafkaService>()),
+                scope.spawn(|| self.down_one::<PostgresService>()),
+                scope.spawn(|| self.down_one::<S3Service>()),
+            ];
+            all.map(joined).into_iter().collect()
+        });
+        let stopped = stopped?.into_iter().flatten().collect();
+        if purge {
+            let postgres = self.folder(Name::Postgres)?;
+            for folder in [&postgres, &self.data] {
+                if folder.exists() {
+                    fs::remove_dir_all(folder).at("removing", folder)?;
+                }
+            }
+        }
+        Ok(stopped)
+    }
+
+    /// Looks at each server and asks it.
+    pub fn status(&self) -> Result<Vec<Status>, StackError> {
+        Ok(vec![self.look::<KafkaService>()?, self.look::<PostgresService>()?, self.look::<S3Service>()?])
+    }
+
+    /// What a server writes to its standard output and error.
+    #[must_use]
+    pub fn log(&self, name: Name) -> PathBuf {
+        self.data.join(format!("{name}.log"))
+    }
+
+    /// The data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+
+    fn up_one<S: Service>(&self, wanted: Option<u16>, report: impl Fn(Name, Step)) -> Result<(), StackError> {
+        if let Some(record) = self.record(S::NAME).filter(|record| record.process.is_alive()) {
+            if let Some(wanted) = wanted.filter(|wanted| *wanted != record.port) {
+                return Err(StackError::RunsElsewhere { server: S::NAME, port: record.port, wanted });
+            }
+            let service = S::at(&self.folder(S::NAME)?, &self.log(S::NAME), record.port)?;
+            self.await_running(&service)?;
+            service.furnish()?;
+            report(S::NAME, Step::RanAlready);
+            return Ok(());
+        }
+        let begun = Instant::now();
+        report(S::NAME, Step::Starting);
+        let service = S::at(&self.folder(S::NAME)?, &self.log(S::NAME), wanted.unwrap_or(default_port(S::NAME)))?;
+        let launched = launch(&service, |child| self.note(&service, child.id()));
+        if let Err(error) = launched {
+            let _ = fs::remove_file(self.pid_file(S::NAME));
+            return Err(error);
+        }
+        report(S::NAME, Step::Started(begun.elapsed()));
+        Ok(())
+    }
+
+    fn await_running<S: Service>(&self, service: &S) -> Result<(), StackError> {
+        let deadline = Instant::now() + ANSWER_LIMIT;
+        while let Err(last) = ask(service) {
+            if Instant::now() >= deadline {
+                return Err(StackError::NoAnswer {
+                    server: S::NAME,
+                    after: ANSWER_LIMIT,
+                    last,
+                    log: self.log(S::NAME),
+                });
+            }
+            thread::sleep(PAUSE);
+        }
+        Ok(())
+    }
+
+    fn down_one<S: Service>(&self) -> Result<Option<Name>, StackError> {
+        let Some(record) = self.record(S::NAME) else { return Ok(None) };
+        let ran = record.process.is_alive();
+        if !record.process.end(S::STOP.0, STOP_PATIENCE) {
+            return Err(StackError::NotStopped { server: S::NAME, pid: record.process.pid });
+        }
+        S::tidy(&record.all_ports);
+        let file = self.pid_file(S::NAME);
+        fs::remove_file(&file).at("removing", &file)?;
+        Ok(ran.then_some(S::NAME))
+    }
+
+    fn look<S: Service>(&self) -> Result<Status, StackError> {
+        let (folder, log) = (self.folder(S::NAME)?, self.log(S::NAME));
+        let Some(record) = self.record(S::NAME) else {
+            let port = default_port(S::NAME);
+            return Ok(Status { name: S::NAME, state: State::Stopped, pid: None, port, since: None, log, folder });
+        };
+        let alive = record.process.is_alive();
+        let state = if alive {
+            let service = S::at(&folder, &log, record.port)?;
+            ask(&service).map_or_else(State::NotAnswering, |()| State::Running)
+        } else {
+            State::Died
+        };
+        let since = alive.then(|| UNIX_EPOCH + Duration::from_secs(record.since));
+        Ok(Status { name: S::NAME, state, pid: Some(record.process.pid), port: record.port, since, log, folder })
+    }
+
+    /// Where a server's data is: PostgreSQL's below /var/tmp when its account can't reach our folder.
+    fn folder(&self, name: Name) -> Result<PathBuf, StackError> {
+        let inside = self.data.join(name.as_str());
+        let account = if name == Name::Postgres { Account::for_postgres()? } else { None };
+        match account {
+            Some(account) if self.data.exists() && !account.reaches(&self.data) => {
+                Ok(outside_folder(&self.data)?.join(name.as_str()))
+            }
+            _ => Ok(inside),
+        }
+    }
+
+    /// Held while servers are started or stopped, so that two of us don't do it at once. Beside the folder, which may go.
+    fn lock(&self) -> Result<File, StackError> {
+        let path = self.data.with_extension("lock");
+        let file = File::create(&path).at("making", &path)?;
+        file.lock().at("locking", &path)?;
+        Ok(file)
+    }
+
+    fn pid_file(&self, name: Name) -> PathBuf {
+        self.data.join(format!("{name}.pid"))
+    }
+
+    /// None also for half a file, which a crash of the machine may leave: nothing it names can still run then.
+    fn record(&self, name: Name) -> Option<Record> {
+        serde_json::from_str(&fs::read_to_string(self.pid_file(name)).ok()?).ok()
+    }
+
+    fn note<S: Service>(&self, service: &S, pid: u32) -> Result<(), StackError> {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
+        // A process that is gone already is reported by whoever waits for it.
+        let Some(process) = Process::with(pid) else { return Ok(()) };
+        let record = Record { process, port: service.port(), all_ports: service.ports(), since };
+        let file = self.pid_file(S::NAME);
+        fs::write(&file, serde_json::json!(record).to_string()).at("writing", &file)
+    }
+}
+
+fn default_port(name: Name) -> u16 {
+    match name {
+        Name::Kafka => KAFKA_PORT,
+        Name::Postgres => POSTGRES_PORT,
+        Name::S3 => S3_PORT,
+    }
+}
+
+fn joined<T>(thread: thread::ScopedJoinHandle<'_, T>) -> T {
+    match thread.join() {
+        Ok(value) => value,
+        Err(panic) => std::panic::resume_unwind(panic),
+    }
+}

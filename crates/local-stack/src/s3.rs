@@ -1,0 +1,224 @@
+//! S3 by SeaweedFS, all of its parts in one process.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{Builder, Credentials};
+use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata};
+
+use crate::defaults::{BUCKET, S3_ACCESS_KEY, S3_REGION, S3_SECRET_KEY};
+use crate::error::{At, StackError};
+use crate::places::Dist;
+use crate::ports;
+use crate::process::Signal;
+use crate::server::{Name, Server};
+use crate::service::{Service, StopSignal, apart, wait_for};
+
+const QUESTION_LIMIT: Duration = Duration::from_secs(5);
+/// SeaweedFS' admin part looks for its gRPC port here, whatever the flags say.
+const ADMIN_GRPC_OFFSET: u16 = 10_000;
+/// The parts that can be told their port.
+const PARTS: [&str; 7] = [
+    "s3.port.grpc",
+    "master.port",
+    "master.port.grpc",
+    "volume.port",
+    "volume.port.grpc",
+    "filer.port",
+    "filer.port.grpc",
+];
+
+/// An S3 of one's own.
+pub type S3 = Server<S3Service>;
+
+/// How to reach an S3.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct S3Access {
+    /// `http://127.0.0.1:PORT`; buckets are in the path, not in the host's name.
+    pub endpoint: String,
+    /// The access key.
+    pub access_key: String,
+    /// The secret key.
+    pub secret_key: String,
+    /// The region.
+    pub region: String,
+    /// The bucket that is there from the start.
+    pub bucket: String,
+}
+
+impl S3Access {
+    pub(crate) fn on(port: u16) -> Self {
+        Self {
+            endpoint: format!("http://127.0.0.1:{port}"),
+            access_key: S3_ACCESS_KEY.to_owned(),
+            secret_key: S3_SECRET_KEY.to_owned(),
+            region: S3_REGION.to_owned(),
+            bucket: BUCKET.to_owned(),
+        }
+    }
+}
+
+/// SeaweedFS' folder and ports.
+#[derive(Debug, Clone)]
+pub struct S3Service {
+    weed: PathBuf,
+    folder: PathBuf,
+    log: PathBuf,
+    port: u16,
+    /// In the order of [`PARTS`].
+    part_ports: [u16; PARTS.len()],
+    admin_port: u16,
+}
+
+impl S3 {
+    /// Endpoint, keys, region and bucket.
+    #[must_use]
+    pub fn access(&self) -> S3Access {
+        S3Access::on(self.port())
+    }
+}
+
+impl S3Service {
+    fn client(&self) -> Client {
+        let access = S3Access::on(self.port);
+        let limits = TimeoutConfig::builder().operation_timeout(QUESTION_LIMIT).build();
+        let config = Builder::new()
+            .behavior_version(BehaviorVersion::latest())
+            .region(Region::new(access.region))
+            .credentials_provider(Credentials::new(access.access_key, access.secret_key, None, None, "local-stack"))
+            .endpoint_url(access.endpoint)
+            .force_path_style(true)
+            .timeout_config(limits)
+            .retry_config(RetryConfig::disabled())
+            .build();
+        Client::from_conf(config)
+    }
+
+    async fn make_bucket(&self) -> Result<(), String> {
+        let made = self.client().create_bucket().bucket(BUCKET).send().await;
+        match made {
+            Err(error) if !matches!(error.code(), Some("BucketAlreadyOwnedByYou" | "BucketAlreadyExists")) => {
+                Err(DisplayErrorContext(error).to_string())
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.join("data")
+    }
+
+    fn identities(&self) -> PathBuf {
+        self.folder.join("s3.json")
+    }
+}
+
+impl Service for S3Service {
+    const NAME: Name = Name::S3;
+    const STOP: StopSignal = StopSignal(Signal::Term);
+    const ABORT: StopSignal = StopSignal(Signal::Kill);
+
+    fn at(folder: &Path, log: &Path, port: u16) -> Result<Self, StackError> {
+        let weed = Dist::find()?.weed();
+        let mut part_ports = [0; PARTS.len()];
+        for part in &mut part_ports {
+            *part = ports::free_where(|other| other != port)?;
+        }
+        let admin_port = ports::free_where(|other| {
+            let grpc = other.saturating_add(ADMIN_GRPC_OFFSET);
+            grpc < 32_000
+                && ports::is_free(grpc)
+                && ![other, grpc].iter().any(|taken| part_ports.contains(taken) || *taken == port)
+        })?;
+        Ok(Self { weed, folder: folder.to_owned(), log: log.to_owned(), port, part_ports, admin_port })
+    }
+
+    fn port(&self) -> u16 {
+        self.port
+    }
+
+    fn log(&self) -> &Path {
+        &self.log
+    }
+
+    fn ports(&self) -> Vec<u16> {
+        let mut ports = self.part_ports.to_vec();
+        ports.extend([self.port, self.admin_port, self.admin_port + ADMIN_GRPC_OFFSET]);
+        ports
+    }
+
+    fn prepare(&self) -> Result<(), StackError> {
+        let (data, identities) = (self.data(), self.identities());
+        fs::create_dir_all(&data).at("making", &data)?;
+        let text = serde_json::json!({"identities": [{
+            "name": "local-stack",
+            "credentials": [{"accessKey": S3_ACCESS_KEY, "secretKey": S3_SECRET_KEY}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }]});
+        fs::write(&identities, text.to_string()).at("writing", &identities)?;
+        // The last start's ports, which SeaweedFS would prefer to ours.
+        match fs::remove_file(data.join("mini.options")) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).at("removing", &data.join("mini.options"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn command(&self) -> Result<Command, StackError> {
+        let mut command = Command::new(&self.weed);
+        command.args([
+            "-logtostderr=true",
+            "mini",
+            "-ip=127.0.0.1",
+            "-ip.bind=127.0.0.1",
+            "-webdav=false",
+            "-admin.ui=false",
+        ]);
+        command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]);
+        // As in Amazon's: a bucket that isn't there is an error, not an invitation.
+        command.arg("-s3.autoCreateBucket=false");
+        // Small volumes and many of them, because each bucket takes seven.
+        command.args(["-master.volumeSizeLimitMB=128", "-volume.max=1000"]);
+        command
+            .arg(format!("-dir={}", self.data().display()))
+            .arg(format!("-s3.config={}", self.identities().display()));
+        command.arg(format!("-s3.port={}", self.port)).arg(format!("-admin.port={}", self.admin_port));
+        command.args(PARTS.iter().zip(self.part_ports).map(|(part, port)| format!("-{part}={port}")));
+        command.current_dir(&self.folder);
+        Ok(command)
+    }
+
+    fn ask(&self) -> Result<(), String> {
+        wait_for(async {
+            let listed = self.client().list_buckets().send().await;
+            listed.map(drop).map_err(|error| DisplayErrorContext(error).to_string())
+        })
+    }
+
+    fn furnish(&self) -> Result<(), StackError> {
+        apart(|| wait_for(self.make_bucket())).map_err(|cause| StackError::SetUp {
+            server: Name::S3,
+            step: format!("bucket {BUCKET}"),
+            cause,
+        })
+    }
+
+    /// Its sockets' place and names are not for us to choose.
+    fn tidy(ports: &[u16]) {
+        let endings: Vec<String> = ports.iter().map(|port| format!("-{port}.sock")).collect();
+        for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let Some(name) = name.to_str() else { continue };
+            if name.starts_with("seaweedfs-") && endings.iter().any(|ending| name.ends_with(ending.as_str())) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+}

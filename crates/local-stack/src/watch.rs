@@ -1,0 +1,51 @@
+//! Ends a test's server when the test cannot do it any more, because it was killed.
+
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use crate::error::StackError;
+use crate::process::Signal;
+
+/// Reads a line that never comes: the pipe's other end is closed by the kernel when the owner dies, however it dies. A line means
+/// that the owner has ended the server itself. $1 is the process, $2 the signal, $3 the folder to remove.
+const SCRIPT: &str = r#"
+read -r word && exit 0
+kill "-$2" "$1" 2>/dev/null
+for i in 1 2 3 4 5 6 7 8 9 10; do kill -0 "$1" 2>/dev/null || break; sleep 0.5; done
+kill -KILL "$1" 2>/dev/null
+if [ -n "$3" ]; then sleep 0.5; rm -rf -- "$3"; fi
+"#;
+
+/// A shell of a few hundred kilobytes that waits for its owner's end.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    shell: Child,
+}
+
+impl Watch {
+    /// Watches over process `pid`; `folder` is removed after its end, too.
+    pub(crate) fn over(pid: u32, signal: Signal, folder: Option<&Path>) -> Result<Self, StackError> {
+        let shell = Command::new("sh")
+            .args(["-c", SCRIPT, "local-stack-watch", &pid.to_string(), signal.name()])
+            .arg(folder.unwrap_or(Path::new("")))
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .map_err(|source| StackError::Program { program: "sh".to_owned(), source, advice: "Is /bin/sh there?" })?;
+        Ok(Self { shell })
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        if let Some(mut pipe) = self.shell.stdin.take() {
+            let _ = pipe.write_all(b"done\n");
+        }
+        let _ = self.shell.wait();
+    }
+}

@@ -1,0 +1,147 @@
+//! The table, the dead letters and the offsets, all in one snapshot of PostgreSQL.
+
+use std::collections::HashMap;
+use std::error::Error as StdError;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures_util::TryStreamExt;
+use tokio_postgres::binary_copy::{BinaryCopyOutRow, BinaryCopyOutStream};
+use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::{Client, Config, NoTls, Row};
+use uuid::Uuid;
+
+use crate::Error;
+use crate::event::Event;
+use crate::ledger::Ledger;
+use crate::letters::Bytes;
+use crate::trace::Place;
+
+const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// PostgreSQL counts from 2000-01-01.
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// What the offset row of one partition says.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct OffsetRow {
+    pub(crate) incarnation: i64,
+    pub(crate) next_offset: i64,
+    pub(crate) records: i64,
+    pub(crate) rows_inserted: i64,
+    pub(crate) duplicates: i64,
+    pub(crate) dead_letters: i64,
+    pub(crate) expired: i64,
+}
+
+/// An open snapshot.
+pub(crate) struct Database {
+    client: Client,
+}
+
+impl Database {
+    pub(crate) async fn open(url: &str) -> Result<Self, Error> {
+        let fault = |source| Error::Database { doing: "connecting", source };
+        let mut config: Config = url.parse().map_err(fault)?;
+        config.connect_timeout(CONNECT_WITHIN).application_name("oracle");
+        let (client, connection) = config.connect(NoTls).await.map_err(fault)?;
+        tokio::spawn(connection);
+        client
+            .batch_execute("begin isolation level repeatable read read only; set local statement_timeout = 0")
+            .await
+            .map_err(|source| Error::Database { doing: "beginning a snapshot", source })?;
+        Ok(Self { client })
+    }
+
+    /// The group's offset rows of a topic, by partition.
+    pub(crate) async fn offsets(&self, group: &str, topic: &str) -> Result<HashMap<i32, OffsetRow>, Error> {
+        let sql = "select partition::int, topic_incarnation::bigint, next_offset::bigint, records::bigint, \
+                   rows_inserted::bigint, duplicates::bigint, dead_letters::bigint, expired::bigint \
+                   from pipeline.consumer_offsets where consumer_group = $1 and topic = $2";
+        let fault = |source| Error::Database { doing: "reading pipeline.consumer_offsets", source };
+        let rows = self.client.query(sql, &[&group, &topic]).await.map_err(fault)?;
+        rows.iter().map(offset_row).collect::<Result<_, _>>().map_err(fault)
+    }
+
+    /// Enters the group's dead letters of a topic. Those of an earlier topic of the same name count for their index
+    /// alone: their places are no longer there.
+    pub(crate) async fn letters(&self, group: &str, topic: &str, now: i64, ledger: &mut Ledger) -> Result<(), Error> {
+        let sql = "select topic_incarnation::bigint, partition::int, \"offset\"::bigint, key, payload, header_names, \
+                   header_values, reason_code, replayed_at is not null, discarded_at is not null \
+                   from pipeline.dead_letters where consumer_group = $1 and topic = $2";
+        let fault = |source| Error::Database { doing: "reading pipeline.dead_letters", source };
+        let rows = self.client.query_raw(sql, [group, topic]).await.map_err(fault)?;
+        let mut rows = pin!(rows);
+        while let Some(row) = rows.try_next().await.map_err(fault)? {
+            enter_letter(&row, now, ledger).map_err(fault)?;
+        }
+        Ok(())
+    }
+
+    /// Enters every row of the table.
+    pub(crate) async fn table(&self, ledger: &mut Ledger) -> Result<(), Error> {
+        let sql = "copy (select event_id, event_timestamp, event_type, user_id, account_id, product_id, category, \
+                   experiment_id from staging.product_events_raw) to stdout (format binary)";
+        let types =
+            [Type::UUID, Type::TIMESTAMPTZ, Type::TEXT, Type::INT4, Type::INT4, Type::INT4, Type::TEXT, Type::TEXT];
+        let fault = |source| Error::Database { doing: "reading staging.product_events_raw", source };
+        let stream = self.client.copy_out(sql).await.map_err(fault)?;
+        let mut rows = pin!(BinaryCopyOutStream::new(stream, &types));
+        while let Some(row) = rows.try_next().await.map_err(fault)? {
+            ledger.table_row(&event_of(&row).map_err(fault)?);
+        }
+        Ok(())
+    }
+}
+
+fn offset_row(row: &Row) -> Result<(i32, OffsetRow), tokio_postgres::Error> {
+    let offsets = OffsetRow {
+        incarnation: row.try_get(1)?,
+        next_offset: row.try_get(2)?,
+        records: row.try_get(3)?,
+        rows_inserted: row.try_get(4)?,
+        duplicates: row.try_get(5)?,
+        dead_letters: row.try_get(6)?,
+        expired: row.try_get(7)?,
+    };
+    Ok((row.try_get(0)?, offsets))
+}
+
+fn enter_letter(row: &Row, now: i64, ledger: &mut Ledger) -> Result<(), tokio_postgres::Error> {
+    let names: Option<Vec<&str>> = row.try_get(5)?;
+    let values: Option<Vec<Option<&[u8]>>> = row.try_get(6)?;
+    let headers = names.unwrap_or_default().into_iter().zip(values.unwrap_or_default()).collect();
+    let bytes = Bytes { key: row.try_get(3)?, value: row.try_get(4)?, headers };
+    let place = Place::new(row.try_get(1)?, row.try_get(2)?);
+    ledger.letter(place, &bytes);
+    if row.try_get::<_, i64>(0)? == now {
+        ledger.letters.add(place, &bytes, row.try_get(9)?, row.try_get(8)?, row.try_get(7)?);
+    }
+    Ok(())
+}
+
+fn event_of(row: &BinaryCopyOutRow) -> Result<Event<'_>, tokio_postgres::Error> {
+    Ok(Event {
+        id: row.try_get::<Uuid>(0)?.as_u128(),
+        micros: row.try_get::<Micros>(1)?.0,
+        kind: row.try_get(2)?,
+        user: row.try_get(3)?,
+        account: row.try_get(4)?,
+        product: row.try_get(5)?,
+        category: row.try_get(6)?,
+        experiment: row.try_get(7)?,
+    })
+}
+
+/// A timestamptz as microseconds since 1970.
+struct Micros(i64);
+
+impl<'a> FromSql<'a> for Micros {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(Self(i64::from_be_bytes(raw.try_into()?).saturating_add(POSTGRES_EPOCH_MICROS)))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TIMESTAMPTZ
+    }
+}

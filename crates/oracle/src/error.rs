@@ -1,0 +1,70 @@
+//! Why a run could not be judged. A difference between the stores is no error: it is a [`Verdict`](crate::Verdict).
+
+use std::time::Duration;
+
+use rdkafka::error::KafkaError;
+
+/// A store or the manifest that could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The manifest is absent, is not JSON or lacks a part.
+    #[error("manifest {place}: {problem}")]
+    Manifest {
+        /// File, key or "text".
+        place: String,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// Kafka answered with an error.
+    #[error("Kafka at {servers}, {doing}: {source}; is it running, and is the address right?")]
+    Kafka {
+        /// Bootstrap servers.
+        servers: String,
+        /// What was tried.
+        doing: &'static str,
+        /// librdkafka's error.
+        source: KafkaError,
+    },
+    /// The topic that the manifest names does not exist.
+    #[error("Kafka at {servers} has no topic {topic}, which the manifest names; is it the right cluster?")]
+    TopicMissing {
+        /// Bootstrap servers.
+        servers: String,
+        /// The topic.
+        topic: String,
+    },
+    /// A partition gave nothing for longer than the patience of the scan.
+    #[error("topic {topic}: no record and no end of partition within {waited:?}; {left} partitions were left unread")]
+    Stalled {
+        /// The topic.
+        topic: String,
+        /// How long nothing came.
+        waited: Duration,
+        /// Partitions whose end was not reached.
+        left: usize,
+    },
+    /// PostgreSQL answered with an error.
+    #[error("PostgreSQL, {doing}: {source}; have the tables been made, and is the address right?")]
+    Database {
+        /// What was tried.
+        doing: &'static str,
+        /// The driver's error.
+        source: tokio_postgres::Error,
+    },
+    /// The lake could not be listed or read.
+    #[error("lake {place}, {doing}: {source}")]
+    Lake {
+        /// Bucket and key, or path.
+        place: String,
+        /// What was tried.
+        doing: &'static str,
+        /// The store's error.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The address of a lake is neither `s3://bucket[/prefix]` nor `file:///folder`.
+    #[error("lake {0:?}: give s3://bucket, s3://bucket/prefix or file:///folder")]
+    LakeUrl(String),
+    /// The judge's own thread or runtime could not be had.
+    #[error("the judge's own thread: {0}")]
+    Thread(String),
+}

@@ -1,0 +1,182 @@
+//! An event as every store shows it, and where it came from. Read here on the oracle's own terms.
+
+use serde_json::Value;
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64;
+
+const MICROS_PER_HOUR: i64 = 3_600_000_000;
+const HOURS_PER_DAY: i64 = 24;
+
+/// The eight fields of an event, wherever they were read.
+pub(crate) struct Event<'a> {
+    /// The UUID as one number, most significant byte first.
+    pub(crate) id: u128,
+    /// Microseconds since 1970, UTC.
+    pub(crate) micros: i64,
+    pub(crate) kind: &'a str,
+    pub(crate) user: i32,
+    pub(crate) account: i32,
+    pub(crate) product: i32,
+    pub(crate) category: &'a str,
+    pub(crate) experiment: &'a str,
+}
+
+impl<'a> Event<'a> {
+    /// The event of a record's value. `None` if a field is absent or of another type: such a record must be a dead letter. The reverse does not
+    /// hold: the pipeline's rules are stricter than this reading, which only has to tell one content from another.
+    pub(crate) fn of_json(value: &'a Value) -> Option<Self> {
+        let object = value.as_object()?;
+        let text = |field| object.get(field).and_then(Value::as_str);
+        let number = |field| object.get(field).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok());
+        Some(Self {
+            id: Uuid::try_parse(text("event_id")?).ok()?.as_u128(),
+            micros: text("event_timestamp")?.parse::<jiff::Timestamp>().ok()?.as_microsecond(),
+            kind: text("event_type")?,
+            user: number("user_id")?,
+            account: number("account_id")?,
+            product: number("product_id")?,
+            category: text("category")?,
+            experiment: text("experiment_id")?,
+        })
+    }
+
+    /// A hash of all eight fields in canonical form. Two contents of one id are compared, never one with all: 64 bits are ample. `scratch` is
+    /// working memory.
+    pub(crate) fn content(&self, scratch: &mut Vec<u8>) -> u64 {
+        scratch.clear();
+        scratch.extend_from_slice(&self.id.to_be_bytes());
+        scratch.extend_from_slice(&self.micros.to_be_bytes());
+        for number in [self.user, self.account, self.product] {
+            scratch.extend_from_slice(&number.to_be_bytes());
+        }
+        for text in [self.kind, self.category, self.experiment] {
+            scratch.extend_from_slice(&text.len().to_be_bytes());
+            scratch.extend_from_slice(text.as_bytes());
+        }
+        xxh3_64(scratch)
+    }
+
+    /// Whole hours since 1970, UTC.
+    pub(crate) fn hour(&self) -> i64 {
+        hour_of(self.micros)
+    }
+
+    /// Whole days since 1970, UTC.
+    pub(crate) fn day(&self) -> i64 {
+        self.hour().div_euclid(HOURS_PER_DAY)
+    }
+}
+
+/// Whole hours since 1970 of microseconds since 1970.
+pub(crate) fn hour_of(micros: i64) -> i64 {
+    micros.div_euclid(MICROS_PER_HOUR)
+}
+
+/// `2026-11-22T10` as whole hours since 1970.
+pub(crate) fn parse_hour(text: &str) -> Option<i64> {
+    let start: jiff::Timestamp = format!("{text}:00:00Z").parse().ok()?;
+    Some(hour_of(start.as_microsecond()))
+}
+
+/// `2026-11-22T10` of whole hours since 1970.
+pub(crate) fn show_hour(hour: i64) -> String {
+    jiff::Timestamp::from_second(hour.saturating_mul(3600))
+        .map_or_else(|_| format!("hour {hour}"), |start| start.strftime("%Y-%m-%dT%H").to_string())
+}
+
+/// What a run's `UUIDv7` carries beside its 48 bits of milliseconds: 12 + 24 bits of run tag around the variant, then 38 bits of index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Origin {
+    pub(crate) tag: u64,
+    pub(crate) index: u64,
+}
+
+const INDEX_BITS: u32 = 38;
+const TAG_LOW_BITS: u32 = 24;
+
+impl Origin {
+    /// `None` if the id is no `UUIDv7`. Any other `UUIDv7` has an origin too, of a run that nobody made.
+    pub(crate) fn of(id: u128) -> Option<Self> {
+        let bits = |shift: u32, width: u32| -> u64 {
+            let mask = (1_u128 << width) - 1;
+            u64::try_from((id >> shift) & mask).unwrap_or(u64::MAX)
+        };
+        let version_7 = bits(76, 4) == 7;
+        let rfc_variant = bits(62, 2) == 0b10;
+        (version_7 && rfc_variant).then(|| Self {
+            tag: (bits(64, 12) << TAG_LOW_BITS) | bits(INDEX_BITS, TAG_LOW_BITS),
+            index: bits(0, INDEX_BITS),
+        })
+    }
+
+    /// The whole id, put together again from its milliseconds.
+    pub(crate) fn id(self, millis: u64) -> Uuid {
+        let tag_low = self.tag & ((1 << TAG_LOW_BITS) - 1);
+        let low = (0b10 << 62) | (tag_low << INDEX_BITS) | self.index;
+        let high = (millis << 16) | (7 << 12) | (self.tag >> TAG_LOW_BITS);
+        Uuid::from_u64_pair(high, low)
+    }
+}
+
+/// The 48 bits of milliseconds at the head of a `UUIDv7`.
+pub(crate) fn millis_of(id: u128) -> u64 {
+    u64::try_from(id >> 80).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_origin_of_an_id_is_read_from_its_bits() {
+        let id: Uuid = "019aa9f0-0000-7abc-8def-0140000f4240".parse().unwrap_or_default();
+        let origin = Origin::of(id.as_u128());
+        // rand_a = abc; rand_b = 0x0def_0140_000f_4240: its upper 24 of 62 bits are 0x37bc05, the lower 38 are 1,000,000
+        assert_eq!(origin, Some(Origin { tag: 0xabc_37b_c05, index: 1_000_000 }));
+        assert_eq!(origin.map(|o| o.id(millis_of(id.as_u128()))), Some(id));
+    }
+
+    #[test]
+    fn ids_of_other_versions_have_no_origin() {
+        assert_eq!(Origin::of(Uuid::from_u128(0x019a_a9f0_0000_4abc_8def_0140_000f_4240).as_u128()), None);
+        assert_eq!(Origin::of(Uuid::from_u128(0x019a_a9f0_0000_7abc_cdef_0140_000f_4240).as_u128()), None);
+    }
+
+    #[test]
+    fn content_is_independent_of_spelling_and_sensitive_to_every_field() {
+        let content = |text: &str| {
+            let value: Value = serde_json::from_str(text).unwrap_or_default();
+            Event::of_json(&value).map(|e| e.content(&mut Vec::new()))
+        };
+        let plain = r#"{"event_id":"019aa9f0-0000-7abc-8def-0140000f4240","event_timestamp":"2026-11-22T10:00:00.000001Z","event_type":"rfq_sent","user_id":1,"account_id":2,"product_id":3,"category":"tools","experiment_id":"exp_1"}"#;
+        let spelt = plain
+            .replace("019aa9f0", "019AA9F0")
+            .replace("10:00:00.000001Z", "12:00:00.000001999+02:00")
+            .replace("tools", "\\u0074ools");
+        assert!(content(plain).is_some());
+        assert_eq!(content(plain), content(&spelt));
+        for (from, to) in [
+            ("4240", "4241"),
+            ("00001Z", "00002Z"),
+            ("rfq_sent", "rfq_sens"),
+            ("\":1", "\":4"),
+            ("\":2", "\":4"),
+            ("\":3", "\":4"),
+            ("tools", "tool"),
+            ("exp_1", "exp_2"),
+        ] {
+            assert!(plain.contains(from));
+            assert_ne!(content(plain), content(&plain.replacen(from, to, 1)), "{from} -> {to}");
+        }
+        assert_eq!(content(&plain.replace("\":1", "\":1.0")), None);
+        assert_eq!(content(&plain.replace("\":1", "\":3000000000")), None);
+    }
+
+    #[test]
+    fn hours_are_whole_and_in_utc() {
+        assert_eq!(parse_hour("1970-01-02T03"), Some(27));
+        assert_eq!(show_hour(27), "1970-01-02T03");
+        assert_eq!(hour_of(-1), -1);
+        assert_eq!(parse_hour("2026-11-22"), None);
+    }
+}

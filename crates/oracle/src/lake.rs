@@ -1,0 +1,169 @@
+//! The run's Parquet files, read column by column.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType, UInt64Type};
+use arrow_array::{Array, ArrayRef, Int32Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow_schema::{DataType, TimeUnit};
+use bytes::Bytes;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
+use uuid::Uuid;
+
+use crate::Error;
+use crate::event::{Event, hour_of, parse_hour, show_hour};
+use crate::ledger::{FileRef, Ledger};
+use crate::store::Store;
+
+const RAW: &str = "raw";
+const QUARANTINE: &str = "quarantine";
+
+/// How many files of the run there are of each kind.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Files {
+    pub(crate) raw: u64,
+    pub(crate) quarantine: u64,
+}
+
+/// Enters every row of the run's files into the ledger.
+pub(crate) async fn read_files(store: &Store, run_id: &str, ledger: &mut Ledger) -> Result<Files, Error> {
+    Ok(Files {
+        raw: read_folder(store, RAW, run_id, ledger).await?,
+        quarantine: read_folder(store, QUARANTINE, run_id, ledger).await?,
+    })
+}
+
+async fn read_folder(store: &Store, folder: &str, run_id: &str, ledger: &mut Ledger) -> Result<u64, Error> {
+    let mut files = 0;
+    for key in store.list(folder).await? {
+        let Some(hour) = hour_of_own_key(&key, folder, run_id) else {
+            continue;
+        };
+        files += 1;
+        let number = u32::try_from(ledger.files.len()).unwrap_or(u32::MAX);
+        ledger.files.push(key.clone());
+        let file = FileRef { number, hour };
+        if let Err(problem) = read_file(store.get(&key).await?, folder, file, ledger) {
+            ledger.unreadable.note(|| format!("{key}: {problem}"));
+        }
+    }
+    Ok(files)
+}
+
+/// The hour of `raw/event_date=2026-11-22/hour=10/<run>-<segment>.parquet`; `None` if it is no key of this run.
+fn hour_of_own_key(key: &str, folder: &str, run_id: &str) -> Option<i64> {
+    let mut parts = key.strip_prefix(folder)?.strip_prefix('/')?.split('/');
+    let date = parts.next()?.strip_prefix("event_date=")?;
+    let hour = parts.next()?.strip_prefix("hour=")?;
+    let (run, segment) = parts.next()?.strip_suffix(".parquet")?.rsplit_once('-')?;
+    let own = parts.next().is_none() && run == run_id && segment.bytes().all(|b| b.is_ascii_digit());
+    let hour = parse_hour(&format!("{date}T{hour}")).filter(|h| show_hour(*h) == format!("{date}T{hour}"));
+    hour.filter(|_| own)
+}
+
+/// The file's own schema counts, not one that a writer has put beside it.
+fn read_file(bytes: Bytes, folder: &str, file: FileRef, ledger: &mut Ledger) -> Result<(), String> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
+        .and_then(|builder| builder.with_batch_size(8192).build())
+        .map_err(|e| e.to_string())?;
+    for batch in reader {
+        let batch = batch.map_err(|e| e.to_string())?;
+        if folder == RAW {
+            read_events(&batch, file, ledger)?;
+        } else {
+            read_refused(&batch, file, ledger)?;
+        }
+    }
+    Ok(())
+}
+
+fn read_events(batch: &RecordBatch, file: FileRef, ledger: &mut Ledger) -> Result<(), String> {
+    let (ids, times) = (texts(batch, "event_id")?, timestamps(batch, "event_timestamp")?);
+    let (users, accounts, products) =
+        (numbers(batch, "user_id")?, numbers(batch, "account_id")?, numbers(batch, "product_id")?);
+    let (kinds, categories, experiments) =
+        (texts(batch, "event_type")?, texts(batch, "category")?, texts(batch, "experiment_id")?);
+    let mut canonical = Uuid::encode_buffer();
+    for row in 0..batch.num_rows() {
+        let text = ids.value(row);
+        let id = Uuid::try_parse(text).map_err(|e| format!("event_id {text:?}: {e}"))?;
+        if id.hyphenated().encode_lower(&mut canonical) != text {
+            return Err(format!("event_id {text:?} is not in lower case with hyphens"));
+        }
+        let event = Event {
+            id: id.as_u128(),
+            micros: times.value(row),
+            kind: kinds.value(row),
+            user: users.value(row),
+            account: accounts.value(row),
+            product: products.value(row),
+            category: categories.value(row),
+            experiment: experiments.value(row),
+        };
+        ledger.lake_row(&event, file);
+    }
+    Ok(())
+}
+
+fn read_refused(batch: &RecordBatch, file: FileRef, ledger: &mut Ledger) -> Result<(), String> {
+    let dues = timestamps(batch, "due")?;
+    let indices = column(batch, "event_index")?;
+    let reasons = column(batch, "reason_codes")?;
+    let reasons = reasons.as_list_opt::<i32>().ok_or("reason_codes is not a list")?;
+    for row in 0..batch.num_rows() {
+        let index = if let Some(unsigned) = indices.as_primitive_opt::<UInt64Type>() {
+            unsigned.value(row)
+        } else {
+            let signed = indices.as_primitive_opt::<Int64Type>().ok_or("event_index is not a 64-bit integer")?;
+            u64::try_from(signed.value(row)).map_err(|e| format!("event_index: {e}"))?
+        };
+        if reasons.value_length(row) == 0 {
+            return Err(format!("index {index} has no reason code"));
+        }
+        ledger.quarantine_row(index, hour_of(dues.value(row)), file);
+    }
+    Ok(())
+}
+
+fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef, String> {
+    let column = batch.column_by_name(name).ok_or_else(|| format!("has no column {name}"))?;
+    if column.null_count() > 0 { Err(format!("column {name} has nulls")) } else { Ok(column) }
+}
+
+fn texts<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b StringArray, String> {
+    column(batch, name)?.as_string_opt::<i32>().ok_or_else(|| format!("column {name} is not a string"))
+}
+
+fn numbers<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b Int32Array, String> {
+    column(batch, name)?.as_primitive_opt::<Int32Type>().ok_or_else(|| format!("column {name} is not an int32"))
+}
+
+fn timestamps<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b TimestampMicrosecondArray, String> {
+    let column = column(batch, name)?;
+    let right =
+        matches!(column.data_type(), DataType::Timestamp(TimeUnit::Microsecond, Some(zone)) if &**zone == "UTC");
+    column
+        .as_primitive_opt::<TimestampMicrosecondType>()
+        .filter(|_| right)
+        .ok_or_else(|| format!("column {name} is {}, not timestamp(us, UTC)", column.data_type()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_keys_of_a_run_are_told_from_others() {
+        let own = |key| hour_of_own_key(key, RAW, "my-run").map(show_hour);
+        assert_eq!(own("raw/event_date=2026-11-22/hour=09/my-run-000012.parquet"), Some("2026-11-22T09".into()));
+        for other in [
+            "raw/event_date=2026-11-22/hour=09/run-000012.parquet",
+            "raw/event_date=2026-11-22/hour=9/my-run-000012.parquet",
+            "raw/event_date=2026-11-22/hour=09/my-run-000012.parquet.tmp",
+            "raw/event_date=2026-11-22/hour=09/my-run-x.parquet",
+            "raw/event_date=2026-11-22/hour=09/deeper/my-run-000012.parquet",
+            "quarantine/event_date=2026-11-22/hour=09/my-run-000012.parquet",
+        ] {
+            assert_eq!(own(other), None, "{other}");
+        }
+    }
+}

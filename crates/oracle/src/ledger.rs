@@ -1,0 +1,308 @@
+//! Everything that was seen of a run, entered store by store: dead letters, Kafka, lake, table.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+
+use crate::Run;
+use crate::event::{Event, Origin, millis_of, show_hour};
+use crate::letters::{Bytes, Letters, Met};
+use crate::trace::{Mark, Place, Trace};
+use crate::verdict::Finding;
+
+/// Counts of the run's distinct events in one store.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    pub(crate) hours: HashMap<i64, u64>,
+    pub(crate) types: HashMap<String, u64>,
+}
+
+impl Tally {
+    fn count(&mut self, hour: i64, kind: Option<&str>) {
+        *self.hours.entry(hour).or_default() += 1;
+        if let Some(kind) = kind {
+            match self.types.get_mut(kind) {
+                Some(count) => *count += 1,
+                None => drop(self.types.insert(kind.to_owned(), 1)),
+            }
+        }
+    }
+}
+
+/// A lake file while its rows are entered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct FileRef {
+    pub(crate) number: u32,
+    /// The hour in its key, since 1970.
+    pub(crate) hour: i64,
+}
+
+/// What was seen so far.
+pub(crate) struct Ledger {
+    pub(crate) tag: u64,
+    pub(crate) first_index: u64,
+    /// By index from the first one.
+    pub(crate) own: Vec<Trace>,
+    /// By id: records in the topic that are not the run's. `None` if they are not asked for.
+    pub(crate) others: Option<HashMap<u128, Trace>>,
+    pub(crate) letters: Letters,
+    pub(crate) files: Vec<String>,
+    pub(crate) lake_tally: Tally,
+    pub(crate) quarantine_tally: Tally,
+    pub(crate) table_tally: Tally,
+    /// Of the run, not in the manifest.
+    pub(crate) strays: Finding,
+    /// Neither row, letter, repeat: those that can be told without the table.
+    pub(crate) unaccounted: Finding,
+    pub(crate) letters_that_differ: Finding,
+    pub(crate) foreign_keys: Finding,
+    pub(crate) misplaced: Finding,
+    pub(crate) unreadable: Finding,
+    /// Records of the run's valid and corrupt events.
+    pub(crate) valid_records: u64,
+    pub(crate) corrupt_records: u64,
+    /// All records of the topic by partition.
+    pub(crate) scanned: HashMap<i32, u64>,
+    scratch: Vec<u8>,
+}
+
+/// Whose an event is.
+enum Whose<'l> {
+    Own(&'l mut Trace),
+    Stray(u64),
+    Others,
+}
+
+impl Ledger {
+    pub(crate) fn new(run: &Run, with_others: bool) -> Self {
+        let indices = usize::try_from(run.generated()).unwrap_or(usize::MAX);
+        Self {
+            tag: run.tag,
+            first_index: run.first_index,
+            own: vec![Trace::default(); indices],
+            others: with_others.then(HashMap::new),
+            letters: Letters::default(),
+            files: Vec::new(),
+            lake_tally: Tally::default(),
+            quarantine_tally: Tally::default(),
+            table_tally: Tally::default(),
+            strays: Finding::default(),
+            unaccounted: Finding::default(),
+            letters_that_differ: Finding::default(),
+            foreign_keys: Finding::default(),
+            misplaced: Finding::default(),
+            unreadable: Finding::default(),
+            valid_records: 0,
+            corrupt_records: 0,
+            scanned: HashMap::new(),
+            scratch: Vec::with_capacity(256),
+        }
+    }
+
+    fn at_index(&mut self, index: u64) -> Option<&mut Trace> {
+        let position = usize::try_from(index.checked_sub(self.first_index)?).ok()?;
+        self.own.get_mut(position)
+    }
+
+    fn whose(&mut self, id: u128) -> Whose<'_> {
+        match Origin::of(id) {
+            Some(origin) if origin.tag == self.tag => match self.at_index(origin.index) {
+                Some(trace) => {
+                    trace.millis = millis_of(id);
+                    Whose::Own(trace)
+                }
+                None => Whose::Stray(origin.index),
+            },
+            _ => Whose::Others,
+        }
+    }
+
+    /// The index of a record that was sent broken on purpose by this run.
+    fn broken_index(&self, bytes: &Bytes) -> Option<u64> {
+        self.is_own(bytes).then(|| bytes.header("index")?.parse().ok()).flatten()
+    }
+
+    fn is_own(&self, bytes: &Bytes) -> bool {
+        bytes.header("run").and_then(|tag| u64::from_str_radix(tag, 16).ok()) == Some(self.tag)
+    }
+
+    /// A dead letter. All of them are entered before the first record.
+    pub(crate) fn letter(&mut self, place: Place, bytes: &Bytes) {
+        let Some(index) = self.broken_index(bytes) else {
+            return;
+        };
+        match self.at_index(index) {
+            Some(trace) => trace.letters = trace.letters.saturating_add(1),
+            None => self.strays.note(|| format!("index {index}: dead letter of {place}")),
+        }
+    }
+
+    /// A record of the topic.
+    pub(crate) fn record(&mut self, partition: i32, place: Place, bytes: &Bytes) {
+        *self.scanned.entry(partition).or_default() += 1;
+        let (met, same) = self.letters.meet(place, bytes);
+        if !same {
+            self.letters_that_differ.note(|| format!("{place}"));
+        }
+        if let Some(index) = self.broken_index(bytes) {
+            self.broken_record(index, place, met);
+            return;
+        }
+        let value: Value = bytes.value.and_then(|v| serde_json::from_slice(v).ok()).unwrap_or_default();
+        match Event::of_json(&value) {
+            Some(event) => self.event_record(&event, place, met, bytes.key),
+            None => self.unreadable_record(place, met, self.is_own(bytes)),
+        }
+    }
+
+    fn broken_record(&mut self, index: u64, place: Place, met: Met) {
+        self.corrupt_records += 1;
+        match self.at_index(index) {
+            Some(trace) => {
+                trace.corrupt = trace.corrupt.saturating_add(1);
+                trace.place = place;
+            }
+            None => self.strays.note(|| format!("index {index}: broken record at {place}")),
+        }
+        if met == Met::None {
+            self.unaccounted.note(|| format!("index {index}: broken record at {place} has no dead letter"));
+        }
+    }
+
+    fn unreadable_record(&mut self, place: Place, met: Met, own: bool) {
+        if own {
+            self.strays.note(|| format!("{place}: a record of the run that is neither an event nor names its index"));
+        }
+        if met == Met::None && (own || self.others.is_some()) {
+            self.unaccounted.note(|| format!("{place}: no readable event, and no dead letter"));
+        }
+    }
+
+    fn event_record(&mut self, event: &Event, place: Place, met: Met, key: Option<&[u8]>) {
+        let content = event.content(&mut self.scratch);
+        let trace = match self.whose(event.id) {
+            Whose::Own(trace) => trace,
+            Whose::Stray(index) => return self.strays.note(|| format!("index {index}: record at {place}")),
+            Whose::Others => match &mut self.others {
+                Some(others) => others.entry(event.id).or_default(),
+                None => return,
+            },
+        };
+        trace.compare(content, Mark::KafkaDiffers);
+        trace.kafka = trace.kafka.saturating_add(1);
+        trace.lettered = trace.lettered.saturating_add(u8::from(met != Met::None));
+        trace.place = place;
+        if met == Met::Open {
+            trace.mark(Mark::OpenLetter);
+        }
+        if Origin::of(event.id).is_some_and(|origin| origin.tag == self.tag) {
+            self.valid_records += 1;
+            if key != Some(event.user.to_string().as_bytes()) {
+                self.foreign_keys.note(|| format!("{place}: the key is not user_id {}", event.user));
+            }
+        }
+    }
+
+    /// A row of a raw file of the run.
+    pub(crate) fn lake_row(&mut self, event: &Event, file: FileRef) {
+        let content = event.content(&mut self.scratch);
+        let first = match self.whose(event.id) {
+            Whose::Own(trace) => {
+                trace.compare(content, Mark::LakeDiffers);
+                trace.lake = trace.lake.saturating_add(1);
+                trace.file = file.number;
+                trace.lake == 1
+            }
+            Whose::Stray(index) => return self.stray_row(&format!("index {index}"), file),
+            Whose::Others => {
+                return self.stray_row(&format!("id {} of another run", uuid::Uuid::from_u128(event.id)), file);
+            }
+        };
+        if first {
+            self.lake_tally.count(event.hour(), Some(event.kind));
+        }
+        if event.hour() != file.hour {
+            let hour = show_hour(event.hour());
+            self.misplaced.note(|| format!("an event of {hour} in {}", self.files[file.number as usize]));
+        }
+    }
+
+    /// A row of a quarantine file of the run, by its due time's hour.
+    pub(crate) fn quarantine_row(&mut self, index: u64, hour: i64, file: FileRef) {
+        let Some(trace) = self.at_index(index) else {
+            return self.stray_row(&format!("index {index}"), file);
+        };
+        trace.quarantine = trace.quarantine.saturating_add(1);
+        trace.file = file.number;
+        if trace.quarantine == 1 {
+            self.quarantine_tally.count(hour, None);
+        }
+        if hour != file.hour {
+            let due = show_hour(hour);
+            self.misplaced.note(|| format!("index {index}, due {due}, in {}", self.files[file.number as usize]));
+        }
+    }
+
+    fn stray_row(&mut self, what: &str, file: FileRef) {
+        self.strays.note(|| format!("{what}: row in {}", self.files[file.number as usize]));
+    }
+
+    /// A row of the table, whoever made it.
+    pub(crate) fn table_row(&mut self, event: &Event) {
+        let content = event.content(&mut self.scratch);
+        let (trace, own) = match self.whose(event.id) {
+            Whose::Own(trace) => (trace, true),
+            Whose::Stray(index) => return self.strays.note(|| format!("index {index}: row in the table")),
+            Whose::Others => match self.others.as_mut().and_then(|others| others.get_mut(&event.id)) {
+                Some(trace) => (trace, false),
+                None => return,
+            },
+        };
+        let day = u32::try_from(event.day()).unwrap_or(u32::MAX);
+        trace.compare(content, Mark::TableDiffers);
+        // An id of the run has one time, so a row on another day is as wrong as one on the same.
+        if trace.table > 0 && (own || trace.day == day) {
+            trace.mark(Mark::TwiceADay);
+        }
+        trace.table = trace.table.saturating_add(1);
+        trace.day = day;
+        if own && trace.table == 1 {
+            self.table_tally.count(event.hour(), Some(event.kind));
+        }
+    }
+
+    /// One of the run's events: index, id if it is known, and where it was last seen.
+    pub(crate) fn describe(&self, position: usize) -> String {
+        let Some(trace) = self.own.get(position) else {
+            return format!("position {position}");
+        };
+        let index = self.first_index + position as u64;
+        let id = if trace.is_valid() {
+            format!(" {}", Origin { tag: self.tag, index }.id(trace.millis))
+        } else {
+            String::new()
+        };
+        format!("index {index}{id}: {}", self.seen(trace))
+    }
+
+    /// Where an event was seen.
+    pub(crate) fn seen(&self, trace: &Trace) -> String {
+        let mut seen = Vec::new();
+        let records = trace.kafka.max(trace.corrupt);
+        if records > 0 {
+            seen.push(format!("Kafka {} ({records} in all)", trace.place));
+        }
+        if trace.lake + trace.quarantine > 0 {
+            let file = self.files.get(trace.file as usize).map_or("", String::as_str);
+            seen.push(format!("{file} ({} in all)", trace.lake + trace.quarantine));
+        }
+        if trace.table > 0 {
+            seen.push(format!("table ({} in all)", trace.table));
+        }
+        let letters = trace.letters.max(trace.lettered);
+        if letters > 0 {
+            seen.push(format!("dead letters ({letters} in all)"));
+        }
+        if seen.is_empty() { "seen nowhere".to_owned() } else { seen.join(", ") }
+    }
+}

@@ -1,0 +1,88 @@
+//! Judges a run that its stores show, and prints the equations.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use oracle::{LakeAt, Run, S3Access, Stores, Terms, fetch_run, judge};
+
+const DEFAULT_LAKE: &str = "s3://product-events-lake";
+
+/// Say from Kafka, lake and PostgreSQL alone whether a run landed as it should.
+///
+/// Exit code 0: every equation holds. 1: a store could not be read. 2: wrong usage. 3: an equation differs.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// The run, by its manifest in the lake.
+    #[arg(long, required_unless_present = "manifest", conflicts_with = "manifest")]
+    run: Option<String>,
+    /// The run, by a manifest in a file.
+    #[arg(long)]
+    manifest: Option<PathBuf>,
+    /// Judge the generator alone, without PostgreSQL.
+    #[arg(long)]
+    generator_only: bool,
+    /// Leave out what is not of the run, and the group's own counts.
+    #[arg(long)]
+    run_only: bool,
+    /// The run was resumed or sent again: allow identical copies in Kafka.
+    #[arg(long)]
+    copies: bool,
+    /// The consumer group whose offsets and dead letters count.
+    #[arg(long, default_value = "kafka-consumer")]
+    group_id: String,
+    /// Kafka.
+    #[arg(long, default_value = "localhost:9092")]
+    bootstrap_servers: String,
+    /// PostgreSQL.
+    #[arg(
+        long,
+        env = "DATABASE_URL",
+        default_value = "postgres://admin:admin@localhost:5433/warehouse",
+        hide_env_values = true
+    )]
+    database_url: String,
+    /// `s3://bucket[/prefix]` or `file:///folder`. A lake other than the default one is opened by the standard AWS chain.
+    #[arg(long, default_value = DEFAULT_LAKE)]
+    lake: String,
+    /// S3 endpoint of the local stack.
+    #[arg(long, default_value = "http://localhost:9000")]
+    s3_endpoint: String,
+}
+
+fn main() -> ExitCode {
+    match run(Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("oracle: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(args: Args) -> anyhow::Result<bool> {
+    let access = (args.lake == DEFAULT_LAKE).then(|| S3Access {
+        endpoint: args.s3_endpoint,
+        access_key: "local-stack".to_owned(),
+        secret_key: "local-stack-secret".to_owned(),
+        region: "us-east-1".to_owned(),
+    });
+    let lake = LakeAt::parse(&args.lake, access)?;
+    let run = match (&args.manifest, &args.run) {
+        (Some(path), _) => Run::read(path)?,
+        (None, Some(id)) => fetch_run(&lake, id).with_context(|| format!("the manifest of run {id}"))?,
+        (None, None) => anyhow::bail!("give --run or --manifest"),
+    };
+    let terms = Terms {
+        group: (!args.generator_only).then_some(args.group_id),
+        whole_topic: !args.run_only && !args.generator_only,
+        copies: args.copies,
+    };
+    let stores = Stores { bootstrap_servers: args.bootstrap_servers, database_url: args.database_url, lake };
+    let verdict = judge(&stores, &run, &terms)?;
+    println!("{verdict}");
+    Ok(verdict.holds())
+}

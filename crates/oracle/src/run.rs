@@ -1,0 +1,267 @@
+//! What the run's manifest claims. The claim is what is judged; nothing else here is taken from the generator.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::Error;
+use crate::event::parse_hour;
+
+/// The version of the manifest's form that is understood here.
+const MANIFEST_VERSION: u64 = 1;
+
+/// A run as its manifest states it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Run {
+    /// Names the run in the lake's keys.
+    pub id: String,
+    /// The 36 bits that every event id of the run carries.
+    pub tag: u64,
+    /// First index of the run.
+    pub first_index: u64,
+    /// One past the last index of the run.
+    pub next_index: u64,
+    /// Events that passed the validation; each is one index, also where its record was sent twice.
+    pub valid: u64,
+    /// Events that the generator refused.
+    pub invalid: u64,
+    /// Records sent broken on purpose.
+    pub corrupt: u64,
+    /// Valid events whose record was sent twice on purpose.
+    pub duplicate: u64,
+    /// Faults of the kinds `invalid` and `corrupt`, counted where they were made.
+    pub(crate) faults: (u64, u64),
+    /// Valid events by type.
+    pub(crate) event_types: BTreeMap<String, u64>,
+    /// (valid, invalid, corrupt) by hours since 1970.
+    pub(crate) hours: BTreeMap<i64, (u64, u64, u64)>,
+    /// Absent if the run went without Kafka.
+    pub kafka: Option<KafkaClaim>,
+    /// Absent if the run went without the lake.
+    pub lake: Option<LakeClaim>,
+}
+
+/// What the run says that it sent to Kafka.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KafkaClaim {
+    /// The topic.
+    pub topic: String,
+    /// Records that the brokers acknowledged.
+    pub records: u64,
+}
+
+/// What the run says that it put into the lake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LakeClaim {
+    /// Files of valid events, and their rows.
+    pub raw: (u64, u64),
+    /// Files of refused events, and their rows.
+    pub quarantine: (u64, u64),
+}
+
+impl Run {
+    /// Reads a manifest from a file.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let place = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| Error::Manifest { place: place.clone(), problem: e.to_string() })?;
+        Self::parse(&text, &place)
+    }
+
+    /// Reads a manifest's text; `place` says in errors where the text is from.
+    pub fn parse(text: &str, place: &str) -> Result<Self, Error> {
+        let fault = |problem: String| Error::Manifest { place: place.to_owned(), problem };
+        let value: Value = serde_json::from_str(text).map_err(|e| fault(format!("is not JSON: {e}")))?;
+        Part { value: &value, path: String::new() }.run().map_err(fault)
+    }
+
+    /// All indices: valid, invalid and corrupt ones.
+    #[must_use]
+    pub fn generated(&self) -> u64 {
+        self.next_index.saturating_sub(self.first_index)
+    }
+
+    /// The sums within the manifest that do not add up, each as a sentence; and how many sums there are.
+    pub(crate) fn wrong_sums(&self) -> (u64, Vec<String>) {
+        let by_hour = |pick: fn(&(u64, u64, u64)) -> u64| self.hours.values().map(pick).sum::<u64>();
+        let mut sums = vec![
+            ("valid + invalid + corrupt, and the indices", self.valid + self.invalid + self.corrupt, self.generated()),
+            ("valid by hour, and valid", by_hour(|h| h.0), self.valid),
+            ("invalid by hour, and invalid", by_hour(|h| h.1), self.invalid),
+            ("corrupt by hour, and corrupt", by_hour(|h| h.2), self.corrupt),
+            ("valid by event type, and valid", self.event_types.values().sum(), self.valid),
+            ("faults of kind invalid, and invalid", self.faults.0, self.invalid),
+            ("faults of kind corrupt, and corrupt", self.faults.1, self.corrupt),
+        ];
+        if let Some(lake) = &self.lake {
+            sums.push(("rows of the raw lake, and valid", lake.raw.1, self.valid));
+            sums.push(("rows in quarantine, and invalid", lake.quarantine.1, self.invalid));
+        }
+        let wrong = sums
+            .iter()
+            .filter(|(_, left, right)| left != right)
+            .map(|(what, left, right)| format!("{what}: {left} and {right}"))
+            .collect();
+        (u64::try_from(sums.len()).unwrap_or(u64::MAX), wrong)
+    }
+}
+
+/// A part of the manifest and the way to it, so that errors can name what is missing.
+struct Part<'v> {
+    value: &'v Value,
+    path: String,
+}
+
+impl<'v> Part<'v> {
+    fn get(&self, field: &str) -> Result<Part<'v>, String> {
+        let path = if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) };
+        match self.value.get(field) {
+            Some(value) => Ok(Part { value, path }),
+            None => Err(format!("has no {path}")),
+        }
+    }
+
+    fn text(&self, field: &str) -> Result<&'v str, String> {
+        let part = self.get(field)?;
+        part.value.as_str().ok_or_else(|| format!("{} is not a text", part.path))
+    }
+
+    fn count(&self, field: &str) -> Result<u64, String> {
+        let part = self.get(field)?;
+        part.value.as_u64().ok_or_else(|| format!("{} is not a count", part.path))
+    }
+
+    fn entries(&self, field: &str) -> Result<Vec<(&'v str, Part<'v>)>, String> {
+        let part = self.get(field)?;
+        let object = part.value.as_object().ok_or_else(|| format!("{} is not an object", part.path))?;
+        Ok(object
+            .iter()
+            .map(|(key, value)| (key.as_str(), Part { value, path: format!("{}.{key}", part.path) }))
+            .collect())
+    }
+
+    fn optional(&self, field: &str) -> Result<Option<Part<'v>>, String> {
+        Ok(Some(self.get(field)?).filter(|part| !part.value.is_null()))
+    }
+
+    fn run(&self) -> Result<Run, String> {
+        let version = self.count("version")?;
+        if version != MANIFEST_VERSION {
+            return Err(format!("has version {version}; this oracle reads version {MANIFEST_VERSION}"));
+        }
+        let run = self.get("run")?;
+        let counts = self.get("counts")?;
+        let outcomes = counts.get("outcomes")?;
+        let faults = counts.get("faults")?;
+        Ok(Run {
+            id: run.text("id")?.to_owned(),
+            tag: u64::from_str_radix(run.text("tag")?, 16).map_err(|e| format!("run.tag is not hexadecimal: {e}"))?,
+            first_index: self.count("first_index")?,
+            next_index: self.count("next_index")?,
+            valid: outcomes.count("valid")?,
+            invalid: outcomes.count("invalid")?,
+            corrupt: outcomes.count("corrupt")?,
+            duplicate: faults.count("duplicate")?,
+            faults: (faults.count("invalid")?, faults.count("corrupt")?),
+            event_types: counts.event_types()?,
+            hours: counts.hours()?,
+            kafka: self.optional("kafka")?.map(|kafka| kafka.kafka()).transpose()?,
+            lake: self.optional("lake")?.map(|lake| lake.lake()).transpose()?,
+        })
+    }
+
+    fn event_types(&self) -> Result<BTreeMap<String, u64>, String> {
+        let types = self.entries("event_types")?;
+        types
+            .into_iter()
+            .map(|(name, part)| {
+                let count = part.value.as_u64().ok_or_else(|| format!("{} is not a count", part.path))?;
+                Ok((name.to_owned(), count))
+            })
+            .collect()
+    }
+
+    fn hours(&self) -> Result<BTreeMap<i64, (u64, u64, u64)>, String> {
+        let hours = self.entries("hours")?;
+        hours
+            .into_iter()
+            .map(|(name, part)| {
+                let hour = parse_hour(name).ok_or_else(|| format!("{} is not an hour", part.path))?;
+                Ok((hour, (part.count("valid")?, part.count("invalid")?, part.count("corrupt")?)))
+            })
+            .collect()
+    }
+
+    fn kafka(&self) -> Result<KafkaClaim, String> {
+        Ok(KafkaClaim { topic: self.text("topic")?.to_owned(), records: self.count("records")? })
+    }
+
+    fn lake(&self) -> Result<LakeClaim, String> {
+        let files = |field| -> Result<(u64, u64), String> {
+            let part = self.get(field)?;
+            Ok((part.count("files")?, part.count("rows")?))
+        };
+        Ok(LakeClaim { raw: files("raw")?, quarantine: files("quarantine")? })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MANIFEST: &str = r#"{ "version": 1, "run": {"id": "mine", "tag": "0a1b2c3d4"}, "first_index": 10, "next_index": 16,
+        "counts": { "outcomes": {"valid": 3, "invalid": 2, "corrupt": 1}, "faults": {"invalid": 2, "corrupt": 1, "duplicate": 1},
+                    "event_types": {"rfq_sent": 2, "product_viewed": 1},
+                    "hours": {"2026-11-22T10": {"valid": 3, "invalid": 2, "corrupt": 1}} },
+        "kafka": {"topic": "product-events", "records": 5, "end_offsets": {"0": 5}},
+        "lake": {"url": "s3://x", "segment_indices": 5, "raw": {"files": 1, "rows": 3}, "quarantine": {"files": 1, "rows": 2}} }"#;
+
+    #[test]
+    fn a_manifest_is_read_and_adds_up() {
+        let run = Run::parse(MANIFEST, "test").map_err(|e| e.to_string());
+        assert_eq!(run.as_ref().map(|r| (r.tag, r.generated(), r.wrong_sums().1)), Ok((0x0a1b_2c3d4, 6, Vec::new())));
+    }
+
+    #[test]
+    fn each_wrong_sum_is_named() {
+        let wrong = |from: &str, to: &str| {
+            let text = MANIFEST.replacen(from, to, 1);
+            assert_ne!(text, MANIFEST);
+            Run::parse(&text, "test").map(|r| r.wrong_sums().1.len()).map_err(|e| e.to_string())
+        };
+        assert_eq!(
+            wrong(
+                r#""valid": 3, "invalid": 2, "corrupt": 1}, "faults"#,
+                r#""valid": 2, "invalid": 2, "corrupt": 1}, "faults"#
+            ),
+            Ok(4)
+        );
+        assert_eq!(wrong(r#""next_index": 16"#, r#""next_index": 17"#), Ok(1));
+        assert_eq!(wrong(r#""rfq_sent": 2"#, r#""rfq_sent": 1"#), Ok(1));
+        assert_eq!(wrong(r#"T10": {"valid": 3, "invalid": 2"#, r#"T10": {"valid": 3, "invalid": 3"#), Ok(1));
+        assert_eq!(wrong(r#""files": 1, "rows": 2"#, r#""files": 1, "rows": 1"#), Ok(1));
+    }
+
+    #[test]
+    fn what_is_missing_is_named_with_its_path() {
+        let error =
+            |from: &str, to: &str| Run::parse(&MANIFEST.replacen(from, to, 1), "x.json").map_err(|e| e.to_string());
+        assert_eq!(
+            error("\"corrupt\": 1", "\"other\": 1"),
+            Err("manifest x.json: has no counts.outcomes.corrupt".into())
+        );
+        assert_eq!(
+            error("\"version\": 1", "\"version\": 2"),
+            Err("manifest x.json: has version 2; this oracle reads version 1".into())
+        );
+        assert_eq!(error("2026-11-22T10", "soon"), Err("manifest x.json: counts.hours.soon is not an hour".into()));
+    }
+
+    #[test]
+    fn a_run_may_go_without_kafka_or_lake() {
+        let text = MANIFEST.replace("\"kafka\": {\"topic\"", "\"kafka\": null, \"was\": {\"topic\"");
+        let run = Run::parse(&text, "test").map_err(|e| e.to_string());
+        assert_eq!(run.map(|r| (r.kafka, r.lake.is_some())), Ok((None, true)));
+    }
+}

@@ -1,0 +1,128 @@
+//! One pass over all traces: what each store holds of the run, and what contradicts what.
+
+use crate::judge::Seen;
+use crate::trace::{Mark, Trace};
+use crate::verdict::Finding;
+
+/// Events of the run in one store.
+#[derive(Default)]
+pub(crate) struct Held {
+    pub(crate) events: u64,
+    /// Events that belong there by what other stores show, and are not there.
+    pub(crate) missing: Finding,
+}
+
+/// The pass's results.
+#[derive(Default)]
+pub(crate) struct Sweep {
+    pub(crate) kafka: Held,
+    pub(crate) corrupt: Held,
+    pub(crate) lake: Held,
+    pub(crate) quarantine: Held,
+    pub(crate) table: Held,
+    pub(crate) letters: Held,
+    /// Indices of no kind, or of more than one.
+    pub(crate) not_one_kind: Finding,
+    pub(crate) only_kafka: Finding,
+    pub(crate) only_lake: Finding,
+    pub(crate) unaccounted: Finding,
+    pub(crate) lettered_rows: Finding,
+    pub(crate) rows_without_record: Finding,
+    pub(crate) twice_in_table: Finding,
+    pub(crate) twice_in_lake: Finding,
+    pub(crate) kafka_differs: Finding,
+    pub(crate) lake_differs: Finding,
+    pub(crate) table_differs: Finding,
+    /// Ids of the topic that are rows of the table.
+    pub(crate) rows: u64,
+    /// Records beyond the first of such an id.
+    pub(crate) repeats: u64,
+}
+
+impl Sweep {
+    pub(crate) fn over(seen: &Seen) -> Self {
+        let mut sweep = Self::default();
+        for (position, trace) in seen.ledger.own.iter().enumerate() {
+            sweep.own(seen, trace, || seen.ledger.describe(position));
+        }
+        for (id, trace) in seen.ledger.others.iter().flatten() {
+            sweep.other(trace, || format!("id {}: {}", uuid::Uuid::from_u128(*id), seen.ledger.seen(trace)));
+        }
+        sweep
+    }
+
+    fn own(&mut self, seen: &Seen, trace: &Trace, describe: impl Fn() -> String) {
+        let (kafka, lake) = (seen.run.kafka.is_some(), seen.run.lake.is_some());
+        let valid = trace.is_valid();
+        let corrupt = trace.corrupt > 0 || trace.letters > 0;
+        self.kafka.enter(trace.kafka, kafka && valid, &describe);
+        self.corrupt.enter(trace.corrupt, kafka && corrupt, &describe);
+        self.lake.enter(trace.lake, lake && valid, &describe);
+        self.quarantine.enter(trace.quarantine, false, &describe);
+        self.table.enter(trace.table, seen.with_table && valid, &describe);
+        self.letters.enter(trace.letters, seen.with_table && corrupt, &describe);
+        let kinds = trace.kinds();
+        if kinds > 1 || (kinds == 0 && kafka && lake) {
+            self.not_one_kind.note(&describe);
+        }
+        if trace.kafka > 0 && trace.lake == 0 {
+            self.only_kafka.note(&describe);
+        }
+        if trace.lake > 0 && trace.kafka == 0 {
+            self.only_lake.note(&describe);
+        }
+        if trace.table > 0 && trace.kafka == 0 {
+            self.rows_without_record.note(&describe);
+        }
+        if trace.lake > 1 || trace.quarantine > 1 {
+            self.twice_in_lake.note(&describe);
+        }
+        if trace.has(Mark::KafkaDiffers) {
+            self.kafka_differs.note(&describe);
+        }
+        if trace.has(Mark::LakeDiffers) {
+            self.lake_differs.note(&describe);
+        }
+        if trace.has(Mark::TableDiffers) {
+            self.table_differs.note(&describe);
+        }
+        self.whoever(trace, describe);
+    }
+
+    /// An id that another run or another producer has sent. It may repeat an id with another content, and may have
+    /// rows on several days.
+    fn other(&mut self, trace: &Trace, describe: impl Fn() -> String) {
+        if trace.has(Mark::TableDiffers) && !trace.has(Mark::KafkaDiffers) {
+            self.table_differs.note(&describe);
+        }
+        self.whoever(trace, describe);
+    }
+
+    fn whoever(&mut self, trace: &Trace, describe: impl Fn() -> String) {
+        let clean = trace.clean();
+        if trace.table > 0 {
+            self.rows += u64::from(clean > 0);
+            self.repeats += u64::from(clean.saturating_sub(1));
+        } else {
+            for _ in 0..clean {
+                self.unaccounted.note(&describe);
+            }
+        }
+        if trace.table > 0 && trace.kafka > 0 && clean == 0 && trace.has(Mark::OpenLetter) {
+            self.lettered_rows.note(&describe);
+        }
+        if trace.has(Mark::TwiceADay) {
+            self.twice_in_table.note(&describe);
+        }
+    }
+}
+
+impl Held {
+    fn enter(&mut self, times: u8, belongs: bool, describe: impl FnOnce() -> String) {
+        if times > 0 {
+            self.events += 1;
+        } else if belongs {
+            self.missing.note(describe);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! A scan of the topic from its beginning to the end seen at the start. Assigned, never subscribed; nothing is committed.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use crate::Error;
+use crate::ledger::Ledger;
+use crate::letters::Bytes;
+use crate::trace::Place;
+
+/// The oldest offset and the end of a partition, as they were at the start of the scan.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) low: i64,
+    pub(crate) end: i64,
+}
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A topic and the client that reads it.
+pub(crate) struct Topic<'a> {
+    servers: &'a str,
+    name: &'a str,
+    consumer: BaseConsumer,
+}
+
+impl<'a> Topic<'a> {
+    pub(crate) fn open(servers: &'a str, name: &'a str) -> Result<Self, Error> {
+        let consumer = ClientConfig::new()
+            .set("bootstrap.servers", servers)
+            // Never joined: the client only wants a name before it may assign.
+            .set("group.id", "oracle")
+            .set("enable.auto.commit", "false")
+            .set("enable.partition.eof", "true")
+            .set("isolation.level", "read_committed")
+            .set("check.crcs", "true")
+            .set("fetch.queue.backoff.ms", "5")
+            .set("queued.min.messages", "200000")
+            .set("queued.max.messages.kbytes", "65536")
+            .set_log_level(RDKafkaLogLevel::Critical)
+            .create()
+            .map_err(|source| Error::Kafka { servers: servers.to_owned(), doing: "making a client", source })?;
+        Ok(Self { servers, name, consumer })
+    }
+
+    fn fault(&self, doing: &'static str) -> impl FnOnce(KafkaError) -> Error {
+        let servers = self.servers.to_owned();
+        move |source| Error::Kafka { servers, doing, source }
+    }
+
+    /// Oldest offset and end of every partition.
+    pub(crate) fn spans(&self) -> Result<HashMap<i32, Span>, Error> {
+        let metadata = self
+            .consumer
+            .fetch_metadata(Some(self.name), ANSWER_WITHIN)
+            .map_err(self.fault("asking for the topic's partitions"))?;
+        let partitions: Vec<i32> = metadata
+            .topics()
+            .iter()
+            .filter(|topic| topic.name() == self.name)
+            .flat_map(|topic| topic.partitions().iter().map(rdkafka::metadata::MetadataPartition::id))
+            .collect();
+        if partitions.is_empty() {
+            return Err(Error::TopicMissing { servers: self.servers.to_owned(), topic: self.name.to_owned() });
+        }
+        let mut spans = HashMap::new();
+        for partition in partitions {
+            let (low, end) = self
+                .consumer
+                .fetch_watermarks(self.name, partition, ANSWER_WITHIN)
+                .map_err(self.fault("asking for a partition's end"))?;
+            spans.insert(partition, Span { low, end });
+        }
+        Ok(spans)
+    }
+
+    /// Enters every record of the spans into the ledger.
+    pub(crate) fn scan(&self, spans: &HashMap<i32, Span>, ledger: &mut Ledger) -> Result<(), Error> {
+        let mut left: HashMap<i32, i64> = spans
+            .iter()
+            .filter(|(_, span)| span.low < span.end)
+            .map(|(partition, span)| (*partition, span.end))
+            .collect();
+        let mut start = TopicPartitionList::new();
+        for partition in left.keys() {
+            start
+                .add_partition_offset(self.name, *partition, Offset::Offset(spans[partition].low))
+                .map_err(self.fault("assigning"))?;
+        }
+        self.consumer.assign(&start).map_err(self.fault("assigning"))?;
+        let mut last = Instant::now();
+        while !left.is_empty() {
+            match self.consumer.poll(Duration::from_millis(100)) {
+                Some(Ok(message)) => {
+                    last = Instant::now();
+                    take(&message, &mut left, ledger);
+                }
+                // Also where the end lies behind records that were rolled back or compacted.
+                Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
+                Some(Err(source)) if last.elapsed() > PATIENCE => return Err(self.fault("reading")(source)),
+                Some(Err(_)) | None if last.elapsed() <= PATIENCE => {}
+                Some(Err(_)) | None => {
+                    let topic = self.name.to_owned();
+                    return Err(Error::Stalled { topic, waited: PATIENCE, left: left.len() });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn take(message: &BorrowedMessage, left: &mut HashMap<i32, i64>, ledger: &mut Ledger) {
+    let (partition, offset) = (message.partition(), message.offset());
+    let Some(end) = left.get(&partition) else {
+        return;
+    };
+    if offset < *end {
+        let bytes =
+            Bytes { key: message.key(), value: message.payload(), headers: Bytes::headers_of(message.headers()) };
+        ledger.record(partition, Place::new(partition, offset), &bytes);
+    }
+    if offset + 1 >= *end {
+        left.remove(&partition);
+    }
+}
