@@ -63,6 +63,7 @@ pub enum Command {
 
 /// What a run is and where it goes.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RunArgs {
     /// How fast: 10M/day, 2500/s, 0.5/s, 1k/min, 3/h, or max for a backfill (with --count). Exact, and never drifts:
     /// event i is due at --from plus i / rate
@@ -95,7 +96,7 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Kafka")]
     pub no_headers: bool,
 
-    /// The lake: s3://bucket/prefix, with the usual AWS_* variables, profiles and roles, or file:///folder
+    /// The lake: `s3://bucket/prefix`, with the usual AWS_* variables, profiles and roles, or `file:///folder`
     /// [default: the local stack's bucket]
     #[arg(long, value_name = "URL", help_heading = "Lake")]
     pub lake: Option<LakeUrl>,
@@ -103,7 +104,7 @@ pub struct RunArgs {
     #[arg(long, conflicts_with = "lake", help_heading = "Lake")]
     pub no_lake: bool,
 
-    /// Threads that make events [default: one for each core]
+    /// Threads that make events [default: one for each two cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Machine")]
     pub threads: Option<u16>,
     /// Print the whole configuration as it would be used, secrets taken out, and end

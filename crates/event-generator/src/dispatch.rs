@@ -85,7 +85,7 @@ impl Dispatch {
             State { lateness: Lateness::default(), since_reports: 0, now: self.clock.micros(), behind: false };
         let mut next_index = 0;
         let mut end = End::CountReached;
-        while let Some(block) = self.makers.next()? {
+        while let Some(block) = self.makers.next_block()? {
             let start = block.range.start;
             next_index = self.hand_out(&block, &mut state)?;
             if next_index == block.range.end {
@@ -194,7 +194,7 @@ impl Dispatch {
     fn flush(&self) -> Result<u64, DispatchError> {
         let begun = Instant::now();
         let open = self.kafka.as_ref().map_or(Ok(0), |kafka| kafka.flush(|| self.ending.over()))?;
-        tracing::debug!(millis = begun.elapsed().as_millis(), open, "kafka flushed");
+        tracing::debug!(seconds = begun.elapsed().as_secs_f64(), open, "kafka flushed");
         Ok(open)
     }
 }

@@ -235,19 +235,19 @@ mod tests {
 
     #[test]
     fn segments_are_fed_once_and_in_order() {
-        let (segments, mut fed) = channel(2);
+        let (segments, mut received) = channel(2);
         let mut feed = LakeFeed { segments, indices: 100, next: 0 };
         assert_eq!(feed.advance(99), Fed::Taken);
         assert_eq!(feed.advance(350), Fed::Full);
-        assert_eq!(fed.try_recv().unwrap(), Segment { number: 0, range: 0..100 });
+        assert_eq!(received.try_recv().unwrap(), Segment { number: 0, range: 0..100 });
         assert_eq!(feed.advance(350), Fed::Taken);
         assert_eq!(feed.finish(350), Fed::Full);
-        assert_eq!(fed.try_recv().unwrap(), Segment { number: 1, range: 100..200 });
+        assert_eq!(received.try_recv().unwrap(), Segment { number: 1, range: 100..200 });
         assert_eq!(feed.finish(350), Fed::Taken);
         assert_eq!(feed.finish(350), Fed::Taken);
-        assert_eq!(fed.try_recv().unwrap(), Segment { number: 2, range: 200..300 });
-        assert_eq!(fed.try_recv().unwrap(), Segment { number: 3, range: 300..350 });
-        drop(fed);
+        assert_eq!(received.try_recv().unwrap(), Segment { number: 2, range: 200..300 });
+        assert_eq!(received.try_recv().unwrap(), Segment { number: 3, range: 300..350 });
+        drop(received);
         assert_eq!(feed.advance(350), Fed::Closed);
     }
 

@@ -45,7 +45,7 @@ impl Makers {
     }
 
     /// The next block, none after the last. Waits until it is made.
-    pub fn next(&mut self) -> Result<Option<Block>, MakerGone> {
+    pub fn next_block(&mut self) -> Result<Option<Block>, MakerGone> {
         let number = self.next;
         if self.cut.block(number).is_none() {
             return Ok(None);
@@ -83,7 +83,7 @@ mod tests {
         let mut makers = Makers::start(&source, cut, threads, true).unwrap();
         let mut bytes = Vec::new();
         let mut next = 0;
-        while let Some(block) = makers.next().unwrap() {
+        while let Some(block) = makers.next_block().unwrap() {
             assert_eq!(block.range.start, next);
             next = block.range.end;
             for record in &block.records {

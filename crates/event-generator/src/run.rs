@@ -45,12 +45,11 @@ pub async fn run(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
     let (kafka, lake) = tokio::join!(reach_kafka(args, &user), reach_lake(args));
     let (topic, lake) = both(kafka, lake)?;
     // A run without --from begins when everything is ready, not when the first server was asked.
-    let (clock, plan) = match args.shape.from {
-        Some(_) => (clock, plan),
-        None => {
-            let clock = Clock::start();
-            (clock, Plan::resolve(args, clock.now(), chance)?)
-        }
+    let (clock, plan) = if args.shape.from.is_some() {
+        (clock, plan)
+    } else {
+        let clock = Clock::start();
+        (clock, Plan::resolve(args, clock.now(), chance)?)
     };
     if let Some(lake) = lake.as_ref().filter(|_| !plan.again) {
         refuse_finished(lake, &plan).await?;
@@ -121,7 +120,8 @@ pub fn random_seed() -> u64 {
 
 fn threads(args: &RunArgs) -> u16 {
     let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    args.threads.unwrap_or_else(|| u16::try_from(cores().min(64)).unwrap_or(1))
+    // One makes more than one thread can hand to Kafka; cores are better left to the broker and the lake.
+    args.threads.unwrap_or_else(|| u16::try_from((cores() / 2).clamp(1, 64)).unwrap_or(1))
 }
 
 fn lake_address(args: &RunArgs) -> (LakeUrl, S3Access) {

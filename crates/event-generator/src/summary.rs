@@ -17,7 +17,9 @@ pub fn table(ended: &Ended, pace: Pace) -> String {
     let counts = &manifest.counts;
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
-    let mut row = |name: &str, value: &dyn Display| drop(table.add_row([name.to_owned(), value.to_string()]));
+    let mut row = |name: &str, value: &dyn Display| {
+        table.add_row([name.to_owned(), value.to_string()]);
+    };
     let end = if manifest.end == Some(End::Stopped) { "stopped" } else { "complete" };
     row("run", &format!("{} ({end})", manifest.run.id));
     row("seed", &manifest.settings["seed"]);
@@ -57,7 +59,7 @@ pub fn table(ended: &Ended, pace: Pace) -> String {
 pub fn log(ended: &Ended, pace: Pace) {
     let manifest = &ended.manifest;
     let counts = &manifest.counts;
-    let micros = |time: Duration| (pace == Pace::Live).then_some(time.as_micros());
+    let micros = |time: Duration| (pace == Pace::Live).then(|| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     tracing::info!(
         run = %manifest.run.id,
         complete = manifest.end == Some(End::CountReached),

@@ -54,13 +54,11 @@ impl BlockCounts {
     }
 
     fn hour(&mut self, hour: Hour) -> &mut OutcomeCounts {
-        let place = match self.hours.iter().rposition(|(known, _)| *known == hour) {
-            Some(place) => place,
-            None => {
-                self.hours.push((hour, OutcomeCounts::default()));
-                self.hours.len() - 1
-            }
-        };
+        let known = self.hours.iter().rposition(|(known, _)| *known == hour);
+        let place = known.unwrap_or_else(|| {
+            self.hours.push((hour, OutcomeCounts::default()));
+            self.hours.len() - 1
+        });
         &mut self.hours[place].1
     }
 

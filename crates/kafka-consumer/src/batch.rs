@@ -1,10 +1,12 @@
 //! Records on their way into one transaction.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use event_model::{Hour, ProductEvent};
+use uuid::Uuid;
 
 use crate::dead_letter::DeadLetter;
 
@@ -37,14 +39,23 @@ pub struct Part {
     pub last: Mark,
     /// Records: rows and dead letters.
     pub records: u64,
-    /// Rows in PostgreSQL's binary COPY form, without header and trailer.
-    pub rows: Bytes,
-    /// How many rows.
-    pub row_count: u64,
+    /// Rows whose `event_id` was not seen before in this batch.
+    pub rows: Rows,
+    /// Rows whose `event_id` was: they take the slow way in, so that the others need not.
+    pub suspects: Rows,
     /// The records that will not become rows.
     pub dead_letters: Vec<DeadLetter>,
     /// The hours that the rows' events fall in.
     pub hours: BTreeSet<Hour>,
+}
+
+/// Rows in PostgreSQL's binary COPY form, without header and trailer.
+#[derive(Clone, Debug, Default)]
+pub struct Rows {
+    /// The rows' bytes.
+    pub bytes: Bytes,
+    /// How many rows.
+    pub count: u64,
 }
 
 /// A closed batch. What is tried again after an error is the same bytes.
@@ -54,6 +65,14 @@ pub struct Batch {
     pub parts: BTreeMap<i32, Part>,
     /// When its first record came.
     pub opened: Instant,
+}
+
+impl Part {
+    /// All rows.
+    #[must_use]
+    pub fn row_count(&self) -> u64 {
+        self.rows.count + self.suspects.count
+    }
 }
 
 impl Batch {
@@ -84,11 +103,42 @@ struct OpenPart {
     epoch: u64,
     last: Mark,
     records: u64,
-    rows: Vec<u8>,
-    row_count: u64,
+    rows: OpenRows,
+    suspects: OpenRows,
+    ids: HashSet<Uuid, BuildHasherDefault<IdHasher>>,
     dead_letters: Vec<DeadLetter>,
     hours: BTreeSet<Hour>,
     last_hour: Option<Hour>,
+}
+
+#[derive(Debug, Default)]
+struct OpenRows {
+    bytes: Vec<u8>,
+    count: u64,
+}
+
+impl OpenRows {
+    fn close(self) -> Rows {
+        Rows { bytes: Bytes::from(self.bytes), count: self.count }
+    }
+}
+
+/// Hashes a UUID by one multiplication. Ids that collide on purpose only slow their own batch down.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.0 = (self.0.rotate_left(29) ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        }
+    }
+
+    fn finish(&self) -> u64 {
+        self.0 ^ (self.0 >> 32)
+    }
 }
 
 impl OpenBatch {
@@ -101,14 +151,15 @@ impl OpenBatch {
     /// Adds a valid event.
     pub fn add_row(&mut self, partition: i32, epoch: u64, mark: Mark, event: &ProductEvent<'_>) {
         let part = Self::part(&mut self.parts, partition, epoch, mark);
-        let before = part.rows.len();
-        event.write_copy_row(&mut part.rows);
-        part.row_count += 1;
+        let rows = if part.ids.insert(event.event_id) { &mut part.rows } else { &mut part.suspects };
+        let before = rows.bytes.len();
+        event.write_copy_row(&mut rows.bytes);
+        rows.count += 1;
+        self.bytes += rows.bytes.len() - before;
         let hour = event.event_timestamp.hour();
         if part.last_hour.replace(hour) != Some(hour) {
             part.hours.insert(hour);
         }
-        self.bytes += part.rows.len() - before;
         self.records += 1;
     }
 
@@ -124,8 +175,9 @@ impl OpenBatch {
             epoch,
             last,
             records: 0,
-            rows: Vec::new(),
-            row_count: 0,
+            rows: OpenRows::default(),
+            suspects: OpenRows::default(),
+            ids: HashSet::default(),
             dead_letters: Vec::new(),
             hours: BTreeSet::new(),
             last_hour: None,
@@ -140,7 +192,7 @@ impl OpenBatch {
         if let Some(part) = self.parts.remove(&partition) {
             self.records -= usize::try_from(part.records).unwrap_or(usize::MAX).min(self.records);
             let letters: usize = part.dead_letters.iter().map(DeadLetter::size).sum();
-            self.bytes -= (part.rows.len() + letters).min(self.bytes);
+            self.bytes -= (part.rows.bytes.len() + part.suspects.bytes.len() + letters).min(self.bytes);
         }
     }
 
@@ -169,8 +221,8 @@ impl OpenBatch {
             epoch: part.epoch,
             last: part.last,
             records: part.records,
-            rows: Bytes::from(part.rows),
-            row_count: part.row_count,
+            rows: part.rows.close(),
+            suspects: part.suspects.close(),
             dead_letters: part.dead_letters,
             hours: part.hours,
         };

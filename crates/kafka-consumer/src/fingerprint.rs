@@ -44,5 +44,5 @@ mod tests {
         assert_eq!(fingerprints.len(), records.len());
     }
 
-    const FIRST: i64 = 0;
+    const FIRST: i64 = 4_064_776_809_441_395_288;
 }

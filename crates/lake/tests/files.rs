@@ -54,7 +54,7 @@ proptest! {
         let opened = QuarantineFile::open("test", file.bytes).unwrap();
         prop_assert_eq!(opened.rows(), rows.len() as u64);
         prop_assert_eq!(opened.content_hash(), Some(file.hash));
-        let back: Vec<_> = opened.map(Result::unwrap).flatten().collect();
+        let back: Vec<_> = opened.flat_map(Result::unwrap).collect();
         prop_assert_eq!(back, rows);
     }
 

@@ -18,7 +18,7 @@ async fn open(folder: &Path) -> Result<Lake, LakeError> {
 #[tokio::test(flavor = "multi_thread")]
 async fn behaves() {
     let folder = tempfile::tempdir().unwrap();
-    behaves_as_a_lake(&open(folder.path()).await.unwrap()).await;
+    behaves_as_a_lake(&open(folder.path()).await.unwrap(), 50).await;
 }
 
 #[tokio::test]

@@ -134,5 +134,4 @@ async fn where_nobody_listens_the_address_is_named_within_ten_seconds() {
     assert!(started.elapsed() < Duration::from_secs(10));
     assert!(matches!(error, LakeError::Unreachable { .. }));
     assert!(error.to_string().contains(&endpoint), "{error}");
-    println!("{error}");
 }

@@ -57,14 +57,14 @@ enum Verb {
 #[derive(Debug, Clone, Copy, Args)]
 struct UpArguments {
     /// Kafka's port [default: 9092, or where it runs]
-    #[arg(long, env = "LOCAL_STACK_KAFKA_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    kafka_port: Option<u16>,
+    #[arg(long = "kafka-port", env = "LOCAL_STACK_KAFKA_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    kafka: Option<u16>,
     /// PostgreSQL's port [default: 5433, or where it runs]
-    #[arg(long, env = "LOCAL_STACK_POSTGRES_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    postgres_port: Option<u16>,
+    #[arg(long = "postgres-port", env = "LOCAL_STACK_POSTGRES_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    postgres: Option<u16>,
     /// S3's port [default: 9000, or where it runs]
-    #[arg(long, env = "LOCAL_STACK_S3_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
-    s3_port: Option<u16>,
+    #[arg(long = "s3-port", env = "LOCAL_STACK_S3_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    s3: Option<u16>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -109,7 +109,7 @@ fn main() -> ExitCode {
 
 fn up(resident: &Resident, ports: UpArguments) -> anyhow::Result<ExitCode> {
     let begun = Instant::now();
-    let ports = Ports { kafka: ports.kafka_port, postgres: ports.postgres_port, s3: ports.s3_port };
+    let ports = Ports { kafka: ports.kafka, postgres: ports.postgres, s3: ports.s3 };
     resident.up(ports, |name, step| {
         let text = match step {
             Step::Starting => return,

@@ -93,7 +93,10 @@ pub(crate) fn logs(resident: &Resident, names: &[Name], lines: usize, follow: bo
             writeln!(out, "{}{line}", log.prefix)?;
         }
     }
-    while follow {
+    if !follow {
+        return Ok(());
+    }
+    loop {
         for log in &mut logs {
             for line in log.new_lines()? {
                 writeln!(out, "{}{line}", log.prefix)?;
@@ -101,7 +104,6 @@ pub(crate) fn logs(resident: &Resident, names: &[Name], lines: usize, follow: bo
         }
         thread::sleep(FOLLOW_PAUSE);
     }
-    Ok(())
 }
 
 /// A log that is read as it grows.

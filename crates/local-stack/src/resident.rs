@@ -132,10 +132,9 @@ impl Resident {
         let stopped = stopped?.into_iter().flatten().collect();
         if purge {
             let postgres = self.folder(Name::Postgres)?;
-            for folder in [&postgres, &self.data] {
-                if folder.exists() {
-                    fs::remove_dir_all(folder).at("removing", folder)?;
-                }
+            let outside = postgres.parent().filter(|parent| *parent != self.data);
+            for folder in [outside, Some(self.data.as_path())].into_iter().flatten() {
+                fs::remove_dir_all(folder).at("removing", folder)?;
             }
         }
         Ok(stopped)

@@ -41,7 +41,7 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn open(url: &str) -> Result<Self, Error> {
-        let fault = |source| Error::Database { doing: "connecting", source };
+        let fault = |cause| Error::Database { doing: "connecting", cause };
         let mut config: Config = url.parse().map_err(fault)?;
         config.connect_timeout(CONNECT_WITHIN).application_name("oracle");
         let (client, connection) = config.connect(NoTls).await.map_err(fault)?;
@@ -49,7 +49,7 @@ impl Database {
         client
             .batch_execute("begin isolation level repeatable read read only; set local statement_timeout = 0")
             .await
-            .map_err(|source| Error::Database { doing: "beginning a snapshot", source })?;
+            .map_err(|cause| Error::Database { doing: "beginning a snapshot", cause })?;
         Ok(Self { client })
     }
 
@@ -58,7 +58,7 @@ impl Database {
         let sql = "select partition::int, topic_incarnation::bigint, next_offset::bigint, records::bigint, \
                    rows_inserted::bigint, duplicates::bigint, dead_letters::bigint, expired::bigint \
                    from pipeline.consumer_offsets where consumer_group = $1 and topic = $2";
-        let fault = |source| Error::Database { doing: "reading pipeline.consumer_offsets", source };
+        let fault = |cause| Error::Database { doing: "reading pipeline.consumer_offsets", cause };
         let rows = self.client.query(sql, &[&group, &topic]).await.map_err(fault)?;
         rows.iter().map(offset_row).collect::<Result<_, _>>().map_err(fault)
     }
@@ -69,7 +69,7 @@ impl Database {
         let sql = "select topic_incarnation::bigint, partition::int, \"offset\"::bigint, key, payload, header_names, \
                    header_values, reason_code, replayed_at is not null, discarded_at is not null \
                    from pipeline.dead_letters where consumer_group = $1 and topic = $2";
-        let fault = |source| Error::Database { doing: "reading pipeline.dead_letters", source };
+        let fault = |cause| Error::Database { doing: "reading pipeline.dead_letters", cause };
         let rows = self.client.query_raw(sql, [group, topic]).await.map_err(fault)?;
         let mut rows = pin!(rows);
         while let Some(row) = rows.try_next().await.map_err(fault)? {
@@ -84,7 +84,7 @@ impl Database {
                    experiment_id from staging.product_events_raw) to stdout (format binary)";
         let types =
             [Type::UUID, Type::TIMESTAMPTZ, Type::TEXT, Type::INT4, Type::INT4, Type::INT4, Type::TEXT, Type::TEXT];
-        let fault = |source| Error::Database { doing: "reading staging.product_events_raw", source };
+        let fault = |cause| Error::Database { doing: "reading staging.product_events_raw", cause };
         let stream = self.client.copy_out(sql).await.map_err(fault)?;
         let mut rows = pin!(BinaryCopyOutStream::new(stream, &types));
         while let Some(row) = rows.try_next().await.map_err(fault)? {

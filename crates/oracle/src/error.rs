@@ -16,14 +16,14 @@ pub enum Error {
         problem: String,
     },
     /// Kafka answered with an error.
-    #[error("Kafka at {servers}, {doing}: {source}; is it running, and is the address right?")]
+    #[error("Kafka at {servers}, {doing}: {}; is it running, and is the address right?", whole(cause))]
     Kafka {
         /// Bootstrap servers.
         servers: String,
         /// What was tried.
         doing: &'static str,
         /// librdkafka's error.
-        source: KafkaError,
+        cause: KafkaError,
     },
     /// The topic that the manifest names does not exist.
     #[error("Kafka at {servers} has no topic {topic}, which the manifest names; is it the right cluster?")]
@@ -44,22 +44,22 @@ pub enum Error {
         left: usize,
     },
     /// PostgreSQL answered with an error.
-    #[error("PostgreSQL, {doing}: {source}; have the tables been made, and is the address right?")]
+    #[error("PostgreSQL, {doing}: {}; are the address and the tables right?", whole(cause))]
     Database {
         /// What was tried.
         doing: &'static str,
         /// The driver's error.
-        source: tokio_postgres::Error,
+        cause: tokio_postgres::Error,
     },
     /// The lake could not be listed or read.
-    #[error("lake {place}, {doing}: {source}")]
+    #[error("lake {place}, {doing}: {}; are address, keys and name right?", whole(cause.as_ref()))]
     Lake {
         /// Bucket and key, or path.
         place: String,
         /// What was tried.
         doing: &'static str,
         /// The store's error.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The address of a lake is neither `s3://bucket[/prefix]` nor `file:///folder`.
     #[error("lake {0:?}: give s3://bucket, s3://bucket/prefix or file:///folder")]
@@ -67,4 +67,18 @@ pub enum Error {
     /// The judge's own thread or runtime could not be had.
     #[error("the judge's own thread: {0}")]
     Thread(String),
+}
+
+/// An error with its causes, each said once. The driver's errors differ in whether they repeat theirs.
+fn whole(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !text.contains(&more) {
+            text = format!("{text}: {more}");
+        }
+        cause = error.source();
+    }
+    text
 }

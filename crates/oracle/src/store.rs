@@ -84,7 +84,7 @@ impl Store {
             Self::Folder(root) => list_folder(root, folder)?,
             Self::S3 { client, bucket, prefix } => {
                 let full = Self::full_key(prefix, folder);
-                let fault = |source| Error::Lake { place: format!("s3://{bucket}/{full}"), doing: "listing", source };
+                let fault = |cause| Error::Lake { place: format!("s3://{bucket}/{full}"), doing: "listing", cause };
                 let mut pages =
                     client.list_objects_v2().bucket(bucket).prefix(format!("{full}/")).into_paginator().send();
                 let mut keys = Vec::new();
@@ -109,7 +109,7 @@ impl Store {
             }
             Self::S3 { client, bucket, prefix } => {
                 let full = Self::full_key(prefix, key);
-                let fault = |source| Error::Lake { place: format!("s3://{bucket}/{full}"), doing: "reading", source };
+                let fault = |cause| Error::Lake { place: format!("s3://{bucket}/{full}"), doing: "reading", cause };
                 let object = client.get_object().bucket(bucket).key(&full).send().await;
                 let object = object.map_err(|e| fault(Box::new(e.into_service_error())))?;
                 let body = object.body.collect().await.map_err(|e| fault(Box::new(e)))?;
@@ -155,7 +155,7 @@ fn list_folder(root: &Path, folder: &str) -> Result<Vec<String>, Error> {
 }
 
 fn folder_fault(path: &Path, doing: &'static str, source: std::io::Error) -> Error {
-    Error::Lake { place: path.display().to_string(), doing, source: Box::new(source) }
+    Error::Lake { place: path.display().to_string(), doing, cause: Box::new(source) }
 }
 
 #[cfg(test)]

@@ -46,13 +46,13 @@ impl<'a> Topic<'a> {
             .set("queued.max.messages.kbytes", "65536")
             .set_log_level(RDKafkaLogLevel::Critical)
             .create()
-            .map_err(|source| Error::Kafka { servers: servers.to_owned(), doing: "making a client", source })?;
+            .map_err(|cause| Error::Kafka { servers: servers.to_owned(), doing: "making a client", cause })?;
         Ok(Self { servers, name, consumer })
     }
 
     fn fault(&self, doing: &'static str) -> impl FnOnce(KafkaError) -> Error {
         let servers = self.servers.to_owned();
-        move |source| Error::Kafka { servers, doing, source }
+        move |cause| Error::Kafka { servers, doing, cause }
     }
 
     /// Oldest offset and end of every partition.

@@ -4,7 +4,7 @@ use event_model::COPY_COLUMNS;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use super::transaction::copy;
-use crate::batch::Part;
+use crate::batch::Rows;
 use crate::offsets::Claim;
 
 /// Statements on the session's temporary table.
@@ -60,21 +60,31 @@ impl Staging {
         })
     }
 
-    /// Inserts what is new of a part and sets the counts of its offset right.
+    /// To be called first in a transaction. The temporary table is too young for statistics: without this the planner
+    /// might scan a whole partition for every row, instead of looking into its index.
+    pub(super) async fn begin(&self, transaction: &Transaction<'_>) -> Result<(), tokio_postgres::Error> {
+        transaction
+            .batch_execute(
+                "SET LOCAL enable_seqscan = off; SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off",
+            )
+            .await
+    }
+
+    /// Inserts what is new of some rows and sets the counts of its offset right.
     pub(super) async fn insert(
         &self,
         transaction: &Transaction<'_>,
         claim: &Claim,
         partition: i32,
-        part: &Part,
+        rows: &Rows,
     ) -> Result<Duplicates, tokio_postgres::Error> {
-        if part.row_count == 0 {
+        if rows.count == 0 {
             return Ok(Duplicates::default());
         }
         transaction.execute(&self.empty, &[]).await?;
-        copy(transaction, &self.copy, [part]).await?;
+        copy(transaction, &self.copy, [rows]).await?;
         let inserted = transaction.execute(&self.insert, &[]).await?;
-        let all = part.row_count.saturating_sub(inserted);
+        let all = rows.count.saturating_sub(inserted);
         if all == 0 {
             return Ok(Duplicates::default());
         }

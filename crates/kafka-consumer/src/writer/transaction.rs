@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Statement, Transaction};
 use super::dead_letters::DeadLetters;
 use super::partitions::Partitions;
 use super::staging::Staging;
-use crate::batch::{Batch, Part};
+use crate::batch::{Batch, Part, Rows};
 use crate::counters::Tally;
 use crate::offsets::{Claim, Position};
 use crate::postgres::{self, Target};
@@ -94,7 +94,8 @@ impl Session {
     ) -> Result<Tally, Attempt> {
         let hours = batch.hours();
         self.partitions.ensure(&self.client, &hours).await?;
-        if way == Way::Staged && self.staging.is_none() {
+        let staged = way == Way::Staged || batch.parts.values().any(|part| part.suspects.count > 0);
+        if staged && self.staging.is_none() {
             self.staging = Some(Staging::prepare(&self.client).await?);
         }
         let transaction = self.client.transaction().await?;
@@ -111,16 +112,20 @@ impl Session {
             return Err(Attempt::Moved(*partition));
         }
         let mut tally = tally(batch);
-        match (way, &self.staging) {
-            (Way::Staged, Some(staging)) => {
-                for (partition, part) in &batch.parts {
-                    let duplicates = staging.insert(&transaction, &self.claim, *partition, part).await?;
+        if way == Way::Direct {
+            copy(&transaction, &self.copy, batch.parts.values().map(|part| &part.rows)).await?;
+        }
+        if let Some(staging) = self.staging.as_ref().filter(|_| staged) {
+            staging.begin(&transaction).await?;
+            for (partition, part) in &batch.parts {
+                let fresh = Some(&part.rows).filter(|_| way == Way::Staged);
+                for rows in fresh.into_iter().chain([&part.suspects]) {
+                    let duplicates = staging.insert(&transaction, &self.claim, *partition, rows).await?;
                     tally.rows -= duplicates.all;
                     tally.duplicates += duplicates.all;
                     tally.duplicates_differing += duplicates.differing;
                 }
             }
-            _ => copy(&transaction, &self.copy, batch.parts.values()).await?,
         }
         for (partition, part) in &batch.parts {
             let incarnation = positions.get(partition).map_or(1, |position| position.incarnation);
@@ -144,7 +149,7 @@ async fn move_offset(
     from: i64,
 ) -> Result<bool, tokio_postgres::Error> {
     let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let letters = count(part.records - part.row_count);
+    let letters = count(part.records - part.row_count());
     let moved = transaction
         .execute(
             statement,
@@ -157,7 +162,7 @@ async fn move_offset(
                 &part.last.offset,
                 &part.last.fingerprint,
                 &count(part.records),
-                &count(part.row_count),
+                &count(part.row_count()),
                 &letters,
             ],
         )
@@ -184,25 +189,25 @@ async fn is_settled(
 
 /// What becomes of the records if none is a duplicate.
 fn tally(batch: &Batch) -> Tally {
-    let rows = batch.parts.values().map(|part| part.row_count).sum();
+    let rows = batch.parts.values().map(|part| part.row_count()).sum();
     let records = batch.records();
     Tally { records, rows, dead_letters: records - rows, ..Tally::default() }
 }
 
-/// Sends the rows of some parts as one COPY.
+/// Sends rows as one COPY.
 pub(super) async fn copy<'p>(
     transaction: &Transaction<'_>,
     statement: &Statement,
-    parts: impl IntoIterator<Item = &'p Part>,
+    all: impl IntoIterator<Item = &'p Rows>,
 ) -> Result<(), tokio_postgres::Error> {
-    let with_rows: Vec<&Part> = parts.into_iter().filter(|part| part.row_count > 0).collect();
+    let with_rows: Vec<&Rows> = all.into_iter().filter(|rows| rows.count > 0).collect();
     if with_rows.is_empty() {
         return Ok(());
     }
     let mut sink = Box::pin(transaction.copy_in::<_, Bytes>(statement).await?);
     sink.feed(Bytes::from_static(COPY_HEADER)).await?;
-    for part in with_rows {
-        sink.feed(part.rows.clone()).await?;
+    for rows in with_rows {
+        sink.feed(rows.bytes.clone()).await?;
     }
     sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
     sink.as_mut().finish().await?;

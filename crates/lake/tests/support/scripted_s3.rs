@@ -1,5 +1,8 @@
 //! A server that gives scripted answers, for what a healthy S3 does too seldom to wait for.
 
+#![allow(unreachable_pub, reason = "a part of several tests")]
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test says so by panicking")]
+
 use std::sync::{Arc, Mutex};
 
 use lake::{Lake, LakeError, LakeUrl, S3Access};

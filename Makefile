@@ -1,0 +1,54 @@
+# What there is to do here; `make` alone shows it. CI calls the same targets.
+.DEFAULT_GOAL := help
+.PHONY: help setup packages servers build demo up down status test lint unit integration python format
+
+# Checks of one part in another language: an executable file `run` in tests/python.
+PYTHON_CHECKS := $(sort $(wildcard crates/*/tests/python/run))
+
+help: ## Show this
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: packages servers ## Install what this machine lacks: system packages, and the local stack's servers into .local-stack
+
+packages:
+	@scripts/setup packages
+
+servers: packages
+	@scripts/setup servers
+
+build: packages ## Build all programs
+	cargo build --workspace --locked
+
+# The servers are fetched while the compiler is busy.
+demo: packages ## Send 1,000,000 events through the whole pipeline and account for each; sets up what is missing
+	@$(MAKE) --no-print-directory -j2 servers build
+	@cargo run --quiet --locked -p local-stack -- demo
+
+up: setup ## Start Kafka, PostgreSQL and S3 on this machine
+	@cargo run --quiet --locked -p local-stack -- up
+
+down: ## Stop them; the data stays (local-stack down --purge removes it)
+	@cargo run --quiet --locked -p local-stack -- down
+
+status: ## Show whether they run
+	@cargo run --quiet --locked -p local-stack -- status
+
+test: setup lint unit integration python ## All checks: lint, unit, integration (against real servers), Python
+
+lint: packages ## Formatting and clippy, warnings are errors
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --locked -- -D warnings
+
+unit: packages ## Tests that need no servers
+	cargo test --workspace --locked --lib --bins
+	cargo test --workspace --locked --doc
+
+integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own
+	cargo build --workspace --locked
+	cargo test --workspace --locked --test '*'
+
+python: setup ## What other tools make of our files
+	@set -e; for check in $(PYTHON_CHECKS); do echo "$$check"; "$$check"; done
+
+format: ## Format the code
+	cargo fmt --all

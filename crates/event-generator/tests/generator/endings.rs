@@ -1,0 +1,91 @@
+//! Runs that end before their end, and outages.
+
+use std::time::Duration;
+
+use event_source::{Settings, Source};
+use lake::End;
+use local_stack::{Kafka, S3};
+
+use crate::program::{Running, publish};
+use crate::servers::{Place, place};
+use crate::stores::{read_lake, read_topic};
+
+async fn is_clean_after(signal: &str) {
+    let place = place();
+    let flags = "--rate 2500/s --fault invalid=2% --fault corrupt=1% --fault duplicate=1% -v";
+    let mut running = Running::start(publish(&place, flags));
+    running.wait_for("run started");
+    // At least one draft means that the first quarter of a second is over.
+    let lake = place.open_lake().await;
+    while lake.list("runs/").await.unwrap().is_empty() {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    running.signal(signal);
+    let done = running.wait().expect_code(0);
+    assert!(done.took < Duration::from_secs(30), "{done:?}");
+
+    let ended = done.line("run ended");
+    let files = read_lake(&place).await;
+    let manifest = &files.manifests[0];
+    let settings: Settings = serde_json::from_value(manifest.settings.clone()).unwrap();
+    let topic = read_topic(&place, Source::new(settings).unwrap().run_tag());
+    assert_eq!(manifest.end, Some(End::Stopped));
+    assert_eq!(ended["complete"], false);
+    assert!(manifest.next_index > 1_000, "{}", manifest.next_index);
+    assert_eq!(ended["events"], manifest.next_index);
+    assert_eq!(ended["records_acknowledged"], topic.records);
+    assert_eq!(topic.records, manifest.counts.ends().kafka_records);
+    assert_eq!(files.raw_rows, manifest.counts.outcomes.valid);
+    assert_eq!(topic.events.keys().copied().collect::<Vec<_>>(), files.raw.into_iter().collect::<Vec<_>>());
+    assert_eq!(files.quarantine.len() as u64, manifest.counts.outcomes.invalid);
+}
+
+#[tokio::test]
+async fn ctrl_c_is_a_clean_end() {
+    is_clean_after("-INT").await;
+}
+
+#[tokio::test]
+async fn so_is_sigterm() {
+    is_clean_after("-TERM").await;
+}
+
+#[tokio::test]
+async fn what_kafka_does_not_take_in_time_is_told() {
+    let mut kafka = Kafka::ephemeral().unwrap();
+    let place = Place::on(kafka.bootstrap_servers(), place().s3);
+    let mut running = Running::start(publish(&place, "--rate 2500/s"));
+    running.wait_for("run started");
+    kafka.kill().unwrap();
+    running.wait_for("kafka brokers all down");
+    running.signal("-INT");
+    let asked = std::time::Instant::now();
+    let done = running.wait().expect_error(1, &["has not acknowledged", "--seed", "--from", "has no manifest"]);
+    assert!(asked.elapsed() < Duration::from_secs(12), "{done:?}");
+    let files = read_lake(&place).await;
+    assert!(files.manifests.iter().all(|manifest| manifest.end.is_none()), "only a draft: {:?}", files.manifests);
+}
+
+#[tokio::test]
+async fn an_outage_of_either_store_is_waited_out() {
+    let (mut kafka, mut s3) = (Kafka::ephemeral().unwrap(), S3::ephemeral().unwrap());
+    let place = Place::on(kafka.bootstrap_servers(), s3.access());
+    // Dense events in little time: a segment is due every fraction of a second.
+    let mut running = Running::start(publish(&place, "--rate 20k/s --duration 15s"));
+    running.wait_for("run started");
+    kafka.kill().unwrap();
+    running.wait_for("kafka brokers all down");
+    kafka.restart().unwrap();
+    s3.kill().unwrap();
+    running.wait_for("lake_retry");
+    s3.restart().unwrap();
+    running.wait().expect_code(0);
+    let files = read_lake(&place).await;
+    assert_eq!(files.raw_rows, 300_000);
+    let settings: Settings = serde_json::from_value(files.manifests[0].settings.clone()).unwrap();
+    let topic = read_topic(&place, Source::new(settings).unwrap().run_tag());
+    assert_eq!(topic.events.len(), 300_000);
+    assert_eq!(topic.records, 300_000, "an idempotent producer doubles nothing");
+    assert!(topic.in_order);
+}

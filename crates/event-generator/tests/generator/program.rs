@@ -1,0 +1,132 @@
+//! The program as a child process.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::servers::Place;
+
+/// Longer than anything here may take on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A command with no settings but those given.
+pub(crate) fn command(flags: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_event-generator"));
+    for (name, _) in std::env::vars_os() {
+        let name = name.to_string_lossy();
+        if ["AWS_", "EVENT_GENERATOR_", "RUST_LOG"].iter().any(|prefix| name.starts_with(prefix)) {
+            command.env_remove(&*name);
+        }
+    }
+    command.args(flags.split_whitespace()).stdin(Stdio::null());
+    command
+}
+
+/// A command that publishes to a place.
+pub(crate) fn publish(place: &Place, flags: &str) -> Command {
+    let mut command = command(flags);
+    command
+        .args(["--bootstrap-servers", &place.bootstrap_servers, "--topic", &place.topic, "--lake", &place.lake])
+        .env("AWS_ENDPOINT_URL_S3", &place.s3.endpoint)
+        .env("AWS_ACCESS_KEY_ID", &place.s3.access_key)
+        .env("AWS_SECRET_ACCESS_KEY", &place.s3.secret_key)
+        .env("AWS_REGION", &place.s3.region);
+    command
+}
+
+/// A program that ended.
+#[derive(Debug)]
+pub(crate) struct Done {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+    pub(crate) took: Duration,
+}
+
+impl Done {
+    /// The line of the log with this message.
+    pub(crate) fn line(&self, message: &str) -> Value {
+        let lines = self.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines.into_iter().find(|line| line["message"] == message).unwrap_or_else(|| panic!("no {message}: {self:?}"))
+    }
+
+    pub(crate) fn expect_code(self, code: i32) -> Self {
+        assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+
+    pub(crate) fn expect_error(self, code: i32, parts: &[&str]) -> Self {
+        let done = self.expect_code(code);
+        for part in parts {
+            assert!(done.stderr.contains(part), "no {part:?} in {}", done.stderr);
+        }
+        done
+    }
+}
+
+/// A program that runs.
+pub(crate) struct Running {
+    child: Child,
+    begun: Instant,
+    lines: Receiver<String>,
+    seen: String,
+}
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let begun = Instant::now();
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let (sender, lines) = channel();
+        thread::spawn(move || stderr.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, begun, lines, seen: String::new() }
+    }
+
+    /// Waits until the log has a line with this text.
+    pub(crate) fn wait_for(&mut self, text: &str) {
+        let deadline = Instant::now() + PATIENCE;
+        while !self.seen.contains(text) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no {text:?} in {}", self.seen));
+            self.note(&line);
+        }
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits until it ends; a program that doesn't is killed, and the test fails.
+    pub(crate) fn wait(mut self) -> Done {
+        let deadline = Instant::now() + PATIENCE;
+        let mut stdout = self.child.stdout.take().unwrap();
+        let reader = thread::spawn(move || {
+            let mut text = String::new();
+            stdout.read_to_string(&mut text).map(|_| text)
+        });
+        while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            self.note(&line);
+        }
+        if Instant::now() > deadline {
+            self.child.kill().unwrap();
+            panic!("still running: {}", self.seen);
+        }
+        let code = self.child.wait().unwrap().code();
+        let stdout = reader.join().unwrap().unwrap();
+        Done { code, stdout, stderr: self.seen, took: self.begun.elapsed() }
+    }
+
+    fn note(&mut self, line: &str) {
+        self.seen.push_str(line);
+        self.seen.push('\n');
+    }
+}
+
+pub(crate) fn run(command: Command) -> Done {
+    Running::start(command).wait()
+}

@@ -1,0 +1,242 @@
+//! The judge is judged: a sound run holds, and each damage to a store is found and named.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(missing_docs, reason = "not a library")]
+
+mod state;
+mod stores;
+
+use oracle::Terms;
+use oracle::equation::*;
+use state::{BROKEN, Event, HOUR, State};
+use stores::Servers;
+use uuid::Uuid;
+
+type Damage = fn(&mut State);
+
+/// What is done to a sound run, and every equation that must differ then.
+const DAMAGES: &[(&str, Damage, &[&str])] = &[
+    // The table
+    ("a row is gone", |s| drop(s.rows.remove(2)), &[TABLE_EVENTS, TABLE_COUNTS, UNACCOUNTED, COUNTED_ROWS]),
+    ("a row is there twice", |s| s.rows.push(s.rows[2].clone()), &[TABLE_ONCE]),
+    ("a row is there on two days", |s| s.rows.push(shifted(&s.rows[2], 24)), &[TABLE_ONCE, TABLE_CONTENT]),
+    ("a row's text is another", |s| s.rows[2].category.push('x'), &[TABLE_CONTENT]),
+    ("a row's time is a microsecond later", |s| s.rows[2].micros += 1, &[TABLE_CONTENT]),
+    ("a row is in another hour", |s| s.rows[2] = shifted(&s.rows[2], 1), &[TABLE_COUNTS, TABLE_CONTENT]),
+    ("a row has an index beyond the run", |s| s.rows.push(Event::of(s.tag, 11)), &[STRAYS]),
+    (
+        "a refused event is a row",
+        |s| s.rows.push(Event::of(s.tag, 7)),
+        &[ONE_KIND, TABLE_EVENTS, TABLE_COUNTS, ROWS_WITHOUT_RECORD],
+    ),
+    ("a foreign producer's row is gone", |s| drop(s.rows.pop()), &[UNACCOUNTED, COUNTED_ROWS, COUNTED_DUPLICATES]),
+    ("a foreign producer's row is another", |s| s.rows[7].user = 77, &[TABLE_CONTENT]),
+    // The lake
+    ("a row of the lake is gone", |s| drop(s.raw[0].rows.remove(3)), &[LAKE_EVENTS, LAKE_COUNTS, ONLY_KAFKA]),
+    ("a row of the lake is there twice", |s| s.raw[0].rows.extend_from_within(3..4), &[LAKE_ONCE]),
+    ("a row of the lake is another", |s| s.raw[0].rows[3].user += 1, &[LAKE_CONTENT]),
+    ("the lake has an index beyond the run", |s| s.raw[1].rows.push(Event::of(s.tag, 12)), &[STRAYS]),
+    ("the lake has an event of another run", |s| s.raw[1].rows.push(Event::of(s.tag + 77, 6)), &[STRAYS]),
+    (
+        "a refused event is in the raw lake",
+        |s| s.raw[1].rows.push(Event::of(s.tag, 7)),
+        &[ONE_KIND, LAKE_EVENTS, LAKE_COUNTS, ONLY_LAKE],
+    ),
+    ("a file is gone", |s| drop(s.raw.remove(1)), &[LAKE_EVENTS, LAKE_FILES, LAKE_COUNTS, ONLY_KAFKA]),
+    ("a file is there twice", |s| again(s), &[LAKE_FILES, LAKE_ONCE]),
+    ("a file is under another hour", |s| s.raw[1].key = s.key("raw", 10, 9), &[MISPLACED]),
+    (
+        "a file is torn",
+        |s| s.torn = Some(s.raw[1].key.clone()),
+        &[LAKE_EVENTS, UNREADABLE_FILES, LAKE_COUNTS, ONLY_KAFKA],
+    ),
+    (
+        "a quarantine row is gone",
+        |s| s.quarantine[0].rows.truncate(1),
+        &[ONE_KIND, QUARANTINE_EVENTS, QUARANTINE_COUNTS],
+    ),
+    ("a quarantine row is there twice", |s| s.quarantine[0].rows.extend_from_within(..1), &[LAKE_ONCE]),
+    (
+        "the quarantine is gone",
+        |s| s.quarantine.clear(),
+        &[ONE_KIND, QUARANTINE_EVENTS, QUARANTINE_FILES, QUARANTINE_COUNTS],
+    ),
+    // The topic
+    (
+        "a record was sent behind the consumer's back",
+        |s| unread(s, &Event::of(s.tag, 3).json()),
+        &[KAFKA_RECORDS, KAFKA_ACKNOWLEDGED, COUNTED_RECORDS, COUNTED_DUPLICATES, AT_THE_END],
+    ),
+    ("a counted copy too many", |s| s.repeat(&Event::of(s.tag, 3)), &[KAFKA_RECORDS, KAFKA_ACKNOWLEDGED]),
+    (
+        "a repeat with another content",
+        |s| s.repeat(&Event { category: "x".into(), ..Event::of(s.tag, 3) }),
+        &[KAFKA_RECORDS, KAFKA_ACKNOWLEDGED, KAFKA_CONTENT],
+    ),
+    ("a record with an index beyond the run", |s| beyond(s), &[STRAYS, COUNTED_ROWS]),
+    (
+        "a valid record was lost before Kafka",
+        |s| s.records.retain(|record| !is_of(record, 4)),
+        &[
+            KAFKA_EVENTS,
+            KAFKA_RECORDS,
+            KAFKA_ACKNOWLEDGED,
+            ONLY_LAKE,
+            ROWS_WITHOUT_RECORD,
+            COUNTED_RECORDS,
+            COUNTED_ROWS,
+            AT_THE_END,
+        ],
+    ),
+    ("a key is not the user's", |s| s.records[2].key = b"8".to_vec(), &[KEYS]),
+    // The dead letters
+    ("a dead letter is gone", |s| drop(s.letters.remove(0)), &[DEAD_LETTERS, UNACCOUNTED, COUNTED_LETTERS]),
+    ("a foreign dead letter is gone", |s| drop(s.letters.remove(2)), &[UNACCOUNTED, COUNTED_LETTERS]),
+    ("a dead letter is there twice", |s| s.letters.push(s.letters[0].clone()), &[LETTER_ONCE]),
+    ("a dead letter is there for a row", |s| letter_of(s, 2), &[LETTERED_ROWS, COUNTED_ROWS, COUNTED_LETTERS]),
+    ("a dead letter has no record", |s| letter_beyond(s), &[LETTERS_WITHOUT_RECORD, COUNTED_LETTERS]),
+    ("a dead letter has other bytes", |s| s.letters[0].value.push(b'!'), &[LETTER_CONTENT]),
+    ("a dead letter has lost a header", |s| s.letters[2].headers.clear(), &[LETTER_CONTENT]),
+    // The offsets
+    ("an offset stands before the end", |s| s.offsets[0].next -= 1, &[AT_THE_END]),
+    ("an offset stands behind the end", |s| s.offsets[0].next += 1, &[AT_THE_END]),
+    ("an offset row is gone", |s| s.offsets.truncate(2), &[COUNTED_RECORDS, COUNTED_ROWS, AT_THE_END]),
+    ("a duplicate was counted as a row", |s| miscount(s), &[COUNTED_ROWS, COUNTED_DUPLICATES]),
+    ("the counts have no sum", |s| s.offsets[0].letters += 1, &[COUNTED_SUM, COUNTED_LETTERS]),
+    // The manifest
+    ("the manifest counts an event too many", |s| s.manifest["next_index"] = 12.into(), &[MANIFEST, ONE_KIND]),
+    ("the manifest counts another hour", |s| other_hour(s), &[LAKE_COUNTS, TABLE_COUNTS]),
+];
+
+/// Runs that look unusual and are sound.
+const SOUND: &[(&str, Damage)] = &[
+    ("as it should be", |_| {}),
+    ("its dead letters are discarded", |s| s.discarded = true),
+    ("the table has rows of others", |s| s.rows.push(Event::of(s.tag + 0x1_0000, 3))),
+    ("an expired foreign record", |s| expired(s)),
+];
+
+#[test]
+fn each_damage_is_found_and_named() {
+    let servers = Servers::start();
+    let mut wrong = Vec::new();
+    let sound = SOUND.iter().map(|(name, change)| (name, change, [].as_slice()));
+    let damaged = DAMAGES.iter().map(|(name, damage, differ)| (name, damage, *differ));
+    for (case, (name, change, differ)) in sound.chain(damaged).enumerate() {
+        let mut state = State::sound(0xa_bc00_0000 + case as u64);
+        change(&mut state);
+        let verdict = servers.judge(&state, None, &Terms::for_group(&state.group())).unwrap();
+        if verdict.different() != differ || verdict.holds() != differ.is_empty() {
+            wrong.push(format!("{name}: expected {differ:?}\n{verdict}"));
+        }
+        let unexplained =
+            verdict.differences().filter(|check| EXPLAINED.contains(&check.name) && check.examples.is_empty());
+        wrong.extend(unexplained.map(|check| format!("{name}: no example for {}", check.name)));
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
+}
+
+/// Differences that must come with examples; the others are sums.
+const EXPLAINED: &[&str] = &[
+    MANIFEST,
+    STRAYS,
+    KAFKA_EVENTS,
+    LAKE_EVENTS,
+    TABLE_EVENTS,
+    DEAD_LETTERS,
+    ONLY_KAFKA,
+    ONLY_LAKE,
+    UNACCOUNTED,
+    TABLE_ONCE,
+    LAKE_ONCE,
+    KAFKA_CONTENT,
+    LAKE_CONTENT,
+    TABLE_CONTENT,
+    LETTER_CONTENT,
+    AT_THE_END,
+    QUARANTINE_EVENTS,
+    COUNTED_RECORDS,
+];
+
+#[test]
+fn a_folder_is_a_lake_and_copies_may_be_allowed() {
+    let servers = Servers::start();
+    let folder = tempfile::tempdir().unwrap();
+    let mut state = State::sound(0xd_ef00_0001);
+    state.repeat(&Event::of(state.tag, 3));
+    let terms = Terms::for_group(&state.group()).allowing_copies();
+    let verdict = servers.judge(&state, Some(folder.path().into()), &terms).unwrap();
+    assert!(verdict.holds(), "{verdict}");
+    let mut state = State::sound(0xd_ef00_0002);
+    state.raw.remove(0);
+    state.rows.clear();
+    let verdict = servers.judge(&state, Some(folder.path().into()), &Terms::generator_only()).unwrap();
+    assert_eq!(verdict.different(), [LAKE_EVENTS, LAKE_FILES, LAKE_COUNTS, ONLY_KAFKA], "{verdict}");
+    assert!(
+        verdict
+            .differences()
+            .all(|check| check.name == LAKE_FILES || check.name == LAKE_COUNTS || check.examples.len() == 6)
+    );
+    let mut state = State::sound(0xd_ef00_0003);
+    state.rows.pop();
+    let terms = Terms::for_group(&state.group()).of_the_run_only();
+    let verdict = servers.judge(&state, Some(folder.path().into()), &terms).unwrap();
+    assert!(verdict.holds(), "{verdict}");
+}
+
+fn shifted(event: &Event, hours: i64) -> Event {
+    Event { micros: event.micros + hours * HOUR, ..event.clone() }
+}
+
+fn again(s: &mut State) {
+    let mut copy = s.raw[1].clone();
+    copy.key = s.key("raw", 11, 1);
+    s.raw.push(copy);
+}
+
+fn unread(s: &mut State, value: &[u8]) {
+    s.send(4, value, Vec::new());
+}
+
+fn beyond(s: &mut State) {
+    let record = s.send(13, &Event::of(s.tag, 12).json(), Vec::new());
+    s.note(&record, |offsets| &mut offsets.rows);
+}
+
+fn is_of(record: &state::Record, index: u64) -> bool {
+    record.key == (index + 1).to_string().as_bytes()
+}
+
+fn letter_of(s: &mut State, record: usize) {
+    s.letters.push(s.records[record].clone());
+}
+
+fn letter_beyond(s: &mut State) {
+    let mut letter = s.records[2].clone();
+    letter.offset = 1000;
+    s.letters.push(letter);
+}
+
+fn miscount(s: &mut State) {
+    let offsets = s.offsets.iter_mut().find(|offsets| offsets.duplicates > 0).unwrap();
+    offsets.duplicates -= 1;
+    offsets.rows += 1;
+}
+
+fn other_hour(s: &mut State) {
+    let hours = &mut s.manifest["counts"]["hours"];
+    hours["2026-11-22T10"]["valid"] = 5.into();
+    hours["2026-11-22T11"]["valid"] = 2.into();
+}
+
+fn expired(s: &mut State) {
+    let old = Event { id: Uuid::from_u128(u128::from(s.tag)), ..Event::of(1, 5) };
+    let record = s.send(2, &old.json(), Vec::new());
+    s.note(&record, |offsets| &mut offsets.expired);
+}
+
+#[test]
+fn the_cases_are_what_they_say() {
+    let state = State::sound(0xa_bcde_f123);
+    assert_eq!((state.records.len(), state.rows.len(), state.letters.len()), (13, 8, 3));
+    assert_eq!(BROKEN.count(), 2);
+}
