@@ -1,9 +1,6 @@
 # What there is to do here; `make` alone shows it. CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup packages servers build demo up down status test lint unit integration python format
-
-# Checks of one part in another language: an executable file `run` in tests/python.
-PYTHON_CHECKS := $(sort $(wildcard crates/*/tests/python/run))
+.PHONY: help setup packages servers build demo up down status test lint unit integration format diagram
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +30,7 @@ down: ## Stop them; the data stays (local-stack down --purge removes it)
 status: ## Show whether they run
 	@cargo run --quiet --locked -p local-stack -- status
 
-test: setup lint unit integration python ## All checks: lint, unit, integration (against real servers), Python
+test: setup lint unit integration ## All checks: lint, unit, integration
 
 lint: packages ## Formatting and clippy, warnings are errors
 	cargo fmt --all --check
@@ -43,12 +40,14 @@ unit: packages ## Tests that need no servers
 	cargo test --workspace --locked --lib --bins
 	cargo test --workspace --locked --doc
 
-integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own
+integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own, and other readers of our files
 	cargo build --workspace --locked
 	cargo test --workspace --locked --test '*'
 
-python: setup ## What other tools make of our files
-	@set -e; for check in $(PYTHON_CHECKS); do echo "$$check"; "$$check"; done
-
 format: ## Format the code
 	cargo fmt --all
+
+diagram: architecture_diagram.png ## Draw architecture_diagram.png from its text (needs graphviz)
+
+architecture_diagram.png: docs/architecture.dot
+	neato -n2 -Tpng -o $@ $<

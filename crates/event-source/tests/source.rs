@@ -1,9 +1,9 @@
 //! What a run's events are, whoever makes them and in whatever order.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
-use event_model::{FIELD_NAMES, Reason, Window, parse};
+use event_model::{EventType, FIELD_NAMES, Reason, Window, parse};
 use event_source::{Fault, FaultKind, Faults, Settings, Source, World, origin};
 use proptest::prelude::*;
 
@@ -100,6 +100,19 @@ fn a_user_keeps_its_account_and_a_product_its_category() {
         products.insert((event.product_id, event.category.to_string()));
     }
     assert_eq!((users.len(), products.len()), (1_000, 100));
+}
+
+#[test]
+fn event_types_come_by_their_weights() {
+    let source = source(6, &[]);
+    let mut counts = HashMap::new();
+    for index in 0..1_000_000 {
+        *counts.entry(source.make(index).event.event_type).or_insert(0_i32) += 1;
+    }
+    for (event_type, per_cent) in EventType::ALL.into_iter().zip([40, 25, 20, 10, 5]) {
+        let far = counts[&event_type] - per_cent * 10_000;
+        assert!(far.abs() < 2_000, "{event_type:?}: {}", counts[&event_type]);
+    }
 }
 
 #[test]

@@ -25,6 +25,7 @@ use crate::status;
 /// and commits rows, dead letters and offsets together. Every flag can also be given as a variable, --group-id as
 /// KAFKA_CONSUMER_GROUP_ID. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
 #[derive(Parser)]
+#[expect(clippy::doc_markdown, reason = "the comment is the help")]
 #[command(name = "kafka-consumer", version, args_conflicts_with_subcommands = true)]
 struct Cli {
     #[command(subcommand)]
@@ -54,8 +55,8 @@ enum Command {
 #[command(next_help_heading = "PostgreSQL")]
 struct DatabaseArgs {
     /// The warehouse as a libpq URL; what it leaves open comes from PG* variables
-    /// [default: postgres://admin:admin@localhost:5433/warehouse]
-    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true, verbatim_doc_comment)]
+    /// (the local stack's warehouse where neither is given)
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 }
 

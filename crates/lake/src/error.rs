@@ -61,8 +61,8 @@ pub enum LakeError {
     },
     /// The standard AWS chain has no credentials.
     #[error(
-        "there are no AWS credentials for {place}: {cause}. Set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or \
-         AWS_PROFILE, or run where a role is attached"
+        "there are no AWS credentials for {place}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or \
+         run where a role is attached. The standard chain says: {cause}"
     )]
     NoCredentials {
         /// The lake.

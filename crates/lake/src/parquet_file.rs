@@ -15,6 +15,7 @@ use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use crate::content_hash::{ContentHash, ContentHasher};
 use crate::error::LakeError;
@@ -56,8 +57,9 @@ impl Writer {
             .set_statistics_enabled(EnabledStatistics::Chunk)
             .set_offset_index_disabled(true)
             .set_max_row_group_row_count(Some(ROW_GROUP_ROWS));
-        for &column in dictionary {
-            properties = properties.set_column_dictionary_enabled(column.into(), true);
+        for column in dictionary {
+            let path = ColumnPath::from(column.split('.').map(str::to_owned).collect::<Vec<_>>());
+            properties = properties.set_column_dictionary_enabled(path, true);
         }
         let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
         let hasher = ContentHasher::new(&schema).map_err(|source| encode_error(file, source))?;

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use event_model::{ArrowFormError, EventColumns, Reason, Window, parse, read_batch};
 use lake::{EventFile, EventFileWriter, LakeError, QuarantineFile, QuarantineRow};
 use parquet::arrow::ArrowWriter;
+use parquet::file::metadata::KeyValue;
 use proptest::prelude::*;
 use support::{any_event, decode, encode, event};
 
@@ -149,6 +150,20 @@ fn what_is_not_our_file_is_refused_by_its_key() {
         let message = error.to_string();
         assert!(message.contains("raw/x.parquet") && message.contains(part), "{message}");
     }
+}
+
+#[test]
+fn rows_other_than_those_that_were_written_are_an_error_in_the_end() {
+    let batch = batch(100);
+    let hash = EventFileWriter::encode(&batch.slice(0, 99)).unwrap().hash;
+    let schema = batch.schema();
+    let mut writer = ArrowWriter::try_new(Vec::new(), schema, None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.append_key_value_metadata(KeyValue::new("content_hash".to_owned(), hash.to_string()));
+    let read: Vec<_> = EventFile::open("test", writer.into_inner().unwrap().into()).unwrap().collect();
+    assert_eq!(read.len(), 2);
+    let error = read[1].as_ref().unwrap_err().to_string();
+    assert!(error.contains(&hash.to_string()), "{error}");
 }
 
 #[test]

@@ -100,24 +100,24 @@ pub enum StackError {
         last: u16,
     },
     /// A program could not be started.
-    #[error("{program} could not be started: {source}. {advice}")]
+    #[error("{program} could not be started: {cause}. {advice}")]
     Program {
         /// Its name or path.
         program: String,
         /// Why.
-        source: io::Error,
+        cause: io::Error,
         /// How to get it.
         advice: &'static str,
     },
     /// Reading or writing a file failed.
-    #[error("{action} {}: {source}", path.display())]
+    #[error("{action} {}: {cause}", path.display())]
     File {
         /// What was being done.
         action: &'static str,
         /// With which file or folder.
         path: PathBuf,
         /// Why it failed.
-        source: io::Error,
+        cause: io::Error,
     },
 }
 
@@ -128,6 +128,6 @@ pub(crate) trait At<T> {
 
 impl<T> At<T> for io::Result<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T, StackError> {
-        self.map_err(|source| StackError::File { action, path: path.to_owned(), source })
+        self.map_err(|cause| StackError::File { action, path: path.to_owned(), cause })
     }
 }

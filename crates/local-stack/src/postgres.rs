@@ -86,9 +86,9 @@ impl PostgresService {
             .args(["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"])
             .stdin(Stdio::null())
             .output()
-            .map_err(|source| StackError::Program {
+            .map_err(|cause| StackError::Program {
                 program: "initdb".to_owned(),
-                source,
+                cause,
                 advice: "Run scripts/setup",
             })?;
         let _ = fs::remove_file(&password);

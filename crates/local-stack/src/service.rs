@@ -122,9 +122,9 @@ fn spawn<S: Service>(service: &S) -> Result<Child, StackError> {
     // A process group of its own: Ctrl-C in the terminal is for us, not for the servers.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
-    command.spawn().map_err(|source| StackError::Program {
+    command.spawn().map_err(|cause| StackError::Program {
         program: command.get_program().to_string_lossy().into_owned(),
-        source,
+        cause,
         advice: "Run scripts/setup",
     })
 }

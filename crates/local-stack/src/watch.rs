@@ -36,7 +36,7 @@ impl Watch {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|source| StackError::Program { program: "sh".to_owned(), source, advice: "Is /bin/sh there?" })?;
+            .map_err(|cause| StackError::Program { program: "sh".to_owned(), cause, advice: "Is /bin/sh there?" })?;
         Ok(Self { shell })
     }
 }

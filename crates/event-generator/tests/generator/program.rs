@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::servers::Place;
 
 /// Longer than anything here may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// A command with no settings but those given.
 pub(crate) fn command(flags: &str) -> Command {

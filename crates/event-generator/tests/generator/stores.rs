@@ -28,27 +28,41 @@ pub(crate) struct Topic {
     pub(crate) in_order: bool,
 }
 
-pub(crate) fn read_topic(place: &Place, tag: RunTag) -> Topic {
-    let consumer: BaseConsumer = ClientConfig::new()
+/// How many records a topic has by now.
+pub(crate) fn records_in(place: &Place) -> i64 {
+    ends(&consumer(place), place).values().sum()
+}
+
+fn consumer(place: &Place) -> BaseConsumer {
+    let mut config = ClientConfig::new();
+    config
         .set("bootstrap.servers", &place.bootstrap_servers)
         .set("group.id", "test")
-        .set("enable.auto.commit", "false")
-        .create()
-        .unwrap();
+        .set("enable.auto.commit", "false");
+    config.create().unwrap()
+}
+
+/// The end of each partition.
+fn ends(consumer: &BaseConsumer, place: &Place) -> BTreeMap<i32, i64> {
     let wait = Duration::from_secs(30);
     let metadata = consumer.fetch_metadata(Some(&place.topic), wait).unwrap();
+    let partitions = metadata.topics()[0].partitions().iter();
+    let end = |partition: i32| consumer.fetch_watermarks(&place.topic, partition, wait).unwrap().1;
+    partitions.map(|partition| (partition.id(), end(partition.id()))).collect()
+}
+
+pub(crate) fn read_topic(place: &Place, tag: RunTag) -> Topic {
+    let consumer = consumer(place);
+    let ends = ends(&consumer, place);
     let mut all = TopicPartitionList::new();
-    let mut ends = BTreeMap::new();
-    for partition in metadata.topics()[0].partitions() {
-        let (_, end) = consumer.fetch_watermarks(&place.topic, partition.id(), wait).unwrap();
-        all.add_partition_offset(&place.topic, partition.id(), Offset::Beginning).unwrap();
-        ends.insert(partition.id(), end);
+    for partition in ends.keys() {
+        all.add_partition_offset(&place.topic, *partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&all).unwrap();
     let expected: i64 = ends.values().sum();
     let mut topic = Topic { in_order: true, ..Topic::default() };
     let mut last_of_user = HashMap::new();
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while i64::try_from(topic.records).unwrap() < expected {
         assert!(Instant::now() < deadline, "{} of {expected} records", topic.records);
         if let Some(message) = consumer.poll(Duration::from_millis(100)) {

@@ -189,7 +189,7 @@ async fn is_settled(
 
 /// What becomes of the records if none is a duplicate.
 fn tally(batch: &Batch) -> Tally {
-    let rows = batch.parts.values().map(|part| part.row_count()).sum();
+    let rows = batch.parts.values().map(Part::row_count).sum();
     let records = batch.records();
     Tally { records, rows, dead_letters: records - rows, ..Tally::default() }
 }

@@ -49,7 +49,7 @@ where
         let (SdkError::ServiceError(_) | SdkError::ResponseError(_)) = &error else {
             let verdict =
                 if matches!(error, SdkError::ConstructionFailure(_)) { Verdict::Refused } else { Verdict::Silent };
-            return Self { verdict, cause: chain(&error) };
+            return Self { verdict, cause: innermost(&error) };
         };
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
         let verdict = verdict(status, error.code());
@@ -62,19 +62,13 @@ where
     }
 }
 
-/// An error and its causes, each once: the client's own errors only name the outermost.
-pub(super) fn chain(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let said = error.to_string();
-        if !text.contains(&said) {
-            text.push_str(": ");
-            text.push_str(&said);
-        }
-        cause = error.source();
+/// What lies behind an error. The layers above it say "dispatch failure" and "client error".
+pub(super) fn innermost(error: &dyn Error) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
     }
-    text
+    innermost.to_string()
 }
 
 /// Codes: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>. Answers to HEAD have none.

@@ -10,7 +10,7 @@ use aws_sdk_s3::config::{Builder, Credentials, ProvideCredentials};
 use aws_types::service_config::ServiceConfigKey;
 
 use super::S3Access;
-use super::s3_answer::chain;
+use super::s3_answer::innermost;
 use crate::error::LakeError;
 
 /// For the TCP and TLS handshake.
@@ -90,7 +90,7 @@ async fn check_credentials(config: &SdkConfig, bucket: &str) -> Result<(), LakeE
     };
     match provider.provide_credentials().await {
         Ok(_) => Ok(()),
-        Err(error) => Err(missing(chain(&error))),
+        Err(error) => Err(missing(innermost(&error))),
     }
 }
 

@@ -1,0 +1,177 @@
+//! The pipeline's programs as our children.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use local_stack::Stack;
+use serde_json::Value;
+
+use super::{GROUP, RUN, TOPIC, log_file};
+
+/// How many of a log's last lines a failure shows.
+const TAIL_LINES: usize = 30;
+/// The demo's own settings count, not those of the shell that it is called from.
+const FOREIGN_VARIABLES: [&str; 6] = ["EVENT_GENERATOR_", "KAFKA_CONSUMER_", "AWS_", "PG", "DATABASE_URL", "RUST_LOG"];
+/// Reads a line that never comes: when we die, however we die, the kernel closes the pipe. $1 is the process.
+const WATCH: &str = r#"read -r word && exit 0; kill -KILL "$1" 2>/dev/null"#;
+
+/// Where the programs are.
+pub(super) struct Programs {
+    folder: PathBuf,
+}
+
+/// A running program. Dropping it kills it; a small shell does the same when we are killed.
+pub(super) struct Running {
+    name: &'static str,
+    log: PathBuf,
+    child: Child,
+    watch: Option<Child>,
+}
+
+impl Programs {
+    /// The programs in the folder of our own executable.
+    pub(super) fn beside_us() -> anyhow::Result<Self> {
+        let us = std::env::current_exe().context("finding our own executable")?;
+        let folder = us.parent().context("our own executable has no folder")?.to_owned();
+        for name in ["event-generator", "kafka-consumer", "oracle"] {
+            let path = folder.join(name);
+            if !path.is_file() {
+                bail!("{} is not there. Run `make build` first", path.display());
+            }
+        }
+        Ok(Self { folder })
+    }
+
+    pub(super) fn generator(&self, stack: &Stack, logs: &Path, events: u64) -> anyhow::Result<Running> {
+        let mut command = self.command("event-generator", stack);
+        command.args(["--rate", "max", "--run-id", RUN, "--topic", TOPIC, "--count", &events.to_string()]);
+        command.args(["--fault", "invalid=0.5%", "--fault", "corrupt=0.1%", "--fault", "duplicate=1%"]);
+        command.args(["--lake", &stack.lake_url(), "--bootstrap-servers", &stack.bootstrap_servers()]);
+        command.args(["--log-format", "json"]);
+        Running::start("event-generator", command, logs, Stdio::null())
+    }
+
+    pub(super) fn consumer(&self, stack: &Stack, logs: &Path) -> anyhow::Result<Running> {
+        let mut command = self.command("kafka-consumer", stack);
+        command.args(["--group-id", GROUP, "--topic", TOPIC, "--bootstrap-servers", &stack.bootstrap_servers()]);
+        command.args(["--log-format", "json"]);
+        Running::start("kafka-consumer", command, logs, Stdio::null())
+    }
+
+    /// Its table goes to our standard output.
+    pub(super) fn oracle(&self, stack: &Stack, logs: &Path) -> anyhow::Result<Running> {
+        let mut command = self.command("oracle", stack);
+        command.args(["--run", RUN, "--group-id", GROUP, "--bootstrap-servers", &stack.bootstrap_servers()]);
+        command.args(["--lake", &stack.lake_url(), "--s3-endpoint", &stack.s3().endpoint]);
+        Running::start("oracle", command, logs, Stdio::inherit())
+    }
+
+    fn command(&self, name: &str, stack: &Stack) -> Command {
+        let mut command = Command::new(self.folder.join(name));
+        for (variable, _) in std::env::vars_os() {
+            if FOREIGN_VARIABLES.iter().any(|foreign| variable.to_string_lossy().starts_with(foreign)) {
+                command.env_remove(variable);
+            }
+        }
+        let s3 = stack.s3();
+        command
+            .env("DATABASE_URL", stack.database_url())
+            .env("AWS_ENDPOINT_URL_S3", s3.endpoint)
+            .env("AWS_ACCESS_KEY_ID", s3.access_key)
+            .env("AWS_SECRET_ACCESS_KEY", s3.secret_key)
+            .env("AWS_REGION", s3.region);
+        command
+    }
+}
+
+impl Running {
+    fn start(name: &'static str, mut command: Command, logs: &Path, stdout: Stdio) -> anyhow::Result<Self> {
+        let (log, file) = log_file(logs, name)?;
+        // A group of its own: Ctrl-C on the terminal is for us, who then end all in order.
+        let child = command
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(stdout)
+            .stderr(file)
+            .spawn()
+            .with_context(|| format!("starting {}", command.get_program().display()))?;
+        let mut running = Self { name, log, child, watch: None };
+        let watch = Command::new("sh")
+            .args(["-c", WATCH, "local-stack-watch", &running.child.id().to_string()])
+            .current_dir("/")
+            .process_group(0)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .context("starting sh")?;
+        running.watch = Some(watch);
+        Ok(running)
+    }
+
+    /// How it ended, if it has.
+    pub(super) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
+        self.child.try_wait().with_context(|| format!("waiting for {}", self.name))
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    pub(super) fn terminate(&mut self, patience: Duration) -> anyhow::Result<ExitStatus> {
+        // The standard library only knows SIGKILL; sh has `kill` built in.
+        let script = format!("kill -TERM {}", self.child.id());
+        Command::new("sh").args(["-c", &script]).status().context("starting sh")?;
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.ended()? {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                bail!("{} has not ended within {} s of SIGTERM.\n{}", self.name, patience.as_secs(), self.tail());
+            }
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// What to say about a program that has failed, with the end of its log.
+    pub(super) fn failure(&self, status: ExitStatus) -> String {
+        format!("{} ended with {status}.\n{}", self.name, self.tail())
+    }
+
+    /// The last line of the log with this message.
+    pub(super) fn last_log_line(&self, message: &str) -> anyhow::Result<Value> {
+        let log = fs::read_to_string(&self.log).with_context(|| format!("reading {}", self.log.display()))?;
+        let mut lines = log.lines().rev().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .find(|line| line["message"] == message)
+            .with_context(|| format!("{} has no line {message:?}", self.log.display()))
+    }
+
+    /// The end of its log.
+    pub(super) fn tail(&self) -> String {
+        let log = fs::read(&self.log).unwrap_or_default();
+        let text = String::from_utf8_lossy(&log);
+        let lines: Vec<&str> = text.lines().collect();
+        if lines.is_empty() {
+            return format!("{} has logged nothing.", self.name);
+        }
+        format!("The end of the log of {}:\n{}", self.name, lines[lines.len().saturating_sub(TAIL_LINES)..].join("\n"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if let Some(mut watch) = self.watch.take() {
+            if let Some(mut pipe) = watch.stdin.take() {
+                let _ = pipe.write_all(b"done\n");
+            }
+            let _ = watch.wait();
+        }
+    }
+}

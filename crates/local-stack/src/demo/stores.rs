@@ -1,0 +1,118 @@
+//! How far Kafka and PostgreSQL are, by what they say themselves.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Context;
+use local_stack::Stack;
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::metadata::MetadataTopic;
+use tokio::runtime::Runtime;
+use tokio_postgres::{Client, NoTls};
+
+use super::{GROUP, TOPIC};
+
+const KAFKA_LIMIT: Duration = Duration::from_secs(10);
+const OFFSETS: &str = "SELECT partition, next_offset, records, rows_inserted, duplicates, dead_letters
+    FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2";
+const BY_TYPE_AND_EXPERIMENT: &str = "SELECT event_type, experiment_id, count(*)
+    FROM staging.product_events_raw GROUP BY event_type, experiment_id";
+
+/// The open connections.
+pub(super) struct Stores {
+    kafka: BaseConsumer,
+    postgres: Client,
+}
+
+/// What has been published and what has become of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Counts {
+    /// The end offset of each partition.
+    ends: BTreeMap<i32, i64>,
+    /// The consumer's next offset in each partition.
+    next: BTreeMap<i32, i64>,
+    records: i64,
+    pub(super) rows: i64,
+    pub(super) duplicates: i64,
+    pub(super) dead_letters: i64,
+}
+
+/// Number of events by type, then by experiment.
+pub(super) type Events = BTreeMap<String, BTreeMap<String, i64>>;
+
+impl Counts {
+    /// Records that Kafka has.
+    pub(super) fn published(&self) -> u64 {
+        self.ends.values().sum::<i64>().unsigned_abs()
+    }
+
+    /// Records that the consumer has committed, as rows, duplicates or dead letters.
+    pub(super) fn consumed(&self) -> u64 {
+        self.records.unsigned_abs()
+    }
+
+    /// Whether the consumer is at the end of each partition.
+    pub(super) fn caught_up(&self) -> bool {
+        !self.ends.is_empty()
+            && self.ends.iter().all(|(partition, end)| self.next.get(partition).copied().unwrap_or(0) == *end)
+    }
+}
+
+impl Stores {
+    pub(super) fn connect(stack: &Stack, runtime: &Runtime) -> anyhow::Result<Self> {
+        let kafka = ClientConfig::new().set("bootstrap.servers", stack.bootstrap_servers()).create()?;
+        let (postgres, connection) = runtime
+            .block_on(tokio_postgres::connect(&stack.database_url(), NoTls))
+            .context("connecting to PostgreSQL")?;
+        runtime.spawn(connection);
+        Ok(Self { kafka, postgres })
+    }
+
+    /// Both stores now. None while Kafka cannot tell, as in the moment in which the topic is made.
+    ///
+    /// Kafka is asked after PostgreSQL: the consumer is never ahead of what was published.
+    pub(super) fn counts(&self, runtime: &Runtime) -> anyhow::Result<Option<Counts>> {
+        let counts = runtime.block_on(self.consumed()).context("asking PostgreSQL for the consumer's offsets")?;
+        Ok(self.ends().ok().map(|ends| Counts { ends, ..counts }))
+    }
+
+    async fn consumed(&self) -> Result<Counts, tokio_postgres::Error> {
+        let mut counts = Counts::default();
+        let migrated =
+            self.postgres.query_one("SELECT to_regclass('pipeline.consumer_offsets') IS NOT NULL", &[]).await?;
+        if !migrated.get::<_, bool>(0) {
+            return Ok(counts);
+        }
+        for row in self.postgres.query(OFFSETS, &[&GROUP, &TOPIC]).await? {
+            counts.next.insert(row.get(0), row.get(1));
+            counts.records += row.get::<_, i64>(2);
+            counts.rows += row.get::<_, i64>(3);
+            counts.duplicates += row.get::<_, i64>(4);
+            counts.dead_letters += row.get::<_, i64>(5);
+        }
+        Ok(counts)
+    }
+
+    /// Empty as long as nobody has made the topic.
+    fn ends(&self) -> KafkaResult<BTreeMap<i32, i64>> {
+        let metadata = self.kafka.fetch_metadata(Some(TOPIC), KAFKA_LIMIT)?;
+        let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+        partitions
+            .map(|partition| Ok((partition.id(), self.kafka.fetch_watermarks(TOPIC, partition.id(), KAFKA_LIMIT)?.1)))
+            .collect()
+    }
+
+    /// What an analyst would ask the warehouse first.
+    pub(super) fn by_type_and_experiment(&self, runtime: &Runtime) -> anyhow::Result<Events> {
+        let rows = runtime
+            .block_on(self.postgres.query(BY_TYPE_AND_EXPERIMENT, &[]))
+            .context("asking PostgreSQL for events by type")?;
+        let mut events = Events::new();
+        for row in rows {
+            events.entry(row.get(0)).or_default().insert(row.get(1), row.get(2));
+        }
+        Ok(events)
+    }
+}
