@@ -1,6 +1,6 @@
 # What there is to do here; `make` alone shows it. CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup packages servers build demo up down status test lint unit integration format diagram
+.PHONY: help setup packages servers build demo up down status test lint unit integration format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own, and o
 
 format: ## Format the code
 	cargo fmt --all
+
+schema: packages ## Write docs/product-event.schema.json anew from the event's definition
+	UPDATE_SCHEMA=1 cargo test --locked -p event-model --test forms the_committed_json_schema
 
 diagram: architecture_diagram.png ## Draw architecture_diagram.png from its text (needs graphviz)
 
