@@ -81,7 +81,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
 
 /// Waits until a condition holds; fails when the process ends before or a minute has passed.
 pub(crate) fn wait_until(child: &mut Child, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     while !condition() {
         if let Some(status) = child.try_wait().unwrap() {
             panic!("ended with {status} before the condition held");
