@@ -66,7 +66,7 @@ impl Block {
             block.counts.add(&generated, &verdict);
             let form = match verdict {
                 Verdict::Invalid { .. } => continue,
-                Verdict::Corrupt => Form::Once,
+                Verdict::Corrupt => Form::Marked,
                 Verdict::Valid if generated.fault == Some(Fault::Duplicate) => Form::Twice,
                 Verdict::Valid => Form::Once,
             };

@@ -54,7 +54,7 @@ proptest! {
             .iter()
             .map(|(name, value)| match value.as_str() {
                 Some(text) => {
-                    let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<String>();
+                    let units = text.encode_utf16().map(|unit| format!("\\u{unit:04x}")).collect::<Vec<_>>().concat();
                     format!("\"{name}\" : \"{units}\"")
                 }
                 None => format!("\"{name}\":\t{value}"),
@@ -77,7 +77,9 @@ proptest! {
     #[test]
     fn arrow_columns(all in prop::collection::vec(events(), 0..20)) {
         let mut columns = EventColumns::with_capacity(all.len());
-        all.iter().for_each(|event| columns.append(event));
+        for event in &all {
+            columns.append(event);
+        }
         prop_assert_eq!(columns.len(), all.len());
         let batch = columns.finish();
         prop_assert!(columns.is_empty());

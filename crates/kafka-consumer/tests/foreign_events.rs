@@ -19,13 +19,13 @@ fn event(number: u32) -> Value {
     let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
     let now = Timestamp::from_micros(i64::try_from(micros).unwrap()).to_string();
     // The same instant, told by a clock that goes five and a half hours ahead of UTC.
-    let time = if number % 3 == 0 { now.replace('Z', "+05:30") } else { now };
+    let time = if number.is_multiple_of(3) { now.replace('Z', "+05:30") } else { now };
     let mut event = json!({
         "event_id": format!("9f3c0b1e-3c5a-4d9b-8e0f-{number:012x}"), "event_timestamp": time,
         "event_type": "rfq_sent", "user_id": number + 1, "account_id": 2, "product_id": 3,
         "category": "Möbel", "experiment_id": "exp_1"
     });
-    if number % 5 == 0 {
+    if number.is_multiple_of(5) {
         event["newer"] = json!({"nested": [1, null, "x"]});
     }
     event
