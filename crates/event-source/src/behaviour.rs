@@ -27,7 +27,7 @@ pub(crate) fn act(population: &Population, numbers: &mut Keyed) -> Action {
     Action {
         user: population.user(numbers.next()),
         product: population.product(numbers.next()),
-        event_type: event_type(numbers.below(99)),
+        event_type: event_type(numbers.below(100)),
     }
 }
 
