@@ -76,16 +76,17 @@ CREATE FUNCTION pipeline.ensure_partition(day date) RETURNS boolean
     SET timezone = 'UTC'
     SET lock_timeout = '10s'
 AS $$
+-- Asks pg_class and not to_regclass(): that one would answer from the session's cache after the lock was waited for.
 DECLARE
     leaf  text := 'product_events_raw_' || to_char(day, 'YYYYMMDD');
     since timestamptz := day::timestamp AT TIME ZONE 'UTC';
     until timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
 BEGIN
-    IF to_regclass(format('staging.%I', leaf)) IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'staging'::regnamespace AND relname = leaf) THEN
         RETURN false;
     END IF;
     PERFORM pg_advisory_xact_lock(hashtextextended('event-pipeline: partitions of product_events_raw', 0));
-    IF to_regclass(format('staging.%I', leaf)) IS NOT NULL THEN
+    IF EXISTS (SELECT FROM pg_class WHERE relnamespace = 'staging'::regnamespace AND relname = leaf) THEN
         RETURN false;
     END IF;
     EXECUTE format('CREATE TABLE staging.%I (LIKE staging.product_events_raw INCLUDING ALL)', leaf);

@@ -7,9 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use backon::{ExponentialBuilder, Retryable};
+use backon::{ConstantBuilder, ExponentialBuilder, Retryable};
 use event_model::Timestamp;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::task;
 use tokio_postgres::Client;
@@ -170,12 +171,28 @@ fn gone(claim: &Claim, partition: i32, next: i64, low: i64, high: i64) -> anyhow
 
 /// The oldest and the next offset of each partition.
 async fn watermarks(kafka: &Kafka, topic: &str, partitions: Vec<i32>) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
-    let (kafka, topic) = (Arc::clone(kafka), topic.to_owned());
-    let asked = task::spawn_blocking(move || {
-        let ask = |partition| Ok((partition, kafka.fetch_watermarks(&topic, partition, PATIENCE)?));
-        partitions.into_iter().map(ask).collect::<Result<_, rdkafka::error::KafkaError>>()
-    });
-    asked.await?.context("Kafka did not tell where the partitions begin and end")
+    let ask = || async {
+        let (kafka, topic, partitions) = (Arc::clone(kafka), topic.to_owned(), partitions.clone());
+        let asked = task::spawn_blocking(move || {
+            let ask = |partition| Ok((partition, kafka.fetch_watermarks(&topic, partition, PATIENCE)?));
+            partitions.into_iter().map(ask).collect::<Result<_, KafkaError>>()
+        });
+        asked.await.map_err(|_| KafkaError::Canceled)?
+    };
+    // A topic that was made just now has no leaders for a moment.
+    let policy = ConstantBuilder::default().with_delay(Duration::from_millis(100)).with_max_times(100);
+    let passes = |error: &KafkaError| {
+        matches!(
+            error.rdkafka_error_code(),
+            Some(
+                Code::NotLeaderForPartition
+                    | Code::LeaderNotAvailable
+                    | Code::UnknownTopicOrPartition
+                    | Code::UnknownPartition
+            )
+        )
+    };
+    ask.retry(policy).when(passes).await.context("Kafka did not tell where the partitions begin and end")
 }
 
 async fn start_offsets(kafka: &Kafka, topic: &str, start: Start) -> anyhow::Result<BTreeMap<i32, i64>> {

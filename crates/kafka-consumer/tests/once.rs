@@ -43,7 +43,7 @@ fn ctrl_c_is_a_clean_end_and_its_summary_is_true() {
     generator.args(["--count", "300000", "--run-id", "interrupted"]);
     succeed(generator);
 
-    let mut child = consumer(&stack).args(["--log-format", "text"]).spawn().unwrap();
+    let mut child = consumer(&stack).spawn().unwrap();
     wait_until(&mut child, || number(&stack, ROWS) > 0);
     signal(&child, "-INT");
     let output = child.wait_with_output().unwrap();

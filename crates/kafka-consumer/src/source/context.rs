@@ -37,9 +37,12 @@ impl Context {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// From now on partitions are let go at once, since nobody polls for changes any more.
-    pub(super) fn close(&self) {
+    /// From now on partitions are let go at once, since nobody asks for changes any more. Without this a consumer that
+    /// is dropped would wait for ever for an answer to the group's last change.
+    pub(super) fn close(&self, consumer: &BaseConsumer<Self>) {
         self.closing.store(true, Ordering::Release);
+        let answered = consumer.assignment().and_then(|assigned| release(consumer, &assigned));
+        tracing::debug!(?answered, "partitions released");
     }
 }
 

@@ -92,9 +92,9 @@ impl Source {
             self.writers.hand_over_waiting();
         }
         self.writers.end();
-        ended?;
         let Self { kafka, reports, committed, setting, .. } = self;
-        Ok(Finish { kafka, reports, committed, topic: setting.claim.topic })
+        let finish = Finish { kafka, reports, committed, topic: setting.claim.topic };
+        ended.map(|()| finish)
     }
 
     fn read(&mut self) -> anyhow::Result<()> {
@@ -257,6 +257,11 @@ impl Finish {
             }
         }
         commit(&self.kafka, &self.topic, &mut self.committed, CommitMode::Sync);
-        self.kafka.context().close();
+    }
+}
+
+impl Drop for Finish {
+    fn drop(&mut self) {
+        self.kafka.context().close(&self.kafka);
     }
 }
