@@ -34,6 +34,7 @@ test: setup lint unit integration ## All checks: lint, unit, integration
 
 lint: packages ## Formatting and clippy, warnings are errors
 	cargo fmt --all --check
+	@scripts/check-features
 	cargo clippy --workspace --all-targets --locked -- -D warnings
 
 unit: packages ## Tests that need no servers
