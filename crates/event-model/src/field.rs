@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{EventType, Reason, Timestamp};
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamptz begins.
-const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+pub(crate) const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// The type of a field, in every form that the event has.
 pub(crate) trait FieldValue<'a>: Sized {

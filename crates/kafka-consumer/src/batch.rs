@@ -1,16 +1,14 @@
 //! Records on their way into one transaction.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::hash::{BuildHasherDefault, Hasher};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use event_model::{Hour, ProductEvent};
-use uuid::Uuid;
 
 use crate::dead_letter::DeadLetter;
 
-/// When a batch is closed: as soon as one of these is reached.
+/// When a batch is closed: as soon as one of these is reached, or when nothing more comes and its writer is idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     /// Records.
@@ -35,18 +33,31 @@ pub struct Mark {
 pub struct Part {
     /// The assignment under which the records were read.
     pub epoch: u64,
-    /// The last record.
-    pub last: Mark,
+    /// Where the partition goes on after this.
+    pub next_offset: i64,
+    /// The last record; none where only records were passed that are no events, such as the marks of transactions.
+    pub last: Option<Mark>,
     /// Records: rows and dead letters.
     pub records: u64,
-    /// Rows whose `event_id` was not seen before in this batch.
+    /// Rows whose `event_id` was not seen of late.
     pub rows: Rows,
     /// Rows whose `event_id` was: they take the slow way in, so that the others need not.
     pub suspects: Rows,
+    /// The suspects once more, as the members of a JSON array.
+    pub suspects_json: Vec<u8>,
     /// The records that will not become rows.
-    pub dead_letters: Vec<DeadLetter>,
+    pub dead_letters: Vec<Refused>,
     /// The hours that the rows' events fall in.
     pub hours: BTreeSet<Hour>,
+}
+
+/// A dead letter and which record of its batch it was, counted from 0 over all partitions.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    /// What is kept.
+    pub letter: DeadLetter,
+    /// The record's place in the batch.
+    pub place: u64,
 }
 
 /// Rows in PostgreSQL's binary COPY form, without header and trailer.
@@ -54,8 +65,16 @@ pub struct Part {
 pub struct Rows {
     /// The rows' bytes.
     pub bytes: Bytes,
+    /// Each row's record in its partition.
+    pub offsets: Vec<i64>,
+}
+
+impl Rows {
     /// How many rows.
-    pub count: u64,
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.offsets.len() as u64
+    }
 }
 
 /// A closed batch. What is tried again after an error is the same bytes.
@@ -71,7 +90,7 @@ impl Part {
     /// All rows.
     #[must_use]
     pub fn row_count(&self) -> u64 {
-        self.rows.count + self.suspects.count
+        self.rows.count() + self.suspects.count()
     }
 }
 
@@ -98,15 +117,16 @@ pub struct OpenBatch {
     bytes: usize,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct OpenPart {
     epoch: u64,
-    last: Mark,
+    next_offset: i64,
+    last: Option<Mark>,
     records: u64,
     rows: OpenRows,
     suspects: OpenRows,
-    ids: HashSet<Uuid, BuildHasherDefault<IdHasher>>,
-    dead_letters: Vec<DeadLetter>,
+    suspects_json: Vec<u8>,
+    dead_letters: Vec<Refused>,
     hours: BTreeSet<Hour>,
     last_hour: Option<Hour>,
 }
@@ -114,30 +134,19 @@ struct OpenPart {
 #[derive(Debug, Default)]
 struct OpenRows {
     bytes: Vec<u8>,
-    count: u64,
+    offsets: Vec<i64>,
 }
 
 impl OpenRows {
+    fn add(&mut self, offset: i64, event: &ProductEvent<'_>) -> usize {
+        let before = self.bytes.len();
+        event.write_copy_row(&mut self.bytes);
+        self.offsets.push(offset);
+        self.bytes.len() - before
+    }
+
     fn close(self) -> Rows {
-        Rows { bytes: Bytes::from(self.bytes), count: self.count }
-    }
-}
-
-/// Hashes a UUID by one multiplication. Ids that collide on purpose only slow their own batch down.
-#[derive(Default)]
-struct IdHasher(u64);
-
-impl Hasher for IdHasher {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.0 = (self.0.rotate_left(29) ^ u64::from_le_bytes(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        }
-    }
-
-    fn finish(&self) -> u64 {
-        self.0 ^ (self.0 >> 32)
+        Rows { bytes: Bytes::from(self.bytes), offsets: self.offsets }
     }
 }
 
@@ -148,50 +157,52 @@ impl OpenBatch {
         Self { parts: BTreeMap::new(), opened: now, records: 0, bytes: 0 }
     }
 
-    /// Adds a valid event.
-    pub fn add_row(&mut self, partition: i32, epoch: u64, mark: Mark, event: &ProductEvent<'_>) {
-        let part = Self::part(&mut self.parts, partition, epoch, mark);
-        let rows = if part.ids.insert(event.event_id) { &mut part.rows } else { &mut part.suspects };
-        let before = rows.bytes.len();
-        event.write_copy_row(&mut rows.bytes);
-        rows.count += 1;
-        self.bytes += rows.bytes.len() - before;
+    /// Adds a valid event. A suspect is one whose `event_id` was seen of late.
+    pub fn add_row(&mut self, partition: i32, epoch: u64, mark: Mark, event: &ProductEvent<'_>, suspect: bool) {
+        self.records += 1;
+        let part = Self::part(&mut self.parts, partition, epoch);
+        part.read(mark);
+        let size = if suspect {
+            if !part.suspects_json.is_empty() {
+                part.suspects_json.push(b',');
+            }
+            event.write_json(&mut part.suspects_json);
+            part.suspects.add(mark.offset, event)
+        } else {
+            part.rows.add(mark.offset, event)
+        };
         let hour = event.event_timestamp.hour();
         if part.last_hour.replace(hour) != Some(hour) {
             part.hours.insert(hour);
         }
-        self.records += 1;
+        self.bytes += size;
     }
 
     /// Adds a record that was refused.
     pub fn add_dead_letter(&mut self, partition: i32, epoch: u64, mark: Mark, letter: DeadLetter) {
         self.bytes += letter.size();
+        let place = self.records as u64;
         self.records += 1;
-        Self::part(&mut self.parts, partition, epoch, mark).dead_letters.push(letter);
+        let part = Self::part(&mut self.parts, partition, epoch);
+        part.read(mark);
+        part.dead_letters.push(Refused { letter, place });
     }
 
-    fn part(parts: &mut BTreeMap<i32, OpenPart>, partition: i32, epoch: u64, last: Mark) -> &mut OpenPart {
-        let part = parts.entry(partition).or_insert_with(|| OpenPart {
-            epoch,
-            last,
-            records: 0,
-            rows: OpenRows::default(),
-            suspects: OpenRows::default(),
-            ids: HashSet::default(),
-            dead_letters: Vec::new(),
-            hours: BTreeSet::new(),
-            last_hour: None,
-        });
-        part.last = last;
-        part.records += 1;
-        part
+    /// Notes that a partition was read up to an offset, though what came last was no record for us.
+    pub fn pass(&mut self, partition: i32, epoch: u64, next_offset: i64) {
+        let part = Self::part(&mut self.parts, partition, epoch);
+        part.next_offset = part.next_offset.max(next_offset);
+    }
+
+    fn part(parts: &mut BTreeMap<i32, OpenPart>, partition: i32, epoch: u64) -> &mut OpenPart {
+        parts.entry(partition).or_insert_with(|| OpenPart { epoch, ..OpenPart::default() })
     }
 
     /// Takes a partition out again, with everything that it has here.
     pub fn drop_partition(&mut self, partition: i32) {
         if let Some(part) = self.parts.remove(&partition) {
             self.records -= usize::try_from(part.records).unwrap_or(usize::MAX).min(self.records);
-            let letters: usize = part.dead_letters.iter().map(DeadLetter::size).sum();
+            let letters: usize = part.dead_letters.iter().map(|refused| refused.letter.size()).sum();
             self.bytes -= (part.rows.bytes.len() + part.suspects.bytes.len() + letters).min(self.bytes);
         }
     }
@@ -217,16 +228,29 @@ impl OpenBatch {
     /// Closes it.
     #[must_use]
     pub fn close(self) -> Batch {
-        let close = |part: OpenPart| Part {
-            epoch: part.epoch,
-            last: part.last,
-            records: part.records,
-            rows: part.rows.close(),
-            suspects: part.suspects.close(),
-            dead_letters: part.dead_letters,
-            hours: part.hours,
-        };
-        let parts = self.parts.into_iter().map(|(partition, part)| (partition, close(part))).collect();
+        let parts = self.parts.into_iter().map(|(partition, part)| (partition, part.close())).collect();
         Batch { parts, opened: self.opened }
+    }
+}
+
+impl OpenPart {
+    fn read(&mut self, mark: Mark) {
+        self.last = Some(mark);
+        self.next_offset = mark.offset + 1;
+        self.records += 1;
+    }
+
+    fn close(self) -> Part {
+        Part {
+            epoch: self.epoch,
+            next_offset: self.next_offset,
+            last: self.last,
+            records: self.records,
+            rows: self.rows.close(),
+            suspects: self.suspects.close(),
+            suspects_json: self.suspects_json,
+            dead_letters: self.dead_letters,
+            hours: self.hours,
+        }
     }
 }

@@ -14,8 +14,10 @@ pub struct Tally {
     pub duplicates: u64,
     /// Those of them whose content is not that of the row.
     pub duplicates_differing: u64,
-    /// Records that are no valid event.
+    /// Records that are no valid event, or whose row PostgreSQL refuses.
     pub dead_letters: u64,
+    /// Rows of days that retention has taken.
+    pub expired: u64,
 }
 
 impl AddAssign for Tally {
@@ -25,6 +27,7 @@ impl AddAssign for Tally {
         self.duplicates += other.duplicates;
         self.duplicates_differing += other.duplicates_differing;
         self.dead_letters += other.dead_letters;
+        self.expired += other.expired;
     }
 }
 
@@ -36,6 +39,7 @@ pub struct Counters {
     duplicates: AtomicU64,
     duplicates_differing: AtomicU64,
     dead_letters: AtomicU64,
+    expired: AtomicU64,
     batches: AtomicU64,
     retries: AtomicU64,
 }
@@ -48,11 +52,12 @@ impl Counters {
         self.duplicates.fetch_add(tally.duplicates, Ordering::Relaxed);
         self.duplicates_differing.fetch_add(tally.duplicates_differing, Ordering::Relaxed);
         self.dead_letters.fetch_add(tally.dead_letters, Ordering::Relaxed);
+        self.expired.fetch_add(tally.expired, Ordering::Relaxed);
         self.batches.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Adds an attempt that PostgreSQL did not let through.
-    pub fn add_retry(&self) {
+    pub fn add_retry(&self, _sqlstate: Option<&str>) {
         self.retries.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -65,6 +70,7 @@ impl Counters {
             duplicates: self.duplicates.load(Ordering::Relaxed),
             duplicates_differing: self.duplicates_differing.load(Ordering::Relaxed),
             dead_letters: self.dead_letters.load(Ordering::Relaxed),
+            expired: self.expired.load(Ordering::Relaxed),
         }
     }
 

@@ -22,6 +22,8 @@ pub struct DeadLetter {
     pub reason_code: &'static str,
     /// All that is wrong, in words.
     pub reason: String,
+    /// PostgreSQL's code, where it was PostgreSQL that refused the row.
+    pub sqlstate: Option<String>,
 }
 
 /// Where a record was refused.
@@ -29,7 +31,12 @@ pub struct DeadLetter {
 pub enum Stage {
     /// By the rules of the event.
     Validate,
+    /// By PostgreSQL: a constraint, a trigger or a type of the table.
+    Insert,
 }
+
+/// The reason code of a row that PostgreSQL refuses; `sqlstate` says more.
+pub const REFUSED_BY_POSTGRES: &str = "refused_by_postgres";
 
 impl Stage {
     /// The name that is stored.
@@ -37,6 +44,7 @@ impl Stage {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Validate => "validate",
+            Self::Insert => "insert",
         }
     }
 }
@@ -44,6 +52,23 @@ impl Stage {
 impl DeadLetter {
     /// A record that the event's rules refuse.
     pub fn refused(record: &impl Message, record_time: Option<Timestamp>, rejection: &Rejection) -> Self {
+        let reason = storable(&rejection.to_string());
+        Self::new(record, record_time, Stage::Validate, rejection.reason().code(), reason)
+    }
+
+    /// A record whose row PostgreSQL refuses.
+    pub fn refused_by_postgres(record: &impl Message, sqlstate: String, reason: &str) -> Self {
+        let letter = Self::new(record, record_time(record), Stage::Insert, REFUSED_BY_POSTGRES, storable(reason));
+        Self { sqlstate: Some(sqlstate), ..letter }
+    }
+
+    fn new(
+        record: &impl Message,
+        record_time: Option<Timestamp>,
+        stage: Stage,
+        reason_code: &'static str,
+        reason: String,
+    ) -> Self {
         let headers = record.headers().map_or_else(Vec::new, |headers| {
             headers.iter().map(|one| (storable(one.key), one.value.map(<[u8]>::to_vec))).collect()
         });
@@ -53,9 +78,10 @@ impl DeadLetter {
             key: record.key().map(<[u8]>::to_vec),
             payload: record.payload().map(<[u8]>::to_vec),
             headers,
-            stage: Stage::Validate,
-            reason_code: rejection.reason().code(),
-            reason: storable(&rejection.to_string()),
+            stage,
+            reason_code,
+            reason,
+            sqlstate: None,
         }
     }
 
@@ -69,6 +95,12 @@ impl DeadLetter {
             + self.reason.len()
             + [&self.key, &self.payload].into_iter().flatten().map(Vec::len).sum::<usize>()
     }
+}
+
+/// A record's own timestamp, where it has one.
+pub fn record_time(record: &impl Message) -> Option<Timestamp> {
+    let millis = record.timestamp().to_millis().filter(|millis| *millis >= 0);
+    millis.map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)))
 }
 
 /// A text that PostgreSQL can store: it has no place for NUL.

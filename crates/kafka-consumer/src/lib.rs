@@ -13,6 +13,7 @@ pub mod migrations;
 pub mod offsets;
 pub mod pipeline;
 pub mod postgres;
+pub mod recent_ids;
 pub mod source;
 pub mod status;
 pub mod writer;

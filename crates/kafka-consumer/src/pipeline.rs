@@ -18,13 +18,17 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::Limits;
 use crate::counters::{Counters, Tally};
 use crate::migrations::{self, Pending};
+use crate::offsets::resume::{Accept, Resume};
 use crate::offsets::{self, Claim, Start};
 use crate::postgres::{self, Target};
-use crate::source::{Context as SourceContext, Finish, Setting as SourceSetting, Source};
-use crate::writer::{Setting as WriterSetting, Writer, WriterError};
+use crate::source::{Context as SourceContext, Finish, Reread, Setting as SourceSetting, Source};
+use crate::writer::{Breaker, Setting as WriterSetting, Tolerance, Writer, WriterError};
 
 /// How long an end that was asked for may take.
 const GRACE: Duration = Duration::from_secs(8);
+
+/// Ids that are remembered to tell likely repeats, of four bytes each.
+const RECENT_IDS: usize = 1 << 21;
 
 /// Properties on which the guarantee rests.
 const GUARDS: &[Guard] = &[
@@ -76,6 +80,10 @@ pub struct Settings {
     pub window: Window,
     /// Sessions of PostgreSQL that write side by side.
     pub writers: usize,
+    /// How many dead letters are borne.
+    pub tolerance: Tolerance,
+    /// What is accepted where records are gone.
+    pub accept: Accept,
     /// End at the end of all partitions.
     pub until_caught_up: bool,
     /// What to do about pending scripts.
@@ -99,7 +107,7 @@ pub struct Summary {
 
 /// Runs until it is caught up or the shutdown is asked for.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summary, Failure> {
-    let config = client_config(&settings)?;
+    let config = client_config(&settings.kafka, &settings.group)?;
     let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await.map_err(anyhow::Error::from)?;
     let mut client = postgres::connect_at_start(&settings.target).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
@@ -113,6 +121,8 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
 
     let began = Instant::now();
     let counters = Arc::new(Counters::default());
+    let breaker = Breaker::new(settings.tolerance);
+    let reread = Reread::new(&config, &claim.topic);
     let give_up = CancellationToken::new();
     let (reporter, reports) = mpsc::unbounded_channel();
     let mut writers = Vec::new();
@@ -121,6 +131,8 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
         let setting = WriterSetting {
             target: settings.target.named(&format!("kafka-consumer {} {number}", settings.group)),
             claim: claim.clone(),
+            breaker: breaker.clone(),
+            reread: reread.clone(),
             counters: Arc::clone(&counters),
             give_up: give_up.clone(),
         };
@@ -130,9 +142,10 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     }
     drop(reporter);
 
+    let (target, accept) = (settings.target.clone(), settings.accept);
     let source = SourceSetting {
-        target: settings.target.clone(),
-        claim,
+        resume: Resume { target, claim, kafka: Arc::clone(&kafka), reread, accept },
+        recent_ids: RECENT_IDS,
         limits: settings.limits,
         window: settings.window,
         until_caught_up: settings.until_caught_up,
@@ -196,9 +209,9 @@ async fn watch(show: bool, counters: Arc<Counters>, shutdown: CancellationToken,
 }
 
 /// The consumer's configuration, with what the guarantee needs.
-pub fn client_config(settings: &Settings) -> Result<ClientConfig, Failure> {
-    let mut config = settings.kafka.client_config(GUARDS)?;
-    config.set("group.id", &settings.group).set("client.id", "kafka-consumer");
+pub fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConfig, Failure> {
+    let mut config = kafka.client_config(GUARDS)?;
+    config.set("group.id", group).set("client.id", "kafka-consumer");
     for guard in GUARDS {
         if let Some(value) = guard.value {
             config.set(guard.property, value);

@@ -6,12 +6,13 @@ use std::time::Duration;
 use anyhow::Context as _;
 use comfy_table::{CellAlignment, Table};
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::kafka::KafkaArgs;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use tokio_postgres::error::SqlState;
 
-use crate::pipeline::{self, Settings};
-use crate::postgres;
+use crate::pipeline;
+use crate::postgres::{self, Target};
 use crate::source::Context;
 
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -26,11 +27,11 @@ const REASONS: &str = "SELECT reason_code, count(*) FROM pipeline.dead_letters
     GROUP BY reason_code ORDER BY count(*) DESC, reason_code";
 
 /// Prints the group's partitions and its dead letters by reason to stdout.
-pub async fn print(settings: &Settings) -> Result<(), Failure> {
-    let config = pipeline::client_config(settings)?;
-    let client = postgres::connect_at_start(&settings.target).await?;
-    let (group, topic) = (&settings.group, &settings.kafka.topic);
-    let rows = match client.query(PARTITIONS, &[group, topic]).await {
+pub async fn print(kafka: &KafkaArgs, target: &Target, group: &str) -> Result<(), Failure> {
+    let config = pipeline::client_config(kafka, group)?;
+    let client = postgres::connect_at_start(target).await?;
+    let topic = &kafka.topic;
+    let rows = match client.query(PARTITIONS, &[&group, topic]).await {
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Vec::new(),
         other => other.context("the offsets cannot be read")?,
     };
@@ -71,7 +72,7 @@ pub async fn print(settings: &Settings) -> Result<(), Failure> {
         table.add_row(cells);
     }
     println!("{table}");
-    for row in client.query(REASONS, &[group, topic]).await.context("the dead letters cannot be read")? {
+    for row in client.query(REASONS, &[&group, topic]).await.context("the dead letters cannot be read")? {
         println!("{:>12} dead letters: {}", row.get::<_, i64>(1), row.get::<_, String>(0));
     }
     Ok(())

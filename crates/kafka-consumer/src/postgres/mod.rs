@@ -63,3 +63,15 @@ fn unreachable(target: &Target) -> String {
         "PostgreSQL at {target} does not answer; `{START_LOCAL_STACK}` starts the local one, --database-url names another"
     )
 }
+
+/// An error of PostgreSQL with all that it says.
+#[must_use]
+pub fn describe(error: &tokio_postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(database) => {
+            let detail = database.detail().map(|text| format!(" ({text})")).unwrap_or_default();
+            format!("{} [{}]{detail}", database.message(), database.code().code())
+        }
+        None => std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
+    }
+}

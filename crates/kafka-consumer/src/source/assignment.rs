@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::Setting;
 use super::context::{Change, Context, release};
 use super::hand_over::HandOver;
-use crate::offsets::{self, Position};
+use crate::offsets::Position;
 
 /// How long the writers may take to bring in what a revoked partition has in hand. Whatever comes later is settled by
 /// the compare-and-set.
@@ -33,6 +33,7 @@ pub(super) struct Assignment {
 
 struct Reading {
     epoch: u64,
+    next_offset: i64,
     at_end: bool,
 }
 
@@ -47,6 +48,13 @@ impl Assignment {
     /// The assignment under which a partition's records are taken now; none where they are not.
     pub(super) fn epoch(&self, partition: i32) -> Option<u64> {
         self.read.get(&partition).map(|reading| reading.epoch)
+    }
+
+    /// Notes that a partition is read up to an offset. Returns the assignment, if that is news.
+    pub(super) fn read_up_to(&mut self, partition: i32, next_offset: i64) -> Option<u64> {
+        let reading = self.read.get_mut(&partition).filter(|reading| reading.next_offset < next_offset)?;
+        reading.next_offset = next_offset;
+        Some(reading.epoch)
     }
 
     /// Whether the partition is read.
@@ -92,7 +100,7 @@ impl Assignment {
                     Some(change) => self.begin(change, kafka, setting, writers)?,
                     None => match self.to_seek.pop_front() {
                         Some(partition) => {
-                            let answer = ask(kafka, setting, &[partition]);
+                            let answer = ask(setting, &[partition]);
                             Some(UnderWay::Seeking { partition, answer })
                         }
                         None => return Ok(()),
@@ -118,7 +126,7 @@ impl Assignment {
     ) -> anyhow::Result<Option<UnderWay>> {
         match change {
             Change::Assign(partitions) => {
-                let answer = ask(kafka, setting, &partitions);
+                let answer = ask(setting, &partitions);
                 Ok(Some(UnderWay::Assigning { partitions, answer }))
             }
             Change::Revoke(partitions) => {
@@ -208,7 +216,7 @@ impl Assignment {
     ) {
         for (partition, position) in positions {
             let to = Offset::Offset(position.next_offset);
-            match kafka.seek(&setting.claim.topic, *partition, to, KAFKA_PATIENCE) {
+            match kafka.seek(&setting.resume.claim.topic, *partition, to, KAFKA_PATIENCE) {
                 Ok(()) => self.own(*partition, *position, writers),
                 // Not assigned any more: the group's change that says so is on its way.
                 Err(error) => tracing::info!(%error, partition, "partition let go"),
@@ -218,7 +226,8 @@ impl Assignment {
 
     fn own(&mut self, partition: i32, position: Position, writers: &mut HandOver) {
         self.last_epoch += 1;
-        self.read.insert(partition, Reading { epoch: self.last_epoch, at_end: false });
+        self.read
+            .insert(partition, Reading { epoch: self.last_epoch, next_offset: position.next_offset, at_end: false });
         writers.own(partition, self.last_epoch, position);
     }
 
@@ -228,13 +237,12 @@ impl Assignment {
     }
 }
 
-/// Asks PostgreSQL and Kafka where the partitions go on, waiting out an outage of PostgreSQL.
-fn ask(kafka: &Arc<BaseConsumer<Context>>, setting: &Setting, partitions: &[i32]) -> oneshot::Receiver<Positions> {
+/// Asks PostgreSQL and Kafka where the partitions go on, waiting out an outage of either.
+fn ask(setting: &Setting, partitions: &[i32]) -> oneshot::Receiver<Positions> {
     let (sender, answer) = oneshot::channel();
-    let (target, claim) = (setting.target.clone(), setting.claim.clone());
-    let (kafka, partitions) = (Arc::clone(kafka), partitions.to_vec());
+    let (resume, partitions) = (setting.resume.clone(), partitions.to_vec());
     setting.runtime.spawn(async move {
-        let positions = offsets::positions_in_the_end(&target, &claim, &kafka, &partitions).await;
+        let positions = resume.positions(&partitions).await;
         // Nobody waits for the answer when the program ends.
         let _ = sender.send(positions);
     });
@@ -250,7 +258,7 @@ fn list(
     for partition in partitions {
         let offset =
             positions.and_then(|all| all.get(partition)).map_or(Offset::Invalid, |one| Offset::Offset(one.next_offset));
-        list.add_partition_offset(&setting.claim.topic, *partition, offset)?;
+        list.add_partition_offset(&setting.resume.claim.topic, *partition, offset)?;
     }
     Ok(list)
 }

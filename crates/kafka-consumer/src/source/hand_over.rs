@@ -60,6 +60,15 @@ impl HandOver {
         }
     }
 
+    /// Closes the batches of writers that have nothing else to do.
+    pub(super) fn close_for_idle(&mut self) {
+        for line in &mut self.writers {
+            if line.waiting.is_empty() && line.writer.capacity() > 0 {
+                line.close();
+            }
+        }
+    }
+
     /// Closes all batches.
     pub(super) fn close_all(&mut self) {
         self.writers.iter_mut().for_each(Line::close);

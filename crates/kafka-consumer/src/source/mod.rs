@@ -3,13 +3,14 @@
 mod assignment;
 mod context;
 mod hand_over;
+mod reread;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use event_model::{Timestamp, Window};
+use event_model::Window;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
@@ -19,14 +20,15 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::{Limits, Mark};
-use crate::dead_letter::DeadLetter;
+use crate::dead_letter::{DeadLetter, record_time};
 use crate::fingerprint;
-use crate::offsets::Claim;
-use crate::postgres::Target;
+use crate::offsets::resume::Resume;
+use crate::recent_ids::RecentIds;
 use crate::writer::{Command, Report};
 use assignment::Assignment;
 pub use context::Context;
 use hand_over::HandOver;
+pub use reread::Reread;
 
 /// Records between two looks at everything else.
 const RECORDS_BETWEEN_CHORES: u32 = 500;
@@ -39,10 +41,10 @@ const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
 
 /// What the source needs to know.
 pub struct Setting {
-    /// The warehouse, for the offsets.
-    pub target: Target,
-    /// Whose offsets of which topic.
-    pub claim: Claim,
+    /// Whose offsets of which topic, and where they are looked up.
+    pub resume: Resume,
+    /// Ids that are remembered, to tell likely repeats.
+    pub recent_ids: usize,
     /// When batches are closed.
     pub limits: Limits,
     /// How far events may lie from their records.
@@ -61,6 +63,7 @@ pub struct Source {
     kafka: Arc<BaseConsumer<Context>>,
     assignment: Assignment,
     writers: HandOver,
+    recent: RecentIds,
     reports: mpsc::UnboundedReceiver<Report>,
     committed: BTreeMap<i32, i64>,
     last_commit: Instant,
@@ -79,13 +82,15 @@ impl Source {
         let writers = HandOver::new(writers, setting.limits, setting.runtime.clone());
         let last_commit = Instant::now();
         let assignment = Assignment::default();
-        Self { setting, kafka, assignment, writers, reports, committed: BTreeMap::new(), last_commit, paused: false }
+        let recent = RecentIds::with_capacity(setting.recent_ids);
+        let committed = BTreeMap::new();
+        Self { setting, kafka, assignment, writers, recent, reports, committed, last_commit, paused: false }
     }
 
     /// Reads until the end. Everything that was read is handed to the writers by then, or was dropped because another
     /// consumer has the partition.
     pub fn run(mut self) -> anyhow::Result<Finish> {
-        self.kafka.subscribe(&[&self.setting.claim.topic]).context("Kafka refused the subscription")?;
+        self.kafka.subscribe(&[&self.setting.resume.claim.topic]).context("Kafka refused the subscription")?;
         let ended = self.read();
         if ended.is_ok() {
             self.writers.close_all();
@@ -93,7 +98,7 @@ impl Source {
         }
         self.writers.end();
         let Self { kafka, reports, committed, setting, .. } = self;
-        let finish = Finish { kafka, reports, committed, topic: setting.claim.topic };
+        let finish = Finish { kafka, reports, committed, topic: setting.resume.claim.topic };
         ended.map(|()| finish)
     }
 
@@ -107,12 +112,25 @@ impl Source {
                 continue;
             }
             self.resume()?;
-            for _ in 0..RECORDS_BETWEEN_CHORES {
-                let wait = self.writers.until_due(Instant::now()).min(IDLE_WAIT);
-                if !self.poll(wait)? || self.writers.is_stalled() {
-                    break;
-                }
+            let idle = (0..RECORDS_BETWEEN_CHORES).find_map(|_| match self.poll(Duration::ZERO) {
+                Ok(true) if self.writers.is_stalled() => Some(Ok(false)),
+                Ok(true) => None,
+                Ok(false) => Some(Ok(true)),
+                Err(error) => Some(Err(error)),
+            });
+            if idle.transpose()? == Some(true) {
+                self.idle()?;
             }
+        }
+        Ok(())
+    }
+
+    /// Nothing is there to be read just now: what is in hand goes to the writers that wait for it, and the next record
+    /// is waited for.
+    fn idle(&mut self) -> anyhow::Result<()> {
+        let wait = self.writers.until_due(Instant::now()).min(IDLE_WAIT);
+        if !self.poll(wait)? {
+            self.writers.close_for_idle();
         }
         Ok(())
     }
@@ -139,22 +157,38 @@ impl Source {
     fn poll(&mut self, wait: Duration) -> anyhow::Result<bool> {
         match self.kafka.poll(wait) {
             None => return Ok(false),
-            Some(Ok(record)) => take(&self.setting.window, &mut self.assignment, &mut self.writers, &record),
-            Some(Err(KafkaError::PartitionEOF(partition))) => {
-                self.assignment.at_end(partition);
-                if self.assignment.is_caught_up() {
-                    self.writers.close_all();
-                }
+            Some(Ok(record)) => {
+                let read = self.assignment.read_up_to(record.partition(), record.offset() + 1);
+                let Some(epoch) = read else { return Ok(true) };
+                take(&self.setting.window, epoch, &mut self.recent, &mut self.writers, &record);
             }
+            Some(Err(KafkaError::PartitionEOF(partition))) => self.at_end(partition)?,
             Some(Err(error)) => self.judge(error)?,
         }
         Ok(true)
     }
 
+    /// The end of a partition. What was passed last may be no record for us, such as the mark of a transaction's end; the
+    /// offset moves over it too.
+    fn at_end(&mut self, partition: i32) -> anyhow::Result<()> {
+        let topic = &self.setting.resume.claim.topic;
+        let position = self.kafka.position()?.find_partition(topic, partition).map(|one| one.offset());
+        if let Some(Offset::Offset(next)) = position
+            && let Some(epoch) = self.assignment.read_up_to(partition, next)
+        {
+            self.writers.batch_for(partition).pass(partition, epoch, next);
+        }
+        self.assignment.at_end(partition);
+        if self.assignment.is_caught_up() {
+            self.writers.close_all();
+        }
+        Ok(())
+    }
+
     /// Errors that librdkafka mends by itself are logged; the others end the program.
     fn judge(&self, error: KafkaError) -> anyhow::Result<()> {
         use rdkafka::error::RDKafkaErrorCode as Code;
-        let topic = &self.setting.claim.topic;
+        let topic = &self.setting.resume.claim.topic;
         match error.rdkafka_error_code() {
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Err(error).with_context(|| {
                 format!("{topic}: Kafka no longer has the records that come next (retention took them)")
@@ -203,19 +237,17 @@ impl Source {
     fn tell_group(&mut self) {
         self.last_commit = Instant::now();
         self.committed.retain(|partition, _| self.assignment.has(*partition));
-        commit(&self.kafka, &self.setting.claim.topic, &mut self.committed, CommitMode::Async);
+        commit(&self.kafka, &self.setting.resume.claim.topic, &mut self.committed, CommitMode::Async);
     }
 }
 
-fn take(window: &Window, assignment: &mut Assignment, writers: &mut HandOver, record: &BorrowedMessage<'_>) {
+fn take(window: &Window, epoch: u64, recent: &mut RecentIds, writers: &mut HandOver, record: &BorrowedMessage<'_>) {
     let partition = record.partition();
-    let Some(epoch) = assignment.epoch(partition) else { return };
     let mark = Mark { offset: record.offset(), fingerprint: fingerprint::of(record) };
-    let record_time = record.timestamp().to_millis().filter(|millis| *millis >= 0);
-    let record_time = record_time.map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)));
+    let record_time = record_time(record);
     let batch = writers.batch_for(partition);
     match event_model::parse(record.payload(), record_time, *window) {
-        Ok(event) => batch.add_row(partition, epoch, mark, &event),
+        Ok(event) => batch.add_row(partition, epoch, mark, &event, recent.insert(event.event_id)),
         Err(rejection) => {
             let letter = DeadLetter::refused(record, record_time, &rejection);
             batch.add_dead_letter(partition, epoch, mark, letter);

@@ -1,60 +1,87 @@
 //! Dead letters go in with the rows of their batch.
 
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Statement, Transaction};
 
+use super::Owned;
+use crate::batch::Refused;
 use crate::dead_letter::DeadLetter;
 use crate::offsets::Claim;
 
 /// The statement that stores one.
 pub(super) struct DeadLetters {
+    claim: Claim,
     insert: Statement,
 }
 
 /// A record that is read a second time (its offset was set back) keeps its letter and counts the attempt.
 const INSERT: &str = r#"INSERT INTO pipeline.dead_letters AS letter (consumer_group, topic, topic_incarnation, partition,
-        "offset", record_timestamp, key, payload, header_names, header_values, stage, reason_code, reason)
-    VALUES ($1, $2, $3, $4, $5, timestamptz 'epoch' + $6::bigint * interval '1 microsecond', $7, $8, $9, $10, $11, $12, $13)
+        "offset", record_timestamp, key, payload, header_names, header_values, stage, reason_code, reason, sqlstate, group_record)
+    VALUES ($1, $2, $3, $4, $5, timestamptz 'epoch' + $6::bigint * interval '1 microsecond', $7, $8, $9, $10, $11, $12, $13,
+        $14, $15)
     ON CONFLICT (consumer_group, topic, topic_incarnation, partition, "offset")
     DO UPDATE SET attempts = letter.attempts + 1"#;
 
+/// How many are under way to PostgreSQL at once.
+const AT_ONCE: usize = 64;
+
 impl DeadLetters {
-    pub(super) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { insert: client.prepare(INSERT).await? })
+    pub(super) async fn prepare(client: &Client, claim: &Claim) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self { claim: claim.clone(), insert: client.prepare(INSERT).await? })
     }
 
-    /// Stores the letters of one partition.
+    /// Stores letters, each with its place in the group's sequence of records.
     pub(super) async fn insert(
         &self,
         transaction: &Transaction<'_>,
-        claim: &Claim,
-        incarnation: i32,
-        partition: i32,
-        letters: &[DeadLetter],
+        owned: &BTreeMap<i32, Owned>,
+        letters: &[(i32, &Refused)],
+        places: &[i64],
     ) -> Result<(), tokio_postgres::Error> {
-        for letter in letters {
-            let (names, values): (Vec<&str>, Vec<Option<&[u8]>>) =
-                letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).unzip();
-            transaction
-                .execute(
-                    &self.insert,
-                    &[
-                        &claim.group,
-                        &claim.topic,
-                        &incarnation,
-                        &partition,
-                        &letter.offset,
-                        &letter.record_time.map(event_model::Timestamp::micros),
-                        &letter.key,
-                        &letter.payload,
-                        &names,
-                        &values,
-                        &letter.stage.as_str(),
-                        &letter.reason_code,
-                        &letter.reason,
-                    ],
-                )
-                .await?;
+        for (letters, places) in letters.chunks(AT_ONCE).zip(places.chunks(AT_ONCE)) {
+            let inserts = letters.iter().zip(places).map(|((partition, refused), place)| {
+                let incarnation = owned.get(partition).map_or(1, |owned| owned.position.incarnation);
+                self.insert_one(transaction, *partition, incarnation, &refused.letter, *place)
+            });
+            try_join_all(inserts.collect::<Vec<_>>()).await?;
         }
+        Ok(())
+    }
+
+    async fn insert_one(
+        &self,
+        transaction: &Transaction<'_>,
+        partition: i32,
+        incarnation: i32,
+        letter: &DeadLetter,
+        place: i64,
+    ) -> Result<(), tokio_postgres::Error> {
+        let (names, values): (Vec<&str>, Vec<Option<&[u8]>>) =
+            letter.headers.iter().map(|(name, value)| (name.as_str(), value.as_deref())).unzip();
+        transaction
+            .execute(
+                &self.insert,
+                &[
+                    &self.claim.group,
+                    &self.claim.topic,
+                    &incarnation,
+                    &partition,
+                    &letter.offset,
+                    &letter.record_time.map(event_model::Timestamp::micros),
+                    &letter.key,
+                    &letter.payload,
+                    &names,
+                    &values,
+                    &letter.stage.as_str(),
+                    &letter.reason_code,
+                    &letter.reason,
+                    &letter.sqlstate,
+                    &place,
+                ],
+            )
+            .await?;
         Ok(())
     }
 }

@@ -1,8 +1,12 @@
 //! A writer: one session of PostgreSQL that brings the batches of its partitions in, one transaction each.
 
+mod breaker;
 mod dead_letters;
+mod moves;
 mod partitions;
-mod staging;
+mod row_search;
+mod suspects;
+mod takeover;
 mod transaction;
 
 use std::collections::BTreeMap;
@@ -12,13 +16,22 @@ use std::time::Duration;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Batch;
 use crate::counters::{Counters, Tally};
 use crate::offsets::{Claim, Position};
-use crate::postgres::{SqlFault, Target, classify};
-use transaction::{Attempt, Session, Way};
+use crate::postgres::{SqlFault, Target, classify, describe};
+use crate::source::Reread;
+pub use breaker::{Breaker, Flood, Tolerance};
+use row_search::postgres_line;
+use transaction::{Attempt, Means, Session, Way};
+
+/// How long a transaction may take before its session is given up, and the one that searches for bad rows. The longest
+/// wait in it, for a lock, is 30 s.
+const ANSWER_LIMIT: Duration = Duration::from_secs(90);
+const CAREFUL_LIMIT: Duration = Duration::from_mins(15);
 
 /// How often a batch may meet an error that the next attempt should have removed.
 const MOST_REPAIRS: u32 = 10;
@@ -86,17 +99,12 @@ pub enum WriterError {
         /// Records in the batch.
         records: u64,
     },
-}
-
-/// An error of PostgreSQL with all that it says.
-fn describe(error: &tokio_postgres::Error) -> String {
-    match error.as_db_error() {
-        Some(database) => {
-            let detail = database.detail().map(|text| format!(" ({text})")).unwrap_or_default();
-            format!("{} [{}]{detail}", database.message(), database.code().code())
-        }
-        None => std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
-    }
+    /// Too many dead letters.
+    #[error("{0}")]
+    Flood(Flood),
+    /// A row that PostgreSQL refuses could not be kept as a dead letter.
+    #[error("a row that PostgreSQL refuses could not be kept as a dead letter, its batch was not written: {0:#}")]
+    NotReread(anyhow::Error),
 }
 
 /// What a writer needs to know, besides its commands.
@@ -108,6 +116,10 @@ pub struct Setting {
     pub claim: Claim,
     /// Where committed batches are counted.
     pub counters: Arc<Counters>,
+    /// How many dead letters are borne, by all writers together.
+    pub breaker: Breaker,
+    /// Where records are read once more.
+    pub reread: Reread,
     /// Cancelled when an outage is no longer waited out.
     pub give_up: CancellationToken,
 }
@@ -121,7 +133,9 @@ struct Owned {
 
 /// One session and the partitions that it owns. No other session of this process moves their offsets.
 pub struct Writer {
-    setting: Setting,
+    means: Means,
+    counters: Arc<Counters>,
+    give_up: CancellationToken,
     reports: mpsc::UnboundedSender<Report>,
     session: Option<Session>,
     owned: BTreeMap<i32, Owned>,
@@ -131,7 +145,9 @@ impl Writer {
     /// A writer without any partitions yet.
     #[must_use]
     pub fn new(setting: Setting, reports: mpsc::UnboundedSender<Report>) -> Self {
-        Self { setting, reports, session: None, owned: BTreeMap::new() }
+        let Setting { target, claim, breaker, reread, counters, give_up } = setting;
+        let means = Means { target, claim, breaker, reread };
+        Self { means, counters, give_up, reports, session: None, owned: BTreeMap::new() }
     }
 
     /// Does what it is told until nobody is left to tell it anything.
@@ -179,9 +195,18 @@ impl Writer {
             };
             match attempt {
                 Attempt::Moved(partition) => self.moved(partition),
+                Attempt::Abandoned => return Err(self.abandoned(&batch)),
+                Attempt::Flood(flood) => return Err(WriterError::Flood(flood)),
+                Attempt::NotReread(error) => return Err(WriterError::NotReread(error)),
+                Attempt::NoAnswer => {
+                    in_doubt = true;
+                    self.session = None;
+                    self.wait("no answer", None, &mut delays, &batch).await?;
+                }
                 Attempt::Failed { error, at_commit } => match classify(&error) {
-                    SqlFault::Duplicate if repairs < MOST_REPAIRS => {
-                        way = Way::Staged;
+                    fault @ (SqlFault::Duplicate | SqlFault::PerRow) if repairs < MOST_REPAIRS => {
+                        let line = if fault == SqlFault::PerRow { postgres_line(&error) } else { None };
+                        way = Way::Careful { line };
                         repairs += 1;
                     }
                     SqlFault::NoPartition if repairs < MOST_REPAIRS => {
@@ -191,39 +216,50 @@ impl Writer {
                     SqlFault::Retry => {
                         in_doubt |= at_commit;
                         self.session = None;
-                        self.wait(&error, &mut delays, &batch).await?;
+                        self.wait(&describe(&error), error.code(), &mut delays, &batch).await?;
                     }
-                    _ => return Err(WriterError::Postgres { target: self.setting.target.to_string(), error }),
+                    _ => return Err(WriterError::Postgres { target: self.means.target.to_string(), error }),
                 },
             }
         }
     }
 
     async fn attempt(&mut self, batch: &Batch, way: Way, in_doubt: bool) -> Result<Tally, Attempt> {
-        let session = match &mut self.session {
-            Some(session) => session,
-            none => none.insert(Session::open(&self.setting.target, &self.setting.claim).await?),
+        let limit = if way == Way::Direct { ANSWER_LIMIT } else { CAREFUL_LIMIT };
+        let (means, owned) = (&self.means, &self.owned);
+        let session = &mut self.session;
+        let work = async {
+            let session = match session {
+                Some(session) => session,
+                none => none.insert(Session::open(means).await?),
+            };
+            session.write(batch, owned, way, in_doubt).await
         };
-        let positions = self.owned.iter().map(|(partition, owned)| (*partition, owned.position)).collect();
-        session.write(batch, &positions, way, in_doubt).await
+        tokio::select! {
+            done = tokio::time::timeout(limit, work) => done.unwrap_or(Err(Attempt::NoAnswer)),
+            () = self.give_up.cancelled() => Err(Attempt::Abandoned),
+        }
     }
 
     async fn wait(
         &self,
-        error: &tokio_postgres::Error,
+        error: &str,
+        state: Option<&SqlState>,
         delays: &mut impl Iterator<Item = Duration>,
         batch: &Batch,
     ) -> Result<(), WriterError> {
         let delay = delays.next().unwrap_or(LONGEST_DELAY);
-        self.setting.counters.add_retry();
-        let sqlstate = error.code().map(tokio_postgres::error::SqlState::code);
-        tracing::warn!(error = describe(error), sqlstate, delay_ms = delay.as_millis(), "postgres retry");
+        let sqlstate = state.map(SqlState::code);
+        self.counters.add_retry(sqlstate);
+        tracing::warn!(error, sqlstate, delay_ms = delay.as_millis(), "postgres retry");
         tokio::select! {
             () = tokio::time::sleep(delay) => Ok(()),
-            () = self.setting.give_up.cancelled() => {
-                Err(WriterError::Abandoned { target: self.setting.target.to_string(), records: batch.records() })
-            }
+            () = self.give_up.cancelled() => Err(self.abandoned(batch)),
         }
+    }
+
+    fn abandoned(&self, batch: &Batch) -> WriterError {
+        WriterError::Abandoned { target: self.means.target.to_string(), records: batch.records() }
     }
 
     fn drop_what_is_not_owned(&self, batch: &mut Batch) {
@@ -234,13 +270,12 @@ impl Writer {
     fn committed(&mut self, batch: &Batch, tally: Tally) {
         let mut offsets = Vec::with_capacity(batch.parts.len());
         for (partition, part) in &batch.parts {
-            let next_offset = part.last.offset + 1;
             if let Some(owned) = self.owned.get_mut(partition) {
-                owned.position.next_offset = next_offset;
+                owned.position.next_offset = part.next_offset;
             }
-            offsets.push((*partition, next_offset));
+            offsets.push((*partition, part.next_offset));
         }
-        self.setting.counters.add_batch(tally);
+        self.counters.add_batch(tally);
         tracing::debug!(
             records = tally.records,
             rows = tally.rows,

@@ -11,28 +11,31 @@ pub(super) struct Partitions {
     known: BTreeSet<i64>,
 }
 
-/// The argument counts days since 1970-01-01.
+/// The argument counts days since 1970-01-01. Null says that retention has taken that day.
 const ENSURE: &str = "SELECT pipeline.ensure_partition(date '1970-01-01' + $1::integer)";
 
 impl Partitions {
-    /// Makes the partitions of the days that the hours fall in, each in a short transaction of its own.
+    /// Makes the partitions of the days that the hours fall in, each in a short transaction of its own. Returns the
+    /// days, counted from 1970-01-01, that retention has taken.
     pub(super) async fn ensure(
         &mut self,
         client: &Client,
         hours: &BTreeSet<Hour>,
-    ) -> Result<(), tokio_postgres::Error> {
-        for day in hours.iter().map(|hour| hour.start().days()) {
-            if self.known.contains(&day) {
-                continue;
-            }
+    ) -> Result<BTreeSet<i64>, tokio_postgres::Error> {
+        let mut expired = BTreeSet::new();
+        let days: BTreeSet<i64> = hours.iter().map(|hour| hour.start().days()).collect();
+        for day in days.into_iter().filter(|day| !self.known.contains(day)).collect::<Vec<_>>() {
             let number = i32::try_from(day).unwrap_or(i32::MAX);
-            let made: bool = client.query_one(ENSURE, &[&number]).await?.get(0);
-            if made {
-                let date = event_model::Hour::from_hours(day * 24).date();
-                tracing::info!(date, "partition created");
+            let made: Option<bool> = client.query_one(ENSURE, &[&number]).await?.get(0);
+            if made == Some(true) {
+                tracing::info!(date = Hour::from_hours(day * 24).date(), "partition created");
             }
-            self.known.insert(day);
+            if made.is_some() {
+                self.known.insert(day);
+            } else {
+                expired.insert(day);
+            }
         }
-        Ok(())
+        Ok(expired)
     }
 }

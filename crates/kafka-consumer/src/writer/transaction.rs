@@ -7,21 +7,27 @@ use event_model::{COPY_COLUMNS, COPY_HEADER, COPY_TRAILER};
 use futures_util::SinkExt;
 use tokio_postgres::{Client, Statement, Transaction};
 
+use super::breaker::{Breaker, Flood};
 use super::dead_letters::DeadLetters;
+use super::moves::{Corrections, Moves};
 use super::partitions::Partitions;
-use super::staging::Staging;
-use crate::batch::{Batch, Part, Rows};
+use super::row_search::RowSearch;
+use super::suspects::Suspects;
+use super::{Owned, takeover};
+use crate::batch::{Batch, Part, Refused};
 use crate::counters::Tally;
-use crate::offsets::{Claim, Position};
+use crate::offsets::Claim;
 use crate::postgres::{self, Target};
+use crate::source::Reread;
 
 /// How the rows go in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
-    /// Straight into the table: nearly always every row is new.
+    /// Straight into the table: nearly always every row is new and good.
     Direct,
-    /// Through a temporary table: some row's `event_id` is there already.
-    Staged,
+    /// Through a temporary table, with a savepoint: some row is there already, or PostgreSQL refuses it. COPY's own
+    /// line number, counted from 1, tells which one is to be suspected first.
+    Careful { line: Option<usize> },
 }
 
 /// Why an attempt did not commit.
@@ -31,6 +37,14 @@ pub(super) enum Attempt {
     Moved(i32),
     /// PostgreSQL's error. At the commit it leaves open whether the transaction is in.
     Failed { error: tokio_postgres::Error, at_commit: bool },
+    /// PostgreSQL says nothing at all; the transaction may be in.
+    NoAnswer,
+    /// The end was asked for, and PostgreSQL is not waited for any longer.
+    Abandoned,
+    /// Too many dead letters.
+    Flood(Flood),
+    /// A row that PostgreSQL refuses could not be read from Kafka again, to be kept as a dead letter.
+    NotReread(anyhow::Error),
 }
 
 impl From<tokio_postgres::Error> for Attempt {
@@ -39,47 +53,50 @@ impl From<tokio_postgres::Error> for Attempt {
     }
 }
 
-/// A session with its statements prepared.
-pub(super) struct Session {
-    client: Client,
-    claim: Claim,
-    move_offset: Statement,
-    settle: Statement,
-    copy: Statement,
-    note_hours: Statement,
-    dead_letters: DeadLetters,
-    partitions: Partitions,
-    staging: Option<Staging>,
+/// What a session works with, besides the server.
+#[derive(Clone)]
+pub(super) struct Means {
+    pub(super) target: Target,
+    pub(super) claim: Claim,
+    pub(super) breaker: Breaker,
+    pub(super) reread: Reread,
 }
 
-/// Compare and set: moves the offset only from where this writer left it. Every record counts as a row or a dead
-/// letter here; duplicates are set right once they are known.
-const MOVE_OFFSET: &str = "UPDATE pipeline.consumer_offsets
-    SET next_offset = $5, fingerprint_offset = $6, fingerprint = $7, records = records + $8,
-        rows_inserted = rows_inserted + $9, dead_letters = dead_letters + $10, updated_at = now()
-    WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4";
-
-/// Whether the offset stands where this very batch would have moved it.
-const SETTLE: &str = "SELECT FROM pipeline.consumer_offsets
-    WHERE consumer_group = $1 AND topic = $2 AND partition = $3
-      AND next_offset = $4 AND fingerprint_offset = $5 AND fingerprint = $6";
+/// A session with its statements prepared.
+pub(super) struct Session {
+    means: Means,
+    client: Client,
+    backend: i32,
+    moves: Moves,
+    copy: Statement,
+    note_hours: Statement,
+    suspects: Suspects,
+    dead_letters: DeadLetters,
+    partitions: Partitions,
+    search: Option<RowSearch>,
+}
 
 const NOTE_HOURS: &str =
     "INSERT INTO pipeline.touched_hours (hour) SELECT to_timestamp(hour) FROM unnest($1::bigint[]) AS hour";
 
+/// All that a writer asks has an index; a plan that was made while a table was small must not scan it for ever.
+const PLANS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+
 impl Session {
-    pub(super) async fn open(target: &Target, claim: &Claim) -> Result<Self, tokio_postgres::Error> {
-        let client = postgres::connect(target).await?;
+    pub(super) async fn open(means: &Means) -> Result<Self, tokio_postgres::Error> {
+        let client = postgres::connect(&means.target).await?;
+        client.batch_execute(PLANS).await?;
         let copy = format!("COPY staging.product_events_raw ({}) FROM STDIN (FORMAT binary)", *COPY_COLUMNS);
         Ok(Self {
-            move_offset: client.prepare(MOVE_OFFSET).await?,
-            settle: client.prepare(SETTLE).await?,
+            backend: client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0),
+            moves: Moves::prepare(&client, &means.claim).await?,
             copy: client.prepare(&copy).await?,
             note_hours: client.prepare(NOTE_HOURS).await?,
-            dead_letters: DeadLetters::prepare(&client).await?,
+            suspects: Suspects::prepare(&client).await?,
+            dead_letters: DeadLetters::prepare(&client, &means.claim).await?,
             partitions: Partitions::default(),
-            staging: None,
-            claim: claim.clone(),
+            search: None,
+            means: means.clone(),
             client,
         })
     }
@@ -88,126 +105,85 @@ impl Session {
     pub(super) async fn write(
         &mut self,
         batch: &Batch,
-        positions: &BTreeMap<i32, Position>,
+        owned: &BTreeMap<i32, Owned>,
         way: Way,
         in_doubt: bool,
     ) -> Result<Tally, Attempt> {
         let hours = batch.hours();
-        self.partitions.ensure(&self.client, &hours).await?;
-        let staged = way == Way::Staged || batch.parts.values().any(|part| part.suspects.count > 0);
-        if staged && self.staging.is_none() {
-            self.staging = Some(Staging::prepare(&self.client).await?);
+        let expired = self.partitions.ensure(&self.client, &hours).await?;
+        let careful = way != Way::Direct || !expired.is_empty();
+        if careful && self.search.is_none() {
+            self.search = Some(RowSearch::prepare(&self.client).await?);
         }
         let transaction = self.client.transaction().await?;
-        for (partition, part) in &batch.parts {
-            let Some(position) = positions.get(partition) else { return Err(Attempt::Moved(*partition)) };
-            if move_offset(&transaction, &self.move_offset, &self.claim, *partition, part, position.next_offset).await?
-            {
-                continue;
-            }
+        let moved = self.moves.forward(&transaction, batch, owned);
+        if let Some(partition) = takeover::or_end_the_holder(moved, &self.means.target, self.backend).await? {
             // The transaction that was in doubt has moved it, if it stands where this batch ends.
-            if in_doubt && is_settled(&transaction, &self.settle, &self.claim, *partition, part).await? {
-                return Ok(tally(batch));
+            if in_doubt && self.moves.is_settled(&transaction, partition, batch).await? {
+                return Ok(plain_tally(batch));
             }
-            return Err(Attempt::Moved(*partition));
+            return Err(Attempt::Moved(partition));
         }
-        let mut tally = tally(batch);
-        if way == Way::Direct {
-            copy(&transaction, &self.copy, batch.parts.values().map(|part| &part.rows)).await?;
-        }
-        if let Some(staging) = self.staging.as_ref().filter(|_| staged) {
-            staging.begin(&transaction).await?;
+
+        let mut corrections = BTreeMap::<i32, Corrections>::new();
+        let mut refused = Vec::new();
+        if let Some(search) = self.search.as_ref().filter(|_| careful) {
+            let line = if let Way::Careful { line } = way { line } else { None };
+            let found = search.bring_in(&transaction, batch, line, &expired, &self.means.breaker).await?;
+            corrections = found.corrections;
+            for one in found.refused {
+                refused.push((one.partition, one.letter(&self.means.reread).await.map_err(Attempt::NotReread)?));
+            }
+        } else {
+            let rows = batch.parts.values().map(|part| part.rows.bytes.clone()).collect();
+            copy(&transaction, &self.copy, rows).await?;
             for (partition, part) in &batch.parts {
-                let fresh = Some(&part.rows).filter(|_| way == Way::Staged);
-                for rows in fresh.into_iter().chain([&part.suspects]) {
-                    let duplicates = staging.insert(&transaction, &self.claim, *partition, rows).await?;
-                    tally.rows -= duplicates.all;
-                    tally.duplicates += duplicates.all;
-                    tally.duplicates_differing += duplicates.differing;
-                }
+                corrections.insert(*partition, self.suspects.insert(&transaction, part).await?);
             }
         }
-        for (partition, part) in &batch.parts {
-            let incarnation = positions.get(partition).map_or(1, |position| position.incarnation);
-            self.dead_letters.insert(&transaction, &self.claim, incarnation, *partition, &part.dead_letters).await?;
-        }
+
+        let letters =
+            batch.parts.iter().flat_map(|(partition, part)| part.dead_letters.iter().map(|one| (*partition, one)));
+        let letters: Vec<(i32, &Refused)> =
+            letters.chain(refused.iter().map(|(partition, one)| (*partition, one))).collect();
+        let places = self.means.breaker.weigh(&transaction, &self.means.claim, batch.records(), &letters).await?;
+        self.dead_letters.insert(&transaction, owned, &letters, &places).await?;
+        self.moves.correct(&transaction, &corrections).await?;
         let starts: Vec<i64> = hours.iter().map(|hour| hour.start().micros() / 1_000_000).collect();
         if !starts.is_empty() {
             transaction.execute(&self.note_hours, &[&starts]).await?;
         }
         transaction.commit().await.map_err(|error| Attempt::Failed { error, at_commit: true })?;
-        Ok(tally)
+        Ok(corrections.values().fold(plain_tally(batch), |tally, one| one.apply(tally)))
     }
 }
 
-async fn move_offset(
-    transaction: &Transaction<'_>,
-    statement: &Statement,
-    claim: &Claim,
-    partition: i32,
-    part: &Part,
-    from: i64,
-) -> Result<bool, tokio_postgres::Error> {
-    let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
-    let letters = count(part.records - part.row_count());
-    let moved = transaction
-        .execute(
-            statement,
-            &[
-                &claim.group,
-                &claim.topic,
-                &partition,
-                &from,
-                &(part.last.offset + 1),
-                &part.last.offset,
-                &part.last.fingerprint,
-                &count(part.records),
-                &count(part.row_count()),
-                &letters,
-            ],
-        )
-        .await?;
-    Ok(moved == 1)
-}
-
-async fn is_settled(
-    transaction: &Transaction<'_>,
-    statement: &Statement,
-    claim: &Claim,
-    partition: i32,
-    part: &Part,
-) -> Result<bool, tokio_postgres::Error> {
-    let next = part.last.offset + 1;
-    let found = transaction
-        .query_opt(
-            statement,
-            &[&claim.group, &claim.topic, &partition, &next, &part.last.offset, &part.last.fingerprint],
-        )
-        .await?;
-    Ok(found.is_some())
-}
-
-/// What becomes of the records if none is a duplicate.
-fn tally(batch: &Batch) -> Tally {
+/// What becomes of the records if each row is new and good.
+fn plain_tally(batch: &Batch) -> Tally {
     let rows = batch.parts.values().map(Part::row_count).sum();
     let records = batch.records();
     Tally { records, rows, dead_letters: records - rows, ..Tally::default() }
 }
 
+/// How much goes into one message: PostgreSQL takes in a message whole before it looks at the first row.
+const MESSAGE: usize = 64 * 1024;
+
 /// Sends rows as one COPY.
-pub(super) async fn copy<'p>(
+pub(super) async fn copy(
     transaction: &Transaction<'_>,
     statement: &Statement,
-    all: impl IntoIterator<Item = &'p Rows>,
+    mut all: Vec<Bytes>,
 ) -> Result<(), tokio_postgres::Error> {
-    let with_rows: Vec<&Rows> = all.into_iter().filter(|rows| rows.count > 0).collect();
-    if with_rows.is_empty() {
+    all.retain(|rows| !rows.is_empty());
+    if all.is_empty() {
         return Ok(());
     }
     let mut sink = Box::pin(transaction.copy_in::<_, Bytes>(statement).await?);
     sink.feed(Bytes::from_static(COPY_HEADER)).await?;
-    for rows in with_rows {
-        sink.feed(rows.bytes.clone()).await?;
+    for mut rows in all {
+        while !rows.is_empty() {
+            sink.feed(rows.split_to(rows.len().min(MESSAGE))).await?;
+        }
     }
     sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
     sink.as_mut().finish().await?;

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
+use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub use properties::Guard;
@@ -94,3 +95,5 @@ impl ClientContext for Complaints {
         self.note(&error, reason);
     }
 }
+
+impl ConsumerContext for Complaints {}

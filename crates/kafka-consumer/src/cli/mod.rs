@@ -1,0 +1,136 @@
+//! The command line: a file for each command.
+
+mod run;
+
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+use pipeline_runtime::environment::with_variables;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::telemetry::LogArgs;
+
+use crate::migrations::{self, Pending};
+use crate::postgres::{self, Target};
+use crate::status;
+use run::RunArgs;
+
+/// Inserts product events from Kafka into PostgreSQL, each one once.
+///
+/// Without a command it runs until Ctrl-C: it applies pending scripts, goes on from the offsets that PostgreSQL has,
+/// and commits rows, dead letters and offsets together. Every flag can also be given as a variable, --group-id as
+/// KAFKA_CONSUMER_GROUP_ID. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+#[derive(Parser)]
+#[expect(clippy::doc_markdown, reason = "the comment is the help")]
+#[command(name = "kafka-consumer", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read and insert until Ctrl-C (the default)
+    Run(RunArgs),
+    /// Apply the pending scripts of the warehouse
+    Migrate(DatabaseArgs),
+    /// Show each partition's offset, lag and counts, and the dead letters by reason
+    Status(StatusArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Args, Clone)]
+#[command(next_help_heading = "PostgreSQL")]
+struct DatabaseArgs {
+    /// The warehouse as a libpq URL; what it leaves open comes from PG* variables
+    /// (the local stack's warehouse where neither is given)
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
+}
+
+#[derive(Args, Clone)]
+struct GroupArgs {
+    /// The consumer group: whose offsets these are, in PostgreSQL and in Kafka
+    #[arg(long, default_value = "kafka-consumer")]
+    group_id: String,
+}
+
+#[derive(Args, Clone)]
+struct StatusArgs {
+    #[command(flatten)]
+    group: GroupArgs,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// A number with a unit: ms, s, m, h or d.
+fn duration(text: &str) -> Result<Duration, String> {
+    let at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        "d" => 86_400_000,
+        _ => return Err("not a number with a unit (ms, s, m, h, d), such as 400d".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "not a number with a unit, such as 400d".to_owned())?;
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
+}
+
+impl DatabaseArgs {
+    fn target(&self) -> Result<Target, Failure> {
+        Target::resolve(self.database_url.as_deref()).map_err(|error| Failure::usage(error.to_string()))
+    }
+}
+
+impl StatusArgs {
+    async fn run(&self) -> Result<(), Failure> {
+        status::print(&self.kafka, &self.database.target()?.named("kafka-consumer status"), &self.group.group_id).await
+    }
+}
+
+/// Does what the command line asks.
+pub fn main() -> Result<(), Failure> {
+    let command = || with_variables(Cli::command(), "KAFKA_CONSUMER");
+    let cli = Cli::from_arg_matches(&command().get_matches()).map_err(|error| Failure::usage(error.to_string()))?;
+    cli.log.start()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(anyhow::anyhow!("no runtime: {error}")))?;
+    runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Run(cli.run)) {
+            Command::Run(args) => args.run(&cli.log).await,
+            Command::Migrate(args) => migrate(&args).await,
+            Command::Status(args) => args.run().await,
+            Command::Completions { shell } => {
+                clap_complete::generate(shell, &mut command(), "kafka-consumer", &mut std::io::stdout());
+                Ok(())
+            }
+        }
+    })
+}
+
+async fn migrate(args: &DatabaseArgs) -> Result<(), Failure> {
+    let target = args.target()?.named("kafka-consumer migrate");
+    let mut client = postgres::connect_at_start(&target).await?;
+    let applied = migrations::bring_up_to_date(&mut client, Pending::Apply).await?;
+    if applied.is_empty() {
+        println!("{target} is up to date");
+    }
+    for script in applied {
+        println!("{target}: applied {script}");
+    }
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! `kafka-consumer run`.
+
+use std::time::Duration;
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table};
+use event_model::Window;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::shutdown;
+use pipeline_runtime::telemetry::LogArgs;
+
+use super::{DatabaseArgs, GroupArgs, duration};
+use crate::batch::Limits;
+use crate::migrations::Pending;
+use crate::offsets::Start;
+use crate::offsets::resume::Accept;
+use crate::pipeline::{self, Settings, Summary};
+use crate::writer::Tolerance;
+
+#[derive(Args, Clone)]
+pub(super) struct RunArgs {
+    #[command(flatten)]
+    group: GroupArgs,
+    /// Where a group begins that has never read the topic: beginning, end, or a time such as 2026-11-22T00:00:00Z
+    #[arg(long, default_value = "beginning")]
+    start: Start,
+    /// End as soon as the end of every partition is reached
+    #[arg(long)]
+    until_caught_up: bool,
+    /// Refuse to run when scripts are pending, instead of applying them
+    #[arg(long)]
+    no_migrate: bool,
+    /// Print the configuration, secrets left out, and end
+    #[arg(long)]
+    print_config: bool,
+    /// The oldest event that is accepted, before its record's own timestamp (400d, 36h, 90m)
+    #[arg(long, value_name = "DURATION", default_value = "400d", value_parser = duration)]
+    oldest_event: Duration,
+    /// The newest event that is accepted, after its record's own timestamp
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
+    newest_event: Duration,
+    /// Records in a transaction at most
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    batch_rows: u32,
+    /// Bytes in a transaction at most
+    #[arg(long, value_name = "BYTES", default_value_t = 8_388_608, value_parser = clap::value_parser!(u32).range(1_024..))]
+    batch_bytes: u32,
+    /// How long a record waits for others to fill its transaction
+    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration)]
+    batch_interval: Duration,
+    /// Sessions of PostgreSQL that write side by side, each with partitions of its own
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    writers: u8,
+    /// Dead letters at most among --dead-letter-window records, one after the other; more stop the consumer
+    #[arg(long, value_name = "N", default_value_t = 1_000)]
+    dead_letter_limit: u64,
+    /// See --dead-letter-limit
+    #[arg(long, value_name = "RECORDS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
+    dead_letter_window: u64,
+    /// Let so many more dead letters pass than the limit allows, this time
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    accept_dead_letters: u64,
+    /// Go on with the oldest record where retention took records before they were read
+    #[arg(long)]
+    accept_lost_records: bool,
+    /// Read a topic that was deleted and made anew from its beginning
+    #[arg(long)]
+    accept_new_topic: bool,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+impl RunArgs {
+    fn settings(&self, log: &LogArgs) -> Result<Settings, Failure> {
+        Ok(Settings {
+            kafka: self.kafka.clone(),
+            target: self.database.target()?.named("kafka-consumer"),
+            group: self.group.group_id.clone(),
+            start: self.start,
+            limits: Limits {
+                rows: self.batch_rows as usize,
+                bytes: self.batch_bytes as usize,
+                interval: self.batch_interval,
+            },
+            window: Window { past: self.oldest_event, future: self.newest_event },
+            writers: usize::from(self.writers),
+            tolerance: Tolerance {
+                most: self.dead_letter_limit,
+                window: self.dead_letter_window,
+                accepted: self.accept_dead_letters,
+            },
+            accept: Accept { lost_records: self.accept_lost_records, new_topic: self.accept_new_topic },
+            until_caught_up: self.until_caught_up,
+            pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
+            progress: log.shows_progress(),
+        })
+    }
+
+    fn print_config(&self, settings: &Settings) -> Result<(), Failure> {
+        println!("bootstrap-servers = {}", self.kafka.bootstrap_servers);
+        println!("topic = {}", self.kafka.topic);
+        println!("group-id = {}", settings.group);
+        println!("start = {}", settings.start);
+        println!("database = {}", settings.target);
+        println!("migrate = {}", settings.pending == Pending::Apply);
+        println!("until-caught-up = {}", settings.until_caught_up);
+        println!("oldest-event = {}s", settings.window.past.as_secs());
+        println!("newest-event = {}s", settings.window.future.as_secs());
+        println!("batch-rows = {}", settings.limits.rows);
+        println!("batch-bytes = {}", settings.limits.bytes);
+        println!("batch-interval = {}ms", settings.limits.interval.as_millis());
+        println!("writers = {}", settings.writers);
+        println!("dead-letter-limit = {}", settings.tolerance.most);
+        println!("dead-letter-window = {}", settings.tolerance.window);
+        println!("accept-dead-letters = {}", settings.tolerance.accepted);
+        println!("accept-lost-records = {}", settings.accept.lost_records);
+        println!("accept-new-topic = {}", settings.accept.new_topic);
+        for (name, value) in self.kafka.redacted_properties()? {
+            println!("kafka-property = {name}={value}");
+        }
+        Ok(())
+    }
+
+    /// Runs the pipeline and shows its summary.
+    pub(super) async fn run(&self, log: &LogArgs) -> Result<(), Failure> {
+        let settings = self.settings(log)?;
+        if self.print_config {
+            return self.print_config(&settings);
+        }
+        let shutdown = shutdown::on_signal().map_err(|error| Failure::Failed(error.into()))?;
+        let summary = pipeline::run(settings, shutdown).await?;
+        eprintln!("{}", table(&summary));
+        Ok(())
+    }
+}
+
+fn table(summary: &Summary) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
+    let tally = summary.tally;
+    let seconds = summary.elapsed.as_secs_f64();
+    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+    let rate = if seconds > 0.0 { tally.records as f64 / seconds } else { 0.0 };
+    let rows = [
+        ("records committed", tally.records.to_string()),
+        ("  rows inserted", tally.rows.to_string()),
+        ("  duplicates", tally.duplicates.to_string()),
+        ("    with other content", tally.duplicates_differing.to_string()),
+        ("  dead letters", tally.dead_letters.to_string()),
+        ("  expired", tally.expired.to_string()),
+        ("transactions", summary.batches.to_string()),
+        ("retries", summary.retries.to_string()),
+        ("time", format!("{seconds:.1} s")),
+        ("records a second", format!("{rate:.0}")),
+    ];
+    for (name, value) in rows {
+        table.add_row([name.to_owned(), value]);
+    }
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}

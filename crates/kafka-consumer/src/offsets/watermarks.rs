@@ -1,0 +1,73 @@
+//! Where Kafka's partitions begin and end.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use backon::{ConstantBuilder, Retryable};
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::task;
+
+use super::{Kafka, Start};
+
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The oldest and the next offset of each partition.
+pub async fn watermarks(kafka: &Kafka, topic: &str, partitions: Vec<i32>) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
+    let ask = || async {
+        let (kafka, topic, partitions) = (Arc::clone(kafka), topic.to_owned(), partitions.clone());
+        let asked = task::spawn_blocking(move || {
+            let ask = |partition| Ok((partition, kafka.fetch_watermarks(&topic, partition, PATIENCE)?));
+            partitions.into_iter().map(ask).collect::<Result<_, KafkaError>>()
+        });
+        asked.await.map_err(|_| KafkaError::Canceled)?
+    };
+    // A topic that was made just now has no leaders for a moment.
+    let policy = ConstantBuilder::default().with_delay(Duration::from_millis(100)).with_max_times(100);
+    let passes = |error: &KafkaError| {
+        matches!(
+            error.rdkafka_error_code(),
+            Some(
+                Code::NotLeaderForPartition
+                    | Code::LeaderNotAvailable
+                    | Code::UnknownTopicOrPartition
+                    | Code::UnknownPartition
+            )
+        )
+    };
+    ask.retry(policy).when(passes).await.context("Kafka did not tell where the partitions begin and end")
+}
+
+pub(super) async fn start_offsets(kafka: &Kafka, topic: &str, start: Start) -> anyhow::Result<BTreeMap<i32, i64>> {
+    let partitions = partitions(kafka, topic).await?;
+    let ends = watermarks(kafka, topic, partitions.clone()).await?;
+    let at = match start {
+        Start::Beginning => return Ok(ends.into_iter().map(|(partition, (low, _))| (partition, low)).collect()),
+        Start::End => return Ok(ends.into_iter().map(|(partition, (_, high))| (partition, high)).collect()),
+        Start::Time(time) => Offset::Offset(time.micros().div_euclid(1_000)),
+    };
+    let mut times = TopicPartitionList::new();
+    for partition in partitions {
+        times.add_partition_offset(topic, partition, at)?;
+    }
+    let kafka = Arc::clone(kafka);
+    let found = task::spawn_blocking(move || kafka.offsets_for_times(times, PATIENCE)).await??;
+    // Where no record is that young the partition's end is meant.
+    Ok(ends
+        .into_iter()
+        .map(|(partition, (_, high))| {
+            let offset = found.find_partition(topic, partition).and_then(|element| element.offset().to_raw());
+            (partition, offset.filter(|offset| *offset >= 0).unwrap_or(high))
+        })
+        .collect())
+}
+
+async fn partitions(kafka: &Kafka, topic: &str) -> anyhow::Result<Vec<i32>> {
+    let (kafka, name) = (Arc::clone(kafka), topic.to_owned());
+    let metadata = task::spawn_blocking(move || kafka.fetch_metadata(Some(&name), PATIENCE)).await??;
+    let found = metadata.topics().iter().find(|one| one.name() == topic).context("Kafka does not know the topic")?;
+    Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
+}
