@@ -19,6 +19,7 @@ use crate::pipeline::{self, Settings, Summary};
 use crate::writer::Tolerance;
 
 #[derive(Args, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag")]
 pub(super) struct RunArgs {
     #[command(flatten)]
     group: GroupArgs,

@@ -46,7 +46,8 @@ impl Reread {
 
     /// The record at an offset.
     pub async fn record(&self, partition: i32, offset: i64) -> anyhow::Result<OwnedMessage> {
-        let found = self.first_at(vec![(partition, offset)], |record| record.detach()).await?;
+        let whole = |record: &BorrowedMessage<'_>| record.detach();
+        let found = self.first_at(vec![(partition, offset)], whole).await?;
         match found.into_iter().find_map(|found| found.record) {
             Some((at, record)) if at == offset => Ok(record),
             _ => bail!("Kafka no longer has offset {offset} of partition {partition} of {}", self.topic),
@@ -93,8 +94,8 @@ impl Reread {
                     continue;
                 }
                 None if Instant::now() > deadline => {
-                    let last = complaints.last().unwrap_or_else(|| "no answer".to_owned());
-                    bail!("{} could not be read again within {} s: {last}", self.topic, PATIENCE.as_secs())
+                    let complaint = complaints.last().unwrap_or_else(|| "no answer".to_owned());
+                    bail!("{} could not be read again within {} s: {complaint}", self.topic, PATIENCE.as_secs())
                 }
                 None => continue,
             };
