@@ -1,9 +1,10 @@
 # What there is to do here; `make` alone shows it. CI calls the same targets.
 .DEFAULT_GOAL := help
-.PHONY: help setup packages servers build demo up down status test lint unit integration format diagram schema
+BENCH ?= --events 5000000 --rounds 3
+.PHONY: help setup packages servers build demo up down status test lint unit integration bench-consumer format diagram schema
 
 help: ## Show this
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: packages servers ## Install what this machine lacks: system packages, and the local stack's servers into .local-stack
 
@@ -44,6 +45,12 @@ unit: packages ## Tests that need no servers
 integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own, and other readers of our files
 	cargo build --workspace --locked
 	cargo test --workspace --locked --test '*'
+
+# psql comes from the system; the servers are those of the local stack.
+bench-consumer: setup ## Compare kafka-consumer with psql's copy on the same rows (table, and target/bench/consumer.json)
+	@scripts/setup psql
+	cargo build --release --locked -p event-generator -p kafka-consumer
+	cargo bench --locked -p kafka-consumer --bench consumer -- $(BENCH)
 
 format: ## Format the code
 	cargo fmt --all

@@ -1,7 +1,7 @@
 //! A run from the flags to the summary.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -9,7 +9,7 @@ use lake::{Lake, LakeError, LakeUrl, Manifest, S3Access, draft_key, manifest_key
 use pipeline_runtime::START_LOCAL_STACK;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::{TopicSettings, ensure_topic, topic_settings};
-use pipeline_runtime::telemetry::{LogArgs, LogFormat};
+use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::{progress, shutdown};
 use rdkafka::config::ClientConfig;
 use serde_json::json;
@@ -235,8 +235,7 @@ fn announce(args: &RunArgs, plan: &Plan, lake: Option<&Lake>) {
 
 /// A table for people, a line for logs.
 fn sum_up(ended: &Ended, plan: &Plan, log: &LogArgs) {
-    let text = log.log_format.map_or(std::io::stderr().is_terminal(), |format| format == LogFormat::Text);
-    if !text {
+    if !log.is_text() {
         summary::log(ended, plan.pace);
     } else if log.quiet == 0 {
         let table = summary::table(ended, plan.pace);

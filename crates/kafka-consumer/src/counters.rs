@@ -2,6 +2,8 @@
 
 use std::ops::AddAssign;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What became of records.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,11 +44,16 @@ pub struct Counters {
     expired: AtomicU64,
     batches: AtomicU64,
     retries: AtomicU64,
+    span: Mutex<Option<(Instant, Instant)>>,
 }
 
 impl Counters {
-    /// Adds a committed batch.
-    pub fn add_batch(&self, tally: Tally) {
+    /// Adds a batch that is committed now.
+    pub fn add_batch(&self, tally: Tally, opened: Instant) {
+        let mut span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = span.map_or(opened, |(first, _)| first.min(opened));
+        *span = Some((first, Instant::now()));
+        drop(span);
         self.records.fetch_add(tally.records, Ordering::Relaxed);
         self.rows.fetch_add(tally.rows, Ordering::Relaxed);
         self.duplicates.fetch_add(tally.duplicates, Ordering::Relaxed);
@@ -72,6 +79,13 @@ impl Counters {
             dead_letters: self.dead_letters.load(Ordering::Relaxed),
             expired: self.expired.load(Ordering::Relaxed),
         }
+    }
+
+    /// From the first record to the last commit.
+    #[must_use]
+    pub fn reading(&self) -> Duration {
+        let span = *self.span.lock().unwrap_or_else(PoisonError::into_inner);
+        span.map_or(Duration::ZERO, |(first, last)| last.saturating_duration_since(first))
     }
 
     /// Committed batches.

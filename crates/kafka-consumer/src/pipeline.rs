@@ -97,12 +97,14 @@ pub struct Settings {
 pub struct Summary {
     /// What became of the records.
     pub tally: Tally,
-    /// Transactions.
-    pub batches: u64,
+    /// Batches that were committed.
+    pub transactions: u64,
     /// Attempts that were made again.
     pub retries: u64,
     /// From the first subscription to the end.
     pub elapsed: Duration,
+    /// From the first record to the last commit.
+    pub reading: Duration,
 }
 
 /// Runs until it is caught up or the shutdown is asked for.
@@ -165,9 +167,10 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     result?;
     Ok(Summary {
         tally: counters.tally(),
-        batches: counters.batches(),
+        transactions: counters.batches(),
         retries: counters.retries(),
         elapsed: began.elapsed(),
+        reading: counters.reading(),
     })
 }
 

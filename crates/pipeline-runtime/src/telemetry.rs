@@ -41,6 +41,12 @@ impl LogArgs {
         io::stderr().is_terminal() && self.quiet == 0 && self.log_format != Some(LogFormat::Json)
     }
 
+    /// Whether the log is for people.
+    #[must_use]
+    pub fn is_text(&self) -> bool {
+        self.log_format.map_or_else(|| io::stderr().is_terminal(), |format| format == LogFormat::Text)
+    }
+
     /// Starts the log of this process, once.
     pub fn start(&self) -> Result<(), Failure> {
         let level = match (self.quiet, self.verbose) {
@@ -60,11 +66,11 @@ impl LogArgs {
             _ => EnvFilter::new(default),
         };
         let terminal = io::stderr().is_terminal();
-        let format = self.log_format.unwrap_or(if terminal { LogFormat::Text } else { LogFormat::Json });
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AboveProgress);
-        let started = match format {
-            LogFormat::Text => lines.with_ansi(terminal).with_target(false).finish().try_init(),
-            LogFormat::Json => lines.json().flatten_event(true).finish().try_init(),
+        let started = if self.is_text() {
+            lines.with_ansi(terminal).with_target(false).finish().try_init()
+        } else {
+            lines.json().flatten_event(true).finish().try_init()
         };
         started.map_err(|error| Failure::Failed(anyhow::anyhow!("the log could not be started: {error}")))
     }

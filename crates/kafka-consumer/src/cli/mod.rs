@@ -1,6 +1,7 @@
 //! The command line: a file for each command.
 
 mod run;
+mod summary;
 
 use std::time::Duration;
 

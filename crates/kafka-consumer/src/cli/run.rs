@@ -3,19 +3,18 @@
 use std::time::Duration;
 
 use clap::Args;
-use comfy_table::{CellAlignment, Table};
 use event_model::Window;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::shutdown;
 use pipeline_runtime::telemetry::LogArgs;
 
-use super::{DatabaseArgs, GroupArgs, duration};
+use super::{DatabaseArgs, GroupArgs, duration, summary};
 use crate::batch::Limits;
 use crate::migrations::Pending;
 use crate::offsets::Start;
 use crate::offsets::resume::Accept;
-use crate::pipeline::{self, Settings, Summary};
+use crate::pipeline::{self, Settings};
 use crate::writer::Tolerance;
 
 #[derive(Args, Clone)]
@@ -132,36 +131,7 @@ impl RunArgs {
             return self.print_config(&settings);
         }
         let shutdown = shutdown::on_signal().map_err(|error| Failure::Failed(error.into()))?;
-        let summary = pipeline::run(settings, shutdown).await?;
-        eprintln!("{}", table(&summary));
+        summary::show(&pipeline::run(settings, shutdown).await?, log);
         Ok(())
     }
-}
-
-fn table(summary: &Summary) -> Table {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
-    let tally = summary.tally;
-    let seconds = summary.elapsed.as_secs_f64();
-    #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
-    let rate = if seconds > 0.0 { tally.records as f64 / seconds } else { 0.0 };
-    let rows = [
-        ("records committed", tally.records.to_string()),
-        ("  rows inserted", tally.rows.to_string()),
-        ("  duplicates", tally.duplicates.to_string()),
-        ("    with other content", tally.duplicates_differing.to_string()),
-        ("  dead letters", tally.dead_letters.to_string()),
-        ("  expired", tally.expired.to_string()),
-        ("transactions", summary.batches.to_string()),
-        ("retries", summary.retries.to_string()),
-        ("time", format!("{seconds:.1} s")),
-        ("records a second", format!("{rate:.0}")),
-    ];
-    for (name, value) in rows {
-        table.add_row([name.to_owned(), value]);
-    }
-    if let Some(column) = table.column_mut(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
 }

@@ -275,7 +275,7 @@ impl Writer {
             }
             offsets.push((*partition, part.next_offset));
         }
-        self.counters.add_batch(tally);
+        self.counters.add_batch(tally, batch.opened);
         tracing::debug!(
             records = tally.records,
             rows = tally.rows,

@@ -1,0 +1,98 @@
+//! Servers, a topic with events, a warehouse, and the same rows as files.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use local_stack::Stack;
+use tempfile::TempDir;
+
+/// The topic whose events are all new.
+pub(crate) const TOPIC: &str = "product-events";
+/// The topic in which one event in a hundred comes twice.
+pub(crate) const TOPIC_WITH_DUPLICATES: &str = "product-events-with-duplicates";
+const COLUMNS: &str = "event_id, event_timestamp, event_type, user_id, account_id, product_id, category, experiment_id";
+pub(crate) const TABLE: &str = "staging.product_events_raw";
+
+/// What all candidates work on.
+pub(crate) struct Stage {
+    pub(crate) stack: Stack,
+    pub(crate) events: u64,
+    consumer_flags: Vec<String>,
+    files: TempDir,
+}
+
+impl Stage {
+    pub(crate) fn set(events: u64, consumer_flags: &[String]) -> Self {
+        let stack = Stack::ephemeral().expect("servers, which `make setup` installs");
+        let files = tempfile::tempdir().unwrap();
+        let stage = Self { stack, events, consumer_flags: consumer_flags.to_vec(), files };
+        stage.generate(TOPIC, "plain", &[]);
+        stage.generate(TOPIC_WITH_DUPLICATES, "doubled", &["--fault", "duplicate=1%"]);
+        let mut migrate = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
+        succeed(migrate.args(["migrate", "--database-url", &stage.stack.database_url()]));
+        succeed(&mut stage.consumer("export", TOPIC));
+        for (file, options) in [(stage.csv(), "csv"), (stage.binary(), "binary")] {
+            let query =
+                format!("\\copy (SELECT {COLUMNS} FROM {TABLE}) TO '{}' WITH (FORMAT {options})", file.display());
+            succeed(&mut stage.psql(&query));
+        }
+        stage
+    }
+
+    fn generate(&self, topic: &str, run: &str, more: &[&str]) {
+        let generator = Path::new(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name("event-generator");
+        assert!(generator.exists(), "{} is missing: cargo build --release", generator.display());
+        let mut command = Command::new(generator);
+        command.args(["run", "--no-lake", "--rate", "max", "--seed", "7", "--log-format", "json", "--run-id", run]);
+        command.args(["--count", &self.events.to_string(), "--topic", topic]);
+        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]).args(more);
+        succeed(&mut command);
+    }
+
+    /// The consumer as a group of its own, which reads the topic from its beginning to its end.
+    pub(crate) fn consumer(&self, group: &str, topic: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
+        command.args(["run", "--until-caught-up", "--log-format", "json", "--group-id", group, "--topic", topic]);
+        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]);
+        command.args(["--database-url", &self.stack.database_url()]).args(&self.consumer_flags);
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn copy_in(&self, file: &Path, format: &str) -> Command {
+        self.psql(&format!("\\copy {TABLE} ({COLUMNS}) FROM '{}' WITH (FORMAT {format})", file.display()))
+    }
+
+    pub(crate) fn psql(&self, query: &str) -> Command {
+        let mut command = Command::new("psql");
+        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]);
+        command.args(["--dbname", &self.stack.database_url(), "--command", query]);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn number(&self, query: &str) -> u64 {
+        succeed(&mut self.psql(query)).trim().parse().unwrap()
+    }
+
+    /// An empty table, with its partitions, and nothing left to write to disk.
+    pub(crate) fn clear(&self) {
+        succeed(&mut self.psql(&format!("TRUNCATE {TABLE}")));
+        succeed(&mut self.psql("CHECKPOINT"));
+    }
+
+    pub(crate) fn csv(&self) -> PathBuf {
+        self.files.path().join("events.csv")
+    }
+
+    pub(crate) fn binary(&self) -> PathBuf {
+        self.files.path().join("events.bin")
+    }
+}
+
+/// Runs to the end, which must be a good one; returns what it printed.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let output = command.stdout(Stdio::piped()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}

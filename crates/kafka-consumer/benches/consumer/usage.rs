@@ -1,0 +1,70 @@
+//! What processes cost, from /proc.
+
+use std::fs;
+use std::process::{Child, ExitStatus};
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Clock ticks a second: fixed at 100 in Linux's interface to programs (proc(5), `USER_HZ`).
+const TICKS: f64 = 100.0;
+
+/// What one process took from its start to its end.
+pub(crate) struct Usage {
+    pub(crate) status: ExitStatus,
+    pub(crate) elapsed: Duration,
+    pub(crate) cpu_seconds: f64,
+    pub(crate) peak_memory_kib: u64,
+}
+
+/// Waits for a child, looking at its memory and, when it has ended but is not yet waited for, at its processor time.
+pub(crate) fn watch(child: &mut Child, began: Instant) -> Usage {
+    let pid = child.id();
+    let mut peak_memory_kib = 0;
+    loop {
+        peak_memory_kib = peak_memory(pid).unwrap_or(peak_memory_kib);
+        let ended = stat(pid).is_some_and(|stat| stat.state == "Z");
+        if ended {
+            let elapsed = began.elapsed();
+            let cpu_seconds = stat(pid).map_or(0.0, |stat| stat.cpu_seconds);
+            return Usage { status: child.wait().unwrap(), elapsed, cpu_seconds, peak_memory_kib };
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+/// Processor time of all running processes whose name starts like this, and of their children that have ended.
+pub(crate) fn cpu_seconds(name: &str) -> f64 {
+    let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    processes
+        .filter_map(stat)
+        .filter(|stat| stat.name.starts_with(name))
+        .map(|stat| stat.cpu_seconds_with_children)
+        .sum()
+}
+
+struct Stat {
+    name: String,
+    state: String,
+    cpu_seconds: f64,
+    cpu_seconds_with_children: f64,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (head, tail) = text.rsplit_once(") ")?;
+    let fields: Vec<&str> = tail.split(' ').collect();
+    let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0) / TICKS;
+    let own = ticks(11) + ticks(12);
+    Some(Stat {
+        name: head.split_once('(')?.1.to_owned(),
+        state: (*fields.first()?).to_owned(),
+        cpu_seconds: own,
+        cpu_seconds_with_children: own + ticks(13) + ticks(14),
+    })
+}
+
+fn peak_memory(pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    line.trim().strip_suffix(" kB")?.trim().parse().ok()
+}
