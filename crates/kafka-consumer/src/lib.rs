@@ -9,6 +9,7 @@ pub mod cli;
 pub mod counters;
 pub mod dead_letter;
 pub mod fingerprint;
+pub mod memory;
 pub mod migrations;
 pub mod offsets;
 pub mod pipeline;

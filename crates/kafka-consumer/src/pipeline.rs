@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Limits;
 use crate::counters::{Counters, Tally};
+use crate::memory::Memory;
 use crate::migrations::{self, Pending};
 use crate::offsets::resume::{Accept, Resume};
 use crate::offsets::{self, Claim, Start};
@@ -26,9 +27,6 @@ use crate::writer::{Breaker, Setting as WriterSetting, Tolerance, Writer, Writer
 
 /// How long an end that was asked for may take.
 const GRACE: Duration = Duration::from_secs(8);
-
-/// Ids that are remembered to tell likely repeats, of four bytes each.
-const RECENT_IDS: usize = 1 << 21;
 
 /// Properties on which the guarantee rests.
 const GUARDS: &[Guard] = &[
@@ -80,6 +78,8 @@ pub struct Settings {
     pub window: Window,
     /// Sessions of PostgreSQL that write side by side.
     pub writers: usize,
+    /// What the process may take.
+    pub memory: Memory,
     /// How many dead letters are borne.
     pub tolerance: Tolerance,
     /// What is accepted where records are gone.
@@ -109,7 +109,8 @@ pub struct Summary {
 
 /// Runs until it is caught up or the shutdown is asked for.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summary, Failure> {
-    let config = client_config(&settings.kafka, &settings.group)?;
+    let mut config = client_config(&settings.kafka, &settings.group)?;
+    settings.memory.bound_queues(&mut config);
     let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await.map_err(anyhow::Error::from)?;
     let mut client = postgres::connect_at_start(&settings.target).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
@@ -147,7 +148,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     let (target, accept) = (settings.target.clone(), settings.accept);
     let source = SourceSetting {
         resume: Resume { target, claim, kafka: Arc::clone(&kafka), reread, accept },
-        recent_ids: RECENT_IDS,
+        recent_ids: settings.memory.recent_ids(),
         limits: settings.limits,
         window: settings.window,
         until_caught_up: settings.until_caught_up,
@@ -227,8 +228,6 @@ pub fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConfig, Fai
         ("session.timeout.ms", "6000"),
         ("heartbeat.interval.ms", "2000"),
         ("fetch.queue.backoff.ms", "5"),
-        ("queued.min.messages", "200000"),
-        ("queued.max.messages.kbytes", "65536"),
     ];
     for (property, value) in defaults {
         if config.get(property).is_none() {

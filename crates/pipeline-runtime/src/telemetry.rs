@@ -58,7 +58,7 @@ impl LogArgs {
         };
         // The clients' own lines repeat what our events say once, and the SDK's would show requests.
         let default =
-            format!("{level},librdkafka=off,rdkafka=off,aws=warn,aws_config=warn,hyper=warn,refinery_core=warn");
+            format!("{level},librdkafka=off,rdkafka=off,aws=warn,aws_config=error,hyper=warn,refinery_core=warn");
         let filter = match std::env::var("RUST_LOG") {
             Ok(directives) if !directives.is_empty() => EnvFilter::try_new(&directives).map_err(|error| {
                 Failure::usage(format!("RUST_LOG={directives}: {error}; an example is RUST_LOG=info,lake=debug"))

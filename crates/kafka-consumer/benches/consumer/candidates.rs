@@ -53,7 +53,8 @@ impl Candidate {
 
     pub(crate) fn run(self, stage: &Stage, round: usize) -> Run {
         stage.clear();
-        let postgres = usage::cpu_seconds("postgres");
+        let postgres = stage.stack.postgres.pid().expect("PostgreSQL runs");
+        let before = usage::cpu_seconds_of_family(postgres);
         let mut run = match self {
             Self::CopyCsv => copy(stage, &stage.csv(), "csv"),
             Self::CopyBinary => copy(stage, &stage.binary(), "binary"),
@@ -61,7 +62,7 @@ impl Candidate {
             Self::ConsumerWithDuplicates => consume(stage, &format!("doubled-{round}"), TOPIC_WITH_DUPLICATES),
             Self::KafkaOnly => return read_only(stage),
         };
-        run.postgres_cpu_seconds = usage::cpu_seconds("postgres") - postgres;
+        run.postgres_cpu_seconds = usage::cpu_seconds_of_family(postgres) - before;
         let rows = stage.number(&format!("SELECT count(*) FROM {TABLE}"));
         assert_eq!(rows, stage.events, "{self}: not every event is a row");
         run

@@ -32,18 +32,15 @@ pub(crate) fn watch(child: &mut Child, began: Instant) -> Usage {
     }
 }
 
-/// Processor time of all running processes whose name starts like this, and of their children that have ended.
-pub(crate) fn cpu_seconds(name: &str) -> f64 {
+/// Processor time of a process, of its children, and of those of them that have ended.
+pub(crate) fn cpu_seconds_of_family(pid: u32) -> f64 {
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
-    processes
-        .filter_map(stat)
-        .filter(|stat| stat.name.starts_with(name))
-        .map(|stat| stat.cpu_seconds_with_children)
-        .sum()
+    let family = processes.filter_map(|one| stat(one).filter(|stat| one == pid || stat.parent == pid));
+    family.map(|stat| stat.cpu_seconds_with_children).sum()
 }
 
 struct Stat {
-    name: String,
+    parent: u32,
     state: String,
     cpu_seconds: f64,
     cpu_seconds_with_children: f64,
@@ -51,12 +48,12 @@ struct Stat {
 
 fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    let (head, tail) = text.rsplit_once(") ")?;
+    let (_, tail) = text.rsplit_once(") ")?;
     let fields: Vec<&str> = tail.split(' ').collect();
     let ticks = |field: usize| fields.get(field).and_then(|text| text.parse::<f64>().ok()).unwrap_or(0.0) / TICKS;
     let own = ticks(11) + ticks(12);
     Some(Stat {
-        name: head.split_once('(')?.1.to_owned(),
+        parent: fields.get(1)?.parse().ok()?,
         state: (*fields.first()?).to_owned(),
         cpu_seconds: own,
         cpu_seconds_with_children: own + ticks(13) + ticks(14),

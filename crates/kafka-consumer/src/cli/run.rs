@@ -11,6 +11,7 @@ use pipeline_runtime::telemetry::LogArgs;
 
 use super::{DatabaseArgs, GroupArgs, duration, summary};
 use crate::batch::Limits;
+use crate::memory::{self, Memory};
 use crate::migrations::Pending;
 use crate::offsets::Start;
 use crate::offsets::resume::Accept;
@@ -43,15 +44,18 @@ pub(super) struct RunArgs {
     /// Records in a transaction at most
     #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_rows: u32,
-    /// Bytes in a transaction at most
-    #[arg(long, value_name = "BYTES", default_value_t = 8_388_608, value_parser = clap::value_parser!(u32).range(1_024..))]
-    batch_bytes: u32,
+    /// Bytes in a transaction at most [default: what --memory-limit leaves for each, up to 8MiB]
+    #[arg(long, value_name = "BYTES", value_parser = batch_bytes)]
+    batch_bytes: Option<usize>,
     /// How long a record waits for others to fill its transaction
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration)]
     batch_interval: Duration,
     /// Sessions of PostgreSQL that write side by side, each with partitions of its own
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
+    /// Memory that the process may take: Kafka's queues and the batches are bounded by it
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = memory::parse_limit)]
+    memory_limit: Memory,
     /// Dead letters at most among --dead-letter-window records, one after the other; more stop the consumer
     #[arg(long, value_name = "N", default_value_t = 1_000)]
     dead_letter_limit: u64,
@@ -82,11 +86,12 @@ impl RunArgs {
             start: self.start,
             limits: Limits {
                 rows: self.batch_rows as usize,
-                bytes: self.batch_bytes as usize,
+                bytes: self.batch_bytes.unwrap_or_else(|| self.memory_limit.batch_bytes(self.writers.into())),
                 interval: self.batch_interval,
             },
             window: Window { past: self.oldest_event, future: self.newest_event },
             writers: usize::from(self.writers),
+            memory: self.memory_limit,
             tolerance: Tolerance {
                 most: self.dead_letter_limit,
                 window: self.dead_letter_window,
@@ -113,6 +118,7 @@ impl RunArgs {
         println!("batch-bytes = {}", settings.limits.bytes);
         println!("batch-interval = {}ms", settings.limits.interval.as_millis());
         println!("writers = {}", settings.writers);
+        println!("memory-limit = {}", settings.memory.limit());
         println!("dead-letter-limit = {}", settings.tolerance.most);
         println!("dead-letter-window = {}", settings.tolerance.window);
         println!("accept-dead-letters = {}", settings.tolerance.accepted);
@@ -133,5 +139,12 @@ impl RunArgs {
         let shutdown = shutdown::on_signal().map_err(|error| Failure::Failed(error.into()))?;
         summary::show(&pipeline::run(settings, shutdown).await?, log);
         Ok(())
+    }
+}
+
+fn batch_bytes(text: &str) -> Result<usize, String> {
+    match memory::parse(text)? {
+        bytes if bytes < 1_024 => Err("less than 1KiB".to_owned()),
+        bytes => Ok(bytes),
     }
 }

@@ -1,0 +1,115 @@
+//! How the memory that the process may take is shared out.
+
+use rdkafka::config::ClientConfig;
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+/// The least that works: what is there before the first record, and room for the largest records.
+pub const LEAST: usize = 64 * MIB;
+
+/// A limit for the whole process, in bytes, and what follows from it.
+///
+/// A quarter goes to what librdkafka has read ahead. It counts the bytes of keys and values only; each record takes
+/// about 400 more, so the number of records is bounded as well. What a fetch brings comes on top, and unfolds to many
+/// times its size when it is compressed: fetches are kept small. Another quarter goes to batches: each writer can have one
+/// that is being filled, two that wait and one on its way. The rest is for the program itself, its stacks and buffers, and
+/// what allocators leave unused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    limit: usize,
+}
+
+impl Memory {
+    /// Shares out so many bytes; [`LEAST`] at least.
+    #[must_use]
+    pub fn new(limit: usize) -> Self {
+        Self { limit: limit.max(LEAST) }
+    }
+
+    /// The limit, in bytes.
+    #[must_use]
+    pub const fn limit(self) -> usize {
+        self.limit
+    }
+
+    /// Bytes that a batch may have where there are so many writers: 8 MiB at most.
+    #[must_use]
+    pub fn batch_bytes(self, writers: usize) -> usize {
+        (self.limit / 4 / (4 * writers.max(1))).clamp(64 * KIB, 8 * MIB)
+    }
+
+    /// Ids that are remembered to tell likely repeats, of four bytes each.
+    #[must_use]
+    pub const fn recent_ids(self) -> usize {
+        self.limit / 32 / 4
+    }
+
+    /// Bounds what librdkafka reads ahead, where nobody has said otherwise.
+    pub fn bound_queues(self, config: &mut ClientConfig) {
+        let fetch = (self.limit / 128).clamp(MIB, 16 * MIB);
+        let bounds = [
+            ("queued.min.messages", (self.limit / 5 / KIB).min(1_000_000)),
+            ("queued.max.messages.kbytes", self.limit / 8 / KIB),
+            ("fetch.max.bytes", fetch),
+            ("fetch.message.max.bytes", fetch / 8),
+        ];
+        for (property, value) in bounds {
+            if config.get(property).is_none() {
+                config.set(property, value.to_string());
+            }
+        }
+    }
+}
+
+/// A number of bytes, with a unit (KiB, MiB, GiB) or none.
+pub fn parse(text: &str) -> Result<usize, String> {
+    let at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(at);
+    let factor = match unit {
+        "" => 1,
+        "KiB" => KIB,
+        "MiB" => MIB,
+        "GiB" => KIB * MIB,
+        _ => return Err("not a number of bytes, with a unit (KiB, MiB, GiB) or none, such as 256MiB".to_owned()),
+    };
+    let number: usize = number.parse().map_err(|_| "not a number of bytes, such as 256MiB".to_owned())?;
+    number.checked_mul(factor).ok_or_else(|| "too many bytes".to_owned())
+}
+
+/// A memory limit.
+pub fn parse_limit(text: &str) -> Result<Memory, String> {
+    match parse(text)? {
+        limit if limit < LEAST => Err(format!("less than {} MiB, the least that works", LEAST / MIB)),
+        limit => Ok(Memory::new(limit)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!(parse("8388608"), Ok(8 * MIB));
+        assert_eq!(parse("256MiB"), Ok(256 * MIB));
+        assert_eq!(parse("2GiB"), Ok(2048 * MIB));
+        for text in ["", "MiB", "1.5GiB", "256MB", "-1", "99999999999GiB"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+        assert!(parse_limit("63MiB").is_err());
+    }
+
+    #[test]
+    fn what_is_shared_out_fits() {
+        for writers in [1, 2, 16] {
+            let memory = Memory::new(256 * MIB);
+            assert!(4 * writers * memory.batch_bytes(writers) <= memory.limit() / 4);
+        }
+        let mut config = ClientConfig::new();
+        config.set("fetch.max.bytes", "7");
+        Memory::new(256 * MIB).bound_queues(&mut config);
+        assert_eq!(config.get("fetch.max.bytes"), Some("7"));
+        assert_eq!(config.get("queued.max.messages.kbytes"), Some("32768"));
+    }
+}
