@@ -2,9 +2,8 @@
 
 use std::sync::LazyLock;
 
-use crate::event::{FIELD_NAMES, FieldWalker, ProductEvent};
-use crate::field::{FieldValue, POSTGRES_EPOCH_MICROS};
-use crate::timestamp::Timestamp;
+use crate::event::{FIELD_NAMES, FieldSource, FieldWalker, ProductEvent};
+use crate::field::FieldValue;
 
 /// What a COPY in binary form begins with: signature, no flags, no extension.
 pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -43,44 +42,32 @@ impl FieldWalker for CopyRow<'_> {
     }
 }
 
-/// One row within what [`ProductEvent::write_copy_row`] has written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct CopyRowRef<'a>(&'a [u8]);
-
-/// Cuts what [`ProductEvent::write_copy_row`] has written into its rows. Ends early at bytes that are no such row.
-pub fn copy_rows(mut bytes: &[u8]) -> impl Iterator<Item = CopyRowRef<'_>> {
-    std::iter::from_fn(move || {
-        let end = fields(bytes)?.last()?.end;
-        let (row, rest) = bytes.split_at_checked(end)?;
-        bytes = rest;
-        Some(CopyRowRef(row))
-    })
+/// Reads a row that [`ProductEvent::write_copy_row`] has written; none where it is no such row.
+#[must_use]
+pub fn read_copy_row(row: &[u8]) -> Option<ProductEvent<'_>> {
+    let (number, fields) = row.split_first_chunk()?;
+    let mut fields = Fields(fields);
+    let event = ProductEvent::from_source(&mut fields).ok()?;
+    let whole = usize::from(u16::from_be_bytes(*number)) == FIELD_NAMES.len() && fields.0.is_empty();
+    whole.then_some(event)
 }
 
-impl<'a> CopyRowRef<'a> {
-    /// The row's bytes.
-    #[must_use]
-    pub fn bytes(self) -> &'a [u8] {
-        self.0
-    }
+/// What follows a row's number of fields.
+struct Fields<'a>(&'a [u8]);
 
-    /// The event's time.
-    #[must_use]
-    pub fn event_timestamp(self) -> Option<Timestamp> {
-        let place = FIELD_NAMES.iter().position(|name| *name == "event_timestamp")?;
-        let value = self.0.get(fields(self.0)?.nth(place)?)?;
-        Some(Timestamp::from_micros(i64::from_be_bytes(value.try_into().ok()?).saturating_add(POSTGRES_EPOCH_MICROS)))
+impl<'a> Fields<'a> {
+    fn next(&mut self) -> Option<&'a [u8]> {
+        let (length, rest) = self.0.split_first_chunk()?;
+        let (value, rest) = rest.split_at_checked(usize::try_from(i32::from_be_bytes(*length)).ok()?)?;
+        self.0 = rest;
+        Some(value)
     }
 }
 
-/// Where the values of the first row stand.
-fn fields(bytes: &[u8]) -> Option<impl Iterator<Item = std::ops::Range<usize>>> {
-    let number = i16::from_be_bytes(*bytes.first_chunk()?);
-    let mut at = 2;
-    Some((0..number).map_while(move |_| {
-        let length = i32::from_be_bytes(*bytes.get(at..)?.first_chunk()?);
-        let start = at + 4;
-        at = start + usize::try_from(length).ok()?;
-        Some(start..at)
-    }))
+impl<'a> FieldSource<'a> for Fields<'a> {
+    type Error = ();
+
+    fn field<V: FieldValue<'a>>(&mut self, _default: Option<V>) -> Result<V, ()> {
+        self.next().and_then(V::read_binary).ok_or(())
+    }
 }

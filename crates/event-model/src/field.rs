@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::{EventType, Reason, Timestamp};
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamptz begins.
-pub(crate) const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// The type of a field, in every form that the event has.
 pub(crate) trait FieldValue<'a>: Sized {
@@ -36,6 +36,9 @@ pub(crate) trait FieldValue<'a>: Sized {
 
     /// Appends PostgreSQL's binary form, without its length; returns nothing that could fail.
     fn write_binary(&self, out: &mut Vec<u8>);
+
+    /// Reads PostgreSQL's binary form.
+    fn read_binary(bytes: &'a [u8]) -> Option<Self>;
 
     /// Its column's type in Arrow.
     fn arrow_type() -> DataType;
@@ -112,6 +115,10 @@ impl<'a> FieldValue<'a> for Uuid {
         out.extend_from_slice(self.as_bytes());
     }
 
+    fn read_binary(bytes: &'a [u8]) -> Option<Self> {
+        Uuid::from_slice(bytes).ok()
+    }
+
     fn arrow_type() -> DataType {
         DataType::Utf8
     }
@@ -153,6 +160,11 @@ impl<'a> FieldValue<'a> for Timestamp {
         out.extend_from_slice(&(self.micros() - POSTGRES_EPOCH_MICROS).to_be_bytes());
     }
 
+    fn read_binary(bytes: &'a [u8]) -> Option<Self> {
+        let micros = i64::from_be_bytes(bytes.try_into().ok()?);
+        Some(Timestamp::from_micros(micros.saturating_add(POSTGRES_EPOCH_MICROS)))
+    }
+
     fn arrow_type() -> DataType {
         DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into()))
     }
@@ -192,6 +204,10 @@ impl<'a> FieldValue<'a> for EventType {
 
     fn write_binary(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_str().as_bytes());
+    }
+
+    fn read_binary(bytes: &'a [u8]) -> Option<Self> {
+        str::from_utf8(bytes).ok()?.parse().ok()
     }
 
     fn arrow_type() -> DataType {
@@ -239,6 +255,10 @@ impl<'a> FieldValue<'a> for i32 {
         out.extend_from_slice(&self.to_be_bytes());
     }
 
+    fn read_binary(bytes: &'a [u8]) -> Option<Self> {
+        bytes.try_into().ok().map(Self::from_be_bytes)
+    }
+
     fn arrow_type() -> DataType {
         DataType::Int32
     }
@@ -278,6 +298,10 @@ impl<'a> FieldValue<'a> for Cow<'a, str> {
 
     fn write_binary(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.as_bytes());
+    }
+
+    fn read_binary(bytes: &'a [u8]) -> Option<Self> {
+        str::from_utf8(bytes).ok().map(Cow::Borrowed)
     }
 
     fn arrow_type() -> DataType {

@@ -17,7 +17,7 @@ mod schema;
 mod timestamp;
 
 pub use arrow::{ArrowFormError, DICTIONARY_COLUMNS, EventColumns, arrow_schema, read_batch};
-pub use copy::{COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, CopyRowRef, copy_rows};
+pub use copy::{COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, read_copy_row};
 pub use event::{FIELD_NAMES, ProductEvent};
 pub use event_type::{EventType, UnknownEventType};
 pub use reason::{Reason, Rejection, UnknownReason, Violation};

@@ -7,14 +7,14 @@ use std::borrow::Cow;
 
 use event_model::{
     COPY_COLUMNS, DICTIONARY_COLUMNS, EventColumns, EventType, FIELD_NAMES, ProductEvent, Timestamp, Window,
-    arrow_schema, parse, read_batch,
+    arrow_schema, parse, read_batch, read_copy_row,
 };
 use proptest::prelude::*;
 use support::events;
 use uuid::Uuid;
 
 /// Reads a row of PostgreSQL's COPY as its manual describes it, apart from the code that writes it.
-fn read_copy_row(mut row: &[u8]) -> ProductEvent<'_> {
+fn read_row_by_the_manual(mut row: &[u8]) -> ProductEvent<'_> {
     fn take<'a>(row: &mut &'a [u8], length: usize) -> &'a [u8] {
         let (taken, rest) = row.split_at(length);
         *row = rest;
@@ -71,7 +71,10 @@ proptest! {
     fn copy_row(event in events()) {
         let mut row = Vec::new();
         event.write_copy_row(&mut row);
-        prop_assert_eq!(read_copy_row(&row), event);
+        prop_assert_eq!(read_row_by_the_manual(&row), event.clone());
+        prop_assert_eq!(read_copy_row(&row), Some(event));
+        row.pop();
+        prop_assert_eq!(read_copy_row(&row), None);
     }
 
     #[test]

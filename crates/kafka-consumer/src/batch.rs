@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use event_model::{Hour, ProductEvent};
+use event_model::{Hour, ProductEvent, read_copy_row};
+use uuid::Uuid;
 
 use crate::dead_letter::DeadLetter;
+use crate::recent_ids::RecentIds;
 
 /// When a batch is closed: as soon as one of these is reached, or when nothing more comes and its writer is idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,12 +40,10 @@ pub struct Part {
     pub last: Option<Mark>,
     /// Records: rows and dead letters.
     pub records: u64,
-    /// Rows whose `event_id` was not seen of late.
+    /// The rows.
     pub rows: Rows,
-    /// Rows whose `event_id` was: they take the slow way in, so that the others need not.
-    pub suspects: Rows,
-    /// The suspects once more, as the members of a JSON array.
-    pub suspects_json: Vec<u8>,
+    /// Which of the rows have an `event_id` that was seen of late, in their order.
+    pub suspects: Vec<usize>,
     /// The records that will not become rows.
     pub dead_letters: Vec<Refused>,
     /// The hours that the rows' events fall in.
@@ -61,19 +60,61 @@ pub struct Refused {
 }
 
 /// Rows in PostgreSQL's binary COPY form, without header and trailer.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug, Default)]
 pub struct Rows {
-    /// The rows' bytes.
-    pub bytes: Bytes,
-    /// Each row's record in its partition.
-    pub offsets: Vec<i64>,
+    bytes: Vec<u8>,
+    marks: Vec<RowMark>,
+}
+
+/// A row among others.
+#[derive(Clone, Copy, Debug)]
+struct RowMark {
+    id: Uuid,
+    offset: i64,
+    end: usize,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub struct Row<'a> {
+    /// The event's identity.
+    pub id: Uuid,
+    /// Its record's offset.
+    pub offset: i64,
+    /// The row's bytes.
+    pub bytes: &'a [u8],
 }
 
 impl Rows {
     /// How many rows.
     #[must_use]
     pub fn count(&self) -> u64 {
-        self.offsets.len() as u64
+        self.marks.len() as u64
+    }
+
+    /// The rows, in the order of their records.
+    #[must_use]
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
+        (0..self.marks.len()).map(|index| self.row(index))
+    }
+
+    fn row(&self, index: usize) -> Row<'_> {
+        let RowMark { id, offset, end } = self.marks[index];
+        let start = index.checked_sub(1).map_or(0, |before| self.marks[before].end);
+        Row { id, offset, bytes: &self.bytes[start..end] }
+    }
+
+    /// Returns the bytes that it takes.
+    fn add(&mut self, offset: i64, event: &ProductEvent<'_>) -> usize {
+        let start = self.bytes.len();
+        event.write_copy_row(&mut self.bytes);
+        let end = self.bytes.len();
+        self.marks.push(RowMark { id: event.event_id, offset, end });
+        end - start + size_of::<RowMark>()
+    }
+
+    fn size(&self) -> usize {
+        self.bytes.len() + self.marks.len() * size_of::<RowMark>()
     }
 }
 
@@ -86,19 +127,21 @@ pub struct Batch {
     pub opened: Instant,
 }
 
-impl Part {
-    /// All rows.
-    #[must_use]
-    pub fn row_count(&self) -> u64 {
-        self.rows.count() + self.suspects.count()
-    }
-}
-
 impl Batch {
     /// Records in all of it.
     #[must_use]
     pub fn records(&self) -> u64 {
         self.parts.values().map(|part| part.records).sum()
+    }
+
+    /// Notes which rows have an id that was seen of late, and all of them as seen.
+    pub fn suspect(&mut self, recent: &mut RecentIds) {
+        for part in self.parts.values_mut() {
+            let seen = part.rows.iter().enumerate().filter(|(_, row)| recent.insert(row.id));
+            // Whatever is no row as we write them goes the short way, and PostgreSQL says so.
+            part.suspects =
+                seen.filter(|(_, row)| read_copy_row(row.bytes).is_some()).map(|(index, _)| index).collect();
+        }
     }
 
     /// The hours that any row falls in.
@@ -123,31 +166,10 @@ struct OpenPart {
     next_offset: i64,
     last: Option<Mark>,
     records: u64,
-    rows: OpenRows,
-    suspects: OpenRows,
-    suspects_json: Vec<u8>,
+    rows: Rows,
     dead_letters: Vec<Refused>,
     hours: BTreeSet<Hour>,
     last_hour: Option<Hour>,
-}
-
-#[derive(Debug, Default)]
-struct OpenRows {
-    bytes: Vec<u8>,
-    offsets: Vec<i64>,
-}
-
-impl OpenRows {
-    fn add(&mut self, offset: i64, event: &ProductEvent<'_>) -> usize {
-        let before = self.bytes.len();
-        event.write_copy_row(&mut self.bytes);
-        self.offsets.push(offset);
-        self.bytes.len() - before
-    }
-
-    fn close(self) -> Rows {
-        Rows { bytes: Bytes::from(self.bytes), offsets: self.offsets }
-    }
 }
 
 impl OpenBatch {
@@ -157,25 +179,16 @@ impl OpenBatch {
         Self { parts: BTreeMap::new(), opened: now, records: 0, bytes: 0 }
     }
 
-    /// Adds a valid event. A suspect is one whose `event_id` was seen of late.
-    pub fn add_row(&mut self, partition: i32, epoch: u64, mark: Mark, event: &ProductEvent<'_>, suspect: bool) {
+    /// Adds a valid event.
+    pub fn add_row(&mut self, partition: i32, epoch: u64, mark: Mark, event: &ProductEvent<'_>) {
         self.records += 1;
         let part = Self::part(&mut self.parts, partition, epoch);
         part.read(mark);
-        let size = if suspect {
-            if !part.suspects_json.is_empty() {
-                part.suspects_json.push(b',');
-            }
-            event.write_json(&mut part.suspects_json);
-            part.suspects.add(mark.offset, event)
-        } else {
-            part.rows.add(mark.offset, event)
-        };
+        self.bytes += part.rows.add(mark.offset, event);
         let hour = event.event_timestamp.hour();
         if part.last_hour.replace(hour) != Some(hour) {
             part.hours.insert(hour);
         }
-        self.bytes += size;
     }
 
     /// Adds a record that was refused.
@@ -203,7 +216,7 @@ impl OpenBatch {
         if let Some(part) = self.parts.remove(&partition) {
             self.records -= usize::try_from(part.records).unwrap_or(usize::MAX).min(self.records);
             let letters: usize = part.dead_letters.iter().map(|refused| refused.letter.size()).sum();
-            self.bytes -= (part.rows.bytes.len() + part.suspects.bytes.len() + letters).min(self.bytes);
+            self.bytes -= (part.rows.size() + letters).min(self.bytes);
         }
     }
 
@@ -246,9 +259,8 @@ impl OpenPart {
             next_offset: self.next_offset,
             last: self.last,
             records: self.records,
-            rows: self.rows.close(),
-            suspects: self.suspects.close(),
-            suspects_json: self.suspects_json,
+            rows: self.rows,
+            suspects: Vec::new(),
             dead_letters: self.dead_letters,
             hours: self.hours,
         }

@@ -13,7 +13,7 @@ pub const LEAST: usize = 64 * MIB;
 /// A quarter goes to what librdkafka has read ahead. It counts the bytes of keys and values only; each record takes
 /// about 400 more, so the number of records is bounded as well. What a fetch brings comes on top, and unfolds to many
 /// times its size when it is compressed: fetches are kept small. Another quarter goes to batches: each writer can have one
-/// that is being filled, two that wait and one on its way. The rest is for the program itself, its stacks and buffers, and
+/// that is being filled, two that wait, and one on its way, which is there twice. The rest is for the program itself, its stacks and buffers, and
 /// what allocators leave unused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
@@ -36,13 +36,13 @@ impl Memory {
     /// Bytes that a batch may have where there are so many writers: 8 MiB at most.
     #[must_use]
     pub fn batch_bytes(self, writers: usize) -> usize {
-        (self.limit / 4 / (4 * writers.max(1))).clamp(64 * KIB, 8 * MIB)
+        (self.limit / 4 / (5 * writers.max(1))).clamp(64 * KIB, 8 * MIB)
     }
 
-    /// Ids that are remembered to tell likely repeats, of four bytes each.
+    /// Bytes for the ids that each of so many writers remembers, to tell likely repeats.
     #[must_use]
-    pub const fn recent_ids(self) -> usize {
-        self.limit / 32 / 4
+    pub fn recent_ids(self, writers: usize) -> usize {
+        self.limit / 32 / writers.max(1)
     }
 
     /// Bounds what librdkafka reads ahead, where nobody has said otherwise.
@@ -104,7 +104,7 @@ mod tests {
     fn what_is_shared_out_fits() {
         for writers in [1, 2, 16] {
             let memory = Memory::new(256 * MIB);
-            assert!(4 * writers * memory.batch_bytes(writers) <= memory.limit() / 4);
+            assert!(5 * writers * memory.batch_bytes(writers) <= memory.limit() / 4);
         }
         let mut config = ClientConfig::new();
         config.set("fetch.max.bytes", "7");

@@ -138,6 +138,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
             reread: reread.clone(),
             counters: Arc::clone(&counters),
             give_up: give_up.clone(),
+            recent_ids: settings.memory.recent_ids(settings.writers),
         };
         let (command, inbox) = mpsc::channel(1);
         commands.push(command);
@@ -148,7 +149,6 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     let (target, accept) = (settings.target.clone(), settings.accept);
     let source = SourceSetting {
         resume: Resume { target, claim, kafka: Arc::clone(&kafka), reread, accept },
-        recent_ids: settings.memory.recent_ids(),
         limits: settings.limits,
         window: settings.window,
         until_caught_up: settings.until_caught_up,

@@ -23,7 +23,6 @@ use crate::batch::{Limits, Mark};
 use crate::dead_letter::{DeadLetter, record_time};
 use crate::fingerprint;
 use crate::offsets::resume::Resume;
-use crate::recent_ids::RecentIds;
 use crate::writer::{Command, Report};
 use assignment::Assignment;
 pub use context::Context;
@@ -43,8 +42,6 @@ const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
 pub struct Setting {
     /// Whose offsets of which topic, and where they are looked up.
     pub resume: Resume,
-    /// Ids that are remembered, to tell likely repeats.
-    pub recent_ids: usize,
     /// When batches are closed.
     pub limits: Limits,
     /// How far events may lie from their records.
@@ -63,7 +60,6 @@ pub struct Source {
     kafka: Arc<BaseConsumer<Context>>,
     assignment: Assignment,
     writers: HandOver,
-    recent: RecentIds,
     reports: mpsc::UnboundedReceiver<Report>,
     committed: BTreeMap<i32, i64>,
     last_commit: Instant,
@@ -82,9 +78,8 @@ impl Source {
         let writers = HandOver::new(writers, setting.limits, setting.runtime.clone());
         let last_commit = Instant::now();
         let assignment = Assignment::default();
-        let recent = RecentIds::with_capacity(setting.recent_ids);
         let committed = BTreeMap::new();
-        Self { setting, kafka, assignment, writers, recent, reports, committed, last_commit, paused: false }
+        Self { setting, kafka, assignment, writers, reports, committed, last_commit, paused: false }
     }
 
     /// Reads until the end. Everything that was read is handed to the writers by then, or was dropped because another
@@ -160,7 +155,7 @@ impl Source {
             Some(Ok(record)) => {
                 let read = self.assignment.read_up_to(record.partition(), record.offset() + 1);
                 let Some(epoch) = read else { return Ok(true) };
-                take(&self.setting.window, epoch, &mut self.recent, &mut self.writers, &record);
+                take(&self.setting.window, epoch, &mut self.writers, &record);
             }
             Some(Err(KafkaError::PartitionEOF(partition))) => self.at_end(partition)?,
             Some(Err(error)) => self.judge(error)?,
@@ -241,13 +236,13 @@ impl Source {
     }
 }
 
-fn take(window: &Window, epoch: u64, recent: &mut RecentIds, writers: &mut HandOver, record: &BorrowedMessage<'_>) {
+fn take(window: &Window, epoch: u64, writers: &mut HandOver, record: &BorrowedMessage<'_>) {
     let partition = record.partition();
     let mark = Mark { offset: record.offset(), fingerprint: fingerprint::of(record) };
     let record_time = record_time(record);
     let batch = writers.batch_for(partition);
     match event_model::parse(record.payload(), record_time, *window) {
-        Ok(event) => batch.add_row(partition, epoch, mark, &event, recent.insert(event.event_id)),
+        Ok(event) => batch.add_row(partition, epoch, mark, &event),
         Err(rejection) => {
             let letter = DeadLetter::refused(record, record_time, &rejection);
             batch.add_dead_letter(partition, epoch, mark, letter);

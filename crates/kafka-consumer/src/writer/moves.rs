@@ -94,7 +94,7 @@ impl Moves {
     ) -> Result<Option<i32>, tokio_postgres::Error> {
         let Some(owned) = owned.get(&partition) else { return Ok(Some(partition)) };
         let (offset, fingerprint) = part.last.map(|last| (last.offset, last.fingerprint)).unzip();
-        let rows = part.row_count();
+        let rows = part.rows.count();
         let moved = transaction
             .execute(
                 &self.forward,

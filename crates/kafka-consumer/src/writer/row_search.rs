@@ -4,13 +4,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
-use event_model::{COPY_COLUMNS, copy_rows};
+use event_model::{COPY_COLUMNS, read_copy_row};
 use tokio_postgres::{Client, Statement, Transaction};
 
 use super::breaker::Breaker;
 use super::moves::Corrections;
 use super::transaction::{Attempt, copy};
-use crate::batch::{Batch, Part, Refused};
+use crate::batch::{Batch, Part, Refused, Row};
 use crate::dead_letter::DeadLetter;
 use crate::postgres::{SqlFault, classify, describe};
 use crate::source::Reread;
@@ -48,13 +48,6 @@ impl RefusedRow {
     }
 }
 
-/// A row of a part and its record.
-#[derive(Clone, Copy)]
-struct Row<'a> {
-    bytes: &'a [u8],
-    offset: i64,
-}
-
 impl RowSearch {
     pub(super) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
         let columns = COPY_COLUMNS.as_str();
@@ -84,25 +77,23 @@ impl RowSearch {
         })
     }
 
-    /// Brings in a batch's rows. COPY's line, counted from 1 over the rows that are no suspects, is looked at first.
-    /// Gives up looking when more rows are refused than are borne: that is a flood, whatever the rest is.
+    /// Brings in a batch's rows. The one that is suspected, as its partition and place there, is looked at first. Gives up
+    /// looking when more rows are refused than are borne: that is a flood, whatever the rest is.
     pub(super) async fn bring_in(
         &self,
         transaction: &Transaction<'_>,
         batch: &Batch,
-        line: Option<usize>,
+        suspected: Option<(i32, usize)>,
         expired: &BTreeSet<i64>,
         breaker: &Breaker,
     ) -> Result<Found, Attempt> {
         let mut found = Found::default();
-        let mut line = line.and_then(|line| line.checked_sub(1));
         let mut place = 0;
         for (&partition, part) in &batch.parts {
             let (rows, corrections) = living_rows(part, expired);
             found.corrections.insert(partition, corrections);
-            let suspected = line.filter(|line| *line < part.rows.offsets.len());
-            line = line.and_then(|line| line.checked_sub(part.rows.offsets.len()));
-            let first = part.rows.offsets.first().copied().unwrap_or_default();
+            let suspected = suspected.filter(|(at, row)| *at == partition && *row < rows.len()).map(|(_, row)| row);
+            let first = part.rows.iter().next().map_or(0, |row| row.offset);
             self.search(transaction, partition, &rows, suspected, &mut found, breaker).await?;
             for refused in found.refused.iter_mut().filter(|one| one.partition == partition) {
                 let nth = refused.offset.saturating_sub(first).unsigned_abs().min(part.records.saturating_sub(1));
@@ -169,7 +160,7 @@ impl RowSearch {
             bytes
         });
         transaction.execute(&self.empty, &[]).await?;
-        copy(transaction, &self.copy, vec![bytes.freeze()]).await?;
+        copy(transaction, &self.copy, bytes.freeze()).await?;
         let inserted = transaction.execute(&self.insert, &[]).await?;
         // What is only checked at the end of a transaction is checked here, where the row can still be found.
         transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await?;
@@ -184,18 +175,13 @@ impl RowSearch {
 
 /// The rows of a part but those of days that retention has taken, which are counted.
 fn living_rows<'a>(part: &'a Part, expired: &BTreeSet<i64>) -> (Vec<Row<'a>>, Corrections) {
-    let mut corrections = Corrections::default();
-    let mut living = Vec::with_capacity(part.rows.offsets.len() + part.suspects.offsets.len());
-    for rows in [&part.rows, &part.suspects] {
-        for (row, &offset) in copy_rows(&rows.bytes).zip(&rows.offsets) {
-            if row.event_timestamp().is_some_and(|time| expired.contains(&time.days())) {
-                corrections.expired += 1;
-            } else {
-                living.push(Row { bytes: row.bytes(), offset });
-            }
-        }
-    }
-    (living, corrections)
+    let lives = |row: &Row<'_>| {
+        expired.is_empty()
+            || read_copy_row(row.bytes).is_none_or(|event| !expired.contains(&event.event_timestamp.days()))
+    };
+    let living: Vec<Row<'a>> = part.rows.iter().filter(lives).collect();
+    let expired = part.rows.count() - living.len() as u64;
+    (living, Corrections { expired, ..Corrections::default() })
 }
 
 /// Cuts rows at the one that is suspected: what is before it, itself, what comes after. Without a suspect all stay

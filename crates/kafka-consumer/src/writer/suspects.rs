@@ -1,6 +1,6 @@
 //! The few rows of a batch whose `event_id` was seen of late: what is new of them goes in, the rest is counted.
 
-use event_model::COPY_COLUMNS;
+use event_model::{COPY_COLUMNS, read_copy_row};
 use tokio_postgres::{Client, Statement, Transaction};
 
 use super::moves::Corrections;
@@ -22,15 +22,30 @@ impl Suspects {
         transaction: &Transaction<'_>,
         part: &Part,
     ) -> Result<Corrections, tokio_postgres::Error> {
-        if part.suspects.offsets.is_empty() {
+        if part.suspects.is_empty() {
             return Ok(Corrections::default());
         }
-        let json = [b"[".as_slice(), &part.suspects_json, b"]"].concat();
-        let json = String::from_utf8_lossy(&json);
-        let row = transaction.query_one(&self.insert, &[&json]).await?;
+        let row = transaction.query_one(&self.insert, &[&json(part)]).await?;
         let count = |column| row.get::<_, i64>(column).unsigned_abs();
-        Ok(Corrections { duplicates: part.suspects.count() - count(0), differing: count(1), ..Corrections::default() })
+        let duplicates = part.suspects.len() as u64 - count(0);
+        Ok(Corrections { duplicates, differing: count(1), ..Corrections::default() })
     }
+}
+
+/// The suspects as a JSON array.
+fn json(part: &Part) -> String {
+    let mut text = vec![b'['];
+    let mut suspects = part.suspects.iter().peekable();
+    for (_, row) in part.rows.iter().enumerate().filter(|(index, _)| suspects.next_if_eq(&index).is_some()) {
+        if text.len() > 1 {
+            text.push(b',');
+        }
+        if let Some(event) = read_copy_row(row.bytes) {
+            event.write_json(&mut text);
+        }
+    }
+    text.push(b']');
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 /// A suspect that went in finds itself, so one that finds nothing like it met another content.

@@ -9,12 +9,13 @@ use tokio_postgres::{Client, Statement, Transaction};
 
 use super::breaker::{Breaker, Flood};
 use super::dead_letters::DeadLetters;
+use super::key_order::KeyOrder;
 use super::moves::{Corrections, Moves};
 use super::partitions::Partitions;
 use super::row_search::RowSearch;
 use super::suspects::Suspects;
 use super::{Owned, takeover};
-use crate::batch::{Batch, Part, Refused};
+use crate::batch::{Batch, Refused};
 use crate::counters::Tally;
 use crate::offsets::Claim;
 use crate::postgres::{self, Target};
@@ -26,8 +27,8 @@ pub(super) enum Way {
     /// Straight into the table: nearly always every row is new and good.
     Direct,
     /// Through a temporary table, with a savepoint: some row is there already, or PostgreSQL refuses it. COPY's own
-    /// line number, counted from 1, tells which one is to be suspected first.
-    Careful { line: Option<usize> },
+    /// line number may have told which one is to be suspected first: its partition, and its place among the partition's.
+    Careful { suspected: Option<(i32, usize)> },
 }
 
 /// Why an attempt did not commit.
@@ -128,14 +129,14 @@ impl Session {
         let mut corrections = BTreeMap::<i32, Corrections>::new();
         let mut refused = Vec::new();
         if let Some(search) = self.search.as_ref().filter(|_| careful) {
-            let line = if let Way::Careful { line } = way { line } else { None };
-            let found = search.bring_in(&transaction, batch, line, &expired, &self.means.breaker).await?;
+            let suspected = if let Way::Careful { suspected } = way { suspected } else { None };
+            let found = search.bring_in(&transaction, batch, suspected, &expired, &self.means.breaker).await?;
             corrections = found.corrections;
             for one in found.refused {
                 refused.push((one.partition, one.letter(&self.means.reread).await.map_err(Attempt::NotReread)?));
             }
         } else {
-            let rows = batch.parts.values().map(|part| part.rows.bytes.clone()).collect();
+            let rows = KeyOrder::of(batch).bytes();
             copy(&transaction, &self.copy, rows).await?;
             for (partition, part) in &batch.parts {
                 corrections.insert(*partition, self.suspects.insert(&transaction, part).await?);
@@ -160,7 +161,7 @@ impl Session {
 
 /// What becomes of the records if each row is new and good.
 fn plain_tally(batch: &Batch) -> Tally {
-    let rows = batch.parts.values().map(Part::row_count).sum();
+    let rows = batch.parts.values().map(|part| part.rows.count()).sum();
     let records = batch.records();
     Tally { records, rows, dead_letters: records - rows, ..Tally::default() }
 }
@@ -172,18 +173,15 @@ const MESSAGE: usize = 64 * 1024;
 pub(super) async fn copy(
     transaction: &Transaction<'_>,
     statement: &Statement,
-    mut all: Vec<Bytes>,
+    mut rows: Bytes,
 ) -> Result<(), tokio_postgres::Error> {
-    all.retain(|rows| !rows.is_empty());
-    if all.is_empty() {
+    if rows.is_empty() {
         return Ok(());
     }
     let mut sink = Box::pin(transaction.copy_in::<_, Bytes>(statement).await?);
     sink.feed(Bytes::from_static(COPY_HEADER)).await?;
-    for mut rows in all {
-        while !rows.is_empty() {
-            sink.feed(rows.split_to(rows.len().min(MESSAGE))).await?;
-        }
+    while !rows.is_empty() {
+        sink.feed(rows.split_to(rows.len().min(MESSAGE))).await?;
     }
     sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
     sink.as_mut().finish().await?;
