@@ -16,6 +16,7 @@ use super::suspects::Suspects;
 use super::{Owned, takeover};
 use crate::batch::{Batch, Part, Refused};
 use crate::counters::Tally;
+use crate::failpoint;
 use crate::offsets::Claim;
 use crate::postgres::{self, Target};
 use crate::source::Reread;
@@ -115,6 +116,7 @@ impl Session {
         if careful && self.search.is_none() {
             self.search = Some(RowSearch::prepare(&self.client).await?);
         }
+        failpoint::pass(failpoint::AFTER_PARTITION);
         let transaction = self.client.transaction().await?;
         let moved = self.moves.forward(&transaction, batch, owned);
         if let Some(partition) = takeover::or_end_the_holder(moved, &self.means.target, self.backend).await? {
@@ -124,6 +126,7 @@ impl Session {
             }
             return Err(Attempt::Moved(partition));
         }
+        failpoint::pass(failpoint::AFTER_CAS);
 
         let mut corrections = BTreeMap::<i32, Corrections>::new();
         let mut refused = Vec::new();
@@ -142,6 +145,7 @@ impl Session {
             }
         }
 
+        failpoint::pass(failpoint::AFTER_COPY);
         let letters =
             batch.parts.iter().flat_map(|(partition, part)| part.dead_letters.iter().map(|one| (*partition, one)));
         let letters: Vec<(i32, &Refused)> =
@@ -153,7 +157,9 @@ impl Session {
         if !starts.is_empty() {
             transaction.execute(&self.note_hours, &[&starts]).await?;
         }
+        failpoint::pass(failpoint::BEFORE_COMMIT);
         transaction.commit().await.map_err(|error| Attempt::Failed { error, at_commit: true })?;
+        failpoint::pass(failpoint::AFTER_COMMIT);
         Ok(corrections.values().fold(plain_tally(batch), |tally, one| one.apply(tally)))
     }
 }
@@ -185,6 +191,7 @@ pub(super) async fn copy(
             sink.feed(rows.split_to(rows.len().min(MESSAGE))).await?;
         }
     }
+    failpoint::pass(failpoint::DURING_COPY);
     sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
     sink.as_mut().finish().await?;
     Ok(())
