@@ -28,7 +28,6 @@ pub(super) struct Assignment {
     under_way: Option<UnderWay>,
     to_seek: VecDeque<i32>,
     last_epoch: u64,
-    ever_assigned: bool,
 }
 
 struct Reading {
@@ -69,9 +68,10 @@ impl Assignment {
         }
     }
 
-    /// Whether the end of every partition was reached at least once since it was assigned.
+    /// Whether the end of every partition was reached at least once since it was assigned. Whoever has none has only not
+    /// got its share yet: the group is between two assignments, or others read all there is.
     pub(super) fn is_caught_up(&self) -> bool {
-        self.ever_assigned
+        !self.read.is_empty()
             && self.under_way.is_none()
             && self.to_seek.is_empty()
             && self.read.values().all(|reading| reading.at_end)
@@ -198,7 +198,6 @@ impl Assignment {
         for (partition, position) in positions {
             self.own(*partition, *position, writers);
         }
-        self.ever_assigned = true;
         match kafka.rebalance_protocol() {
             RebalanceProtocol::Cooperative => kafka.incremental_assign(&offsets)?,
             _ => kafka.assign(&offsets)?,
