@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
@@ -28,6 +29,7 @@ pub(super) struct Assignment {
     under_way: Option<UnderWay>,
     to_seek: VecDeque<i32>,
     last_epoch: u64,
+    paused: bool,
 }
 
 struct Reading {
@@ -66,6 +68,24 @@ impl Assignment {
         if let Some(reading) = self.read.get_mut(&partition) {
             reading.at_end = true;
         }
+    }
+
+    /// Stops reading for a while; also of partitions that are assigned meanwhile.
+    pub(super) fn pause(&mut self, kafka: &BaseConsumer<Context>) -> Result<(), KafkaError> {
+        self.paused = true;
+        kafka.pause(&kafka.assignment()?)
+    }
+
+    /// Goes on reading. True if it had stopped.
+    pub(super) fn resume(&mut self, kafka: &BaseConsumer<Context>) -> Result<bool, KafkaError> {
+        if self.paused {
+            kafka.resume(&kafka.assignment()?)?;
+        }
+        Ok(std::mem::take(&mut self.paused))
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
     }
 
     /// Whether the end of every partition was reached at least once since it was assigned. Whoever has none has only not
@@ -202,6 +222,8 @@ impl Assignment {
             RebalanceProtocol::Cooperative => kafka.incremental_assign(&offsets)?,
             _ => kafka.assign(&offsets)?,
         }
+        // A partition that was let go while paused is still paused when it comes back.
+        if self.paused { kafka.pause(&offsets)? } else { kafka.resume(&offsets)? }
         tracing::info!(?partitions, "partitions assigned");
         Ok(())
     }

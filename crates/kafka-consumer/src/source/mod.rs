@@ -67,7 +67,6 @@ pub struct Source {
     reports: mpsc::UnboundedReceiver<Report>,
     committed: BTreeMap<i32, i64>,
     last_commit: Instant,
-    paused: bool,
 }
 
 impl Source {
@@ -84,7 +83,7 @@ impl Source {
         let assignment = Assignment::default();
         let recent = RecentIds::with_capacity(setting.recent_ids);
         let committed = BTreeMap::new();
-        Self { setting, kafka, assignment, writers, recent, reports, committed, last_commit, paused: false }
+        Self { setting, kafka, assignment, writers, recent, reports, committed, last_commit }
     }
 
     /// Reads until the end. Everything that was read is handed to the writers by then, or was dropped because another
@@ -213,12 +212,11 @@ impl Source {
     /// Waits for a full writer: shortly as it is, longer with the partitions paused, so that the group still sees a
     /// live member. Pausing throws away what was read ahead, hence only in an outage.
     fn wait_for_writers(&mut self) -> anyhow::Result<()> {
-        if !self.paused {
+        if !self.assignment.is_paused() {
             if self.writers.wait(BACK_PRESSURE) {
                 return Ok(());
             }
-            self.kafka.pause(&self.kafka.assignment()?)?;
-            self.paused = true;
+            self.assignment.pause(&self.kafka)?;
             tracing::warn!("reading paused until postgres takes batches again");
         }
         self.poll(Duration::from_millis(100))?;
@@ -226,9 +224,7 @@ impl Source {
     }
 
     fn resume(&mut self) -> anyhow::Result<()> {
-        if self.paused {
-            self.kafka.resume(&self.kafka.assignment()?)?;
-            self.paused = false;
+        if self.assignment.resume(&self.kafka)? {
             tracing::info!("reading resumed");
         }
         Ok(())
