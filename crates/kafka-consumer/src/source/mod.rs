@@ -185,13 +185,15 @@ impl Source {
     }
 
     /// Errors that librdkafka mends by itself are logged; the others end the program.
-    fn judge(&self, error: KafkaError) -> anyhow::Result<()> {
+    fn judge(&mut self, error: KafkaError) -> anyhow::Result<()> {
         use rdkafka::error::RDKafkaErrorCode as Code;
         let topic = &self.setting.resume.claim.topic;
         match error.rdkafka_error_code() {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Err(error).with_context(|| {
-                format!("{topic}: Kafka no longer has the records that come next (retention took them)")
-            }),
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                tracing::warn!(%error, topic, "kafka no longer has the records that come next");
+                self.assignment.doubt();
+                Ok(())
+            }
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
                 tracing::warn!(%error, topic, "topic is away");
                 Ok(())
