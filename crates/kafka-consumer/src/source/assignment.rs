@@ -14,13 +14,14 @@ use super::Setting;
 use super::context::{Change, Context, release};
 use super::hand_over::HandOver;
 use crate::offsets::Position;
+use crate::offsets::resume::ResumeError;
 
 /// How long the writers may take to bring in what a revoked partition has in hand. Whatever comes later is settled by
 /// the compare-and-set.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
 
-type Positions = anyhow::Result<BTreeMap<i32, Position>>;
+type Positions = Result<BTreeMap<i32, Position>, ResumeError>;
 
 /// The partitions of this consumer.
 #[derive(Default)]

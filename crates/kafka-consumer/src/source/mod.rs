@@ -28,7 +28,7 @@ use crate::writer::{Command, Report};
 use assignment::Assignment;
 pub use context::Context;
 use hand_over::HandOver;
-pub use reread::Reread;
+pub use reread::{Reread, RereadError};
 
 /// Records between two looks at everything else.
 const RECORDS_BETWEEN_CHORES: u32 = 500;

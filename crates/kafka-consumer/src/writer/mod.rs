@@ -23,7 +23,7 @@ use crate::batch::Batch;
 use crate::counters::{Counters, Tally};
 use crate::offsets::{Claim, Position};
 use crate::postgres::{SqlFault, Target, classify, describe};
-use crate::source::Reread;
+use crate::source::{Reread, RereadError};
 pub use breaker::{Breaker, Flood, Tolerance};
 use row_search::postgres_line;
 use transaction::{Attempt, Means, Session, Way};
@@ -103,8 +103,8 @@ pub enum WriterError {
     #[error("{0}")]
     Flood(Flood),
     /// A row that PostgreSQL refuses could not be kept as a dead letter.
-    #[error("a row that PostgreSQL refuses could not be kept as a dead letter, its batch was not written: {0:#}")]
-    NotReread(anyhow::Error),
+    #[error("a row that PostgreSQL refuses could not be kept as a dead letter, its batch was not written: {0}")]
+    NotReread(RereadError),
 }
 
 /// What a writer needs to know, besides its commands.
@@ -197,6 +197,9 @@ impl Writer {
                 Attempt::Moved(partition) => self.moved(partition),
                 Attempt::Abandoned => return Err(self.abandoned(&batch)),
                 Attempt::Flood(flood) => return Err(WriterError::Flood(flood)),
+                Attempt::NotReread(error @ RereadError::NoAnswer { .. }) => {
+                    self.wait(&error.to_string(), None, &mut delays, &batch).await?;
+                }
                 Attempt::NotReread(error) => return Err(WriterError::NotReread(error)),
                 Attempt::NoAnswer => {
                     in_doubt = true;

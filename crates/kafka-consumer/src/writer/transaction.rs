@@ -19,7 +19,7 @@ use crate::counters::Tally;
 use crate::failpoint;
 use crate::offsets::Claim;
 use crate::postgres::{self, Target};
-use crate::source::Reread;
+use crate::source::{Reread, RereadError};
 
 /// How the rows go in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) enum Attempt {
     /// Too many dead letters.
     Flood(Flood),
     /// A row that PostgreSQL refuses could not be read from Kafka again, to be kept as a dead letter.
-    NotReread(anyhow::Error),
+    NotReread(RereadError),
 }
 
 impl From<tokio_postgres::Error> for Attempt {
