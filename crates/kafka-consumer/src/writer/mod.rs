@@ -180,13 +180,15 @@ impl Writer {
         let mut way = Way::Direct;
         let mut in_doubt = false;
         let mut repairs = 0;
+        let mut taken = 0;
         let mut delays = delays();
         loop {
             self.drop_what_is_not_owned(&mut batch);
             if batch.parts.is_empty() {
+                self.means.breaker.give_back(&mut taken);
                 return Ok(());
             }
-            let attempt = match self.attempt(&batch, way, in_doubt).await {
+            let attempt = match self.attempt(&batch, way, in_doubt, &mut taken).await {
                 Ok(tally) => {
                     self.committed(&batch, tally);
                     return Ok(());
@@ -227,7 +229,7 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, batch: &Batch, way: Way, in_doubt: bool) -> Result<Tally, Attempt> {
+    async fn attempt(&mut self, batch: &Batch, way: Way, in_doubt: bool, taken: &mut u64) -> Result<Tally, Attempt> {
         let limit = if way == Way::Direct { ANSWER_LIMIT } else { CAREFUL_LIMIT };
         let (means, owned) = (&self.means, &self.owned);
         let session = &mut self.session;
@@ -236,7 +238,7 @@ impl Writer {
                 Some(session) => session,
                 none => none.insert(Session::open(means).await?),
             };
-            session.write(batch, owned, way, in_doubt).await
+            session.write(batch, owned, way, in_doubt, taken).await
         };
         tokio::select! {
             done = tokio::time::timeout(limit, work) => done.unwrap_or(Err(Attempt::NoAnswer)),

@@ -102,13 +102,15 @@ impl Session {
         })
     }
 
-    /// Brings a batch in, wholly or not at all, and says what became of its records.
+    /// Brings a batch in, wholly or not at all, and says what became of its records. `taken` is what it has of the
+    /// accepted dead letters, over all its attempts.
     pub(super) async fn write(
         &mut self,
         batch: &Batch,
         owned: &BTreeMap<i32, Owned>,
         way: Way,
         in_doubt: bool,
+        taken: &mut u64,
     ) -> Result<Tally, Attempt> {
         let hours = batch.hours();
         let expired = self.partitions.ensure(&self.client, &hours).await?;
@@ -150,7 +152,8 @@ impl Session {
             batch.parts.iter().flat_map(|(partition, part)| part.dead_letters.iter().map(|one| (*partition, one)));
         let letters: Vec<(i32, &Refused)> =
             letters.chain(refused.iter().map(|(partition, one)| (*partition, one))).collect();
-        let places = self.means.breaker.weigh(&transaction, &self.means.claim, batch.records(), &letters).await?;
+        let Means { breaker, claim, .. } = &self.means;
+        let places = breaker.weigh(&transaction, claim, batch.records(), &letters, taken).await?;
         self.dead_letters.insert(&transaction, owned, &letters, &places).await?;
         self.moves.correct(&transaction, &corrections).await?;
         let starts: Vec<i64> = hours.iter().map(|hour| hour.start().micros() / 1_000_000).collect();
