@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use event_model::Window;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -103,7 +103,8 @@ impl Source {
 
     fn read(&mut self) -> anyhow::Result<()> {
         while !self.setting.shutdown.is_cancelled() {
-            if !self.chores()? || (self.setting.until_caught_up && self.assignment.is_caught_up()) {
+            self.chores()?;
+            if self.setting.until_caught_up && self.assignment.is_caught_up() {
                 break;
             }
             if self.writers.is_stalled() {
@@ -134,13 +135,13 @@ impl Source {
         Ok(())
     }
 
-    /// Everything but reading. False when a writer has failed.
-    fn chores(&mut self) -> anyhow::Result<bool> {
+    /// Everything but reading.
+    fn chores(&mut self) -> anyhow::Result<()> {
         while let Ok(report) = self.reports.try_recv() {
             match report {
                 Report::Committed { offsets } => self.committed.extend(offsets),
                 Report::Moved { partition, epoch } => self.assignment.moved(partition, epoch, &mut self.writers),
-                Report::Failed => return Ok(false),
+                Report::Failed => bail!("a writer has failed"),
             }
         }
         self.assignment.advance(&self.kafka, &self.setting, &mut self.writers)?;
@@ -149,7 +150,7 @@ impl Source {
         if self.last_commit.elapsed() >= BETWEEN_COMMITS {
             self.tell_group();
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Takes the next record or event. False when there was none.
