@@ -31,6 +31,8 @@ use transaction::{Attempt, Means, Session, Way};
 /// How long a transaction may take before its session is given up, and the one that searches for bad rows. The longest
 /// wait in it, for a lock, is 30 s.
 const ANSWER_LIMIT: Duration = Duration::from_secs(90);
+/// How long it may take to open a session.
+const OPEN_LIMIT: Duration = Duration::from_secs(15);
 const CAREFUL_LIMIT: Duration = Duration::from_mins(15);
 
 /// How often a batch may meet an error that the next attempt should have removed.
@@ -203,6 +205,7 @@ impl Writer {
                     self.wait(&error.to_string(), None, &mut delays, &batch).await?;
                 }
                 Attempt::NotReread(error) => return Err(WriterError::NotReread(error)),
+                Attempt::NotOpened => self.wait("no session", None, &mut delays, &batch).await?,
                 Attempt::NoAnswer => {
                     in_doubt = true;
                     self.session = None;
@@ -236,7 +239,10 @@ impl Writer {
         let work = async {
             let session = match session {
                 Some(session) => session,
-                none => none.insert(Session::open(means).await?),
+                none => {
+                    let open = tokio::time::timeout(OPEN_LIMIT, Session::open(means));
+                    none.insert(open.await.map_err(|_| Attempt::NotOpened)??)
+                }
             };
             session.write(batch, owned, way, in_doubt, taken).await
         };

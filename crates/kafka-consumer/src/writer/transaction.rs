@@ -38,6 +38,8 @@ pub(super) enum Attempt {
     Moved(i32),
     /// PostgreSQL's error. At the commit it leaves open whether the transaction is in.
     Failed { error: tokio_postgres::Error, at_commit: bool },
+    /// PostgreSQL lets nobody in, and says nothing.
+    NotOpened,
     /// PostgreSQL says nothing at all; the transaction may be in.
     NoAnswer,
     /// The end was asked for, and PostgreSQL is not waited for any longer.
