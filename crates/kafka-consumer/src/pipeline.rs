@@ -57,6 +57,7 @@ const GUARDS: &[Guard] = &[
         because: "the rebalances of the other one are not handled",
     },
     Guard { property: "group.id", value: None, because: "--group-id gives it" },
+    Guard { property: "group.instance.id", value: None, because: "--group-instance-id gives it" },
     Guard { property: "enable.idempotence", value: None, because: "it is a producer's" },
     Guard { property: "partitioner", value: None, because: "it is a producer's" },
 ];
@@ -70,6 +71,8 @@ pub struct Settings {
     pub target: Target,
     /// The consumer group.
     pub group: String,
+    /// A name in the group that outlives this process.
+    pub instance: Option<String>,
     /// Where a new group begins.
     pub start: Start,
     /// When batches are closed.
@@ -117,7 +120,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
         tracing::info!(script, "script applied");
     }
     let claim = Claim { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
-    let kafka = consumer(&config)?;
+    let kafka = consumer(&config, settings.instance.as_deref())?;
     offsets::first_start(&mut client, &claim, &kafka, settings.start).await?;
     drop(client);
     tracing::info!(topic = claim.topic, partitions = topic.partitions, group = claim.group, postgres = %settings.target, "reading");
@@ -265,7 +268,11 @@ pub fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConfig, Fai
     Ok(config)
 }
 
-fn consumer(config: &ClientConfig) -> Result<Arc<BaseConsumer<SourceContext>>, Failure> {
-    let consumer = BaseConsumer::from_config_and_context(config, SourceContext::default());
+fn consumer(config: &ClientConfig, instance: Option<&str>) -> Result<Arc<BaseConsumer<SourceContext>>, Failure> {
+    let mut config = config.clone();
+    if let Some(instance) = instance {
+        config.set("group.instance.id", instance);
+    }
+    let consumer = BaseConsumer::from_config_and_context(&config, SourceContext::default());
     consumer.map(Arc::new).map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))
 }

@@ -63,7 +63,6 @@ impl Reread {
         {
             config.set(property, value);
         }
-        config.remove("group.instance.id");
         Self { config, topic: topic.to_owned() }
     }
 
