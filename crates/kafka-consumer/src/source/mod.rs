@@ -190,6 +190,8 @@ impl Source {
         use rdkafka::error::RDKafkaErrorCode as Code;
         let topic = &self.setting.resume.claim.topic;
         match error.rdkafka_error_code() {
+            Some(Code::FencedInstanceId) => Err(error)
+                .context("another consumer has started under this --group-instance-id and has the partitions now"),
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
                 tracing::warn!(%error, topic, "kafka no longer has the records that come next");
                 self.assignment.doubt();
@@ -205,6 +207,9 @@ impl Source {
                 | Code::GroupAuthorizationFailed
                 | Code::SaslAuthenticationFailed,
             ) => Err(error).with_context(|| format!("Kafka refuses to let this consumer read {topic}")),
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+                Err(error).context("the Kafka client cannot go on")
+            }
             _ => {
                 tracing::warn!(%error, "kafka error");
                 Ok(())
