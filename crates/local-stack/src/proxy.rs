@@ -129,12 +129,12 @@ impl Proxy {
         *guard(&self.shared.way) = way;
     }
 
-    /// Ends all connections that are open now. Returns how many.
-    pub fn cut(&self) -> usize {
-        let open = std::mem::take(&mut *guard(&self.shared.open));
-        open.iter().for_each(|connection| connection.close());
-        self.shared.cut.fetch_add(open.len() as u64, Ordering::Relaxed);
-        open.len()
+    /// Ends all connections that are open now.
+    pub fn cut(&self) {
+        for connection in guard(&self.shared.open).drain(..) {
+            connection.close();
+            self.shared.cut.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Cuts the next connection whose client sends these bytes, once.

@@ -41,7 +41,7 @@ fn what_is_open_passes_until_it_is_cut() {
     let (proxy, client, server) = through();
     arrives(&client, &server, "there");
     arrives(&server, &client, "and back");
-    assert_eq!(proxy.cut(), 1);
+    proxy.cut();
     assert!(is_closed(&client) && is_closed(&server));
     assert_eq!((proxy.seen().passed, proxy.seen().cut), (13, 1));
     proxy.set(Way::Closed);

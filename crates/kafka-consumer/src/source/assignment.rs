@@ -250,9 +250,9 @@ impl Assignment {
         }
         // A partition that was let go while paused is still paused when it comes back.
         if self.paused {
-            kafka.pause(&offsets)?
+            kafka.pause(&offsets)?;
         } else {
-            kafka.resume(&offsets)?
+            kafka.resume(&offsets)?;
         }
         tracing::info!(?partitions, "partitions assigned");
         Ok(())
