@@ -87,6 +87,7 @@ fn an_eager_strategy_and_both_read_to_the_end() {
 }
 
 #[test]
+#[ignore = "fault"]
 fn a_member_that_has_nothing_yet_is_not_caught_up() {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "empty-handed", 300_000);
@@ -103,6 +104,7 @@ fn a_member_that_has_nothing_yet_is_not_caught_up() {
 
 /// Static membership: one that was killed and comes back under its name has its partitions at once.
 #[test]
+#[ignore = "fault"]
 fn a_member_with_a_name_comes_back_without_a_rebalance() {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "named", 100_000);
@@ -125,6 +127,24 @@ fn a_member_with_a_name_comes_back_without_a_rebalance() {
 }
 
 #[test]
+#[ignore = "fault"]
+fn of_two_under_one_name_the_first_ends() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "namesakes", 20_000);
+    let named = || Member::of(&stack, &["--group-instance-id", "one"]);
+    let mut first = named();
+    first.until("rows", |_| rows(&stack) > 0);
+    let mut second = named();
+    let (status, said) = first.ended(Duration::from_secs(30));
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("another consumer has started under this --group-instance-id"), "{said}");
+    caught_up(&stack, &mut second, Duration::from_secs(30));
+    second.stop();
+    holds(&stack, "namesakes");
+}
+
+#[test]
+#[ignore = "fault"]
 fn partitions_that_are_added_are_read_from_their_beginning() {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "six", 20_000);
@@ -159,7 +179,7 @@ fn assigned_while_reading_is_paused() {
     sleep(Duration::from_secs(10));
     let grown = member.peak_memory() - before;
     lock.release();
-    caught_up(&stack, &mut member, Duration::from_secs(60));
+    caught_up(&stack, &mut member, Duration::from_mins(1));
     member.stop();
     assert!(grown < 40, "{grown} MB were read meanwhile");
     holds(&stack, "more");

@@ -44,7 +44,7 @@ fn broken(reason: Reason) -> Option<String> {
         Reason::UnknownEventType => change("rfq_sent", "slept"),
         Reason::TextEmpty => change("\"tools\"", "\"\""),
         Reason::TextTooLong => change("tools", &"y".repeat(65)),
-        _ => change("tools", "\\u0001"),
+        Reason::TextControlCharacters => change("tools", "\\u0001"),
     }
 }
 

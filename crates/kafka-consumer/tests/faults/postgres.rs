@@ -70,6 +70,7 @@ fn the_server_is_killed_and_comes_back() {
 }
 
 #[test]
+#[ignore = "fault"]
 fn all_sessions_are_ended_again_and_again() {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "ended", 300_000);
@@ -89,6 +90,7 @@ fn all_sessions_are_ended_again_and_again() {
 }
 
 #[test]
+#[ignore = "fault"]
 fn there_is_no_room_for_its_sessions() {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "crowd", 300_000);
@@ -121,6 +123,7 @@ fn there_is_no_room_for_its_sessions() {
 }
 
 #[test]
+#[ignore = "fault"]
 fn a_deadlock_with_somebody_else() {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "deadlock", 300_000);
@@ -195,6 +198,7 @@ impl Drop for SmallDisk {
 }
 
 #[test]
+#[ignore = "fault"]
 fn the_disk_is_full_until_there_is_room_again() {
     let root = fs::metadata("/proc/self").unwrap().uid() == 0;
     let stack = Stack::ephemeral().unwrap();
