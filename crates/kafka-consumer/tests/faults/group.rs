@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use local_stack::Stack;
 
 use crate::member::{Member, rows};
+use crate::poison::event;
 use crate::support::number;
 use crate::topic::{self, Flow, caught_up, finish, holds, make_topic, publish};
 
@@ -148,14 +149,19 @@ fn of_two_under_one_name_the_first_ends() {
 fn partitions_that_are_added_are_read_from_their_beginning() {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "six", 20_000);
-    let mut member = Member::of(&stack, &["-X", "topic.metadata.refresh.interval.ms=500", "--start", "end"]);
+    let mut member = Member::of(&stack, &["-X", "topic.metadata.refresh.interval.ms=4000", "--start", "end"]);
     member.until("assigned", |member| assigned(member) == 6);
     topic::add_partitions(&stack, 8);
-    publish(&stack, "eight", 20_000);
+    // Before the consumer knows of them.
+    for partition in [6, 7] {
+        topic::send(&stack, partition, (1..=50).map(event));
+    }
+    assert_eq!(assigned(&member), 6);
     caught_up(&stack, &mut member, Duration::from_secs(30));
     let said = member.stop();
     assert!(said.contains("\"partitions\":\"[6, 7]\""), "{said}");
-    assert!(number(&stack, "SELECT min(records) FROM pipeline.consumer_offsets WHERE partition >= 6") > 0);
+    let new = "SELECT sum(rows_inserted)::bigint FROM pipeline.consumer_offsets WHERE partition >= 6";
+    assert_eq!(number(&stack, new), 100);
 }
 
 /// A partition that comes while PostgreSQL takes nothing must not be read into memory.

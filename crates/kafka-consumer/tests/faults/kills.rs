@@ -7,7 +7,7 @@ use local_stack::Stack;
 use crate::group::{assigned, share};
 use crate::member::{Member, offsets, rows};
 use crate::support::number;
-use crate::topic::{Flow, caught_up, finish, holds, publish};
+use crate::topic::{Flow, caught_up, holds, publish};
 
 const POINTS: [&str; 6] =
     ["after-partition", "after-cas", "during-copy", "after-copy", "before-commit", "after-commit"];
@@ -18,12 +18,15 @@ fn killed_at_each_failpoint() {
     publish(&stack, "points", 200_000);
     for point in POINTS {
         let before = rows(&stack);
-        let member = Member::failing(&stack, &format!("{point}=kill@3"), &["--batch-rows", "3000"]);
+        // Under one name, so that the group need not miss the dead one first.
+        let arguments = ["--batch-rows", "3000", "--group-instance-id", "killed"];
+        let member = Member::failing(&stack, &format!("{point}=kill@3"), &arguments);
         let said = member.was_killed();
         assert!(said.contains(&format!("failpoint {point}")), "{said}");
         assert!(rows(&stack) > before, "the batches before the kill are in");
     }
-    finish(&stack, "points");
+    Member::of(&stack, &["--until-caught-up", "--group-instance-id", "killed"]).ended_with(0);
+    holds(&stack, "points");
 }
 
 #[test]
