@@ -1,7 +1,9 @@
 # What there is to do here; `make` alone shows it. CI calls the same targets.
 .DEFAULT_GOAL := help
+# Places where tests kill or stop the consumer; the programs that people build have none.
+FAILPOINTS := --features kafka-consumer/failpoints
 BENCH ?= --events 5000000 --rounds 3
-.PHONY: help setup packages servers build demo up down status test lint unit integration bench-consumer format diagram schema
+.PHONY: help setup packages servers build demo up down status test test-faults lint unit integration bench-consumer format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,15 +38,19 @@ test: setup lint unit integration ## All checks: lint, unit, integration
 lint: packages ## Formatting and clippy, warnings are errors
 	cargo fmt --all --check
 	@scripts/check-features
-	cargo clippy --workspace --all-targets --locked -- -D warnings
+	cargo clippy --workspace --all-targets --locked $(FAILPOINTS) -- -D warnings
 
 unit: packages ## Tests that need no servers
 	cargo test --workspace --locked --lib --bins
 	cargo test --workspace --locked --doc
 
 integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own, and other readers of our files
-	cargo build --workspace --locked
-	cargo test --workspace --locked --test '*'
+	cargo build --workspace --locked $(FAILPOINTS)
+	cargo test --workspace --locked $(FAILPOINTS) --test '*'
+
+test-faults: setup ## What must not break the consumer, the tests that take long: outages, kills, a restless group
+	cargo build --workspace --locked $(FAILPOINTS)
+	cargo test --workspace --locked $(FAILPOINTS) --test faults -- --ignored --test-threads 2
 
 # psql comes from the system; the servers are those of the local stack.
 bench-consumer: setup ## Compare kafka-consumer with psql's copy on the same rows (table, and target/bench/consumer.json)

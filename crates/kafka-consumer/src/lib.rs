@@ -8,6 +8,7 @@ pub mod batch;
 pub mod cli;
 pub mod counters;
 pub mod dead_letter;
+mod failpoint;
 pub mod fingerprint;
 pub mod memory;
 pub mod migrations;

@@ -57,6 +57,7 @@ const GUARDS: &[Guard] = &[
         because: "the rebalances of the other one are not handled",
     },
     Guard { property: "group.id", value: None, because: "--group-id gives it" },
+    Guard { property: "group.instance.id", value: None, because: "--group-instance-id gives it" },
     Guard { property: "enable.idempotence", value: None, because: "it is a producer's" },
     Guard { property: "partitioner", value: None, because: "it is a producer's" },
 ];
@@ -70,6 +71,8 @@ pub struct Settings {
     pub target: Target,
     /// The consumer group.
     pub group: String,
+    /// A name in the group that outlives this process.
+    pub instance: Option<String>,
     /// Where a new group begins.
     pub start: Start,
     /// When batches are closed.
@@ -117,7 +120,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
         tracing::info!(script, "script applied");
     }
     let claim = Claim { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
-    let kafka = consumer(&config)?;
+    let kafka = consumer(&config, settings.instance.as_deref())?;
     offsets::first_start(&mut client, &claim, &kafka, settings.start).await?;
     drop(client);
     tracing::info!(topic = claim.topic, partitions = topic.partitions, group = claim.group, postgres = %settings.target, "reading");
@@ -162,8 +165,8 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
         .context("no thread for the source")?;
     let reading = tokio::task::spawn_blocking(move || reading.join());
 
-    let watching = tokio::spawn(watch(settings.progress, Arc::clone(&counters), shutdown, give_up));
-    let result = end(reading, writers).await;
+    let watching = tokio::spawn(watch(settings.progress, Arc::clone(&counters), shutdown, give_up.clone()));
+    let result = end(reading, writers, give_up).await;
     watching.abort();
     result?;
     Ok(Summary {
@@ -179,16 +182,44 @@ type Reading = JoinHandle<std::thread::Result<anyhow::Result<Finish>>>;
 
 /// Waits for the source, then for the writers, and only then leaves the group. A writer's error comes first: it is why
 /// the source ended.
-async fn end(reading: Reading, writers: Vec<JoinHandle<Result<(), WriterError>>>) -> anyhow::Result<()> {
+async fn end(
+    reading: Reading,
+    writers: Vec<JoinHandle<Result<(), WriterError>>>,
+    give_up: CancellationToken,
+) -> anyhow::Result<()> {
     let finish = match reading.await {
         Ok(Ok(finish)) => finish,
         _ => Err(anyhow!("the source panicked, which is a bug; nothing is lost: the offsets stand where the rows do")),
     };
-    for writer in writers {
-        writer.await.map_err(|_| anyhow!("a writer panicked, which is a bug; its transaction is rolled back"))??;
+    if finish.is_err() {
+        // What ends with an error does not wait out an outage first.
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            give_up.cancel();
+        });
+    }
+    match worst(writers).await? {
+        None => {}
+        // One that gave up may have done so because of what ended the source.
+        Some(WriterError::Abandoned { .. }) if finish.is_err() => {}
+        Some(error) => return Err(error.into()),
     }
     let finish = finish?;
     tokio::task::spawn_blocking(|| finish.leave()).await.context("the group was not left in order")
+}
+
+/// The error that the others follow from: one that gave up did so because another one failed.
+async fn worst(writers: Vec<JoinHandle<Result<(), WriterError>>>) -> anyhow::Result<Option<WriterError>> {
+    let mut worst = None;
+    for writer in writers {
+        let ended = writer.await.context("a writer panicked, which is a bug; its transaction is rolled back")?;
+        if let Err(error) = ended
+            && matches!(worst, None | Some(WriterError::Abandoned { .. }))
+        {
+            worst = Some(error);
+        }
+    }
+    Ok(worst)
 }
 
 /// Shows progress, and bounds the end once it was asked for.
@@ -237,7 +268,11 @@ pub fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConfig, Fai
     Ok(config)
 }
 
-fn consumer(config: &ClientConfig) -> Result<Arc<BaseConsumer<SourceContext>>, Failure> {
-    let consumer = BaseConsumer::from_config_and_context(config, SourceContext::default());
+fn consumer(config: &ClientConfig, instance: Option<&str>) -> Result<Arc<BaseConsumer<SourceContext>>, Failure> {
+    let mut config = config.clone();
+    if let Some(instance) = instance {
+        config.set("group.instance.id", instance);
+    }
+    let consumer = BaseConsumer::from_config_and_context(&config, SourceContext::default());
     consumer.map(Arc::new).map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))
 }

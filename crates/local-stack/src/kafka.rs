@@ -15,6 +15,7 @@ use crate::error::{At, StackError};
 use crate::places::{Dist, copy_folder};
 use crate::ports;
 use crate::process::Signal;
+use crate::proxy::Proxy;
 use crate::server::{Name, Server};
 use crate::service::{Service, StopSignal};
 
@@ -33,9 +34,31 @@ pub struct KafkaService {
     log: PathBuf,
     port: u16,
     controller_port: u16,
+    behind: Option<Behind>,
+}
+
+/// A second listener, which tells clients to come to another port: a proxy's.
+#[derive(Debug, Clone, Copy)]
+struct Behind {
+    port: u16,
+    advertised: u16,
 }
 
 impl Kafka {
+    /// A broker that is also reached through a proxy: clients that first ask the proxy's port stay behind it, those that ask
+    /// [`Kafka::bootstrap_servers`] don't.
+    pub fn ephemeral_behind(proxy: &Proxy) -> Result<Self, StackError> {
+        let advertised = proxy.port();
+        let kafka = Self::ephemeral_as(|service| {
+            let port = ports::free_where(|other| other != service.port && other != service.controller_port)?;
+            Ok(KafkaService { behind: Some(Behind { port, advertised }), ..service })
+        })?;
+        if let Some(behind) = kafka.service.behind {
+            proxy.pass_to(behind.port);
+        }
+        Ok(kafka)
+    }
+
     /// For `bootstrap.servers`: `127.0.0.1:PORT`.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
@@ -84,6 +107,15 @@ impl KafkaService {
              log.dirs={}\n",
             log.display()
         );
+        if let Some(Behind { port: other, advertised }) = self.behind {
+            // The last line of a name counts.
+            let _ = write!(
+                text,
+                "listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},BEHIND://127.0.0.1:{other}\n\
+                 advertised.listeners=BROKER://127.0.0.1:{port},BEHIND://127.0.0.1:{advertised}\n\
+                 listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT\n"
+            );
+        }
         text
     }
 
@@ -111,7 +143,14 @@ impl Service for KafkaService {
 
     fn at(folder: &Path, log: &Path, port: u16) -> Result<Self, StackError> {
         let controller_port = ports::free_where(|other| other != port)?;
-        Ok(Self { dist: Dist::find()?, folder: folder.to_owned(), log: log.to_owned(), port, controller_port })
+        Ok(Self {
+            dist: Dist::find()?,
+            folder: folder.to_owned(),
+            log: log.to_owned(),
+            port,
+            controller_port,
+            behind: None,
+        })
     }
 
     fn port(&self) -> u16 {
@@ -123,7 +162,8 @@ impl Service for KafkaService {
     }
 
     fn ports(&self) -> Vec<u16> {
-        vec![self.port, self.controller_port]
+        let behind = self.behind.map(|behind| behind.port);
+        [self.port, self.controller_port].into_iter().chain(behind).collect()
     }
 
     fn prepare(&self) -> Result<(), StackError> {

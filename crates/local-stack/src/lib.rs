@@ -10,6 +10,7 @@
 //! - [`server`]: one of them as a child of a test; `watch` ends it when the test is killed
 //! - [`stack`]: all three
 //! - [`resident`]: all three as servers that outlive the program that started them
+//! - [`proxy`]: a connection that can be cut, slowed down and swallowed, for tests
 //! - `places`, `account`, `ports`, `process`: folders, whom PostgreSQL runs as, who listens where, processes and signals
 
 mod account;
@@ -20,6 +21,7 @@ mod places;
 mod ports;
 pub mod postgres;
 mod process;
+pub mod proxy;
 pub mod resident;
 pub mod s3;
 pub mod server;
@@ -31,6 +33,7 @@ pub use error::StackError;
 pub use kafka::Kafka;
 pub use ports::Holder;
 pub use postgres::Postgres;
+pub use proxy::Proxy;
 pub use resident::Resident;
 pub use s3::{S3, S3Access};
 pub use server::Name;

@@ -65,8 +65,13 @@ struct Running {
 impl<S: Service> Server<S> {
     /// A server with new data in a temporary folder, on a free port of 127.0.0.1.
     pub fn ephemeral() -> Result<Self, StackError> {
+        Self::ephemeral_as(Ok)
+    }
+
+    /// The same with another form of the service.
+    pub(crate) fn ephemeral_as(form: impl Fn(S) -> Result<S, StackError>) -> Result<Self, StackError> {
         let temporary = temporary_folder()?;
-        let mut server = Self::start(&temporary.path().join(S::NAME.as_str()), 0)?;
+        let mut server = Self::start_as(&temporary.path().join(S::NAME.as_str()), 0, form)?;
         if let Some(running) = &mut server.running {
             running.watch = Some(Watch::over(running.child.id(), S::ABORT.0, Some(temporary.path()))?);
         }
@@ -77,12 +82,16 @@ impl<S: Service> Server<S> {
     /// A server with its data in `folder` (made when absent, kept at the end), on `port` of 127.0.0.1; 0 is any free one.
     /// Its log is beside the folder: `<name>.log`. Returns when it answers.
     pub fn start(folder: &Path, port: u16) -> Result<Self, StackError> {
+        Self::start_as(folder, port, Ok)
+    }
+
+    fn start_as(folder: &Path, port: u16, form: impl Fn(S) -> Result<S, StackError>) -> Result<Self, StackError> {
         let folder = std::path::absolute(folder).at("finding", folder)?;
         let log = folder.with_file_name(format!("{}.log", S::NAME));
         let mut attempt = 1;
         loop {
             let chosen = if port == 0 { S::free_port()? } else { port };
-            let mut server = Self { service: S::at(&folder, &log, chosen)?, running: None, temporary: None };
+            let mut server = Self { service: form(S::at(&folder, &log, chosen)?)?, running: None, temporary: None };
             match server.restart() {
                 Err(error) if port == 0 && attempt < PORT_ATTEMPTS && is_port_race(&error) => attempt += 1,
                 result => return result.map(|()| server),

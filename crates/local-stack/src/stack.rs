@@ -6,6 +6,7 @@ use crate::defaults::BUCKET;
 use crate::error::StackError;
 use crate::kafka::Kafka;
 use crate::postgres::Postgres;
+use crate::proxy::Proxy;
 use crate::s3::{S3, S3Access};
 
 /// A Kafka, a PostgreSQL and an S3 of one's own, on free ports of 127.0.0.1 and in temporary folders. All end when this is
@@ -23,12 +24,21 @@ pub struct Stack {
 impl Stack {
     /// Starts all three at once. Takes two to three seconds on a quiet machine.
     pub fn ephemeral() -> Result<Self, StackError> {
+        Self::around(Kafka::ephemeral)
+    }
+
+    fn around(kafka: impl Fn() -> Result<Kafka, StackError> + Sync) -> Result<Self, StackError> {
         thread::scope(|scope| {
-            let kafka = scope.spawn(Kafka::ephemeral);
+            let kafka = scope.spawn(&kafka);
             let postgres = scope.spawn(Postgres::ephemeral);
             let object_store = scope.spawn(S3::ephemeral);
             Ok(Self { kafka: joined(kafka)?, postgres: joined(postgres)?, object_store: joined(object_store)? })
         })
+    }
+
+    /// The same with a broker that is also reached through a proxy.
+    pub fn ephemeral_behind(proxy: &Proxy) -> Result<Self, StackError> {
+        Self::around(|| Kafka::ephemeral_behind(proxy))
     }
 
     /// For `bootstrap.servers`.

@@ -110,7 +110,7 @@ pub fn main() -> Result<(), Failure> {
     cli.log.start()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(anyhow::anyhow!("no runtime: {error}")))?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(args) => args.run(&cli.log).await,
             Command::Migrate(args) => migrate(&args).await,
@@ -120,7 +120,10 @@ pub fn main() -> Result<(), Failure> {
                 Ok(())
             }
         }
-    })
+    });
+    // Whoever still asks a broker that is away need not be waited for.
+    runtime.shutdown_background();
+    done
 }
 
 async fn migrate(args: &DatabaseArgs) -> Result<(), Failure> {

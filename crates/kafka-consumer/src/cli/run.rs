@@ -23,6 +23,10 @@ use crate::writer::Tolerance;
 pub(super) struct RunArgs {
     #[command(flatten)]
     group: GroupArgs,
+    /// A name of this one consumer that outlives it: restarted under it before its session times out (-X
+    /// session.timeout.ms, 6 s unless set), it has its partitions at once and the others keep theirs
+    #[arg(long, value_name = "NAME")]
+    group_instance_id: Option<String>,
     /// Where a group begins that has never read the topic: beginning, end, or a time such as 2026-11-22T00:00:00Z
     #[arg(long, default_value = "beginning")]
     start: Start,
@@ -83,6 +87,7 @@ impl RunArgs {
             kafka: self.kafka.clone(),
             target: self.database.target()?.named("kafka-consumer"),
             group: self.group.group_id.clone(),
+            instance: self.group_instance_id.clone(),
             start: self.start,
             limits: Limits {
                 rows: self.batch_rows as usize,
@@ -108,6 +113,7 @@ impl RunArgs {
         println!("bootstrap-servers = {}", self.kafka.bootstrap_servers);
         println!("topic = {}", self.kafka.topic);
         println!("group-id = {}", settings.group);
+        println!("group-instance-id = {}", settings.instance.as_deref().unwrap_or_default());
         println!("start = {}", settings.start);
         println!("database = {}", settings.target);
         println!("migrate = {}", settings.pending == Pending::Apply);

@@ -3,17 +3,17 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::bail;
 use backon::{ExponentialBuilder, Retryable};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use thiserror::Error;
 use tokio_postgres::Client;
 
 use super::watermarks::watermarks;
 use super::{Claim, INSERT, Kafka, Position};
 use crate::batch::Mark;
 use crate::fingerprint;
-use crate::postgres::{self, SqlFault, Target, classify};
-use crate::source::Reread;
+use crate::postgres::{self, SqlFault, Target, classify, describe};
+use crate::source::{Reread, RereadError};
 
 /// What a person has accepted: the consumer goes on although records are gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,6 +39,59 @@ pub struct Resume {
     pub accept: Accept,
 }
 
+/// Why it is not known where a partition goes on.
+#[derive(Debug, Error)]
+pub enum ResumeError {
+    /// PostgreSQL's error.
+    #[error("PostgreSQL: {}", describe(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// PostgreSQL says nothing.
+    #[error("PostgreSQL did not answer within {} s", PATIENCE.as_secs())]
+    NoAnswer,
+    /// Kafka did not tell where partitions begin and end.
+    #[error("Kafka did not tell where the partitions begin and end: {0}")]
+    Kafka(#[from] KafkaError),
+    /// The last records could not be read again.
+    #[error(transparent)]
+    Reread(#[from] RereadError),
+    /// Retention took records that were not read.
+    #[error(
+        "partition {partition} of {topic}: Kafka has no records before offset {low} any more, but group {group} has read \
+         only up to {next}: retention took {} offsets. --accept-lost-records goes on at {low}", low - next
+    )]
+    Lost {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Whose offsets.
+        group: String,
+        /// The offset to go on from.
+        next: i64,
+        /// The oldest that there is.
+        low: i64,
+    },
+    /// The topic is another one under the same name.
+    #[error(
+        "partition {partition} of {topic} is not the one that group {group} has read up to offset {next}: the topic was \
+         deleted and made anew. What was unread of the former one is gone; --accept-new-topic reads the new one from its \
+         beginning"
+    )]
+    Renewed {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Whose offsets.
+        group: String,
+        /// Up to where the former one was read.
+        next: i64,
+    },
+}
+
+/// How long PostgreSQL may take for one of these short statements.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 const SELECT: &str = "SELECT partition, next_offset, topic_incarnation, fingerprint_offset, fingerprint
     FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3)";
 
@@ -57,8 +110,8 @@ const RENEW: &str = "UPDATE pipeline.consumer_offsets
 enum Continuity {
     /// What comes next.
     Continues,
-    /// Retention took so many records that were not read.
-    Lost(i64),
+    /// Retention took records that were not read.
+    Lost,
     /// Another topic under the same name; the end is before what was read, or the last record is another one.
     Renewed,
 }
@@ -66,27 +119,27 @@ enum Continuity {
 impl Resume {
     /// Where the partitions go on, over a session of its own, with outages of PostgreSQL and Kafka waited out. A
     /// partition that is new begins with its oldest record. Fails where Kafka no longer has what comes next.
-    pub async fn positions(&self, partitions: &[i32]) -> anyhow::Result<BTreeMap<i32, Position>> {
+    pub async fn positions(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
         let policy =
             ExponentialBuilder::default().with_max_delay(Duration::from_secs(5)).with_jitter().without_max_times();
         (|| self.ask(partitions))
             .retry(policy)
-            .when(passes)
+            .when(ResumeError::passes)
             .notify(|error, delay| {
-                tracing::warn!(error = format!("{error:#}"), delay_ms = delay.as_millis(), "offsets retry");
+                tracing::warn!(%error, delay_ms = delay.as_millis(), "offsets retry");
             })
             .await
     }
 
-    async fn ask(&self, partitions: &[i32]) -> anyhow::Result<BTreeMap<i32, Position>> {
-        let client = postgres::connect(&self.target).await?;
+    async fn ask(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
+        let client = answered(postgres::connect(&self.target)).await?;
         let mut found = self.select(&client, partitions).await?;
         let ends = watermarks(&self.kafka, &self.claim.topic, partitions.to_vec()).await?;
         let new: Vec<i32> = partitions.iter().copied().filter(|partition| !found.contains_key(partition)).collect();
         if !new.is_empty() {
             let oldest: Vec<i64> = new.iter().map(|partition| ends.get(partition).map_or(0, |ends| ends.0)).collect();
             let Claim { group, topic } = &self.claim;
-            client.execute(INSERT, &[group, topic, &new, &oldest]).await?;
+            answered(client.execute(INSERT, &[group, topic, &new, &oldest])).await?;
             found = self.select(&client, partitions).await?;
         }
         let renewed = self.renewed(&found, &ends).await?;
@@ -95,7 +148,7 @@ impl Resume {
             let (low, high) = ends.get(partition).copied().unwrap_or_default();
             let continuity = match position.next_offset {
                 next if next > high || renewed.contains(partition) => Continuity::Renewed,
-                next if next < low => Continuity::Lost(low - next),
+                next if next < low => Continuity::Lost,
                 _ => Continuity::Continues,
             };
             changed |= self.settle(&client, *partition, position.next_offset, low, continuity).await?;
@@ -103,8 +156,8 @@ impl Resume {
         if changed { self.select(&client, partitions).await } else { Ok(found) }
     }
 
-    async fn select(&self, client: &Client, partitions: &[i32]) -> anyhow::Result<BTreeMap<i32, Position>> {
-        let rows = client.query(SELECT, &[&self.claim.group, &self.claim.topic, &partitions]).await?;
+    async fn select(&self, client: &Client, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
+        let rows = answered(client.query(SELECT, &[&self.claim.group, &self.claim.topic, &partitions])).await?;
         let position = |row: &tokio_postgres::Row| {
             let last: (Option<i64>, Option<i64>) = (row.get(3), row.get(4));
             let last = last.0.zip(last.1).map(|(offset, fingerprint)| Mark { offset, fingerprint });
@@ -119,7 +172,7 @@ impl Resume {
         &self,
         found: &BTreeMap<i32, Position>,
         ends: &BTreeMap<i32, (i64, i64)>,
-    ) -> anyhow::Result<Vec<i32>> {
+    ) -> Result<Vec<i32>, ResumeError> {
         let marks: BTreeMap<i32, Mark> = found.iter().filter_map(|(at, one)| Some((*at, one.last?))).collect();
         let within = |(partition, mark): (&i32, &Mark)| {
             let (low, high) = ends.get(partition).copied().unwrap_or_default();
@@ -151,15 +204,15 @@ impl Resume {
         next: i64,
         low: i64,
         continuity: Continuity,
-    ) -> anyhow::Result<bool> {
+    ) -> Result<bool, ResumeError> {
         let Claim { group, topic } = &self.claim;
         let (accepted, statement) = match continuity {
             Continuity::Continues => return Ok(false),
-            Continuity::Lost(_) => (self.accept.lost_records, SKIP),
+            Continuity::Lost => (self.accept.lost_records, SKIP),
             Continuity::Renewed => (self.accept.new_topic, RENEW),
         };
         if accepted {
-            client.execute(statement, &[group, topic, &partition, &next, &low]).await?;
+            answered(client.execute(statement, &[group, topic, &partition, &next, &low])).await?;
             tracing::warn!(
                 partition,
                 from = next,
@@ -169,36 +222,35 @@ impl Resume {
             );
             return Ok(true);
         }
-        match continuity {
-            Continuity::Lost(records) => bail!(
-                "partition {partition} of {topic}: Kafka has no records before offset {low} any more, but group {group} \
-                 has read only up to {next}: retention took {records} offsets. --accept-lost-records goes on at {low}"
-            ),
-            _ => bail!(
-                "partition {partition} of {topic} is not the one that group {group} has read up to offset {next}: the \
-                 topic was deleted and made anew. What was unread of the former one is gone; --accept-new-topic reads \
-                 the new one from its beginning"
-            ),
-        }
+        let (topic, group) = (topic.clone(), group.clone());
+        Err(match continuity {
+            Continuity::Lost => ResumeError::Lost { topic, partition, group, next, low },
+            _ => ResumeError::Renewed { topic, partition, group, next },
+        })
     }
 }
 
-/// Outages are waited out.
-fn passes(error: &anyhow::Error) -> bool {
-    if let Some(error) = error.downcast_ref::<tokio_postgres::Error>() {
-        return classify(error) == SqlFault::Retry;
+async fn answered<T>(question: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, ResumeError> {
+    Ok(tokio::time::timeout(PATIENCE, question).await.map_err(|_| ResumeError::NoAnswer)??)
+}
+
+impl ResumeError {
+    /// Outages are waited out; what Kafka refuses for good is not.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Postgres(error) => classify(error) == SqlFault::Retry,
+            Self::NoAnswer | Self::Reread(RereadError::NoAnswer { .. } | RereadError::Gone { .. }) => true,
+            Self::Kafka(error) => !matches!(
+                error.rdkafka_error_code(),
+                Some(
+                    Code::TopicAuthorizationFailed
+                        | Code::GroupAuthorizationFailed
+                        | Code::ClusterAuthorizationFailed
+                        | Code::SaslAuthenticationFailed
+                        | Code::Fatal
+                )
+            ),
+            Self::Reread(RereadError::Client(_)) | Self::Lost { .. } | Self::Renewed { .. } => false,
+        }
     }
-    let of_kafka = error.downcast_ref::<KafkaError>().and_then(KafkaError::rdkafka_error_code);
-    matches!(
-        of_kafka,
-        Some(
-            Code::BrokerTransportFailure
-                | Code::AllBrokersDown
-                | Code::OperationTimedOut
-                | Code::RequestTimedOut
-                | Code::NotLeaderForPartition
-                | Code::LeaderNotAvailable
-                | Code::UnknownTopicOrPartition
-        )
-    )
 }

@@ -16,7 +16,11 @@ use super::{Kafka, Start};
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The oldest and the next offset of each partition.
-pub async fn watermarks(kafka: &Kafka, topic: &str, partitions: Vec<i32>) -> anyhow::Result<BTreeMap<i32, (i64, i64)>> {
+pub async fn watermarks(
+    kafka: &Kafka,
+    topic: &str,
+    partitions: Vec<i32>,
+) -> Result<BTreeMap<i32, (i64, i64)>, KafkaError> {
     let ask = || async {
         let (kafka, topic, partitions) = (Arc::clone(kafka), topic.to_owned(), partitions.clone());
         let asked = task::spawn_blocking(move || {
@@ -38,12 +42,13 @@ pub async fn watermarks(kafka: &Kafka, topic: &str, partitions: Vec<i32>) -> any
             )
         )
     };
-    ask.retry(policy).when(passes).await.context("Kafka did not tell where the partitions begin and end")
+    ask.retry(policy).when(passes).await
 }
 
 pub(super) async fn start_offsets(kafka: &Kafka, topic: &str, start: Start) -> anyhow::Result<BTreeMap<i32, i64>> {
     let partitions = partitions(kafka, topic).await?;
-    let ends = watermarks(kafka, topic, partitions.clone()).await?;
+    let ends = watermarks(kafka, topic, partitions.clone()).await;
+    let ends = ends.context("Kafka did not tell where the partitions begin and end")?;
     let at = match start {
         Start::Beginning => return Ok(ends.into_iter().map(|(partition, (low, _))| (partition, low)).collect()),
         Start::End => return Ok(ends.into_iter().map(|(partition, (_, high))| (partition, high)).collect()),

@@ -17,9 +17,12 @@ pub use target::{Target, TargetError};
 /// How long a server may take to answer when a program starts.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// What every session of ours is set to. A transaction that its client left idle ends by itself.
+/// What every session of ours is set to. A transaction that its client left idle ends by itself, and so does one whose
+/// client's machine has vanished: within half a minute.
 const SESSION: &str = "SET timezone = 'UTC'; SET client_min_messages = 'warning'; \
-                       SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '30s'";
+                       SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '30s'; \
+                       SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
+                       SET tcp_user_timeout = '25s'";
 
 /// Opens a session. Its connection is driven by a task of its own that ends with the client.
 pub async fn connect(target: &Target) -> Result<Client, tokio_postgres::Error> {

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
@@ -13,13 +14,14 @@ use super::Setting;
 use super::context::{Change, Context, release};
 use super::hand_over::HandOver;
 use crate::offsets::Position;
+use crate::offsets::resume::ResumeError;
 
 /// How long the writers may take to bring in what a revoked partition has in hand. Whatever comes later is settled by
 /// the compare-and-set.
 const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
 const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
 
-type Positions = anyhow::Result<BTreeMap<i32, Position>>;
+type Positions = Result<BTreeMap<i32, Position>, ResumeError>;
 
 /// The partitions of this consumer.
 #[derive(Default)]
@@ -28,7 +30,8 @@ pub(super) struct Assignment {
     under_way: Option<UnderWay>,
     to_seek: VecDeque<i32>,
     last_epoch: u64,
-    ever_assigned: bool,
+    paused: bool,
+    in_doubt: bool,
 }
 
 struct Reading {
@@ -41,7 +44,14 @@ struct Reading {
 enum UnderWay {
     Assigning { partitions: Vec<i32>, answer: oneshot::Receiver<Positions> },
     Seeking { partition: i32, answer: oneshot::Receiver<Positions> },
-    Revoking { partitions: Vec<i32>, released: Vec<oneshot::Receiver<()>>, since: Instant },
+    Releasing { partitions: Vec<i32>, released: Vec<oneshot::Receiver<()>>, since: Instant, then: Then },
+}
+
+/// What follows when nothing of some partitions is in hand any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Then {
+    LetGo,
+    LookAgain,
 }
 
 impl Assignment {
@@ -69,9 +79,29 @@ impl Assignment {
         }
     }
 
-    /// Whether the end of every partition was reached at least once since it was assigned.
+    /// Stops reading for a while; also of partitions that are assigned meanwhile.
+    pub(super) fn pause(&mut self, kafka: &BaseConsumer<Context>) -> Result<(), KafkaError> {
+        self.paused = true;
+        kafka.pause(&kafka.assignment()?)
+    }
+
+    /// Goes on reading. True if it had stopped.
+    pub(super) fn resume(&mut self, kafka: &BaseConsumer<Context>) -> Result<bool, KafkaError> {
+        if self.paused {
+            kafka.resume(&kafka.assignment()?)?;
+        }
+        Ok(std::mem::take(&mut self.paused))
+    }
+
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Whether the end of every partition was reached at least once since it was assigned. Whoever has none has only not
+    /// got its share yet: the group is between two assignments, or others read all there is.
     pub(super) fn is_caught_up(&self) -> bool {
-        self.ever_assigned
+        !self.read.is_empty()
+            && !self.in_doubt
             && self.under_way.is_none()
             && self.to_seek.is_empty()
             && self.read.values().all(|reading| reading.at_end)
@@ -87,6 +117,12 @@ impl Assignment {
         }
     }
 
+    /// Kafka does not have what comes next of some partition. All are looked at again when what is in hand is in: where
+    /// records are gone, that says what is.
+    pub(super) fn doubt(&mut self) {
+        self.in_doubt = true;
+    }
+
     /// Carries on with what the group has decided, as far as it goes without waiting.
     pub(super) fn advance(
         &mut self,
@@ -98,6 +134,10 @@ impl Assignment {
             self.under_way = match self.under_way.take() {
                 None => match kafka.context().next_change() {
                     Some(change) => self.begin(change, kafka, setting, writers)?,
+                    None if std::mem::take(&mut self.in_doubt) => {
+                        let partitions = self.read.keys().copied().collect();
+                        Some(self.release(partitions, Then::LookAgain, writers))
+                    }
                     None => match self.to_seek.pop_front() {
                         Some(partition) => {
                             let answer = ask(setting, &[partition]);
@@ -129,12 +169,7 @@ impl Assignment {
                 let answer = ask(setting, &partitions);
                 Ok(Some(UnderWay::Assigning { partitions, answer }))
             }
-            Change::Revoke(partitions) => {
-                self.forget(&partitions);
-                writers.close_all();
-                let released = writers.release(&partitions);
-                Ok(Some(UnderWay::Revoking { partitions, released, since: Instant::now() }))
-            }
+            Change::Revoke(partitions) => Ok(Some(self.release(partitions, Then::LetGo, writers))),
             Change::Lose(partitions) => {
                 self.forget(&partitions);
                 for partition in &partitions {
@@ -146,6 +181,13 @@ impl Assignment {
                 Ok(None)
             }
         }
+    }
+
+    fn release(&mut self, partitions: Vec<i32>, then: Then, writers: &mut HandOver) -> UnderWay {
+        self.forget(&partitions);
+        writers.close_all();
+        let released = writers.release(&partitions);
+        UnderWay::Releasing { partitions, released, since: Instant::now(), then }
     }
 
     /// None when the change is done.
@@ -169,15 +211,19 @@ impl Assignment {
                 Err(oneshot::error::TryRecvError::Empty) => Ok(Some(UnderWay::Seeking { partition, answer })),
                 answered => {
                     let positions = answered.context("the offset was not read")??;
-                    self.seek(kafka, setting, writers, &positions);
+                    self.seek(kafka, setting, writers, &positions)?;
                     Ok(None)
                 }
             },
-            UnderWay::Revoking { partitions, mut released, since } => {
+            UnderWay::Releasing { partitions, mut released, since, then } => {
                 writers.try_hand_over();
                 released.retain_mut(|answer| matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
                 if !released.is_empty() && since.elapsed() < RELEASE_PATIENCE {
-                    return Ok(Some(UnderWay::Revoking { partitions, released, since }));
+                    return Ok(Some(UnderWay::Releasing { partitions, released, since, then }));
+                }
+                if then == Then::LookAgain {
+                    self.to_seek.extend(partitions);
+                    return Ok(None);
                 }
                 release(kafka, &list(setting, &partitions, None)?)?;
                 tracing::info!(?partitions, "partitions revoked");
@@ -198,10 +244,15 @@ impl Assignment {
         for (partition, position) in positions {
             self.own(*partition, *position, writers);
         }
-        self.ever_assigned = true;
         match kafka.rebalance_protocol() {
             RebalanceProtocol::Cooperative => kafka.incremental_assign(&offsets)?,
             _ => kafka.assign(&offsets)?,
+        }
+        // A partition that was let go while paused is still paused when it comes back.
+        if self.paused {
+            kafka.pause(&offsets)?;
+        } else {
+            kafka.resume(&offsets)?;
         }
         tracing::info!(?partitions, "partitions assigned");
         Ok(())
@@ -213,15 +264,22 @@ impl Assignment {
         setting: &Setting,
         writers: &mut HandOver,
         positions: &BTreeMap<i32, Position>,
-    ) {
+    ) -> Result<(), KafkaError> {
+        let topic = &setting.resume.claim.topic;
+        let assigned = kafka.assignment()?;
         for (partition, position) in positions {
             let to = Offset::Offset(position.next_offset);
-            match kafka.seek(&setting.resume.claim.topic, *partition, to, KAFKA_PATIENCE) {
+            match kafka.seek(topic, *partition, to, KAFKA_PATIENCE) {
                 Ok(()) => self.own(*partition, *position, writers),
-                // Not assigned any more: the group's change that says so is on its way.
+                Err(error) if assigned.find_partition(topic, *partition).is_some() => {
+                    tracing::warn!(%error, partition, "kafka seek retry");
+                    self.to_seek.push_back(*partition);
+                }
+                // The group's change that says so is on its way.
                 Err(error) => tracing::info!(%error, partition, "partition let go"),
             }
         }
+        Ok(())
     }
 
     fn own(&mut self, partition: i32, position: Position, writers: &mut HandOver) {

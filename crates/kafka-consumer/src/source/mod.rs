@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use event_model::Window;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -27,7 +27,7 @@ use crate::writer::{Command, Report};
 use assignment::Assignment;
 pub use context::Context;
 use hand_over::HandOver;
-pub use reread::Reread;
+pub use reread::{Reread, RereadError};
 
 /// Records between two looks at everything else.
 const RECORDS_BETWEEN_CHORES: u32 = 500;
@@ -63,7 +63,6 @@ pub struct Source {
     reports: mpsc::UnboundedReceiver<Report>,
     committed: BTreeMap<i32, i64>,
     last_commit: Instant,
-    paused: bool,
 }
 
 impl Source {
@@ -79,7 +78,7 @@ impl Source {
         let last_commit = Instant::now();
         let assignment = Assignment::default();
         let committed = BTreeMap::new();
-        Self { setting, kafka, assignment, writers, reports, committed, last_commit, paused: false }
+        Self { setting, kafka, assignment, writers, reports, committed, last_commit }
     }
 
     /// Reads until the end. Everything that was read is handed to the writers by then, or was dropped because another
@@ -99,7 +98,8 @@ impl Source {
 
     fn read(&mut self) -> anyhow::Result<()> {
         while !self.setting.shutdown.is_cancelled() {
-            if !self.chores()? || (self.setting.until_caught_up && self.assignment.is_caught_up()) {
+            self.chores()?;
+            if self.setting.until_caught_up && self.assignment.is_caught_up() {
                 break;
             }
             if self.writers.is_stalled() {
@@ -130,13 +130,13 @@ impl Source {
         Ok(())
     }
 
-    /// Everything but reading. False when a writer has failed.
-    fn chores(&mut self) -> anyhow::Result<bool> {
+    /// Everything but reading.
+    fn chores(&mut self) -> anyhow::Result<()> {
         while let Ok(report) = self.reports.try_recv() {
             match report {
                 Report::Committed { offsets } => self.committed.extend(offsets),
                 Report::Moved { partition, epoch } => self.assignment.moved(partition, epoch, &mut self.writers),
-                Report::Failed => return Ok(false),
+                Report::Failed => bail!("a writer has failed"),
             }
         }
         self.assignment.advance(&self.kafka, &self.setting, &mut self.writers)?;
@@ -145,7 +145,7 @@ impl Source {
         if self.last_commit.elapsed() >= BETWEEN_COMMITS {
             self.tell_group();
         }
-        Ok(true)
+        Ok(())
     }
 
     /// Takes the next record or event. False when there was none.
@@ -181,13 +181,17 @@ impl Source {
     }
 
     /// Errors that librdkafka mends by itself are logged; the others end the program.
-    fn judge(&self, error: KafkaError) -> anyhow::Result<()> {
+    fn judge(&mut self, error: KafkaError) -> anyhow::Result<()> {
         use rdkafka::error::RDKafkaErrorCode as Code;
         let topic = &self.setting.resume.claim.topic;
         match error.rdkafka_error_code() {
-            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => Err(error).with_context(|| {
-                format!("{topic}: Kafka no longer has the records that come next (retention took them)")
-            }),
+            Some(Code::FencedInstanceId) => Err(error)
+                .context("another consumer has started under this --group-instance-id and has the partitions now"),
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                tracing::warn!(%error, topic, "kafka no longer has the records that come next");
+                self.assignment.doubt();
+                Ok(())
+            }
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
                 tracing::warn!(%error, topic, "topic is away");
                 Ok(())
@@ -198,6 +202,9 @@ impl Source {
                 | Code::GroupAuthorizationFailed
                 | Code::SaslAuthenticationFailed,
             ) => Err(error).with_context(|| format!("Kafka refuses to let this consumer read {topic}")),
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+                Err(error).context("the Kafka client cannot go on")
+            }
             _ => {
                 tracing::warn!(%error, "kafka error");
                 Ok(())
@@ -208,12 +215,11 @@ impl Source {
     /// Waits for a full writer: shortly as it is, longer with the partitions paused, so that the group still sees a
     /// live member. Pausing throws away what was read ahead, hence only in an outage.
     fn wait_for_writers(&mut self) -> anyhow::Result<()> {
-        if !self.paused {
+        if !self.assignment.is_paused() {
             if self.writers.wait(BACK_PRESSURE) {
                 return Ok(());
             }
-            self.kafka.pause(&self.kafka.assignment()?)?;
-            self.paused = true;
+            self.assignment.pause(&self.kafka)?;
             tracing::warn!("reading paused until postgres takes batches again");
         }
         self.poll(Duration::from_millis(100))?;
@@ -221,9 +227,7 @@ impl Source {
     }
 
     fn resume(&mut self) -> anyhow::Result<()> {
-        if self.paused {
-            self.kafka.resume(&self.kafka.assignment()?)?;
-            self.paused = false;
+        if self.assignment.resume(&self.kafka)? {
             tracing::info!("reading resumed");
         }
         Ok(())

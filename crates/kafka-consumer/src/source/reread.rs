@@ -2,12 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, bail};
 use pipeline_runtime::kafka::Complaints;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
 use rdkafka::{Offset, TopicPartitionList};
+use thiserror::Error;
 use tokio::task;
 
 /// How long Kafka is waited for.
@@ -18,6 +19,28 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Reread {
     config: ClientConfig,
     topic: String,
+}
+
+/// Why a record was not read again.
+#[derive(Debug, Error)]
+pub enum RereadError {
+    /// Kafka is away; it may come back.
+    #[error("{topic} could not be read again within {} s: {complaint}", PATIENCE.as_secs())]
+    NoAnswer {
+        /// The topic.
+        topic: String,
+        /// What the client last complained about.
+        complaint: String,
+    },
+    /// The record is no longer there.
+    #[error("Kafka no longer has what was to be read again of {topic}")]
+    Gone {
+        /// The topic.
+        topic: String,
+    },
+    /// The client itself could not be used.
+    #[error("the Kafka client could not read again: {0}")]
+    Client(#[from] KafkaError),
 }
 
 /// What stands at an offset.
@@ -40,17 +63,16 @@ impl Reread {
         {
             config.set(property, value);
         }
-        config.remove("group.instance.id");
         Self { config, topic: topic.to_owned() }
     }
 
     /// The record at an offset.
-    pub async fn record(&self, partition: i32, offset: i64) -> anyhow::Result<OwnedMessage> {
+    pub async fn record(&self, partition: i32, offset: i64) -> Result<OwnedMessage, RereadError> {
         let whole = |record: &BorrowedMessage<'_>| record.detach();
         let found = self.first_at(vec![(partition, offset)], whole).await?;
         match found.into_iter().find_map(|found| found.record) {
             Some((at, record)) if at == offset => Ok(record),
-            _ => bail!("Kafka no longer has offset {offset} of partition {partition} of {}", self.topic),
+            _ => Err(RereadError::Gone { topic: format!("{}, partition {partition}, offset {offset}", self.topic) }),
         }
     }
 
@@ -59,19 +81,19 @@ impl Reread {
         &self,
         places: Vec<(i32, i64)>,
         make: impl Fn(&BorrowedMessage<'_>) -> T + Send + 'static,
-    ) -> anyhow::Result<Vec<Found<T>>> {
+    ) -> Result<Vec<Found<T>>, RereadError> {
         if places.is_empty() {
             return Ok(Vec::new());
         }
         let this = self.clone();
-        task::spawn_blocking(move || this.read(&places, make)).await.context("reading from Kafka broke off")?
+        task::spawn_blocking(move || this.read(&places, make)).await.map_err(|_| KafkaError::Canceled)?
     }
 
     fn read<T>(
         &self,
         places: &[(i32, i64)],
         make: impl Fn(&BorrowedMessage<'_>) -> T,
-    ) -> anyhow::Result<Vec<Found<T>>> {
+    ) -> Result<Vec<Found<T>>, RereadError> {
         let complaints = Complaints::default();
         let consumer: BaseConsumer<Complaints> =
             BaseConsumer::from_config_and_context(&self.config, complaints.clone())?;
@@ -85,17 +107,17 @@ impl Reread {
         while found.len() < places.len() {
             let (partition, record) = match consumer.poll(Duration::from_millis(100)) {
                 Some(Ok(record)) => (record.partition(), Some((record.offset(), make(&record)))),
-                Some(Err(rdkafka::error::KafkaError::PartitionEOF(partition))) => (partition, None),
+                Some(Err(KafkaError::PartitionEOF(partition))) => (partition, None),
                 Some(Err(error)) if is_out_of_range(&error) => {
-                    bail!("Kafka no longer has what was to be read again of {}", self.topic)
+                    return Err(RereadError::Gone { topic: self.topic.clone() });
+                }
+                None | Some(Err(_)) if Instant::now() > deadline => {
+                    let complaint = complaints.last().unwrap_or_else(|| "no answer".to_owned());
+                    return Err(RereadError::NoAnswer { topic: self.topic.clone(), complaint });
                 }
                 Some(Err(error)) => {
                     tracing::debug!(%error, "kafka error while reading again");
                     continue;
-                }
-                None if Instant::now() > deadline => {
-                    let complaint = complaints.last().unwrap_or_else(|| "no answer".to_owned());
-                    bail!("{} could not be read again within {} s: {complaint}", self.topic, PATIENCE.as_secs())
                 }
                 None => continue,
             };
@@ -107,7 +129,7 @@ impl Reread {
     }
 }
 
-fn is_out_of_range(error: &rdkafka::error::KafkaError) -> bool {
+fn is_out_of_range(error: &KafkaError) -> bool {
     use rdkafka::error::RDKafkaErrorCode as Code;
     matches!(error.rdkafka_error_code(), Some(Code::OffsetOutOfRange | Code::AutoOffsetReset))
 }

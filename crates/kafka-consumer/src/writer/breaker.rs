@@ -70,20 +70,27 @@ impl Breaker {
         self.tolerance.most.saturating_add(self.accepted.load(Ordering::Relaxed))
     }
 
+    /// Gives back what a batch took of the accepted dead letters: it is tried again, or was dropped.
+    pub(super) fn give_back(&self, taken: &mut u64) {
+        self.accepted.fetch_add(std::mem::take(taken), Ordering::Relaxed);
+    }
+
     /// The record that is one too many.
     pub(super) fn flood(&self, partition: i32, offset: i64, reason: String) -> Flood {
         Flood { tolerance: self.tolerance, partition, offset, reason }
     }
 
     /// Places a batch's dead letters in the group's sequence of records and fails where they are too many. Returns
-    /// each one's place.
+    /// each one's place; `taken` is what the batch has of the accepted ones, over all its attempts.
     pub(super) async fn weigh(
         &self,
         transaction: &Transaction<'_>,
         claim: &Claim,
         records: u64,
         letters: &[(i32, &Refused)],
+        taken: &mut u64,
     ) -> Result<Vec<i64>, Attempt> {
+        self.give_back(taken);
         if letters.is_empty() {
             return Ok(Vec::new());
         }
@@ -105,6 +112,7 @@ impl Breaker {
                 let (partition, one) = letters[order[excess.first().copied().unwrap_or(*last)]];
                 return Err(Attempt::Flood(self.flood(partition, one.letter.offset, one.letter.reason.clone())));
             }
+            *taken = count;
         }
         Ok(places)
     }

@@ -25,7 +25,7 @@ use crate::counters::{Counters, Tally};
 use crate::offsets::{Claim, Position};
 use crate::postgres::{SqlFault, Target, classify, describe};
 use crate::recent_ids::RecentIds;
-use crate::source::Reread;
+use crate::source::{Reread, RereadError};
 pub use breaker::{Breaker, Flood, Tolerance};
 use key_order::KeyOrder;
 use row_search::postgres_line;
@@ -34,6 +34,8 @@ use transaction::{Attempt, Means, Session, Way};
 /// How long a transaction may take before its session is given up, and the one that searches for bad rows. The longest
 /// wait in it, for a lock, is 30 s.
 const ANSWER_LIMIT: Duration = Duration::from_secs(90);
+/// How long it may take to open a session.
+const OPEN_LIMIT: Duration = Duration::from_secs(15);
 const CAREFUL_LIMIT: Duration = Duration::from_mins(15);
 
 /// How often a batch may meet an error that the next attempt should have removed.
@@ -106,8 +108,8 @@ pub enum WriterError {
     #[error("{0}")]
     Flood(Flood),
     /// A row that PostgreSQL refuses could not be kept as a dead letter.
-    #[error("a row that PostgreSQL refuses could not be kept as a dead letter, its batch was not written: {0:#}")]
-    NotReread(anyhow::Error),
+    #[error("a row that PostgreSQL refuses could not be kept as a dead letter, its batch was not written: {0}")]
+    NotReread(RereadError),
 }
 
 /// What a writer needs to know, besides its commands.
@@ -196,13 +198,15 @@ impl Writer {
         let mut way = Way::Direct;
         let mut in_doubt = false;
         let mut repairs = 0;
+        let mut taken = 0;
         let mut delays = delays();
         loop {
             self.drop_what_is_not_owned(&mut batch);
             if batch.parts.is_empty() {
+                self.means.breaker.give_back(&mut taken);
                 return Ok(());
             }
-            let attempt = match self.attempt(&batch, way, in_doubt).await {
+            let attempt = match self.attempt(&batch, way, in_doubt, &mut taken).await {
                 Ok(tally) => {
                     self.committed(&batch, tally);
                     return Ok(());
@@ -213,7 +217,11 @@ impl Writer {
                 Attempt::Moved(partition) => self.moved(partition),
                 Attempt::Abandoned => return Err(self.abandoned(&batch)),
                 Attempt::Flood(flood) => return Err(WriterError::Flood(flood)),
+                Attempt::NotReread(error @ RereadError::NoAnswer { .. }) => {
+                    self.wait(&error.to_string(), None, &mut delays, &batch).await?;
+                }
                 Attempt::NotReread(error) => return Err(WriterError::NotReread(error)),
+                Attempt::NotOpened => self.wait("no session", None, &mut delays, &batch).await?,
                 Attempt::NoAnswer => {
                     in_doubt = true;
                     self.session = None;
@@ -240,16 +248,19 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, batch: &Batch, way: Way, in_doubt: bool) -> Result<Tally, Attempt> {
+    async fn attempt(&mut self, batch: &Batch, way: Way, in_doubt: bool, taken: &mut u64) -> Result<Tally, Attempt> {
         let limit = if way == Way::Direct { ANSWER_LIMIT } else { CAREFUL_LIMIT };
         let (means, owned) = (&self.means, &self.owned);
         let session = &mut self.session;
         let work = async {
             let session = match session {
                 Some(session) => session,
-                none => none.insert(Session::open(means).await?),
+                none => {
+                    let open = tokio::time::timeout(OPEN_LIMIT, Session::open(means));
+                    none.insert(open.await.map_err(|_| Attempt::NotOpened)??)
+                }
             };
-            session.write(batch, owned, way, in_doubt).await
+            session.write(batch, owned, way, in_doubt, taken).await
         };
         tokio::select! {
             done = tokio::time::timeout(limit, work) => done.unwrap_or(Err(Attempt::NoAnswer)),

@@ -13,7 +13,7 @@ use super::transaction::{Attempt, copy};
 use crate::batch::{Batch, Part, Refused, Row};
 use crate::dead_letter::DeadLetter;
 use crate::postgres::{SqlFault, classify, describe};
-use crate::source::Reread;
+use crate::source::{Reread, RereadError};
 
 /// Statements on the session's temporary table.
 pub(super) struct RowSearch {
@@ -41,7 +41,7 @@ pub(super) struct RefusedRow {
 
 impl RefusedRow {
     /// Its record, read from Kafka once more, as the dead letter that it becomes.
-    pub(super) async fn letter(self, reread: &Reread) -> anyhow::Result<Refused> {
+    pub(super) async fn letter(self, reread: &Reread) -> Result<Refused, RereadError> {
         let record = reread.record(self.partition, self.offset).await?;
         let letter = DeadLetter::refused_by_postgres(&record, self.sqlstate, &self.reason);
         Ok(Refused { letter, place: self.place })

@@ -17,9 +17,10 @@ use super::suspects::Suspects;
 use super::{Owned, takeover};
 use crate::batch::{Batch, Refused};
 use crate::counters::Tally;
+use crate::failpoint;
 use crate::offsets::Claim;
 use crate::postgres::{self, Target};
-use crate::source::Reread;
+use crate::source::{Reread, RereadError};
 
 /// How the rows go in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ pub(super) enum Attempt {
     Moved(i32),
     /// PostgreSQL's error. At the commit it leaves open whether the transaction is in.
     Failed { error: tokio_postgres::Error, at_commit: bool },
+    /// PostgreSQL lets nobody in, and says nothing.
+    NotOpened,
     /// PostgreSQL says nothing at all; the transaction may be in.
     NoAnswer,
     /// The end was asked for, and PostgreSQL is not waited for any longer.
@@ -45,7 +48,7 @@ pub(super) enum Attempt {
     /// Too many dead letters.
     Flood(Flood),
     /// A row that PostgreSQL refuses could not be read from Kafka again, to be kept as a dead letter.
-    NotReread(anyhow::Error),
+    NotReread(RereadError),
 }
 
 impl From<tokio_postgres::Error> for Attempt {
@@ -102,13 +105,15 @@ impl Session {
         })
     }
 
-    /// Brings a batch in, wholly or not at all, and says what became of its records.
+    /// Brings a batch in, wholly or not at all, and says what became of its records. `taken` is what it has of the
+    /// accepted dead letters, over all its attempts.
     pub(super) async fn write(
         &mut self,
         batch: &Batch,
         owned: &BTreeMap<i32, Owned>,
         way: Way,
         in_doubt: bool,
+        taken: &mut u64,
     ) -> Result<Tally, Attempt> {
         let hours = batch.hours();
         let expired = self.partitions.ensure(&self.client, &hours).await?;
@@ -116,6 +121,7 @@ impl Session {
         if careful && self.search.is_none() {
             self.search = Some(RowSearch::prepare(&self.client).await?);
         }
+        failpoint::pass(failpoint::AFTER_PARTITION);
         let transaction = self.client.transaction().await?;
         let moved = self.moves.forward(&transaction, batch, owned);
         if let Some(partition) = takeover::or_end_the_holder(moved, &self.means.target, self.backend).await? {
@@ -125,6 +131,7 @@ impl Session {
             }
             return Err(Attempt::Moved(partition));
         }
+        failpoint::pass(failpoint::AFTER_CAS);
 
         let mut corrections = BTreeMap::<i32, Corrections>::new();
         let mut refused = Vec::new();
@@ -143,18 +150,22 @@ impl Session {
             }
         }
 
+        failpoint::pass(failpoint::AFTER_COPY);
         let letters =
             batch.parts.iter().flat_map(|(partition, part)| part.dead_letters.iter().map(|one| (*partition, one)));
         let letters: Vec<(i32, &Refused)> =
             letters.chain(refused.iter().map(|(partition, one)| (*partition, one))).collect();
-        let places = self.means.breaker.weigh(&transaction, &self.means.claim, batch.records(), &letters).await?;
+        let Means { breaker, claim, .. } = &self.means;
+        let places = breaker.weigh(&transaction, claim, batch.records(), &letters, taken).await?;
         self.dead_letters.insert(&transaction, owned, &letters, &places).await?;
         self.moves.correct(&transaction, &corrections).await?;
         let starts: Vec<i64> = hours.iter().map(|hour| hour.start().micros() / 1_000_000).collect();
         if !starts.is_empty() {
             transaction.execute(&self.note_hours, &[&starts]).await?;
         }
+        failpoint::pass(failpoint::BEFORE_COMMIT);
         transaction.commit().await.map_err(|error| Attempt::Failed { error, at_commit: true })?;
+        failpoint::pass(failpoint::AFTER_COMMIT);
         Ok(corrections.values().fold(plain_tally(batch), |tally, one| one.apply(tally)))
     }
 }
@@ -183,6 +194,7 @@ pub(super) async fn copy(
     while !rows.is_empty() {
         sink.feed(rows.split_to(rows.len().min(MESSAGE))).await?;
     }
+    failpoint::pass(failpoint::DURING_COPY);
     sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
     sink.as_mut().finish().await?;
     Ok(())

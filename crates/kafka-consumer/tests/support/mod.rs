@@ -40,6 +40,10 @@ pub(crate) fn succeed(mut command: Command) -> Output {
 
 /// What the oracle says of a run, from the stores alone.
 pub(crate) fn judge(stack: &Stack, run: &str) -> Verdict {
+    judge_by(stack, run, &Terms::for_group(GROUP))
+}
+
+pub(crate) fn judge_by(stack: &Stack, run: &str, terms: &Terms) -> Verdict {
     let s3 = stack.s3();
     let access = S3Access {
         endpoint: s3.endpoint.clone(),
@@ -50,7 +54,7 @@ pub(crate) fn judge(stack: &Stack, run: &str) -> Verdict {
     let lake = LakeAt::parse(&stack.lake_url(), Some(access)).unwrap();
     let run = oracle::fetch_run(&lake, run).unwrap();
     let stores = Stores { bootstrap_servers: stack.bootstrap_servers(), database_url: stack.database_url(), lake };
-    oracle::judge(&stores, &run, &Terms::for_group(GROUP)).unwrap()
+    oracle::judge(&stores, &run, terms).unwrap()
 }
 
 /// Asks PostgreSQL.

@@ -1,0 +1,210 @@
+//! Row 22 and what else the group does: members come and go, partitions are added, another strategy.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use local_stack::Stack;
+
+use crate::member::{Member, rows};
+use crate::poison::event;
+use crate::support::number;
+use crate::topic::{self, Flow, caught_up, finish, holds, make_topic, publish};
+
+/// How many partitions a member says that it has.
+pub(crate) fn assigned(member: &Member) -> usize {
+    let said = member.said();
+    let list = |line: &str| {
+        let (_, rest) = line.split_once("\"partitions\":\"[")?;
+        let (list, _) = rest.split_once(']')?;
+        Some(list.split(", ").filter(|one| !one.is_empty()).count())
+    };
+    let mut count = 0;
+    for line in said.lines() {
+        if line.contains("\"partitions assigned\"") {
+            count += list(line).unwrap();
+        } else if line.contains("\"partitions revoked\"") || line.contains("partitions lost") {
+            count -= list(line).unwrap();
+        }
+    }
+    count
+}
+
+/// Waits until both have partitions and six together.
+pub(crate) fn share(one: &mut Member, other: &mut Member) {
+    one.until("they share", |one| {
+        let [mine, others] = [assigned(one), assigned(other)];
+        mine > 0 && others > 0 && mine + others == 6
+    });
+}
+
+#[test]
+#[ignore = "fault"]
+fn members_come_and_go_every_three_seconds() {
+    let stack = Stack::ephemeral().unwrap();
+    make_topic(&stack, 16);
+    let flow = Flow::start(&stack, "restless", 6_000, 125);
+    let began = Instant::now();
+    let mut members: [Option<Member>; 3] = [None, None, None];
+    let (mut joined, mut left) = (0, 0);
+    for turn in 0..40 {
+        match members[turn % 3].take() {
+            // One is always there.
+            Some(member) if members.iter().any(Option::is_some) => {
+                member.stop();
+                left += 1;
+            }
+            Some(member) => members[turn % 3] = Some(member),
+            None => {
+                members[turn % 3] = Some(Member::of(&stack, &[]));
+                joined += 1;
+            }
+        }
+        let next = began + Duration::from_secs(3) * u32::try_from(turn + 1).unwrap();
+        sleep(next.saturating_duration_since(Instant::now()));
+    }
+    let committed = number(&stack, "SELECT sum(records)::bigint FROM pipeline.consumer_offsets");
+    eprintln!("{joined} joined, {left} left, {committed} records in {:?}", began.elapsed());
+    assert!(joined >= 15 && left >= 12, "{joined} joined, {left} left");
+    assert!(committed > 6_000 * 60, "at most half of what came is behind: {committed}");
+    if members.iter().all(Option::is_none) {
+        members[0] = Some(Member::of(&stack, &[]));
+    }
+    flow.settle(&stack, members.into_iter().flatten().collect(), Duration::from_secs(30));
+}
+
+#[test]
+fn an_eager_strategy_and_both_read_to_the_end() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "eager", 300_000);
+    let arguments =
+        ["--until-caught-up", "-X", "partition.assignment.strategy=range", "--batch-rows", "1000", "--writers", "1"];
+    let mut first = Member::of(&stack, &arguments);
+    first.until("rows", |_| rows(&stack) > 0);
+    let second = Member::of(&stack, &arguments);
+    let said = first.ended_with(0);
+    assert!(said.contains("partitions revoked"), "the second one was too late:\n{said}");
+    second.ended_with(0);
+    holds(&stack, "eager");
+}
+
+#[test]
+#[ignore = "fault"]
+fn a_member_that_has_nothing_yet_is_not_caught_up() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "empty-handed", 300_000);
+    let slow = ["--batch-rows", "500", "--writers", "1"];
+    let mut first = Member::of(&stack, &slow);
+    first.until("rows", |_| rows(&stack) > 0);
+    let said = Member::of(&stack, &["--until-caught-up"]).ended_with(0);
+    let shares: Vec<&str> = said.lines().filter(|line| line.contains("\"partitions assigned\"")).collect();
+    assert!(shares[0].contains("\"[]\""), "at first it had nothing: {said}");
+    assert!(!shares[shares.len() - 1].contains("\"[]\""), "it ended before it had a share: {said}");
+    first.stop();
+    finish(&stack, "empty-handed");
+}
+
+/// Static membership: one that was killed and comes back under its name has its partitions at once.
+#[test]
+#[ignore = "fault"]
+fn a_member_with_a_name_comes_back_without_a_rebalance() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "named", 100_000);
+    let named = |name: &'static str| {
+        Member::of(&stack, &["--group-instance-id", name, "-X", "session.timeout.ms=30000", "--batch-rows", "1000"])
+    };
+    let (mut one, mut other) = (named("one"), named("other"));
+    share(&mut one, &mut other);
+    caught_up(&stack, &mut one, Duration::from_secs(30));
+    let before = other.said().matches("\"partitions ").count();
+    one.signal("-KILL");
+    one.was_killed();
+    publish(&stack, "after", 20_000);
+    let mut one = named("one");
+    caught_up(&stack, &mut one, Duration::from_secs(10));
+    assert_eq!(other.said().matches("\"partitions ").count(), before, "the other one keeps what it has");
+    one.stop();
+    other.stop();
+    holds(&stack, "after");
+}
+
+#[test]
+#[ignore = "fault"]
+fn of_two_under_one_name_the_first_ends() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "namesakes", 20_000);
+    let named = || Member::of(&stack, &["--group-instance-id", "one"]);
+    let mut first = named();
+    first.until("rows", |_| rows(&stack) > 0);
+    let mut second = named();
+    let (status, said) = first.ended(Duration::from_secs(30));
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("another consumer has started under this --group-instance-id"), "{said}");
+    caught_up(&stack, &mut second, Duration::from_secs(30));
+    second.stop();
+    holds(&stack, "namesakes");
+}
+
+#[test]
+#[ignore = "fault"]
+fn partitions_that_are_added_are_read_from_their_beginning() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "six", 20_000);
+    let mut member = Member::of(&stack, &["-X", "topic.metadata.refresh.interval.ms=4000", "--start", "end"]);
+    member.until("assigned", |member| assigned(member) == 6);
+    topic::add_partitions(&stack, 8);
+    // Before the consumer knows of them.
+    for partition in [6, 7] {
+        topic::send(&stack, partition, (1..=50).map(event));
+    }
+    assert_eq!(assigned(&member), 6);
+    caught_up(&stack, &mut member, Duration::from_secs(30));
+    let said = member.stop();
+    assert!(said.contains("\"partitions\":\"[6, 7]\""), "{said}");
+    let new = "SELECT sum(rows_inserted)::bigint FROM pipeline.consumer_offsets WHERE partition >= 6";
+    assert_eq!(number(&stack, new), 100);
+}
+
+/// A partition that comes while PostgreSQL takes nothing must not be read into memory.
+#[test]
+#[ignore = "fault"]
+fn assigned_while_reading_is_paused() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "paused", 20_000);
+    let mut member = Member::of(&stack, &[]);
+    let mut other = Member::of(&stack, &[]);
+    share(&mut member, &mut other);
+    caught_up(&stack, &mut member, Duration::from_secs(30));
+
+    let lock = crate::postgres::Lock::take(&stack, "LOCK TABLE staging.product_events_raw IN SHARE MODE");
+    publish(&stack, "more", 600_000);
+    member.until_said("reading paused");
+    other.signal("-KILL");
+    other.was_killed();
+    member.until("all partitions", |member| assigned(member) == 6);
+    let before = member.peak_memory();
+    sleep(Duration::from_secs(10));
+    let grown = member.peak_memory() - before;
+    lock.release();
+    caught_up(&stack, &mut member, Duration::from_mins(1));
+    member.stop();
+    assert!(grown < 40, "{grown} MB were read meanwhile");
+    holds(&stack, "more");
+}
+
+#[test]
+fn the_marks_of_transactions_at_the_end_of_a_partition() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "marked", 20_000);
+    topic::transaction(&stack, 500, false);
+    Member::of(&stack, &["--until-caught-up"]).ended_with(0);
+    holds(&stack, "marked");
+    topic::transaction(&stack, 500, true);
+    topic::transaction(&stack, 500, false);
+    finish(&stack, "marked");
+    assert_eq!(
+        number(&stack, "SELECT sum(dead_letters)::bigint FROM pipeline.consumer_offsets WHERE partition = 0"),
+        { number(&stack, "SELECT count(*) FROM pipeline.dead_letters WHERE partition = 0") }
+    );
+    assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.dead_letters WHERE payload = 'committed'"), 500);
+    assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.dead_letters WHERE payload = 'aborted'"), 0);
+}

@@ -1,0 +1,90 @@
+//! Row 19: kill -9 at each failpoint. Row 21: stopped in mid transaction while another one takes over.
+
+use std::time::{Duration, Instant};
+
+use local_stack::Stack;
+
+use crate::group::{assigned, share};
+use crate::member::{Member, offsets, rows};
+use crate::support::number;
+use crate::topic::{Flow, caught_up, holds, publish};
+
+const POINTS: [&str; 6] =
+    ["after-partition", "after-cas", "during-copy", "after-copy", "before-commit", "after-commit"];
+
+#[test]
+fn killed_at_each_failpoint() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "points", 200_000);
+    for point in POINTS {
+        let before = rows(&stack);
+        // Under one name, so that the group need not miss the dead one first.
+        let arguments = ["--batch-rows", "3000", "--group-instance-id", "killed"];
+        let member = Member::failing(&stack, &format!("{point}=kill@3"), &arguments);
+        let said = member.was_killed();
+        assert!(said.contains(&format!("failpoint {point}")), "{said}");
+        assert!(rows(&stack) > before, "the batches before the kill are in");
+    }
+    Member::of(&stack, &["--until-caught-up", "--group-instance-id", "killed"]).ended_with(0);
+    holds(&stack, "points");
+}
+
+#[test]
+#[ignore = "fault"]
+fn a_stopped_owner_is_taken_over_and_comes_back() {
+    let stack = Stack::ephemeral().unwrap();
+    for point in ["during-copy", "before-commit"] {
+        publish(&stack, point, 100_000);
+        let mut stopped = Member::failing(&stack, &format!("{point}=stop@3"), &["--batch-rows", "3000"]);
+        stopped.until_said("failpoint");
+        let idle = "SELECT count(*) FROM pg_stat_activity
+            WHERE application_name LIKE 'kafka-consumer kafka-consumer %' AND xact_start IS NOT NULL";
+        assert!(number(&stack, idle) > 0, "the transaction of the stopped one is open");
+
+        let mut other = Member::of(&stack, &[]);
+        other.until_said("session of a stopped consumer ended");
+        let held = offsets(&stack);
+        other.until("the stopped one's partitions move", |_| {
+            offsets(&stack).iter().zip(&held).any(|(now, then)| now.1 > then.1)
+        });
+        caught_up(&stack, &mut other, Duration::from_secs(30));
+        stopped.signal("-CONT");
+        stopped.until_said("offset moved by another consumer");
+        publish(&stack, &format!("after-{point}"), 50_000);
+        caught_up(&stack, &mut other, Duration::from_secs(30));
+        stopped.stop();
+        other.stop();
+    }
+    holds(&stack, "during-copy");
+}
+
+#[test]
+#[ignore = "fault"]
+fn after_a_kill_the_first_row_is_there_within_ten_seconds() {
+    let limit = Duration::from_secs(10);
+    let stack = Stack::ephemeral().unwrap();
+    let flow = Flow::start(&stack, "quick", 3_000, 45);
+    let mut first = Member::of(&stack, &[]);
+    first.until("rows", |_| rows(&stack) > 1_000);
+
+    // Restarted.
+    first.signal("-KILL");
+    first.was_killed();
+    let (killed, before) = (Instant::now(), rows(&stack));
+    let mut second = Member::of(&stack, &[]);
+    second.within(limit, "a new row", |_| rows(&stack) > before);
+    eprintln!("restarted: first row after {:?}", killed.elapsed());
+
+    // Another member has what is left.
+    let mut third = Member::of(&stack, &[]);
+    share(&mut third, &mut second);
+    second.signal("-KILL");
+    let said = second.was_killed();
+    let (killed, before) = (Instant::now(), offsets(&stack));
+    third.within(limit, "a row of the dead one's partitions", |third| {
+        let moved = offsets(&stack).iter().zip(&before).filter(|(now, then)| now.1 > then.1).count();
+        assigned(third) == 6 && moved > 3
+    });
+    eprintln!("other member: first rows after {:?}: {said}", killed.elapsed());
+    flow.settle(&stack, vec![third], Duration::from_secs(20));
+}

@@ -1,0 +1,17 @@
+//! What must not break the consumer, each fault with the proof that it happened, judged from the stores alone.
+//!
+//! `make test` runs the quick ones, `make test-faults` all of them.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod commits;
+mod group;
+mod kills;
+mod member;
+mod network;
+mod poison;
+mod postgres;
+mod retention;
+mod sqlstates;
+#[path = "../support/mod.rs"]
+mod support;
+mod topic;

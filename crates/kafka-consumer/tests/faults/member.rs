@@ -1,0 +1,172 @@
+//! One consumer process, with everything that it says.
+
+use std::fs::{self, File};
+use std::os::unix::process::ExitStatusExt;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use local_stack::{Proxy, Stack};
+use tempfile::NamedTempFile;
+
+use crate::support::{self, number, query};
+
+/// How long a condition may take to come about.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(crate) struct Member {
+    child: Child,
+    log: NamedTempFile,
+}
+
+/// Where a consumer finds its servers.
+pub(crate) struct Places {
+    pub(crate) kafka: String,
+    pub(crate) database: String,
+}
+
+impl Places {
+    pub(crate) fn of(stack: &Stack) -> Self {
+        Self { kafka: stack.bootstrap_servers(), database: stack.database_url() }
+    }
+
+    pub(crate) fn with_kafka_behind(self, proxy: &Proxy) -> Self {
+        Self { kafka: format!("127.0.0.1:{}", proxy.port()), ..self }
+    }
+
+    pub(crate) fn with_postgres_behind(self, stack: &Stack, proxy: &Proxy) -> Self {
+        let [from, to] = [stack.postgres.port(), proxy.port()].map(|port| format!("127.0.0.1:{port}"));
+        Self { database: self.database.replace(&from, &to), ..self }
+    }
+
+    /// A consumer there; more arguments may follow.
+    pub(crate) fn consumer(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
+        command.args(["run", "--log-format", "json", "--bootstrap-servers", &self.kafka]);
+        command.args(["--database-url", &self.database]);
+        command
+    }
+}
+
+impl Member {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let log = NamedTempFile::new().unwrap();
+        let file = || Stdio::from(File::options().append(true).open(log.path()).unwrap());
+        let child = command.stdin(Stdio::null()).stdout(file()).stderr(file()).spawn().unwrap();
+        Self { child, log }
+    }
+
+    /// At the stack's own addresses.
+    pub(crate) fn of(stack: &Stack, arguments: &[&str]) -> Self {
+        let mut command = Places::of(stack).consumer();
+        command.args(arguments);
+        Self::start(command)
+    }
+
+    /// Dies or stops at a failpoint.
+    pub(crate) fn failing(stack: &Stack, failpoints: &str, arguments: &[&str]) -> Self {
+        let mut command = Places::of(stack).consumer();
+        command.args(arguments).env("FAILPOINTS", failpoints);
+        Self::start(command)
+    }
+
+    /// Everything that it has said so far.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(self.log.path()).unwrap()
+    }
+
+    /// How often it has said something.
+    pub(crate) fn times_said(&self, text: &str) -> usize {
+        self.said().matches(text).count()
+    }
+
+    pub(crate) fn until(&mut self, what: &str, condition: impl FnMut(&Self) -> bool) {
+        self.within(PATIENCE, what, condition);
+    }
+
+    /// Waits until a condition holds, which this process must live to see.
+    pub(crate) fn within(&mut self, patience: Duration, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + patience;
+        while !condition(self) {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                panic!("ended with {status} before {what}:\n{}", self.said());
+            }
+            assert!(Instant::now() < deadline, "after {patience:?} not yet {what}:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    pub(crate) fn until_said(&mut self, text: &str) {
+        self.until(text, |member| member.said().contains(text));
+    }
+
+    pub(crate) fn signal(&self, name: &str) {
+        support::signal(&self.child, name);
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for its end. Returns how it ended and all that it said.
+    pub(crate) fn ended(mut self, patience: Duration) -> (ExitStatus, String) {
+        let deadline = Instant::now() + patience;
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                return (status, self.said());
+            }
+            assert!(Instant::now() < deadline, "still runs after {patience:?}:\n{}", self.said());
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// It must end with this exit code.
+    pub(crate) fn ended_with(self, code: i32) -> String {
+        let (status, said) = self.ended(PATIENCE);
+        assert_eq!(status.code(), Some(code), "{said}");
+        said
+    }
+
+    /// It must have been killed.
+    pub(crate) fn was_killed(self) -> String {
+        let (status, said) = self.ended(PATIENCE);
+        assert_eq!(status.signal(), Some(9), "{status}: {said}");
+        said
+    }
+
+    /// Ends it as Ctrl-C does: in order, and within ten seconds.
+    pub(crate) fn stop(self) -> String {
+        self.signal("-TERM");
+        let (status, said) = self.ended(Duration::from_secs(10));
+        assert!(status.success(), "{status}: {said}");
+        said
+    }
+
+    /// Its largest use of memory so far, in MB.
+    pub(crate) fn peak_memory(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1024
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // Already over in nearly all tests.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// Rows that all consumers have committed.
+pub(crate) fn rows(stack: &Stack) -> i64 {
+    number(stack, "SELECT coalesce(sum(rows_inserted), 0)::bigint FROM pipeline.consumer_offsets")
+}
+
+/// Where PostgreSQL has each partition; empty before the group's first start.
+pub(crate) fn offsets(stack: &Stack) -> Vec<(i32, i64)> {
+    if number(stack, "SELECT count(*) FROM pipeline.consumer_offsets") == 0 {
+        return Vec::new();
+    }
+    let sql = "SELECT partition, next_offset FROM pipeline.consumer_offsets ORDER BY partition";
+    query(stack, sql).iter().map(|row| (row.get(0), row.get(1))).collect()
+}

@@ -1,0 +1,133 @@
+//! Rows 10 to 12: the consumer's connections to Kafka and to PostgreSQL are cut, half open, slow and late.
+
+use std::thread::sleep;
+use std::time::Duration;
+
+use local_stack::proxy::Way;
+use local_stack::{Proxy, Stack};
+
+use crate::group::share;
+use crate::member::{Member, Places, rows};
+use crate::topic::{Flow, caught_up, holds, publish};
+
+/// How long each fault lasts.
+const FAULT: Duration = Duration::from_secs(12);
+/// Until rows come in again after a fault: a client may wait so long for an answer that went nowhere.
+const RECOVERY: Duration = Duration::from_secs(100);
+
+fn suffer(proxy: &Proxy, stack: &Stack, member: &mut Member) {
+    let ways = [Way::Closed, Way::Throttled(1_000), Way::Delayed(Duration::from_secs(2)), Way::HalfOpen];
+    for way in ways {
+        let before = proxy.seen();
+        proxy.set(way);
+        if way == Way::Closed {
+            proxy.cut();
+        }
+        sleep(FAULT);
+        let after = proxy.seen();
+        match way {
+            Way::Closed => {
+                assert!(after.cut > before.cut && after.accepted > before.accepted, "it tried to come back: {after:?}");
+            }
+            Way::HalfOpen => assert!(after.swallowed > before.swallowed, "{after:?}"),
+            _ => assert!(after.passed > before.passed, "{after:?}"),
+        }
+        proxy.set(Way::Open);
+        let seen = rows(stack);
+        let healed = std::time::Instant::now();
+        member.within(RECOVERY, "rows after the fault", |_| rows(stack) > seen);
+        eprintln!("{way:?}: rows again after {:?}", healed.elapsed());
+    }
+    assert!(member.peak_memory() < 300, "{} MB", member.peak_memory());
+}
+
+#[test]
+#[ignore = "fault"]
+fn the_connection_to_postgres() {
+    let stack = Stack::ephemeral().unwrap();
+    let proxy = Proxy::to(stack.postgres.port()).unwrap();
+    let flow = Flow::start(&stack, "postgres-network", 2_000, 120);
+    let mut member = Member::start(Places::of(&stack).with_postgres_behind(&stack, &proxy).consumer());
+    member.until("rows", |_| rows(&stack) > 1_000);
+    suffer(&proxy, &stack, &mut member);
+    assert!(member.times_said("postgres retry") >= 2, "{}", member.said());
+    flow.settle(&stack, vec![member], RECOVERY);
+}
+
+#[test]
+#[ignore = "fault"]
+fn the_connection_to_kafka() {
+    let proxy = Proxy::listen().unwrap();
+    let stack = Stack::ephemeral_behind(&proxy).unwrap();
+    let flow = Flow::start(&stack, "kafka-network", 2_000, 120);
+    let mut member = Member::start(Places::of(&stack).with_kafka_behind(&proxy).consumer());
+    member.until("rows", |_| rows(&stack) > 1_000);
+    suffer(&proxy, &stack, &mut member);
+    flow.settle(&stack, vec![member], RECOVERY);
+}
+
+/// A partition that is assigned while a connection swallows everything must not wait for ever.
+#[test]
+#[ignore = "fault"]
+fn assigned_while_nothing_answers() {
+    for of_kafka in [true, false] {
+        let kafka = Proxy::listen().unwrap();
+        let stack = Stack::ephemeral_behind(&kafka).unwrap();
+        let postgres = Proxy::to(stack.postgres.port()).unwrap();
+        let places = Places::of(&stack).with_kafka_behind(&kafka).with_postgres_behind(&stack, &postgres);
+        let flow = Flow::start(&stack, "assigned", 2_000, 60);
+        let mut other = Member::of(&stack, &[]);
+        other.until("rows", |_| rows(&stack) > 1_000);
+        let mut member = Member::start(places.consumer());
+        share(&mut member, &mut other);
+        let proxy = if of_kafka { &kafka } else { &postgres };
+        let before = proxy.seen().swallowed;
+        proxy.set(Way::HalfOpen);
+        other.signal("-KILL");
+        other.was_killed();
+        sleep(FAULT);
+        assert!(proxy.seen().swallowed > before);
+        proxy.set(Way::Open);
+        flow.settle(&stack, vec![member], RECOVERY);
+    }
+}
+
+#[test]
+#[ignore = "fault"]
+fn the_broker_is_killed_and_comes_back() {
+    let mut stack = Stack::ephemeral().unwrap();
+    publish(&stack, "broker", 400_000);
+    let mut member = Member::of(&stack, &["--batch-rows", "1000", "--writers", "1"]);
+    for _ in 0..3 {
+        let before = rows(&stack);
+        member.until("rows", |_| rows(&stack) > before);
+        stack.kafka.kill().unwrap();
+        member.until_said("kafka brokers all down");
+        stack.kafka.restart().unwrap();
+    }
+    caught_up(&stack, &mut member, RECOVERY);
+    // It ends in order and in time also while Kafka is away.
+    stack.kafka.kill().unwrap();
+    member.stop();
+    stack.kafka.restart().unwrap();
+    holds(&stack, "broker");
+}
+
+/// The end must not wait for questions to a broker that is away.
+#[test]
+#[ignore = "fault"]
+fn ends_in_time_while_it_asks_a_broker_that_is_away() {
+    let proxy = Proxy::listen().unwrap();
+    let stack = Stack::ephemeral_behind(&proxy).unwrap();
+    publish(&stack, "ending", 20_000);
+    let places = Places::of(&stack).with_kafka_behind(&proxy);
+    let mut member = Member::start(places.consumer());
+    caught_up(&stack, &mut member, RECOVERY);
+    let mut other = Member::of(&stack, &[]);
+    share(&mut member, &mut other);
+    proxy.set(Way::HalfOpen);
+    other.signal("-KILL");
+    other.was_killed();
+    sleep(FAULT);
+    member.stop();
+}

@@ -1,0 +1,198 @@
+//! A TCP proxy that breaks connections on purpose, between a program and a server.
+
+mod pump;
+
+use std::io;
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+/// What happens to the bytes of all connections, those that are open and those to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Way {
+    /// They pass.
+    #[default]
+    Open,
+    /// New connections are closed at once. [`Proxy::cut`] ends those that are open.
+    Closed,
+    /// Bytes are taken and go nowhere, in both directions; nothing is closed. A connection that lost bytes never passes
+    /// any again, also after the way is open.
+    HalfOpen,
+    /// So many bytes a second in each direction of each connection.
+    Throttled(u32),
+    /// All bytes arrive so much later; their number is not limited.
+    Delayed(Duration),
+}
+
+/// Where a connection is cut when the client sends certain bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum CutAt {
+    /// Before the server sees them.
+    Request,
+    /// After the server has answered them and before the client sees the answer.
+    Answer,
+}
+
+/// What has happened so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Seen {
+    /// Connections that clients opened.
+    pub accepted: u64,
+    /// Connections that were ended by [`Proxy::cut`] or at the bytes of [`Proxy::cut_at`].
+    pub cut: u64,
+    /// Bytes that were passed on.
+    pub passed: u64,
+    /// Bytes that went nowhere.
+    pub swallowed: u64,
+    /// How often [`Proxy::cut_at`] met its bytes.
+    pub triggered: u64,
+}
+
+/// Listens on a free port of 127.0.0.1 until it is dropped, and passes on what comes to a port of the same machine.
+#[derive(Debug)]
+pub struct Proxy {
+    port: u16,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    target: Mutex<Option<u16>>,
+    way: Mutex<Way>,
+    trigger: Mutex<Option<Trigger>>,
+    open: Mutex<Vec<Arc<Connection>>>,
+    over: AtomicBool,
+    accepted: AtomicU64,
+    cut: AtomicU64,
+    passed: AtomicU64,
+    swallowed: AtomicU64,
+    triggered: AtomicU64,
+}
+
+#[derive(Debug, Clone)]
+struct Trigger {
+    bytes: Vec<u8>,
+    at: CutAt,
+}
+
+#[derive(Debug)]
+struct Connection {
+    client: TcpStream,
+    server: TcpStream,
+    /// It lost bytes: what follows them makes no sense to whoever gets it.
+    lossy: AtomicBool,
+    /// The server's next bytes are the answer after which it is cut.
+    answer_is_last: AtomicBool,
+}
+
+impl Connection {
+    fn close(&self) {
+        // Whoever closed it first is right too.
+        let _ = self.client.shutdown(Shutdown::Both);
+        let _ = self.server.shutdown(Shutdown::Both);
+    }
+}
+
+impl Proxy {
+    /// Listens, and passes on nothing until it is told where to.
+    pub fn listen() -> io::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        let port = listener.local_addr()?.port();
+        let shared = Arc::new(Shared::default());
+        let accepting = Arc::clone(&shared);
+        thread::Builder::new().name("proxy".to_owned()).spawn(move || accept(&listener, &accepting))?;
+        Ok(Self { port, shared })
+    }
+
+    /// In front of a port of this machine.
+    pub fn to(target: u16) -> io::Result<Self> {
+        let proxy = Self::listen()?;
+        proxy.pass_to(target);
+        Ok(proxy)
+    }
+
+    /// Connections from now on go to this port.
+    pub fn pass_to(&self, target: u16) {
+        *guard(&self.shared.target) = Some(target);
+    }
+
+    /// Where it listens on 127.0.0.1.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// From now on.
+    pub fn set(&self, way: Way) {
+        *guard(&self.shared.way) = way;
+    }
+
+    /// Ends all connections that are open now.
+    pub fn cut(&self) {
+        for connection in guard(&self.shared.open).drain(..) {
+            connection.close();
+            self.shared.cut.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Cuts the next connection whose client sends these bytes, once.
+    pub fn cut_at(&self, bytes: &[u8], at: CutAt) {
+        *guard(&self.shared.trigger) = Some(Trigger { bytes: bytes.to_vec(), at });
+    }
+
+    /// What has happened so far.
+    #[must_use]
+    pub fn seen(&self) -> Seen {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Shared { accepted, cut, passed, swallowed, triggered, .. } = &*self.shared;
+        Seen {
+            accepted: count(accepted),
+            cut: count(cut),
+            passed: count(passed),
+            swallowed: count(swallowed),
+            triggered: count(triggered),
+        }
+    }
+}
+
+impl Drop for Proxy {
+    fn drop(&mut self) {
+        self.shared.over.store(true, Ordering::Relaxed);
+        self.cut();
+        // Wakes the thread that waits for connections.
+        let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
+    }
+}
+
+fn guard<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
+    for client in listener.incoming() {
+        if shared.over.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(client) = client else { continue };
+        shared.accepted.fetch_add(1, Ordering::Relaxed);
+        // A client that cannot be served sees its connection close, as with a server that is away.
+        let _ = connect(client, shared);
+    }
+}
+
+fn connect(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
+    let Some(target) = *guard(&shared.target) else { return Ok(()) };
+    if *guard(&shared.way) == Way::Closed {
+        return Ok(());
+    }
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, target));
+    let server = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
+    client.set_nodelay(true)?;
+    server.set_nodelay(true)?;
+    let lossy = AtomicBool::new(*guard(&shared.way) == Way::HalfOpen);
+    let connection = Arc::new(Connection { client, server, lossy, answer_is_last: AtomicBool::new(false) });
+    guard(&shared.open).push(Arc::clone(&connection));
+    pump::start(&connection, shared)
+}
