@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use event_model::{Hour, ProductEvent, read_copy_row};
 use uuid::Uuid;
 
 use crate::dead_letter::DeadLetter;
+use crate::key_order::KeyOrder;
 use crate::recent_ids::RecentIds;
 
 /// When a batch is closed: as soon as one of these is reached, or when nothing more comes and its writer is idle.
@@ -125,6 +127,7 @@ pub struct Batch {
     pub parts: BTreeMap<i32, Part>,
     /// When its first record came.
     pub opened: Instant,
+    in_key_order: Option<KeyOrder>,
 }
 
 impl Batch {
@@ -141,6 +144,26 @@ impl Batch {
             // Whatever is no row as we write them goes the short way, and PostgreSQL says so.
             part.suspects =
                 seen.filter(|(_, row)| read_copy_row(row.bytes).is_some()).map(|(index, _)| index).collect();
+        }
+    }
+
+    /// Its rows' bytes in the order of the key.
+    #[must_use]
+    pub fn bytes_in_key_order(&self) -> Bytes {
+        self.in_key_order.as_ref().map_or_else(|| KeyOrder::of(&self.parts).bytes, |order| order.bytes.clone())
+    }
+
+    /// Its rows in the order of the key; put in order once, unless parts are left out.
+    pub fn in_key_order(&mut self) -> &KeyOrder {
+        self.in_key_order.get_or_insert_with(|| KeyOrder::of(&self.parts))
+    }
+
+    /// Leaves parts out that are not wanted any more.
+    pub fn retain(&mut self, wanted: impl Fn(i32, &Part) -> bool) {
+        let before = self.parts.len();
+        self.parts.retain(|partition, part| wanted(*partition, part));
+        if self.parts.len() < before {
+            self.in_key_order = None;
         }
     }
 
@@ -242,7 +265,7 @@ impl OpenBatch {
     #[must_use]
     pub fn close(self) -> Batch {
         let parts = self.parts.into_iter().map(|(partition, part)| (partition, part.close())).collect();
-        Batch { parts, opened: self.opened }
+        Batch { parts, opened: self.opened, in_key_order: None }
     }
 }
 

@@ -4,12 +4,14 @@
 //! [`writer`] brings the batch in together with the new [`offsets`], in one transaction. What is no valid event
 //! becomes a [`dead_letter`] in the same transaction.
 
+pub mod arranger;
 pub mod batch;
 pub mod cli;
 pub mod counters;
 pub mod dead_letter;
 mod failpoint;
 pub mod fingerprint;
+pub mod key_order;
 pub mod memory;
 pub mod migrations;
 pub mod offsets;

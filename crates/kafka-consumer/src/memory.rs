@@ -12,9 +12,9 @@ pub const LEAST: usize = 64 * MIB;
 ///
 /// A quarter goes to what librdkafka has read ahead. It counts the bytes of keys and values only; each record takes
 /// about 400 more, so the number of records is bounded as well. What a fetch brings comes on top, and unfolds to many
-/// times its size when it is compressed: fetches are kept small. Another quarter goes to batches: each writer can have one
-/// that is being filled, two that wait, and one on its way, which is there twice. The rest is for the program itself, its stacks and buffers, and
-/// what allocators leave unused.
+/// times its size when it is compressed: fetches are kept small. Half goes to batches: each writer can have one that is
+/// being filled, two that wait, and two that are in order already and hold their rows twice, one of them on its way. The
+/// rest is for the program itself, its stacks and buffers, and what allocators leave unused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Memory {
     limit: usize,
@@ -36,7 +36,7 @@ impl Memory {
     /// Bytes that a batch may have where there are so many writers: 8 MiB at most.
     #[must_use]
     pub fn batch_bytes(self, writers: usize) -> usize {
-        (self.limit / 4 / (5 * writers.max(1))).clamp(64 * KIB, 8 * MIB)
+        (self.limit / 2 / (7 * writers.max(1))).clamp(64 * KIB, 8 * MIB)
     }
 
     /// Bytes for the ids that each of so many writers remembers, to tell likely repeats.
@@ -45,12 +45,13 @@ impl Memory {
         self.limit / 32 / writers.max(1)
     }
 
-    /// Bounds what librdkafka reads ahead, where nobody has said otherwise.
-    pub fn bound_queues(self, config: &mut ClientConfig) {
+    /// Bounds what librdkafka reads ahead of so many partitions, each in a queue of its own, where nobody has said otherwise.
+    pub fn bound_queues(self, partitions: usize, config: &mut ClientConfig) {
+        let share = |all: usize| (all / partitions.max(1)).max(1);
         let fetch = (self.limit / 128).clamp(MIB, 16 * MIB);
         let bounds = [
-            ("queued.min.messages", (self.limit / 5 / KIB).min(1_000_000)),
-            ("queued.max.messages.kbytes", self.limit / 8 / KIB),
+            ("queued.min.messages", share(self.limit / 5 / KIB).min(1_000_000)),
+            ("queued.max.messages.kbytes", share(self.limit / 8 / KIB)),
             ("fetch.max.bytes", fetch),
             ("fetch.message.max.bytes", fetch / 8),
         ];
@@ -104,12 +105,12 @@ mod tests {
     fn what_is_shared_out_fits() {
         for writers in [1, 2, 16] {
             let memory = Memory::new(256 * MIB);
-            assert!(5 * writers * memory.batch_bytes(writers) <= memory.limit() / 4);
+            assert!(7 * writers * memory.batch_bytes(writers) <= memory.limit() / 2);
         }
         let mut config = ClientConfig::new();
         config.set("fetch.max.bytes", "7");
-        Memory::new(256 * MIB).bound_queues(&mut config);
+        Memory::new(256 * MIB).bound_queues(4, &mut config);
         assert_eq!(config.get("fetch.max.bytes"), Some("7"));
-        assert_eq!(config.get("queued.max.messages.kbytes"), Some("32768"));
+        assert_eq!(config.get("queued.max.messages.kbytes"), Some("8192"));
     }
 }

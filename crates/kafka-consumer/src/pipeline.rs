@@ -15,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::arranger;
 use crate::batch::Limits;
 use crate::counters::{Counters, Tally};
 use crate::memory::Memory;
@@ -22,6 +23,7 @@ use crate::migrations::{self, Pending};
 use crate::offsets::resume::{Accept, Resume};
 use crate::offsets::{self, Claim, Start};
 use crate::postgres::{self, Target};
+use crate::recent_ids::RecentIds;
 use crate::source::{Context as SourceContext, Finish, Reread, Setting as SourceSetting, Source};
 use crate::writer::{Breaker, Setting as WriterSetting, Tolerance, Writer, WriterError};
 
@@ -113,8 +115,8 @@ pub struct Summary {
 /// Runs until it is caught up or the shutdown is asked for.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summary, Failure> {
     let mut config = client_config(&settings.kafka, &settings.group)?;
-    settings.memory.bound_queues(&mut config);
     let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await.map_err(anyhow::Error::from)?;
+    settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
     let mut client = postgres::connect_at_start(&settings.target).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
         tracing::info!(script, "script applied");
@@ -141,11 +143,13 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
             reread: reread.clone(),
             counters: Arc::clone(&counters),
             give_up: give_up.clone(),
-            recent_ids: settings.memory.recent_ids(settings.writers),
         };
         let (command, inbox) = mpsc::channel(1);
+        let (arranged, batches) = mpsc::channel(1);
+        let recent = RecentIds::with_size(settings.memory.recent_ids(settings.writers));
         commands.push(command);
-        writers.push(tokio::spawn(Writer::new(setting, reporter.clone()).run(inbox)));
+        tokio::spawn(arranger::run(inbox, arranged, recent));
+        writers.push(tokio::spawn(Writer::new(setting, reporter.clone()).run(batches)));
     }
     drop(reporter);
 

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use super::Setting;
 use super::context::{Change, Context, release};
 use super::hand_over::HandOver;
+use super::partition::Partition;
 use crate::offsets::Position;
 use crate::offsets::resume::ResumeError;
 
@@ -26,18 +27,12 @@ type Positions = Result<BTreeMap<i32, Position>, ResumeError>;
 /// The partitions of this consumer.
 #[derive(Default)]
 pub(super) struct Assignment {
-    read: BTreeMap<i32, Reading>,
+    read: BTreeMap<i32, Partition>,
     under_way: Option<UnderWay>,
     to_seek: VecDeque<i32>,
     last_epoch: u64,
     paused: bool,
     in_doubt: bool,
-}
-
-struct Reading {
-    epoch: u64,
-    next_offset: i64,
-    at_end: bool,
 }
 
 /// A change that waits for somebody's answer while the polling goes on.
@@ -65,6 +60,16 @@ impl Assignment {
         let reading = self.read.get_mut(&partition).filter(|reading| reading.next_offset < next_offset)?;
         reading.next_offset = next_offset;
         Some(reading.epoch)
+    }
+
+    /// The partition whose events are furthest behind, of those that may have records.
+    pub(super) fn furthest_behind(&mut self) -> Option<&mut Partition> {
+        self.read.values_mut().filter(|one| one.may_have_records()).min_by_key(|one| one.time())
+    }
+
+    /// Any partition may have records again.
+    pub(super) fn look_again(&mut self) {
+        self.read.values_mut().for_each(Partition::look_again);
     }
 
     /// Whether the partition is read.
@@ -234,7 +239,7 @@ impl Assignment {
 
     fn assign(
         &mut self,
-        kafka: &BaseConsumer<Context>,
+        kafka: &Arc<BaseConsumer<Context>>,
         setting: &Setting,
         writers: &mut HandOver,
         positions: &BTreeMap<i32, Position>,
@@ -242,7 +247,7 @@ impl Assignment {
         let partitions: Vec<i32> = positions.keys().copied().collect();
         let offsets = list(setting, &partitions, Some(positions))?;
         for (partition, position) in positions {
-            self.own(*partition, *position, writers);
+            self.own(kafka, setting, *partition, *position, writers)?;
         }
         match kafka.rebalance_protocol() {
             RebalanceProtocol::Cooperative => kafka.incremental_assign(&offsets)?,
@@ -260,17 +265,17 @@ impl Assignment {
 
     fn seek(
         &mut self,
-        kafka: &BaseConsumer<Context>,
+        kafka: &Arc<BaseConsumer<Context>>,
         setting: &Setting,
         writers: &mut HandOver,
         positions: &BTreeMap<i32, Position>,
-    ) -> Result<(), KafkaError> {
+    ) -> anyhow::Result<()> {
         let topic = &setting.resume.claim.topic;
         let assigned = kafka.assignment()?;
         for (partition, position) in positions {
             let to = Offset::Offset(position.next_offset);
             match kafka.seek(topic, *partition, to, KAFKA_PATIENCE) {
-                Ok(()) => self.own(*partition, *position, writers),
+                Ok(()) => self.own(kafka, setting, *partition, *position, writers)?,
                 Err(error) if assigned.find_partition(topic, *partition).is_some() => {
                     tracing::warn!(%error, partition, "kafka seek retry");
                     self.to_seek.push_back(*partition);
@@ -282,11 +287,19 @@ impl Assignment {
         Ok(())
     }
 
-    fn own(&mut self, partition: i32, position: Position, writers: &mut HandOver) {
+    fn own(
+        &mut self,
+        kafka: &Arc<BaseConsumer<Context>>,
+        setting: &Setting,
+        partition: i32,
+        position: Position,
+        writers: &mut HandOver,
+    ) -> anyhow::Result<()> {
         self.last_epoch += 1;
-        self.read
-            .insert(partition, Reading { epoch: self.last_epoch, next_offset: position.next_offset, at_end: false });
+        let topic = &setting.resume.claim.topic;
+        self.read.insert(partition, Partition::open(kafka, topic, partition, self.last_epoch, position.next_offset)?);
         writers.own(partition, self.last_epoch, position);
+        Ok(())
     }
 
     fn forget(&mut self, partitions: &[i32]) {

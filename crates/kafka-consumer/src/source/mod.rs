@@ -3,14 +3,16 @@
 mod assignment;
 mod context;
 mod hand_over;
+mod partition;
 mod reread;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use event_model::Window;
+use event_model::{Timestamp, Window};
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
@@ -27,10 +29,13 @@ use crate::writer::{Command, Report};
 use assignment::Assignment;
 pub use context::Context;
 use hand_over::HandOver;
+use partition::Taken;
 pub use reread::{Reread, RereadError};
 
-/// Records between two looks at everything else.
-const RECORDS_BETWEEN_CHORES: u32 = 500;
+/// Records that are taken of one partition before another one may be further behind.
+const RECORDS_IN_A_ROW: u32 = 64;
+/// How often that is done between two looks at everything else.
+const TURNS_BETWEEN_CHORES: u32 = 8;
 /// How long to wait for a record when there are none.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
 /// How long a full writer is waited for before the partitions are paused: by then it is an outage.
@@ -107,24 +112,24 @@ impl Source {
                 continue;
             }
             self.resume()?;
-            let idle = (0..RECORDS_BETWEEN_CHORES).find_map(|_| match self.poll(Duration::ZERO) {
-                Ok(true) if self.writers.is_stalled() => Some(Ok(false)),
-                Ok(true) => None,
-                Ok(false) => Some(Ok(true)),
-                Err(error) => Some(Err(error)),
-            });
-            if idle.transpose()? == Some(true) {
+            self.assignment.look_again();
+            let mut turns = 0;
+            while turns < TURNS_BETWEEN_CHORES && !self.writers.is_stalled() && self.take_turn()? {
+                turns += 1;
+            }
+            if turns == 0 {
                 self.idle()?;
             }
         }
         Ok(())
     }
 
-    /// Nothing is there to be read just now: what is in hand goes to the writers that wait for it, and the next record
-    /// is waited for.
+    /// Nothing is there to be read just now: the next record is waited for, and if none comes, what is in hand goes to the
+    /// writers that wait for it.
     fn idle(&mut self) -> anyhow::Result<()> {
-        let wait = self.writers.until_due(Instant::now()).min(IDLE_WAIT);
-        if !self.poll(wait)? {
+        thread::park_timeout(self.writers.until_due(Instant::now()).min(IDLE_WAIT));
+        self.assignment.look_again();
+        if !self.take_turn()? {
             self.writers.close_for_idle();
         }
         Ok(())
@@ -139,6 +144,7 @@ impl Source {
                 Report::Failed => bail!("a writer has failed"),
             }
         }
+        self.serve_group(Duration::ZERO)?;
         self.assignment.advance(&self.kafka, &self.setting, &mut self.writers)?;
         self.writers.close_due(Instant::now());
         self.writers.try_hand_over();
@@ -148,19 +154,41 @@ impl Source {
         Ok(())
     }
 
-    /// Takes the next record or event. False when there was none.
-    fn poll(&mut self, wait: Duration) -> anyhow::Result<bool> {
-        match self.kafka.poll(wait) {
-            None => return Ok(false),
-            Some(Ok(record)) => {
-                let read = self.assignment.read_up_to(record.partition(), record.offset() + 1);
-                let Some(epoch) = read else { return Ok(true) };
-                take(&self.setting.window, epoch, &mut self.writers, &record);
+    /// Takes some records of the partition whose events are furthest behind. False when no partition has any.
+    fn take_turn(&mut self) -> anyhow::Result<bool> {
+        while let Some(partition) = self.assignment.furthest_behind() {
+            let (window, writers) = (&self.setting.window, &mut self.writers);
+            let taken = partition.take(RECORDS_IN_A_ROW, |epoch, record| {
+                let time = take(window, epoch, writers, record);
+                (time, !writers.is_stalled())
+            });
+            match taken {
+                Taken::Nothing => {}
+                Taken::Records => return Ok(true),
+                Taken::Event(KafkaError::PartitionEOF(partition)) => {
+                    self.at_end(partition)?;
+                    return Ok(true);
+                }
+                Taken::Event(error) => {
+                    self.judge(error)?;
+                    return Ok(true);
+                }
             }
-            Some(Err(KafkaError::PartitionEOF(partition))) => self.at_end(partition)?,
-            Some(Err(error)) => self.judge(error)?,
         }
-        Ok(true)
+        Ok(false)
+    }
+
+    /// Lets librdkafka tell what concerns the group. Records come out of their partitions' queues.
+    fn serve_group(&mut self, wait: Duration) -> anyhow::Result<()> {
+        match self.kafka.poll(wait) {
+            Some(Err(error)) => self.judge(error),
+            Some(Ok(record)) => {
+                tracing::warn!(partition = record.partition(), offset = record.offset(), "record out of its queue");
+                self.assignment.doubt();
+                Ok(())
+            }
+            None => Ok(()),
+        }
     }
 
     /// The end of a partition. What was passed last may be no record for us, such as the mark of a transaction's end; the
@@ -222,8 +250,7 @@ impl Source {
             self.assignment.pause(&self.kafka)?;
             tracing::warn!("reading paused until postgres takes batches again");
         }
-        self.poll(Duration::from_millis(100))?;
-        Ok(())
+        self.serve_group(Duration::from_millis(100))
     }
 
     fn resume(&mut self) -> anyhow::Result<()> {
@@ -240,19 +267,25 @@ impl Source {
     }
 }
 
-fn take(window: &Window, epoch: u64, writers: &mut HandOver, record: &BorrowedMessage<'_>) {
+/// Judges a record and puts it into its batch. Returns the event's time.
+fn take(window: &Window, epoch: u64, writers: &mut HandOver, record: &BorrowedMessage<'_>) -> Option<Timestamp> {
     let partition = record.partition();
     let mark = Mark { offset: record.offset(), fingerprint: fingerprint::of(record) };
     let record_time = record_time(record);
     let batch = writers.batch_for(partition);
-    match event_model::parse(record.payload(), record_time, *window) {
-        Ok(event) => batch.add_row(partition, epoch, mark, &event),
+    let time = match event_model::parse(record.payload(), record_time, *window) {
+        Ok(event) => {
+            batch.add_row(partition, epoch, mark, &event);
+            Some(event.event_timestamp)
+        }
         Err(rejection) => {
             let letter = DeadLetter::refused(record, record_time, &rejection);
             batch.add_dead_letter(partition, epoch, mark, letter);
+            None
         }
-    }
+    };
     writers.filled(partition);
+    time
 }
 
 /// Kafka's group follows PostgreSQL; nothing depends on it.

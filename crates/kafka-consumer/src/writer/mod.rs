@@ -2,7 +2,6 @@
 
 mod breaker;
 mod dead_letters;
-mod key_order;
 mod moves;
 mod partitions;
 mod row_search;
@@ -24,10 +23,8 @@ use crate::batch::Batch;
 use crate::counters::{Counters, Tally};
 use crate::offsets::{Claim, Position};
 use crate::postgres::{SqlFault, Target, classify, describe};
-use crate::recent_ids::RecentIds;
 use crate::source::{Reread, RereadError};
 pub use breaker::{Breaker, Flood, Tolerance};
-use key_order::KeyOrder;
 use row_search::postgres_line;
 use transaction::{Attempt, Means, Session, Way};
 
@@ -127,9 +124,6 @@ pub struct Setting {
     pub reread: Reread,
     /// Cancelled when an outage is no longer waited out.
     pub give_up: CancellationToken,
-    /// Bytes for the ids that are remembered, to tell likely repeats. A repeat has its event's key, so it comes to the same
-    /// writer.
-    pub recent_ids: usize,
 }
 
 /// A partition that a writer owns.
@@ -147,24 +141,15 @@ pub struct Writer {
     reports: mpsc::UnboundedSender<Report>,
     session: Option<Session>,
     owned: BTreeMap<i32, Owned>,
-    recent: RecentIds,
 }
 
 impl Writer {
     /// A writer without any partitions yet.
     #[must_use]
     pub fn new(setting: Setting, reports: mpsc::UnboundedSender<Report>) -> Self {
-        let Setting { target, claim, breaker, reread, counters, give_up, recent_ids } = setting;
+        let Setting { target, claim, breaker, reread, counters, give_up } = setting;
         let means = Means { target, claim, breaker, reread };
-        Self {
-            means,
-            counters,
-            give_up,
-            reports,
-            session: None,
-            owned: BTreeMap::new(),
-            recent: RecentIds::with_size(recent_ids),
-        }
+        Self { means, counters, give_up, reports, session: None, owned: BTreeMap::new() }
     }
 
     /// Does what it is told until nobody is left to tell it anything.
@@ -194,7 +179,6 @@ impl Writer {
 
     /// Brings a batch in, however often it has to be tried.
     async fn write(&mut self, mut batch: Batch) -> Result<(), WriterError> {
-        batch.suspect(&mut self.recent);
         let mut way = Way::Direct;
         let mut in_doubt = false;
         let mut repairs = 0;
@@ -230,7 +214,7 @@ impl Writer {
                 Attempt::Failed { error, at_commit } => match classify(&error) {
                     fault @ (SqlFault::Duplicate | SqlFault::PerRow) if repairs < MOST_REPAIRS => {
                         let line = if fault == SqlFault::PerRow { postgres_line(&error) } else { None };
-                        way = Way::Careful { suspected: line.and_then(|line| KeyOrder::of(&batch).origin(line)) };
+                        way = Way::Careful { suspected: line.and_then(|line| batch.in_key_order().origin(line)) };
                         repairs += 1;
                     }
                     SqlFault::NoPartition if repairs < MOST_REPAIRS => {
@@ -290,8 +274,7 @@ impl Writer {
     }
 
     fn drop_what_is_not_owned(&self, batch: &mut Batch) {
-        let owned = &self.owned;
-        batch.parts.retain(|partition, part| owned.get(partition).is_some_and(|owned| owned.epoch == part.epoch));
+        batch.retain(|partition, part| self.owned.get(&partition).is_some_and(|owned| owned.epoch == part.epoch));
     }
 
     fn committed(&mut self, batch: &Batch, tally: Tally) {

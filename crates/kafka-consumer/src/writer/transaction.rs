@@ -9,7 +9,6 @@ use tokio_postgres::{Client, Statement, Transaction};
 
 use super::breaker::{Breaker, Flood};
 use super::dead_letters::DeadLetters;
-use super::key_order::KeyOrder;
 use super::moves::{Corrections, Moves};
 use super::partitions::Partitions;
 use super::row_search::RowSearch;
@@ -143,8 +142,7 @@ impl Session {
                 refused.push((one.partition, one.letter(&self.means.reread).await.map_err(Attempt::NotReread)?));
             }
         } else {
-            let rows = KeyOrder::of(batch).bytes();
-            copy(&transaction, &self.copy, rows).await?;
+            copy(&transaction, &self.copy, batch.bytes_in_key_order()).await?;
             for (partition, part) in &batch.parts {
                 corrections.insert(*partition, self.suspects.insert(&transaction, part).await?);
             }
