@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a development program fails by panicking")]
 
 mod candidates;
+mod dump;
 mod report;
 mod stage;
 mod usage;

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 use local_stack::Stack;
 use tempfile::TempDir;
 
+use crate::dump;
+
 /// The topic whose events are all new.
 pub(crate) const TOPIC: &str = "product-events";
 /// The topic in which one event in a hundred comes twice.
@@ -30,12 +32,7 @@ impl Stage {
         stage.generate(TOPIC_WITH_DUPLICATES, "doubled", &["--fault", "duplicate=1%"]);
         let mut migrate = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
         succeed(migrate.args(["migrate", "--database-url", &stage.stack.database_url()]));
-        succeed(&mut stage.consumer("export", TOPIC));
-        for (file, options) in [(stage.csv(), "csv"), (stage.binary(), "binary")] {
-            let query =
-                format!("\\copy (SELECT {COLUMNS} FROM {TABLE}) TO '{}' WITH (FORMAT {options})", file.display());
-            succeed(&mut stage.psql(&query));
-        }
+        dump::write(&stage.stack.bootstrap_servers(), TOPIC, events, &stage.csv(), &stage.binary());
         stage
     }
 

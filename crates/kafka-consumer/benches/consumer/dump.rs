@@ -1,0 +1,54 @@
+//! The topic's events as files for `psql \copy`, in the order in which one reader gets them.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use event_model::{COPY_HEADER, COPY_TRAILER, ProductEvent, Window, parse};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
+
+/// Writes so many events of a topic as CSV and in COPY's binary form.
+pub(crate) fn write(bootstrap_servers: &str, topic: &str, events: u64, csv: &Path, binary: &Path) {
+    let mut files = [csv, binary].map(|path| BufWriter::new(File::create(path).unwrap()));
+    let [csv, binary] = &mut files;
+    binary.write_all(COPY_HEADER).unwrap();
+    let consumer = reader(bootstrap_servers, topic);
+    let mut row = Vec::new();
+    for _ in 0..events {
+        let record = consumer.poll(Duration::from_secs(10)).expect("the topic has its events").unwrap();
+        let event = parse(record.payload(), None, Window::default()).expect("a valid event");
+        writeln!(csv, "{}", line(&event)).unwrap();
+        row.clear();
+        event.write_copy_row(&mut row);
+        binary.write_all(&row).unwrap();
+    }
+    binary.write_all(COPY_TRAILER).unwrap();
+    for file in &mut files {
+        file.flush().unwrap();
+    }
+}
+
+fn reader(bootstrap_servers: &str, topic: &str) -> BaseConsumer {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", bootstrap_servers).set("group.id", "dump").set("enable.auto.commit", "false");
+    config.set("fetch.queue.backoff.ms", "5");
+    let consumer: BaseConsumer = config.create().unwrap();
+    let metadata = consumer.fetch_metadata(Some(topic), Duration::from_secs(10)).unwrap();
+    let mut list = TopicPartitionList::new();
+    for partition in metadata.topics()[0].partitions() {
+        list.add_partition_offset(topic, partition.id(), Offset::Beginning).unwrap();
+    }
+    consumer.assign(&list).unwrap();
+    consumer
+}
+
+fn line(event: &ProductEvent<'_>) -> String {
+    let ProductEvent { event_id, event_timestamp, event_type, user_id, account_id, product_id, .. } = event;
+    let [category, experiment] = [&event.category, &event.experiment_id].map(|text| text.replace('"', "\"\""));
+    let event_type = event_type.as_str();
+    format!(
+        "{event_id},{event_timestamp},{event_type},{user_id},{account_id},{product_id},\"{category}\",\"{experiment}\""
+    )
+}
