@@ -10,12 +10,54 @@ use oracle::{LakeAt, S3Access, Stores, Terms, Verdict};
 
 pub(crate) const GROUP: &str = "kafka-consumer";
 
-/// The consumer, at the stack's addresses.
+/// The consumer, at the stack's addresses, with a writer's rights; the owner has made the tables.
 pub(crate) fn consumer(stack: &Stack) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
-    command.args(["run", "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]);
-    command.args(["--database-url", &stack.database_url()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    migrate(stack);
+    consumer_as(stack, WRITER)
+}
+
+/// The consumer, logged in as one of the users; the tables are as they are.
+pub(crate) fn consumer_as(stack: &Stack, user: &str) -> Command {
+    let mut command = program(stack, user, &["run", "--bootstrap-servers", &stack.bootstrap_servers()]);
+    command.args(["--log-format", "json"]);
     command
+}
+
+/// A command of the consumer, logged in as one of the users.
+pub(crate) fn program(stack: &Stack, user: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
+    command.args(arguments).args(["--database-url", &url_of(stack, user)]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+pub(crate) const OWNER: &str = "warehouse_admin";
+pub(crate) const WRITER: &str = "event_writer";
+pub(crate) const READER: &str = "analyst";
+
+/// Users as db_table_scripts/roles proposes them, unless they are there.
+pub(crate) fn make_users(stack: &Stack) {
+    let missing = "SELECT count(*) FROM pg_roles WHERE rolname = 'analyst'";
+    if number(stack, missing) > 0 {
+        return;
+    }
+    for (user, role) in [(OWNER, "pipeline_owner"), (WRITER, "pipeline_writer"), (READER, "pipeline_reader")] {
+        execute(stack, &format!("CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE {role}"));
+    }
+    execute(stack, &format!("ALTER ROLE {OWNER} SET role = pipeline_owner"));
+}
+
+/// Has the owner make the tables, unless they are there.
+pub(crate) fn migrate(stack: &Stack) {
+    make_users(stack);
+    if number(stack, "SELECT count(*) FROM pg_namespace WHERE nspname = 'refined'") == 0 {
+        succeed(program(stack, OWNER, &["migrate"]));
+    }
+}
+
+/// The warehouse, logged in as one of the users.
+pub(crate) fn url_of(stack: &Stack, user: &str) -> String {
+    stack.database_url().replacen("admin:admin@", &format!("{user}:{user}@"), 1)
 }
 
 /// The generator beside it, which `cargo build --workspace` has made.
@@ -73,8 +115,22 @@ pub(crate) fn number(stack: &Stack, sql: &str) -> i64 {
     })
 }
 
+/// Runs a statement as the superuser.
+pub(crate) fn execute(stack: &Stack, sql: &str) {
+    execute_as(stack, "admin", sql).unwrap();
+}
+
+/// Runs statements as one of the users.
+pub(crate) fn execute_as(stack: &Stack, user: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
+    runtime().block_on(async { connect_to(&url_of(stack, user)).await?.batch_execute(sql).await })
+}
+
 async fn connect(stack: &Stack) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
-    let (client, connection) = tokio_postgres::connect(&stack.database_url(), tokio_postgres::NoTls).await?;
+    connect_to(&stack.database_url()).await
+}
+
+async fn connect_to(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
 }
