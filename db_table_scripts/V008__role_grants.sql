@@ -14,11 +14,12 @@ BEGIN
         GRANT INSERT (consumer_group, topic, partition, from_offset, to_offset, target, reason)
             ON pipeline.offset_changes TO pipeline_writer;
         GRANT EXECUTE ON FUNCTION pipeline.ensure_partition(date) TO pipeline_writer;
-        -- To see whether the scripts it was built with are applied.
+        -- To see whether the scripts that the program was built with are applied.
         GRANT SELECT ON public.event_pipeline_schema_history TO pipeline_writer;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'pipeline_reader') THEN
         GRANT USAGE ON SCHEMA staging, refined, pipeline TO pipeline_reader;
+        GRANT SELECT ON public.event_pipeline_schema_history TO pipeline_reader;
         GRANT SELECT ON ALL TABLES IN SCHEMA staging, refined, pipeline TO pipeline_reader;
         ALTER DEFAULT PRIVILEGES IN SCHEMA staging, refined, pipeline GRANT SELECT ON TABLES TO pipeline_reader;
     END IF;

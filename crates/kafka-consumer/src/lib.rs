@@ -2,12 +2,13 @@
 //!
 //! [`pipeline`] shows the way of a record: the [`source`] reads and judges it and puts it into a [`batch`], a
 //! [`writer`] brings the batch in together with the new [`offsets`], in one transaction. What is no valid event
-//! becomes a [`dead_letter`] in the same transaction.
+//! becomes a [`dead_letter`] in the same transaction. What people do with those afterwards is in [`dead_letters`].
 
 pub mod batch;
 pub mod cli;
 pub mod counters;
 pub mod dead_letter;
+pub mod dead_letters;
 mod failpoint;
 pub mod fingerprint;
 pub mod memory;

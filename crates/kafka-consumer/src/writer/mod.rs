@@ -5,6 +5,7 @@ mod dead_letters;
 mod key_order;
 mod moves;
 mod partitions;
+mod plain_rows;
 mod row_search;
 mod suspects;
 mod takeover;
@@ -28,6 +29,7 @@ use crate::recent_ids::RecentIds;
 use crate::source::{Reread, RereadError};
 pub use breaker::{Breaker, Flood, Tolerance};
 use key_order::KeyOrder;
+pub use plain_rows::{BroughtIn, PlainRows, PlainRowsError, Refusal};
 use row_search::postgres_line;
 use transaction::{Attempt, Means, Session, Way};
 

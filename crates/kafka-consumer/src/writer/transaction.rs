@@ -80,7 +80,7 @@ pub(super) struct Session {
     search: Option<RowSearch>,
 }
 
-const NOTE_HOURS: &str =
+pub(super) const NOTE_HOURS: &str =
     "INSERT INTO pipeline.touched_hours (hour) SELECT to_timestamp(hour) FROM unnest($1::bigint[]) AS hour";
 
 /// All that a writer asks has an index; a plan that was made while a table was small must not scan it for ever.

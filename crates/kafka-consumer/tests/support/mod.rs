@@ -1,6 +1,8 @@
 //! The programs, run against servers of their own.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod records;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -35,7 +37,7 @@ pub(crate) const OWNER: &str = "warehouse_admin";
 pub(crate) const WRITER: &str = "event_writer";
 pub(crate) const READER: &str = "analyst";
 
-/// Users as db_table_scripts/roles proposes them, unless they are there.
+/// Users as `db_table_scripts/roles` proposes them, unless they are there.
 pub(crate) fn make_users(stack: &Stack) {
     let missing = "SELECT count(*) FROM pg_roles WHERE rolname = 'analyst'";
     if number(stack, missing) > 0 {
@@ -80,11 +82,37 @@ pub(crate) fn succeed(mut command: Command) -> Output {
     output
 }
 
+/// Reads what there is.
+pub(crate) fn catch_up(stack: &Stack, flags: &[&str]) -> Output {
+    let mut command = consumer(stack);
+    command.arg("--until-caught-up").args(flags);
+    succeed(command)
+}
+
+/// Runs a command of the consumer as the writer, which must succeed, and gives what it printed.
+pub(crate) fn printed(stack: &Stack, arguments: &[&str]) -> String {
+    String::from_utf8(succeed(program(stack, WRITER, arguments)).stdout).unwrap()
+}
+
+/// The same, printed as JSON.
+pub(crate) fn printed_json(stack: &Stack, arguments: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&printed(stack, arguments)).unwrap()
+}
+
+/// Runs a command as one of the users that must end with a code, and gives what it said.
+pub(crate) fn fail(stack: &Stack, user: &str, arguments: &[&str], code: i32) -> String {
+    let output = program(stack, user, arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    said
+}
+
 /// What the oracle says of a run, from the stores alone.
 pub(crate) fn judge(stack: &Stack, run: &str) -> Verdict {
     judge_by(stack, run, &Terms::for_group(GROUP))
 }
 
+/// The same, on other terms.
 pub(crate) fn judge_by(stack: &Stack, run: &str, terms: &Terms) -> Verdict {
     let s3 = stack.s3();
     let access = S3Access {
@@ -129,7 +157,7 @@ async fn connect(stack: &Stack) -> Result<tokio_postgres::Client, tokio_postgres
     connect_to(&stack.database_url()).await
 }
 
-async fn connect_to(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+pub(crate) async fn connect_to(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
     let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
