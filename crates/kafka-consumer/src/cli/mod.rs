@@ -1,6 +1,7 @@
 //! The command line: a file for each command.
 
 mod dead_letters;
+mod offsets;
 mod run;
 mod summary;
 
@@ -21,6 +22,7 @@ use crate::offsets::Claim;
 use crate::postgres::{self, Target};
 use crate::status;
 use dead_letters::DeadLettersCommand;
+use offsets::OffsetsCommand;
 use run::RunArgs;
 
 /// Inserts product events from Kafka into PostgreSQL, each one once.
@@ -51,6 +53,9 @@ enum Command {
     /// Look at the records that were refused, try them again, or let them go
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
+    /// Show where the group goes on, or move it
+    #[command(subcommand)]
+    Offsets(OffsetsCommand),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -179,6 +184,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Migrate(args) => migrate(&args).await,
             Command::Status(args) => args.run().await,
             Command::DeadLetters(command) => command.run().await,
+            Command::Offsets(command) => command.run().await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "kafka-consumer", &mut std::io::stdout());
                 Ok(())
