@@ -2,6 +2,7 @@
 
 mod dead_letters;
 mod offsets;
+mod retention;
 mod run;
 mod summary;
 
@@ -23,6 +24,7 @@ use crate::postgres::{self, Target};
 use crate::status;
 use dead_letters::DeadLettersCommand;
 use offsets::OffsetsCommand;
+use retention::RetentionArgs;
 use run::RunArgs;
 
 /// Inserts product events from Kafka into PostgreSQL, each one once.
@@ -56,6 +58,8 @@ enum Command {
     /// Show where the group goes on, or move it
     #[command(subcommand)]
     Offsets(OffsetsCommand),
+    /// Let days that are older than what is kept go from the table
+    Retention(RetentionArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -185,6 +189,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Status(args) => args.run().await,
             Command::DeadLetters(command) => command.run().await,
             Command::Offsets(command) => command.run().await,
+            Command::Retention(args) => args.run().await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "kafka-consumer", &mut std::io::stdout());
                 Ok(())
