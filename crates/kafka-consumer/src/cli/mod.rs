@@ -134,9 +134,7 @@ impl DatabaseArgs {
     fn target(&self) -> Result<Target, Failure> {
         Target::resolve(self.database_url.as_deref()).map_err(|error| Failure::usage(error.to_string()))
     }
-}
 
-impl DatabaseArgs {
     /// A session of a warehouse that has all scripts.
     async fn connect_to_current(&self, name: &str) -> Result<Client, Failure> {
         let mut client = postgres::connect_at_start(&self.target()?.named(name)).await?;
