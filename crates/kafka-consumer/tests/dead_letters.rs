@@ -127,6 +127,8 @@ fn discarding(stack: &Stack) {
     assert!(printed(stack, &[DEAD_LETTERS, "discard", "--yes", "--limit", "1"]).starts_with("1 dead letters"));
     assert!(printed(stack, &[DEAD_LETTERS, "show", "0", "2"]).contains("payload      discarded"));
     assert!(printed(stack, &[DEAD_LETTERS, "list", "--state", "discarded"]).starts_with("2 dead letters"));
+    let asked = fail(stack, WRITER, &[DEAD_LETTERS, "discard", "--state", "all"], 2);
+    assert!(asked.contains("2 dead letters would lose"), "those that are discarded are not counted: {asked}");
 }
 
 #[test]

@@ -280,8 +280,7 @@ impl DiscardArgs {
     }
 
     async fn agreed(&self, client: &Client, filter: &Filter) -> Result<bool, Failure> {
-        let count: i64 = filter.count(client).await?.iter().map(|one| one.count).sum();
-        let count = filter.limit.map_or(count, |limit| count.min(limit));
+        let count = discard::count(client, filter).await?;
         if !io::stdin().is_terminal() {
             let message =
                 format!("{count} dead letters would lose their payload; without a terminal to ask on, --yes says so");

@@ -117,7 +117,8 @@ impl SetArgs {
     async fn run(self) -> Result<(), Failure> {
         let to = self.to.set_to()?;
         let config = pipeline::client_config(&self.kafka, &self.group.group_id)?;
-        let mut client = self.database.connect_to_current("kafka-consumer offsets").await?;
+        // Not named as a consumer: one that starts meanwhile would end a consumer's session that holds its offsets.
+        let mut client = self.database.connect_to_current("event-pipeline offsets").await?;
         let resume = Resume {
             target: self.database.target()?,
             claim: Claim { group: self.group.group_id.clone(), topic: self.kafka.topic.clone() },

@@ -20,3 +20,15 @@ pub async fn discard(client: &Client, filter: &Filter) -> anyhow::Result<u64> {
     let parameters = filter.parameters_with_limit();
     client.execute(&sql, &borrowed(&parameters)).await.context("the dead letters were not discarded")
 }
+
+/// How many a discard would find.
+pub async fn count(client: &Client, filter: &Filter) -> anyhow::Result<i64> {
+    let sql = format!(
+        "SELECT count(*) FROM (
+            SELECT FROM pipeline.dead_letters WHERE discarded_at IS NULL AND {MATCHES} LIMIT $10
+        ) AS chosen"
+    );
+    let parameters = filter.parameters_with_limit();
+    let row = client.query_one(&sql, &borrowed(&parameters)).await.context("the dead letters cannot be read")?;
+    Ok(row.get(0))
+}
