@@ -14,6 +14,7 @@ use tokio_postgres::Client;
 
 use super::{ClaimArgs, DatabaseArgs, WindowArgs, duration, unless_closed};
 use crate::dead_letters::list::Listing;
+use crate::dead_letters::printable::escaped;
 use crate::dead_letters::replay::Outcome;
 use crate::dead_letters::show::Place;
 use crate::dead_letters::{Filter, State, discard, export, list, replay, show};
@@ -230,7 +231,8 @@ impl ReplayArgs {
             writeln!(out, "{count:>8}  {name}")?;
         }
         for (reason, (count, example)) in &outcome.refused {
-            writeln!(out, "{count:>8}    {reason}: {example}")?;
+            // PostgreSQL's words may contain what the record did.
+            writeln!(out, "{count:>8}    {reason}: {}", escaped(example.as_bytes()))?;
         }
         Ok(())
     }
