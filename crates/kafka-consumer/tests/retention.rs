@@ -9,7 +9,7 @@ use local_stack::Stack;
 use oracle::Terms;
 use support::records::{Record, days_ago, event, now, produce};
 use support::{
-    GROUP, OWNER, WRITER, catch_up, connect_to, consumer, execute, execute_as, fail, generator, judge, judge_on,
+    GROUP, OWNER, WRITER, catch_up, connect_to, consumer, execute, execute_as, fail, generator, judge, judge_by,
     number, printed, program, runtime, signal, succeed, url_of, wait_until,
 };
 
@@ -57,7 +57,7 @@ fn what_was_dropped_counts_as_expired_when_it_is_read_again() {
     let expired = number(&stack, EXPIRED);
     assert!(expired >= older && expired < older + older / 20, "{expired} of {older} rows and their repeats");
     assert_eq!(number(&stack, ROWS), all - older);
-    let verdict = judge_on(&stack, "old", &Terms::for_group(GROUP).of_the_run_only());
+    let verdict = judge_by(&stack, "old", &Terms::for_group(GROUP).of_the_run_only());
     assert!(verdict.holds(), "{verdict}");
     let said = retention(&stack, &["--keep", "400d"]);
     assert!(said.contains(&floor), "the floor never goes down: {said}");

@@ -177,7 +177,11 @@ impl Resume {
         Ok(renewed.into_iter().min())
     }
 
-    async fn select(&self, client: &impl GenericClient, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
+    async fn select(
+        &self,
+        client: &impl GenericClient,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, Position>, ResumeError> {
         let rows = answered(client.query(SELECT, &[&self.claim.group, &self.claim.topic, &partitions])).await?;
         let position = |row: &tokio_postgres::Row| {
             let last: (Option<i64>, Option<i64>) = (row.get(3), row.get(4));
