@@ -104,6 +104,6 @@ pub fn record_time(record: &impl Message) -> Option<Timestamp> {
 }
 
 /// A text that PostgreSQL can store: it has no place for NUL.
-fn storable(text: &str) -> String {
+pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

@@ -2,13 +2,15 @@
 //!
 //! [`pipeline`] shows the way of a record: the [`source`] reads and judges it and puts it into a [`batch`], a
 //! [`writer`] brings the batch in together with the new [`offsets`], in one transaction. What is no valid event
-//! becomes a [`dead_letter`] in the same transaction.
+//! becomes a [`dead_letter`] in the same transaction. What people do with those afterwards is in [`dead_letters`];
+//! [`retention`] lets old days go.
 
 pub mod arranger;
 pub mod batch;
 pub mod cli;
 pub mod counters;
 pub mod dead_letter;
+pub mod dead_letters;
 mod failpoint;
 pub mod fingerprint;
 pub mod key_order;
@@ -18,6 +20,7 @@ pub mod offsets;
 pub mod pipeline;
 pub mod postgres;
 pub mod recent_ids;
+pub mod retention;
 pub mod source;
 pub mod status;
 pub mod writer;

@@ -29,7 +29,8 @@ struct Applied {
     checksum: String,
 }
 
-/// Brings the tables to what this program was built with, or only checks that. Returns the names of the scripts that
+/// Brings the tables to what this program was built with, or only checks that, also where the role has no right to change
+/// them. Returns the names of the scripts that
 /// were applied just now. A script that was changed after it was applied is an error.
 pub async fn bring_up_to_date(client: &mut Client, pending: Pending) -> Result<Vec<String>, Failure> {
     let scripts = embedded()?;
@@ -37,7 +38,7 @@ pub async fn bring_up_to_date(client: &mut Client, pending: Pending) -> Result<V
     if missing.is_empty() {
         return Ok(Vec::new());
     }
-    if pending == Pending::Refuse {
+    if pending == Pending::Refuse || !may_change_the_schema(client).await? {
         return Err(Failure::Failed(anyhow::anyhow!(
             "the warehouse lacks {}; `kafka-consumer migrate` applies what is pending, as a role that may change the schema",
             missing.join(", ")
@@ -47,6 +48,12 @@ pub async fn bring_up_to_date(client: &mut Client, pending: Pending) -> Result<V
     let applied = run(client, &scripts).await;
     client.batch_execute("SELECT pg_advisory_unlock_all()").await.context("the migrations' lock was not released")?;
     applied
+}
+
+/// What only reads and writes rows has no right to make a schema.
+async fn may_change_the_schema(client: &Client) -> anyhow::Result<bool> {
+    let asked = "SELECT has_database_privilege(current_database(), 'CREATE')";
+    Ok(client.query_one(asked, &[]).await.context("the rights on the warehouse were not told")?.get(0))
 }
 
 fn embedded() -> anyhow::Result<Vec<Migration>> {

@@ -272,7 +272,11 @@ pub fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConfig, Fai
     Ok(config)
 }
 
-fn consumer(config: &ClientConfig, instance: Option<&str>) -> Result<Arc<BaseConsumer<SourceContext>>, Failure> {
+/// A client with that configuration, which has subscribed to nothing. An instance's name outlives it in the group.
+pub(crate) fn consumer(
+    config: &ClientConfig,
+    instance: Option<&str>,
+) -> Result<Arc<BaseConsumer<SourceContext>>, Failure> {
     let mut config = config.clone();
     if let Some(instance) = instance {
         config.set("group.instance.id", instance);

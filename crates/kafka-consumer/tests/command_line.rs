@@ -7,7 +7,7 @@ use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 use local_stack::{Kafka, Postgres, Stack};
-use support::{consumer, query, succeed};
+use support::{WRITER, consumer, consumer_as, make_users, query, succeed};
 
 fn run(arguments: &[&str]) -> (Output, String) {
     let output = Command::new(env!("CARGO_BIN_EXE_kafka-consumer")).args(arguments).output().unwrap();
@@ -68,10 +68,12 @@ fn a_wrong_password_is_said_and_not_shown() {
 #[test]
 fn scripts_are_applied_once_and_a_changed_one_is_found() {
     let stack = Stack::ephemeral().unwrap();
-    let mut refusing = consumer(&stack);
-    let output = refusing.args(["--no-migrate", "--until-caught-up"]).output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr).into_owned();
-    assert!(output.status.code() == Some(1) && said.contains("kafka-consumer migrate"), "{said}");
+    make_users(&stack);
+    for (user, flag) in [("admin", "--no-migrate"), (WRITER, "--until-caught-up")] {
+        let output = consumer_as(&stack, user).arg(flag).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && said.contains("lacks V001__staging"), "{said}");
+    }
 
     let url = stack.database_url();
     let (first, _) = run(&["migrate", "--database-url", &url]);

@@ -1,20 +1,30 @@
 //! The command line: a file for each command.
 
+mod dead_letters;
+mod offsets;
+mod retention;
 mod run;
 mod summary;
 
+use std::io;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
+use event_model::Window;
 use pipeline_runtime::environment::with_variables;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::telemetry::LogArgs;
+use tokio_postgres::Client;
 
 use crate::migrations::{self, Pending};
+use crate::offsets::Claim;
 use crate::postgres::{self, Target};
 use crate::status;
+use dead_letters::DeadLettersCommand;
+use offsets::OffsetsCommand;
+use retention::RetentionArgs;
 use run::RunArgs;
 
 /// Inserts product events from Kafka into PostgreSQL, each one once.
@@ -42,6 +52,14 @@ enum Command {
     Migrate(DatabaseArgs),
     /// Show each partition's offset, lag and counts, and the dead letters by reason
     Status(StatusArgs),
+    /// Look at the records that were refused, try them again, or let them go
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+    /// Show where the group goes on, or move it
+    #[command(subcommand)]
+    Offsets(OffsetsCommand),
+    /// Let days that are older than what is kept go from the table
+    Retention(RetentionArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -63,6 +81,27 @@ struct GroupArgs {
     /// The consumer group: whose offsets these are, in PostgreSQL and in Kafka
     #[arg(long, default_value = "kafka-consumer")]
     group_id: String,
+}
+
+/// The group and the topic, for what asks PostgreSQL alone.
+#[derive(Args, Clone)]
+struct ClaimArgs {
+    #[command(flatten)]
+    group: GroupArgs,
+    /// The topic of the events
+    #[arg(long, default_value = "product-events")]
+    topic: String,
+}
+
+/// How far events may lie from their records.
+#[derive(Args, Clone)]
+struct WindowArgs {
+    /// The oldest event that is accepted, before its record's own timestamp (400d, 36h, 90m)
+    #[arg(long, value_name = "DURATION", default_value = "400d", value_parser = duration)]
+    oldest_event: Duration,
+    /// The newest event that is accepted, after its record's own timestamp
+    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
+    newest_event: Duration,
 }
 
 #[derive(Args, Clone)]
@@ -95,6 +134,37 @@ impl DatabaseArgs {
     fn target(&self) -> Result<Target, Failure> {
         Target::resolve(self.database_url.as_deref()).map_err(|error| Failure::usage(error.to_string()))
     }
+
+    /// A session of a warehouse that has all scripts.
+    async fn connect_to_current(&self, name: &str) -> Result<Client, Failure> {
+        let mut client = postgres::connect_at_start(&self.target()?.named(name)).await?;
+        migrations::bring_up_to_date(&mut client, Pending::Refuse).await?;
+        Ok(client)
+    }
+}
+
+impl ClaimArgs {
+    fn claim(&self) -> Claim {
+        Claim { group: self.group.group_id.clone(), topic: self.topic.clone() }
+    }
+}
+
+impl WindowArgs {
+    fn window(&self) -> Window {
+        Window { past: self.oldest_event, future: self.newest_event }
+    }
+}
+
+/// A reader of our output that has seen enough is no error.
+fn unless_closed(printed: anyhow::Result<()>) -> Result<(), Failure> {
+    match printed {
+        Err(error)
+            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
+        {
+            Ok(())
+        }
+        other => other.map_err(Failure::Failed),
+    }
 }
 
 impl StatusArgs {
@@ -115,6 +185,9 @@ pub fn main() -> Result<(), Failure> {
             Command::Run(args) => args.run(&cli.log).await,
             Command::Migrate(args) => migrate(&args).await,
             Command::Status(args) => args.run().await,
+            Command::DeadLetters(command) => command.run().await,
+            Command::Offsets(command) => command.run().await,
+            Command::Retention(args) => args.run().await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "kafka-consumer", &mut std::io::stdout());
                 Ok(())

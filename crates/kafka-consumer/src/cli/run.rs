@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use clap::Args;
-use event_model::Window;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::shutdown;
 use pipeline_runtime::telemetry::LogArgs;
 
-use super::{DatabaseArgs, GroupArgs, duration, summary};
+use super::{DatabaseArgs, GroupArgs, WindowArgs, duration, summary};
 use crate::batch::Limits;
 use crate::memory::{self, Memory};
 use crate::migrations::Pending;
@@ -39,12 +38,8 @@ pub(super) struct RunArgs {
     /// Print the configuration, secrets left out, and end
     #[arg(long)]
     print_config: bool,
-    /// The oldest event that is accepted, before its record's own timestamp (400d, 36h, 90m)
-    #[arg(long, value_name = "DURATION", default_value = "400d", value_parser = duration)]
-    oldest_event: Duration,
-    /// The newest event that is accepted, after its record's own timestamp
-    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
-    newest_event: Duration,
+    #[command(flatten)]
+    window: WindowArgs,
     /// Records in a transaction at most
     #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_rows: u32,
@@ -95,7 +90,7 @@ impl RunArgs {
                 bytes: self.batch_bytes.unwrap_or_else(|| self.memory_limit.batch_bytes(self.writers.into())),
                 interval: self.batch_interval,
             },
-            window: Window { past: self.oldest_event, future: self.newest_event },
+            window: self.window.window(),
             writers: usize::from(self.writers),
             memory: self.memory_limit,
             tolerance: Tolerance {

@@ -3,8 +3,11 @@
 //! - [`first_start`]: a group that has never read the topic
 //! - [`resume`]: one that has, and whether Kafka still has what comes next
 //! - [`watermarks`]: where Kafka's partitions begin and end
+//! - [`show`], [`set`]: what people ask for
 
 pub mod resume;
+pub mod set;
+pub mod show;
 pub mod watermarks;
 
 use std::fmt;
@@ -69,6 +72,8 @@ pub struct Position {
     pub incarnation: i32,
     /// The last record that was read.
     pub last: Option<Mark>,
+    /// One after the last record that is a dead letter; beyond the offset to go on from where that was set back.
+    pub lettered_up_to: i64,
 }
 
 /// A consumer that asks about the topic.

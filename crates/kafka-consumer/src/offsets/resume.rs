@@ -6,7 +6,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use thiserror::Error;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient};
 
 use super::watermarks::watermarks;
 use super::{Claim, INSERT, Kafka, Position};
@@ -92,8 +92,14 @@ pub enum ResumeError {
 /// How long PostgreSQL may take for one of these short statements.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-const SELECT: &str = "SELECT partition, next_offset, topic_incarnation, fingerprint_offset, fingerprint
-    FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3)";
+const SELECT: &str = r#"SELECT partition, next_offset, topic_incarnation, fingerprint_offset, fingerprint,
+        coalesce((SELECT max(letter."offset") + 1 FROM pipeline.dead_letters AS letter
+                  WHERE letter.consumer_group = $1 AND letter.topic = $2
+                    AND letter.topic_incarnation = consumer_offsets.topic_incarnation
+                    AND letter.partition = consumer_offsets.partition), 0)
+    FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3)"#;
+
+const ALL: &str = "SELECT partition FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2";
 
 /// Moves an offset to where records are again, unless somebody else has moved it meanwhile.
 const SKIP: &str = "UPDATE pipeline.consumer_offsets SET next_offset = $5, updated_at = now()
@@ -156,12 +162,32 @@ impl Resume {
         if changed { self.select(&client, partitions).await } else { Ok(found) }
     }
 
-    async fn select(&self, client: &Client, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
+    /// The first partition, if any, that is another topic's than the one that was read.
+    pub(super) async fn first_renewed(&self, client: &impl GenericClient) -> Result<Option<i32>, ResumeError> {
+        let rows = answered(client.query(ALL, &[&self.claim.group, &self.claim.topic])).await?;
+        let partitions: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
+        let found = self.select(client, &partitions).await?;
+        let ends = watermarks(&self.kafka, &self.claim.topic, partitions).await?;
+        let beyond = |(partition, position): (&i32, &Position)| {
+            let high = ends.get(partition).copied().unwrap_or_default().1;
+            (position.next_offset > high).then_some(*partition)
+        };
+        let mut renewed: Vec<i32> = found.iter().filter_map(beyond).collect();
+        renewed.extend(self.renewed(&found, &ends).await?);
+        Ok(renewed.into_iter().min())
+    }
+
+    async fn select(
+        &self,
+        client: &impl GenericClient,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, Position>, ResumeError> {
         let rows = answered(client.query(SELECT, &[&self.claim.group, &self.claim.topic, &partitions])).await?;
         let position = |row: &tokio_postgres::Row| {
             let last: (Option<i64>, Option<i64>) = (row.get(3), row.get(4));
             let last = last.0.zip(last.1).map(|(offset, fingerprint)| Mark { offset, fingerprint });
-            (row.get(0), Position { next_offset: row.get(1), incarnation: row.get(2), last })
+            let (next_offset, incarnation, lettered_up_to) = (row.get(1), row.get(2), row.get(5));
+            (row.get(0), Position { next_offset, incarnation, last, lettered_up_to })
         };
         Ok(rows.iter().map(position).collect())
     }

@@ -6,7 +6,7 @@ use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use super::Owned;
-use crate::batch::Refused;
+use crate::batch::{Batch, Refused};
 use crate::dead_letter::DeadLetter;
 use crate::offsets::Claim;
 
@@ -14,6 +14,7 @@ use crate::offsets::Claim;
 pub(super) struct DeadLetters {
     claim: Claim,
     insert: Statement,
+    settle: Statement,
 }
 
 /// A record that is read a second time (its offset was set back) keeps its letter and counts the attempt.
@@ -24,12 +25,17 @@ const INSERT: &str = r#"INSERT INTO pipeline.dead_letters AS letter (consumer_gr
     ON CONFLICT (consumer_group, topic, topic_incarnation, partition, "offset")
     DO UPDATE SET attempts = letter.attempts + 1"#;
 
+/// Letters of records that were read again and are none this time: their events are in the table now.
+const SETTLE: &str = r#"UPDATE pipeline.dead_letters SET attempts = attempts + 1, replayed_at = now()
+    WHERE consumer_group = $1 AND topic = $2 AND topic_incarnation = $3 AND partition = $4 AND replayed_at IS NULL
+      AND "offset" >= $5 AND "offset" < $6 AND NOT ("offset" = ANY ($7))"#;
+
 /// How many are under way to PostgreSQL at once.
 const AT_ONCE: usize = 64;
 
 impl DeadLetters {
     pub(super) async fn prepare(client: &Client, claim: &Claim) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { claim: claim.clone(), insert: client.prepare(INSERT).await? })
+        Ok(Self { claim: claim.clone(), insert: client.prepare(INSERT).await?, settle: client.prepare(SETTLE).await? })
     }
 
     /// Stores letters, each with its place in the group's sequence of records.
@@ -46,6 +52,31 @@ impl DeadLetters {
                 self.insert_one(transaction, *partition, incarnation, &refused.letter, *place)
             });
             try_join_all(inserts.collect::<Vec<_>>()).await?;
+        }
+        Ok(())
+    }
+
+    /// Settles the letters of a batch's records that became rows or duplicates this time. There are none but in
+    /// partitions whose offset was set back.
+    pub(super) async fn settle(
+        &self,
+        transaction: &Transaction<'_>,
+        batch: &Batch,
+        owned: &BTreeMap<i32, Owned>,
+        letters: &[(i32, &Refused)],
+    ) -> Result<(), tokio_postgres::Error> {
+        for (partition, part) in &batch.parts {
+            let position = owned.get(partition).map(|owned| owned.position);
+            let Some(position) = position.filter(|position| position.next_offset < position.lettered_up_to) else {
+                continue;
+            };
+            let refused = letters.iter().filter(|(of, _)| of == partition);
+            let refused: Vec<i64> = refused.map(|(_, one)| one.letter.offset).collect();
+            let (from, to) = (position.next_offset, part.next_offset);
+            let Claim { group, topic } = &self.claim;
+            transaction
+                .execute(&self.settle, &[group, topic, &position.incarnation, partition, &from, &to, &refused])
+                .await?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ mod breaker;
 mod dead_letters;
 mod moves;
 mod partitions;
+mod plain_rows;
 mod row_search;
 mod suspects;
 mod takeover;
@@ -25,6 +26,7 @@ use crate::offsets::{Claim, Position};
 use crate::postgres::{SqlFault, Target, classify, describe};
 use crate::source::{Reread, RereadError};
 pub use breaker::{Breaker, Flood, Tolerance};
+pub use plain_rows::{BroughtIn, PlainRows, PlainRowsError, Refusal};
 use row_search::postgres_line;
 use transaction::{Attempt, Means, Session, Way};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use event_model::Hour;
-use tokio_postgres::Client;
+use tokio_postgres::GenericClient;
 
 /// The days whose partitions this session knows to be there.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Partitions {
     /// days, counted from 1970-01-01, that retention has taken.
     pub(super) async fn ensure(
         &mut self,
-        client: &Client,
+        client: &impl GenericClient,
         hours: &BTreeSet<Hour>,
     ) -> Result<BTreeSet<i64>, tokio_postgres::Error> {
         let mut expired = BTreeSet::new();

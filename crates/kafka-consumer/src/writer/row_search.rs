@@ -33,10 +33,10 @@ pub(super) struct Found {
 /// A row that PostgreSQL refuses by itself.
 pub(super) struct RefusedRow {
     pub(super) partition: i32,
-    offset: i64,
+    pub(super) offset: i64,
     place: u64,
-    sqlstate: String,
-    reason: String,
+    pub(super) sqlstate: String,
+    pub(super) reason: String,
 }
 
 impl RefusedRow {

@@ -79,7 +79,7 @@ pub(super) struct Session {
     search: Option<RowSearch>,
 }
 
-const NOTE_HOURS: &str =
+pub(super) const NOTE_HOURS: &str =
     "INSERT INTO pipeline.touched_hours (hour) SELECT to_timestamp(hour) FROM unnest($1::bigint[]) AS hour";
 
 /// All that a writer asks has an index; a plan that was made while a table was small must not scan it for ever.
@@ -156,6 +156,10 @@ impl Session {
         let Means { breaker, claim, .. } = &self.means;
         let places = breaker.weigh(&transaction, claim, batch.records(), &letters, taken).await?;
         self.dead_letters.insert(&transaction, owned, &letters, &places).await?;
+        // Which rows were expired is not known one by one; `dead-letters replay` settles what is left out here.
+        if expired.is_empty() {
+            self.dead_letters.settle(&transaction, batch, owned, &letters).await?;
+        }
         self.moves.correct(&transaction, &corrections).await?;
         let starts: Vec<i64> = hours.iter().map(|hour| hour.start().micros() / 1_000_000).collect();
         if !starts.is_empty() {

@@ -1,6 +1,8 @@
 //! The programs, run against servers of their own.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod records;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -10,12 +12,54 @@ use oracle::{LakeAt, S3Access, Stores, Terms, Verdict};
 
 pub(crate) const GROUP: &str = "kafka-consumer";
 
-/// The consumer, at the stack's addresses.
+/// The consumer, at the stack's addresses, with a writer's rights; the owner has made the tables.
 pub(crate) fn consumer(stack: &Stack) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
-    command.args(["run", "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]);
-    command.args(["--database-url", &stack.database_url()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    migrate(stack);
+    consumer_as(stack, WRITER)
+}
+
+/// The consumer, logged in as one of the users; the tables are as they are.
+pub(crate) fn consumer_as(stack: &Stack, user: &str) -> Command {
+    let mut command = program(stack, user, &["run", "--bootstrap-servers", &stack.bootstrap_servers()]);
+    command.args(["--log-format", "json"]);
     command
+}
+
+/// A command of the consumer, logged in as one of the users.
+pub(crate) fn program(stack: &Stack, user: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
+    command.args(arguments).args(["--database-url", &url_of(stack, user)]);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+pub(crate) const OWNER: &str = "warehouse_admin";
+pub(crate) const WRITER: &str = "event_writer";
+pub(crate) const READER: &str = "analyst";
+
+/// Users as `db_table_scripts/roles` proposes them, unless they are there.
+pub(crate) fn make_users(stack: &Stack) {
+    let missing = "SELECT count(*) FROM pg_roles WHERE rolname = 'analyst'";
+    if number(stack, missing) > 0 {
+        return;
+    }
+    for (user, role) in [(OWNER, "pipeline_owner"), (WRITER, "pipeline_writer"), (READER, "pipeline_reader")] {
+        execute(stack, &format!("CREATE ROLE {user} LOGIN PASSWORD '{user}' IN ROLE {role}"));
+    }
+    execute(stack, &format!("ALTER ROLE {OWNER} SET role = pipeline_owner"));
+}
+
+/// Has the owner make the tables, unless they are there.
+pub(crate) fn migrate(stack: &Stack) {
+    make_users(stack);
+    if number(stack, "SELECT count(*) FROM pg_namespace WHERE nspname = 'refined'") == 0 {
+        succeed(program(stack, OWNER, &["migrate"]));
+    }
+}
+
+/// The warehouse, logged in as one of the users.
+pub(crate) fn url_of(stack: &Stack, user: &str) -> String {
+    stack.database_url().replacen("admin:admin@", &format!("{user}:{user}@"), 1)
 }
 
 /// The generator beside it, which `cargo build --workspace` has made.
@@ -38,11 +82,37 @@ pub(crate) fn succeed(mut command: Command) -> Output {
     output
 }
 
+/// Reads what there is.
+pub(crate) fn catch_up(stack: &Stack, flags: &[&str]) -> Output {
+    let mut command = consumer(stack);
+    command.arg("--until-caught-up").args(flags);
+    succeed(command)
+}
+
+/// Runs a command of the consumer as the writer, which must succeed, and gives what it printed.
+pub(crate) fn printed(stack: &Stack, arguments: &[&str]) -> String {
+    String::from_utf8(succeed(program(stack, WRITER, arguments)).stdout).unwrap()
+}
+
+/// The same, printed as JSON.
+pub(crate) fn printed_json(stack: &Stack, arguments: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&printed(stack, arguments)).unwrap()
+}
+
+/// Runs a command as one of the users that must end with a code, and gives what it said.
+pub(crate) fn fail(stack: &Stack, user: &str, arguments: &[&str], code: i32) -> String {
+    let output = program(stack, user, arguments).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+    said
+}
+
 /// What the oracle says of a run, from the stores alone.
 pub(crate) fn judge(stack: &Stack, run: &str) -> Verdict {
     judge_by(stack, run, &Terms::for_group(GROUP))
 }
 
+/// The same, on other terms.
 pub(crate) fn judge_by(stack: &Stack, run: &str, terms: &Terms) -> Verdict {
     let s3 = stack.s3();
     let access = S3Access {
@@ -73,8 +143,22 @@ pub(crate) fn number(stack: &Stack, sql: &str) -> i64 {
     })
 }
 
+/// Runs a statement as the superuser.
+pub(crate) fn execute(stack: &Stack, sql: &str) {
+    execute_as(stack, "admin", sql).unwrap();
+}
+
+/// Runs statements as one of the users.
+pub(crate) fn execute_as(stack: &Stack, user: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
+    runtime().block_on(async { connect_to(&url_of(stack, user)).await?.batch_execute(sql).await })
+}
+
 async fn connect(stack: &Stack) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
-    let (client, connection) = tokio_postgres::connect(&stack.database_url(), tokio_postgres::NoTls).await?;
+    connect_to(&stack.database_url()).await
+}
+
+pub(crate) async fn connect_to(url: &str) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await?;
     tokio::spawn(connection);
     Ok(client)
 }

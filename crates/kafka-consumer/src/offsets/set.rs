@@ -1,0 +1,180 @@
+//! Moving a group's offsets by hand, while nobody reads under its name.
+//!
+//! Nothing doubles when a group goes back: what is a row already counts as a duplicate, and a dead letter counts another
+//! attempt. The fingerprint stays that of the last record that was read, wherever the offset goes: it still tells whether
+//! the topic is the same.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use pipeline_runtime::START_LOCAL_STACK;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::groups::GroupMemberInfo;
+use tokio::task;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Transaction};
+
+use super::resume::Resume;
+use super::watermarks::{start_offsets, watermarks};
+use super::{Claim, Kafka, Start};
+use crate::postgres;
+
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Where offsets are moved to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SetTo {
+    /// All partitions.
+    All(Start),
+    /// Some partitions, each to an offset.
+    Offsets(BTreeMap<i32, i64>),
+}
+
+impl fmt::Display for SetTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(Start::Time(time)) => write!(f, "--to-time {time}"),
+            Self::All(start) => write!(f, "--to-{start}"),
+            Self::Offsets(offsets) => {
+                f.write_str("--to-offset ")?;
+                for (place, (partition, offset)) in offsets.iter().enumerate() {
+                    write!(f, "{}{partition}:{offset}", if place == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// One partition's move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Moved {
+    /// The partition.
+    pub partition: i32,
+    /// Where it would have gone on.
+    pub from: i64,
+    /// Where it goes on now.
+    pub to: i64,
+}
+
+/// Locks what a consumer's transaction would move; waits for none.
+const LOCK: &str = "SELECT partition, next_offset FROM pipeline.consumer_offsets
+    WHERE consumer_group = $1 AND topic = $2 ORDER BY partition FOR UPDATE NOWAIT";
+
+const MOVE: &str = "UPDATE pipeline.consumer_offsets SET next_offset = $4, updated_at = now()
+    WHERE consumer_group = $1 AND topic = $2 AND partition = $3";
+
+const NOTE: &str =
+    "INSERT INTO pipeline.offset_changes (consumer_group, topic, partition, from_offset, to_offset, target, reason)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// Moves the offsets and notes who did it and why, in one transaction. Refused while the group has members in Kafka or a
+/// transaction of it is open in PostgreSQL, where the topic is another one than the group has read, and where Kafka has
+/// no such offset.
+pub async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason: &str) -> anyhow::Result<Vec<Moved>> {
+    refuse_while_active(&resume.kafka, &resume.claim.group).await?;
+    let transaction = client.transaction().await?;
+    let before = lock(&transaction, &resume.claim).await?;
+    if let Some(partition) = resume.first_renewed(&transaction).await? {
+        bail!(
+            "partition {partition} of {} is not the one that group {} has read: the topic was deleted and made anew; \
+             `kafka-consumer run --accept-new-topic` begins with the new one",
+            resume.claim.topic,
+            resume.claim.group
+        );
+    }
+    let target = targets(&resume.kafka, &resume.claim, to, &before).await?;
+    let text = to.to_string();
+    let mut moved = Vec::new();
+    let Claim { group, topic } = &resume.claim;
+    for (partition, to) in target {
+        let Some(&from) = before.get(&partition) else { continue };
+        let cannot = "the offsets were not moved";
+        transaction.execute(MOVE, &[group, topic, &partition, &to]).await.context(cannot)?;
+        transaction.execute(NOTE, &[group, topic, &partition, &from, &to, &text, &reason]).await.context(cannot)?;
+        moved.push(Moved { partition, from, to });
+    }
+    transaction.commit().await.context("the offsets were perhaps not moved; `offsets show` tells")?;
+    Ok(moved)
+}
+
+/// Asks Kafka who is in the group.
+async fn refuse_while_active(kafka: &Kafka, group: &str) -> anyhow::Result<()> {
+    let (kafka, name) = (Arc::clone(kafka), group.to_owned());
+    let asked = task::spawn_blocking(move || active(&kafka, &name)).await?;
+    let active = asked.with_context(|| {
+        format!(
+            "Kafka did not tell whether group {group} is active; `{START_LOCAL_STACK}` starts the local one, \
+             --bootstrap-servers names another"
+        )
+    })?;
+    match active {
+        None => Ok(()),
+        Some(members) => bail!(
+            "group {group} is active in Kafka ({members}): stop its consumers first; one that was killed is missed for \
+             some seconds"
+        ),
+    }
+}
+
+/// The group's state and members, if it has any.
+fn active(kafka: &Kafka, group: &str) -> Result<Option<String>, KafkaError> {
+    let groups = kafka.fetch_group_list(Some(group), PATIENCE)?;
+    let found = groups.groups().iter().find(|one| one.name() == group);
+    let Some(found) = found.filter(|one| !matches!(one.state(), "" | "Empty" | "Dead")) else { return Ok(None) };
+    let member = |one: &GroupMemberInfo| format!("{} at {}", one.client_id(), one.client_host());
+    let members: Vec<String> = found.members().iter().map(member).collect();
+    Ok(Some(format!("{}: {}", found.state(), members.join(", "))))
+}
+
+async fn lock(transaction: &Transaction<'_>, claim: &Claim) -> anyhow::Result<BTreeMap<i32, i64>> {
+    let key = format!("event-pipeline: offsets of {} in {}", claim.topic, claim.group);
+    let free = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
+    if !transaction.query_one(free, &[&key]).await?.get::<_, bool>(0) {
+        bail!("group {} is starting just now: a consumer writes its first offsets", claim.group);
+    }
+    let rows = match transaction.query(LOCK, &[&claim.group, &claim.topic]).await {
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => bail!(
+            "group {} is active: a transaction in PostgreSQL moves its offsets just now ({})",
+            claim.group,
+            postgres::describe(&error)
+        ),
+        other => other.context("the offsets cannot be locked")?,
+    };
+    if rows.is_empty() {
+        bail!(
+            "group {} has not read {} yet; `kafka-consumer run --start …` says where it begins",
+            claim.group,
+            claim.topic
+        );
+    }
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Where each partition goes, within what Kafka has.
+async fn targets(
+    kafka: &Kafka,
+    claim: &Claim,
+    to: &SetTo,
+    before: &BTreeMap<i32, i64>,
+) -> anyhow::Result<BTreeMap<i32, i64>> {
+    let asked = match to {
+        SetTo::All(start) => return start_offsets(kafka, &claim.topic, *start).await,
+        SetTo::Offsets(asked) => asked,
+    };
+    if let Some(unknown) = asked.keys().find(|partition| !before.contains_key(partition)) {
+        bail!("group {} has no partition {unknown} of {}", claim.group, claim.topic);
+    }
+    let ends = watermarks(kafka, &claim.topic, asked.keys().copied().collect()).await?;
+    for (partition, offset) in asked {
+        let (low, high) = ends.get(partition).copied().unwrap_or_default();
+        if !(low..=high).contains(offset) {
+            bail!("partition {partition} of {} has no offset {offset}: Kafka has {low} to {high}", claim.topic);
+        }
+    }
+    Ok(asked.clone())
+}

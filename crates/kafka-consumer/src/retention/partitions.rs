@@ -1,0 +1,81 @@
+//! The table's partitions as the catalog has them.
+
+use tokio_postgres::{Client, Error, GenericClient, Row, Transaction};
+
+/// A partition that is to go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Doomed {
+    /// Its name in the schema `staging`.
+    pub name: String,
+    /// What it takes on disk, with its indexes.
+    pub bytes: i64,
+    state: State,
+}
+
+/// How far its going has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Attached,
+    /// A detachment was interrupted in its middle.
+    Pending,
+    Detached,
+}
+
+/// Those below the floor by their upper bound, and what an earlier run has noted and not finished. A half detached one
+/// comes first: PostgreSQL begins no other detachment before.
+const DOOMED: &str = "SELECT c.relname::text, pg_total_relation_size(c.oid), i.inhdetachpending
+    FROM pg_class AS c
+    LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid AND i.inhparent = 'staging.product_events_raw'::regclass
+    WHERE c.relnamespace = 'staging'::regnamespace AND c.relkind = 'r'
+      AND CASE WHEN i.inhrelid IS NULL
+          THEN EXISTS (SELECT FROM pipeline.dropped_partitions AS d WHERE d.partition_name = c.relname AND d.dropped_at IS NULL)
+          ELSE substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \\(''([^'']+)''\\)')::timestamptz
+               <= $1::text::date::timestamp AT TIME ZONE 'UTC'
+          END
+    ORDER BY i.inhdetachpending DESC NULLS LAST, c.relname";
+
+const NOTE: &str = "INSERT INTO pipeline.dropped_partitions (partition_name) SELECT unnest($1::text[])
+    ON CONFLICT (partition_name) DO UPDATE SET dropped_at = NULL";
+
+const DROPPED: &str = "UPDATE pipeline.dropped_partitions SET dropped_at = now() WHERE partition_name = $1";
+
+pub(super) async fn doomed(client: &impl GenericClient, floor: &str) -> Result<Vec<Doomed>, Error> {
+    let read = |row: &Row| {
+        let state = match row.get::<_, Option<bool>>(2) {
+            None => State::Detached,
+            Some(true) => State::Pending,
+            Some(false) => State::Attached,
+        };
+        Doomed { name: row.get(0), bytes: row.get(1), state }
+    };
+    Ok(client.query(DOOMED, &[&floor]).await?.iter().map(read).collect())
+}
+
+pub(super) async fn note(transaction: &Transaction<'_>, doomed: &[Doomed]) -> Result<(), Error> {
+    let names: Vec<&str> = doomed.iter().map(|one| one.name.as_str()).collect();
+    transaction.execute(NOTE, &[&names]).await?;
+    Ok(())
+}
+
+/// Takes it out of the table without a lock that readers or writers would wait for. Waits for those that use it now, up
+/// to the session's `lock_timeout` each.
+pub(super) async fn detach(client: &Client, one: &Doomed) -> Result<(), Error> {
+    let how = match one.state {
+        State::Attached => "CONCURRENTLY",
+        State::Pending => "FINALIZE",
+        State::Detached => return Ok(()),
+    };
+    let sql = format!("ALTER TABLE staging.product_events_raw DETACH PARTITION staging.{} {how}", quoted(&one.name));
+    client.batch_execute(&sql).await
+}
+
+pub(super) async fn drop(client: &mut Client, one: &Doomed) -> Result<(), Error> {
+    let transaction = client.transaction().await?;
+    transaction.batch_execute(&format!("DROP TABLE IF EXISTS staging.{}", quoted(&one.name))).await?;
+    transaction.execute(DROPPED, &[&one.name]).await?;
+    transaction.commit().await
+}
+
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}

@@ -1,0 +1,129 @@
+//! Old days go, and do not come back.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod support;
+
+use std::process::Stdio;
+
+use local_stack::Stack;
+use oracle::Terms;
+use support::records::{Record, days_ago, event, now, produce};
+use support::{
+    GROUP, OWNER, WRITER, catch_up, connect_to, consumer, execute, execute_as, fail, generator, judge, judge_by,
+    number, printed, program, runtime, signal, succeed, url_of, wait_until,
+};
+
+const PARTITIONS: &str = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'staging.product_events_raw'::regclass";
+const TABLES: &str = "SELECT count(*) FROM pg_class WHERE relnamespace = 'staging'::regnamespace AND relkind = 'r'";
+const EXPIRED: &str = "SELECT sum(expired)::bigint FROM pipeline.consumer_offsets";
+const ROWS: &str = "SELECT count(*) FROM staging.product_events_raw";
+
+fn retention(stack: &Stack, flags: &[&str]) -> String {
+    let output = succeed(program(stack, OWNER, &[&["retention"], flags].concat()));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn what_was_dropped_counts_as_expired_when_it_is_read_again() {
+    let stack = Stack::ephemeral().unwrap();
+    let mut made = generator(&stack);
+    made.args(["--count", "20000", "--event-rate", "5000/day", "--run-id", "old", "--seed", "7"]);
+    made.args(["--fault", "duplicate=1%,corrupt=1%"]);
+    succeed(made);
+    catch_up(&stack, &[]);
+    let verdict = judge(&stack, "old");
+    assert!(verdict.holds(), "{verdict}");
+
+    let floor = days_ago(2).hour().date();
+    let older = format!("{ROWS} WHERE event_timestamp < timestamptz '{floor} 00:00:00Z'");
+    let (all, older) = (number(&stack, ROWS), number(&stack, &older));
+    let partitions = number(&stack, PARTITIONS);
+    assert!(older > 1_000 && partitions >= 4, "{older} in {partitions}");
+    let said = retention(&stack, &["--keep", "2d", "--dry-run"]);
+    assert!(said.contains(&floor) && said.contains("would drop staging.product_events_raw_"), "{said}");
+    assert_eq!((number(&stack, ROWS), number(&stack, PARTITIONS)), (all, partitions));
+
+    let notes = number(&stack, "SELECT count(*) FROM pipeline.touched_hours");
+    let letters = number(&stack, "SELECT count(*) FROM pipeline.dead_letters");
+    let said = retention(&stack, &["--keep", "2d"]);
+    assert_eq!(number(&stack, ROWS), all - older, "{said}");
+    assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.touched_hours"), notes);
+    assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.dead_letters"), letters);
+    assert_eq!(number(&stack, EXPIRED), 0);
+
+    let servers = stack.bootstrap_servers();
+    printed(&stack, &["offsets", "set", "--bootstrap-servers", &servers, "--to-beginning", "--reason", "a test"]);
+    catch_up(&stack, &[]);
+    let expired = number(&stack, EXPIRED);
+    assert!(expired >= older && expired < older + older / 20, "{expired} of {older} rows and their repeats");
+    assert_eq!(number(&stack, ROWS), all - older);
+    let verdict = judge_by(&stack, "old", &Terms::for_group(GROUP).of_the_run_only());
+    assert!(verdict.holds(), "{verdict}");
+    let said = retention(&stack, &["--keep", "400d"]);
+    assert!(said.contains(&floor), "the floor never goes down: {said}");
+}
+
+#[test]
+fn a_running_consumer_goes_on_while_a_day_is_taken() {
+    let stack = Stack::ephemeral().unwrap();
+    catch_up(&stack, &[]);
+    let mut child = consumer(&stack).stderr(Stdio::null()).spawn().unwrap();
+    let records = "SELECT sum(records)::bigint FROM pipeline.consumer_offsets";
+    produce(&stack, &[Record::of(0, event(1, days_ago(30), "tools")), Record::of(0, event(2, now(), "tools"))]);
+    wait_until(&mut child, || number(&stack, records) == 2);
+    let said = retention(&stack, &["--keep", "10d"]);
+    assert!(said.contains("dropped staging."), "{said}");
+    produce(&stack, &[Record::of(0, event(3, days_ago(30), "tools")), Record::of(0, event(4, now(), "tools"))]);
+    wait_until(&mut child, || number(&stack, records) == 4);
+    assert_eq!((number(&stack, EXPIRED), number(&stack, ROWS)), (1, 2));
+    signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn what_was_interrupted_is_finished_by_the_next_run() {
+    let stack = Stack::ephemeral().unwrap();
+    catch_up(&stack, &[]);
+    for day in ["2026-01-01", "2026-01-02", "2026-01-03"] {
+        execute_as(&stack, WRITER, &format!("SELECT pipeline.ensure_partition('{day}')")).unwrap();
+    }
+    // One that a person has taken out to keep it.
+    execute(&stack, "ALTER TABLE staging.product_events_raw DETACH PARTITION staging.product_events_raw_20260103");
+    let runtime = runtime();
+    let reader = runtime.block_on(async {
+        let client = connect_to(&url_of(&stack, "admin")).await.unwrap();
+        client.batch_execute("BEGIN; SELECT count(*) FROM staging.product_events_raw").await.unwrap();
+        client
+    });
+    let mut child = program(&stack, OWNER, &["retention", "--keep", "1d"]).spawn().unwrap();
+    let pending = "SELECT count(*) FROM pg_inherits WHERE inhdetachpending";
+    wait_until(&mut child, || number(&stack, pending) == 1);
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'kafka-consumer retention'";
+    assert_eq!(number(&stack, end), 1);
+    runtime.block_on(reader.batch_execute("ROLLBACK")).unwrap();
+    assert_eq!((number(&stack, pending), number(&stack, TABLES)), (1, 3), "stopped in the middle");
+
+    let said = retention(&stack, &["--keep", "1d"]);
+    assert_eq!(said.lines().count(), 3, "{said}");
+    assert_eq!((number(&stack, pending), number(&stack, PARTITIONS), number(&stack, TABLES)), (0, 0, 1));
+
+    // Stopped between the detachment and the drop: what is noted goes, and nothing else.
+    execute(
+        &stack,
+        "CREATE TABLE staging.product_events_raw_20260104 (LIKE staging.product_events_raw);
+         INSERT INTO pipeline.dropped_partitions VALUES ('product_events_raw_20260104')",
+    );
+    execute(&stack, "ALTER TABLE staging.product_events_raw_20260104 OWNER TO pipeline_owner");
+    let said = retention(&stack, &["--keep", "1d"]);
+    assert!(said.contains("dropped staging.product_events_raw_20260104"), "{said}");
+    let kept = "SELECT count(*) FROM pg_class WHERE relname = 'product_events_raw_20260103'";
+    assert_eq!((number(&stack, TABLES), number(&stack, kept)), (1, 1));
+    assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.dropped_partitions WHERE dropped_at IS NULL"), 0);
+
+    let said = fail(&stack, WRITER, &["retention", "--keep", "1d"], 1);
+    assert!(said.contains("belongs to pipeline_owner") && said.contains("event_writer's"), "{said}");
+    assert!(fail(&stack, OWNER, &["retention", "--keep", "5h"], 2).contains("less than a day"));
+    assert!(fail(&stack, OWNER, &["retention"], 2).contains("--keep"));
+}
