@@ -179,9 +179,6 @@ impl Source {
             self.writers.batch_for(partition).pass(partition, epoch, next);
         }
         self.assignment.at_end(partition);
-        if self.assignment.is_caught_up() {
-            self.writers.close_all();
-        }
         Ok(())
     }
 
