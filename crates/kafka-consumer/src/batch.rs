@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use event_model::{Hour, ProductEvent};
+use event_model::{Hour, ProductEvent, Timestamp};
 
+use crate::ages::{self, RecordTimes};
 use crate::dead_letter::DeadLetter;
 
 /// When a batch is closed: as soon as one of these is reached, or when nothing more comes and its writer is idle.
@@ -49,6 +50,8 @@ pub struct Part {
     pub dead_letters: Vec<Refused>,
     /// The hours that the rows' events fall in.
     pub hours: BTreeSet<Hour>,
+    /// When the records were sent and their events happened.
+    pub times: RecordTimes,
 }
 
 /// A dead letter and which record of its batch it was, counted from 0 over all partitions.
@@ -113,6 +116,7 @@ impl Batch {
 pub struct OpenBatch {
     parts: BTreeMap<i32, OpenPart>,
     opened: Instant,
+    fresh_since: Timestamp,
     records: usize,
     bytes: usize,
 }
@@ -129,6 +133,7 @@ struct OpenPart {
     dead_letters: Vec<Refused>,
     hours: BTreeSet<Hour>,
     last_hour: Option<Hour>,
+    times: RecordTimes,
 }
 
 #[derive(Debug, Default)]
@@ -154,14 +159,23 @@ impl OpenBatch {
     /// An empty batch, opened by a record that comes now.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { parts: BTreeMap::new(), opened: now, records: 0, bytes: 0 }
+        Self { parts: BTreeMap::new(), opened: now, fresh_since: ages::fresh_since(), records: 0, bytes: 0 }
     }
 
-    /// Adds a valid event. A suspect is one whose `event_id` was seen of late.
-    pub fn add_row(&mut self, partition: i32, epoch: u64, mark: Mark, event: &ProductEvent<'_>, suspect: bool) {
+    /// Adds a valid event and when its record was sent. A suspect is one whose `event_id` was seen of late.
+    pub fn add_row(
+        &mut self,
+        partition: i32,
+        epoch: u64,
+        mark: Mark,
+        sent: Option<Timestamp>,
+        event: &ProductEvent<'_>,
+        suspect: bool,
+    ) {
         self.records += 1;
         let part = Self::part(&mut self.parts, partition, epoch);
         part.read(mark);
+        part.times.add(sent, Some(event.event_timestamp), self.fresh_since);
         let size = if suspect {
             if !part.suspects_json.is_empty() {
                 part.suspects_json.push(b',');
@@ -185,6 +199,7 @@ impl OpenBatch {
         self.records += 1;
         let part = Self::part(&mut self.parts, partition, epoch);
         part.read(mark);
+        part.times.add(letter.record_time, None, self.fresh_since);
         part.dead_letters.push(Refused { letter, place });
     }
 
@@ -251,6 +266,7 @@ impl OpenPart {
             suspects_json: self.suspects_json,
             dead_letters: self.dead_letters,
             hours: self.hours,
+            times: self.times,
         }
     }
 }

@@ -2,19 +2,25 @@
 //!
 //! [`pipeline`] shows the way of a record: the [`source`] reads and judges it and puts it into a [`batch`], a
 //! [`writer`] brings the batch in together with the new [`offsets`], in one transaction. What is no valid event
-//! becomes a [`dead_letter`] in the same transaction.
+//! becomes a [`dead_letter`] in the same transaction. What a run does is seen from outside through its [`site`].
 
+pub mod ages;
 pub mod batch;
 pub mod cli;
 pub mod counters;
 pub mod dead_letter;
 pub mod fingerprint;
+pub mod health;
+pub mod lag;
 pub mod memory;
+pub mod metrics;
 pub mod migrations;
 pub mod offsets;
 pub mod pipeline;
 pub mod postgres;
+pub mod recent;
 pub mod recent_ids;
+pub mod site;
 pub mod source;
 pub mod status;
 pub mod writer;

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use event_model::Window;
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::http::{HttpAddr, HttpError, Server};
 use pipeline_runtime::kafka::{self, Guard, KafkaArgs};
 use pipeline_runtime::progress::Progress;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
@@ -16,12 +17,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::batch::Limits;
-use crate::counters::{Counters, Tally};
+use crate::counters::Tally;
+use crate::lag;
 use crate::memory::Memory;
 use crate::migrations::{self, Pending};
 use crate::offsets::resume::{Accept, Resume};
 use crate::offsets::{self, Claim, Start};
 use crate::postgres::{self, Target};
+use crate::site::Site;
 use crate::source::{Context as SourceContext, Finish, Reread, Setting as SourceSetting, Source};
 use crate::writer::{Breaker, Setting as WriterSetting, Tolerance, Writer, WriterError};
 
@@ -88,6 +91,10 @@ pub struct Settings {
     pub until_caught_up: bool,
     /// What to do about pending scripts.
     pub pending: Pending,
+    /// Where to answer over HTTP.
+    pub http: HttpAddr,
+    /// Whether a run without that is better than none.
+    pub http_may_fail: bool,
     /// Show progress.
     pub progress: bool,
 }
@@ -109,6 +116,9 @@ pub struct Summary {
 
 /// Runs until it is caught up or the shutdown is asked for.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summary, Failure> {
+    let claim = Claim { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
+    let site = Arc::new(Site::new(claim.clone()));
+    let _server = listen(&settings, &site).await?;
     let mut config = client_config(&settings.kafka, &settings.group)?;
     settings.memory.bound_queues(&mut config);
     let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await.map_err(anyhow::Error::from)?;
@@ -116,14 +126,13 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
         tracing::info!(script, "script applied");
     }
-    let claim = Claim { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
     let kafka = consumer(&config)?;
     offsets::first_start(&mut client, &claim, &kafka, settings.start).await?;
     drop(client);
     tracing::info!(topic = claim.topic, partitions = topic.partitions, group = claim.group, postgres = %settings.target, "reading");
 
     let began = Instant::now();
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::clone(&site.counters);
     let breaker = Breaker::new(settings.tolerance);
     let reread = Reread::new(&config, &claim.topic);
     let give_up = CancellationToken::new();
@@ -136,7 +145,9 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
             claim: claim.clone(),
             breaker: breaker.clone(),
             reread: reread.clone(),
+            number,
             counters: Arc::clone(&counters),
+            health: Arc::clone(&site.health),
             give_up: give_up.clone(),
         };
         let (command, inbox) = mpsc::channel(1);
@@ -154,7 +165,11 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
         until_caught_up: settings.until_caught_up,
         shutdown: shutdown.clone(),
         runtime: Handle::current(),
+        health: Arc::clone(&site.health),
     };
+    let stop_asking = CancellationToken::new();
+    let asking = tokio::spawn(watch_lag(&site, &kafka, &stop_asking));
+    let remembering = tokio::spawn(Arc::clone(&site.recent).keep(Arc::clone(&counters), Arc::clone(&site.ends)));
     let source = Source::new(source, kafka, commands, reports);
     let reading = std::thread::Builder::new()
         .name("source".to_owned())
@@ -162,9 +177,14 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
         .context("no thread for the source")?;
     let reading = tokio::task::spawn_blocking(move || reading.join());
 
-    let watching = tokio::spawn(watch(settings.progress, Arc::clone(&counters), shutdown, give_up));
-    let result = end(reading, writers).await;
+    let watching = tokio::spawn(watch(settings.progress, Arc::clone(&site), shutdown, give_up));
+    let stop = async {
+        stop_asking.cancel();
+        let _ = asking.await;
+    };
+    let result = end(reading, writers, stop).await;
     watching.abort();
+    remembering.abort();
     result?;
     Ok(Summary {
         tally: counters.tally(),
@@ -179,7 +199,11 @@ type Reading = JoinHandle<std::thread::Result<anyhow::Result<Finish>>>;
 
 /// Waits for the source, then for the writers, and only then leaves the group. A writer's error comes first: it is why
 /// the source ended.
-async fn end(reading: Reading, writers: Vec<JoinHandle<Result<(), WriterError>>>) -> anyhow::Result<()> {
+async fn end(
+    reading: Reading,
+    writers: Vec<JoinHandle<Result<(), WriterError>>>,
+    others_let_go: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
     let finish = match reading.await {
         Ok(Ok(finish)) => finish,
         _ => Err(anyhow!("the source panicked, which is a bug; nothing is lost: the offsets stand where the rows do")),
@@ -187,16 +211,17 @@ async fn end(reading: Reading, writers: Vec<JoinHandle<Result<(), WriterError>>>
     for writer in writers {
         writer.await.map_err(|_| anyhow!("a writer panicked, which is a bug; its transaction is rolled back"))??;
     }
+    others_let_go.await;
     let finish = finish?;
     tokio::task::spawn_blocking(|| finish.leave()).await.context("the group was not left in order")
 }
 
 /// Shows progress, and bounds the end once it was asked for.
-async fn watch(show: bool, counters: Arc<Counters>, shutdown: CancellationToken, give_up: CancellationToken) {
+async fn watch(show: bool, site: Arc<Site>, shutdown: CancellationToken, give_up: CancellationToken) {
     let progress = Progress::new(show, None, "records");
     let show = async {
         loop {
-            let tally = counters.tally();
+            let tally = site.counters.tally();
             progress.set(tally.records);
             progress.say(format!(
                 "{} rows, {} duplicates, {} dead letters",
@@ -207,9 +232,34 @@ async fn watch(show: bool, counters: Arc<Counters>, shutdown: CancellationToken,
     };
     tokio::select! {
         () = show => {}
-        () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => give_up.cancel(),
+        () = async {
+            shutdown.cancelled().await;
+            site.health.ending();
+            tokio::time::sleep(GRACE).await;
+        } => give_up.cancel(),
     }
     std::future::pending::<()>().await;
+}
+
+/// Answers over HTTP from now on, if it is to.
+async fn listen(settings: &Settings, site: &Arc<Site>) -> Result<Option<Server>, Failure> {
+    let HttpAddr::At(address) = &settings.http else { return Ok(None) };
+    match Server::start(address, Arc::clone(site) as Arc<_>).await {
+        Ok(server) => {
+            tracing::info!(address = %server.address(), "http listening");
+            Ok(Some(server))
+        }
+        Err(error @ HttpError::Taken { .. }) if settings.http_may_fail => {
+            tracing::warn!(%error, "goes on without http");
+            Ok(None)
+        }
+        Err(error) => Err(anyhow::Error::from(error).into()),
+    }
+}
+
+fn watch_lag(site: &Site, kafka: &offsets::Kafka, end: &CancellationToken) -> impl Future<Output = ()> + use<> {
+    let (counters, ends) = (Arc::clone(&site.counters), Arc::clone(&site.ends));
+    lag::watch(Arc::clone(kafka), site.claim.topic.clone(), counters, ends, end.clone())
 }
 
 /// The consumer's configuration, with what the guarantee needs.

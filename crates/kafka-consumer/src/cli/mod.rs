@@ -1,6 +1,8 @@
 //! The command line: a file for each command.
 
+mod healthcheck;
 mod run;
+mod status;
 mod summary;
 
 use std::time::Duration;
@@ -9,13 +11,14 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use pipeline_runtime::environment::with_variables;
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::telemetry::LogArgs;
 
 use crate::migrations::{self, Pending};
 use crate::postgres::{self, Target};
-use crate::status;
+use healthcheck::HealthcheckArgs;
 use run::RunArgs;
+use status::StatusArgs;
 
 /// Inserts product events from Kafka into PostgreSQL, each one once.
 ///
@@ -40,8 +43,10 @@ enum Command {
     Run(RunArgs),
     /// Apply the pending scripts of the warehouse
     Migrate(DatabaseArgs),
-    /// Show each partition's offset, lag and counts, and the dead letters by reason
+    /// Show each partition's offset, lag and counts, the dead letters by reason, and the latency
     Status(StatusArgs),
+    /// Ask a running consumer whether it is alive: exit 0 or 1, for supervisors and containers
+    Healthcheck(HealthcheckArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -65,14 +70,11 @@ struct GroupArgs {
     group_id: String,
 }
 
-#[derive(Args, Clone)]
-struct StatusArgs {
-    #[command(flatten)]
-    group: GroupArgs,
-    #[command(flatten)]
-    kafka: KafkaArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
+/// Where a consumer serves metrics, probes and the page unless told otherwise.
+const DEFAULT_HTTP_ADDR: &str = "127.0.0.1:9464";
+
+fn default_http_addr() -> HttpAddr {
+    HttpAddr::At(DEFAULT_HTTP_ADDR.to_owned())
 }
 
 /// A number with a unit: ms, s, m, h or d.
@@ -97,12 +99,6 @@ impl DatabaseArgs {
     }
 }
 
-impl StatusArgs {
-    async fn run(&self) -> Result<(), Failure> {
-        status::print(&self.kafka, &self.database.target()?.named("kafka-consumer status"), &self.group.group_id).await
-    }
-}
-
 /// Does what the command line asks.
 pub fn main() -> Result<(), Failure> {
     let command = || with_variables(Cli::command(), "KAFKA_CONSUMER");
@@ -115,6 +111,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Run(args) => args.run(&cli.log).await,
             Command::Migrate(args) => migrate(&args).await,
             Command::Status(args) => args.run().await,
+            Command::Healthcheck(args) => args.run().await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "kafka-consumer", &mut std::io::stdout());
                 Ok(())

@@ -199,6 +199,7 @@ impl Assignment {
             self.own(*partition, *position, writers);
         }
         self.ever_assigned = true;
+        setting.health.assigned();
         match kafka.rebalance_protocol() {
             RebalanceProtocol::Cooperative => kafka.incremental_assign(&offsets)?,
             _ => kafka.assign(&offsets)?,

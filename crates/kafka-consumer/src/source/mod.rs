@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{Limits, Mark};
 use crate::dead_letter::{DeadLetter, record_time};
 use crate::fingerprint;
+use crate::health::Health;
 use crate::offsets::resume::Resume;
 use crate::recent_ids::RecentIds;
 use crate::writer::{Command, Report};
@@ -55,6 +56,8 @@ pub struct Setting {
     pub shutdown: CancellationToken,
     /// Where asynchronous work is done.
     pub runtime: Handle,
+    /// Told how it goes.
+    pub health: Arc<Health>,
 }
 
 /// The reading side. Ends by itself when it is caught up, if so told, or when the shutdown is asked for.
@@ -137,6 +140,7 @@ impl Source {
 
     /// Everything but reading. False when a writer has failed.
     fn chores(&mut self) -> anyhow::Result<bool> {
+        self.setting.health.round();
         while let Ok(report) = self.reports.try_recv() {
             match report {
                 Report::Committed { offsets } => self.committed.extend(offsets),
@@ -244,7 +248,7 @@ fn take(window: &Window, epoch: u64, recent: &mut RecentIds, writers: &mut HandO
     let record_time = record_time(record);
     let batch = writers.batch_for(partition);
     match event_model::parse(record.payload(), record_time, *window) {
-        Ok(event) => batch.add_row(partition, epoch, mark, &event, recent.insert(event.event_id)),
+        Ok(event) => batch.add_row(partition, epoch, mark, record_time, &event, recent.insert(event.event_id)),
         Err(rejection) => {
             let letter = DeadLetter::refused(record, record_time, &rejection);
             batch.add_dead_letter(partition, epoch, mark, letter);

@@ -101,14 +101,14 @@ impl Session {
         })
     }
 
-    /// Brings a batch in, wholly or not at all, and says what became of its records.
+    /// Brings a batch in, wholly or not at all, and says what became of each partition's records.
     pub(super) async fn write(
         &mut self,
         batch: &Batch,
         owned: &BTreeMap<i32, Owned>,
         way: Way,
         in_doubt: bool,
-    ) -> Result<Tally, Attempt> {
+    ) -> Result<BTreeMap<i32, Tally>, Attempt> {
         let hours = batch.hours();
         let expired = self.partitions.ensure(&self.client, &hours).await?;
         let careful = way != Way::Direct || !expired.is_empty();
@@ -120,7 +120,7 @@ impl Session {
         if let Some(partition) = takeover::or_end_the_holder(moved, &self.means.target, self.backend).await? {
             // The transaction that was in doubt has moved it, if it stands where this batch ends.
             if in_doubt && self.moves.is_settled(&transaction, partition, batch).await? {
-                return Ok(plain_tally(batch));
+                return Ok(tallies(batch, &BTreeMap::new()));
             }
             return Err(Attempt::Moved(partition));
         }
@@ -154,15 +154,18 @@ impl Session {
             transaction.execute(&self.note_hours, &[&starts]).await?;
         }
         transaction.commit().await.map_err(|error| Attempt::Failed { error, at_commit: true })?;
-        Ok(corrections.values().fold(plain_tally(batch), |tally, one| one.apply(tally)))
+        Ok(tallies(batch, &corrections))
     }
 }
 
-/// What becomes of the records if each row is new and good.
-fn plain_tally(batch: &Batch) -> Tally {
-    let rows = batch.parts.values().map(Part::row_count).sum();
-    let records = batch.records();
-    Tally { records, rows, dead_letters: records - rows, ..Tally::default() }
+/// What becomes of each partition's records: every row is new and good, but for the corrections.
+fn tallies(batch: &Batch, corrections: &BTreeMap<i32, Corrections>) -> BTreeMap<i32, Tally> {
+    let of_part = |(partition, part): (&i32, &Part)| {
+        let rows = part.row_count();
+        let plain = Tally { records: part.records, rows, dead_letters: part.records - rows, ..Tally::default() };
+        (*partition, corrections.get(partition).map_or(plain, |one| one.apply(plain)))
+    };
+    batch.parts.iter().map(of_part).collect()
 }
 
 /// How much goes into one message: PostgreSQL takes in a message whole before it looks at the first row.

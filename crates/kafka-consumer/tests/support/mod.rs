@@ -1,6 +1,8 @@
 //! The programs, run against servers of their own.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod watched;
+
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -10,24 +12,32 @@ use oracle::{LakeAt, S3Access, Stores, Terms, Verdict};
 
 pub(crate) const GROUP: &str = "kafka-consumer";
 
-/// The consumer, at the stack's addresses.
+/// The consumer, at the stack's addresses. It serves nobody unless a flag says so: tests run side by side.
 pub(crate) fn consumer(stack: &Stack) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
     command.args(["run", "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]);
     command.args(["--database-url", &stack.database_url()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.env("KAFKA_CONSUMER_HTTP_ADDR", "off");
     command
 }
 
 /// The generator beside it, which `cargo build --workspace` has made.
 pub(crate) fn generator(stack: &Stack) -> Command {
-    let path = PathBuf::from(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name("event-generator");
-    assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
     let s3 = stack.s3();
-    let mut command = Command::new(path);
-    command.args(["run", "--rate", "max", "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]);
-    command.args(["--lake", &stack.lake_url()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = sender(stack, "max");
+    command.args(["--lake", &stack.lake_url()]);
     command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
     command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+    command
+}
+
+/// The same at a rate, and without a lake unless one is named.
+pub(crate) fn sender(stack: &Stack, rate: &str) -> Command {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name("event-generator");
+    assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
+    let mut command = Command::new(path);
+    command.args(["run", "--rate", rate, "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
