@@ -1,7 +1,7 @@
 # What there is to do here; `make` alone shows it. CI calls the same targets.
 .DEFAULT_GOAL := help
 BENCH ?= --events 5000000 --rounds 3
-.PHONY: help setup packages servers build demo up down status test lint unit integration bench-consumer format diagram schema
+.PHONY: help setup packages servers browser build demo up down status test lint unit integration test-page latency bench-consumer format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -13,6 +13,9 @@ packages:
 
 servers: packages
 	@scripts/setup servers
+
+browser:
+	@scripts/setup browser
 
 build: packages ## Build all programs
 	cargo build --workspace --locked
@@ -31,7 +34,7 @@ down: ## Stop them; the data stays (local-stack down --purge removes it)
 status: ## Show whether they run
 	@cargo run --quiet --locked -p local-stack -- status
 
-test: setup lint unit integration ## All checks: lint, unit, integration
+test: setup lint unit integration test-page ## All checks: lint, unit, integration, the page in a browser
 
 lint: packages ## Formatting and clippy, warnings are errors
 	cargo fmt --all --check
@@ -45,6 +48,14 @@ unit: packages ## Tests that need no servers
 integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own, and other readers of our files
 	cargo build --workspace --locked
 	cargo test --workspace --locked --test '*'
+
+test-page: setup browser ## Look at the consumer's page with a browser
+	cargo build --locked -p event-generator -p kafka-consumer
+	cargo test --locked -p kafka-consumer --test page -- --ignored
+
+latency: setup ## Measure how long events take to become rows, at 1,000 events/s
+	cargo build --locked -p event-generator -p kafka-consumer
+	cargo test --locked -p kafka-consumer --test latency -- --ignored --nocapture
 
 # psql comes from the system; the servers are those of the local stack.
 bench-consumer: setup ## Compare kafka-consumer with psql's copy on the same rows (table, and target/bench/consumer.json)

@@ -16,6 +16,7 @@ pub mod memory;
 pub mod metrics;
 pub mod migrations;
 pub mod offsets;
+pub mod page;
 pub mod pipeline;
 pub mod postgres;
 pub mod recent;

@@ -12,6 +12,7 @@ use crate::health::Health;
 use crate::lag::Ends;
 use crate::metrics;
 use crate::offsets::Claim;
+use crate::page;
 use crate::recent::{Quantiles, Recent, Second};
 
 /// All that is seen from outside.
@@ -162,6 +163,7 @@ impl Answers for Site {
     /// `/` is the page, `/state?since=MILLISECONDS` what it shows: everything now, and the seconds after that time.
     fn other(&self, path: &str, query: &str) -> Option<Answer> {
         match path {
+            "/" => Some(Answer { content_type: page::CONTENT_TYPE, body: page::HTML.into(), policy: page::POLICY }),
             "/state" => {
                 let since = query.split('&').find_map(|pair| pair.strip_prefix("since=")?.parse().ok()).unwrap_or(0);
                 let body = serde_json::to_vec(&self.state(since)).ok()?;

@@ -1,6 +1,7 @@
 //! The programs, run against servers of their own.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod browser;
 pub(crate) mod watched;
 
 use std::path::PathBuf;
