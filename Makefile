@@ -3,7 +3,7 @@
 # Places where tests kill or stop the consumer; the programs that people build have none.
 FAILPOINTS := --features kafka-consumer/failpoints
 BENCH ?= --events 5000000 --rounds 3
-.PHONY: help setup packages servers build demo up down status test test-faults lint unit integration bench-consumer format diagram schema
+.PHONY: help setup packages servers browser build demo up down status test test-faults test-page lint unit integration latency bench-consumer format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ packages:
 
 servers: packages
 	@scripts/setup servers
+
+browser:
+	@scripts/setup browser
 
 build: packages ## Build all programs
 	cargo build --workspace --locked
@@ -33,7 +36,7 @@ down: ## Stop them; the data stays (local-stack down --purge removes it)
 status: ## Show whether they run
 	@cargo run --quiet --locked -p local-stack -- status
 
-test: setup lint unit integration ## All checks: lint, unit, integration
+test: setup lint unit integration test-page ## All checks: lint, unit, integration, the page in a browser
 
 lint: packages ## Formatting and clippy, warnings are errors
 	cargo fmt --all --check
@@ -51,6 +54,14 @@ integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own, and o
 test-faults: setup ## What must not break the consumer, the tests that take long: outages, kills, a restless group
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test faults -- --ignored --test-threads 2
+
+test-page: setup browser ## Look at the consumer's page with a browser
+	cargo build --locked -p event-generator -p kafka-consumer
+	cargo test --locked -p kafka-consumer --test page -- --ignored
+
+latency: setup ## Measure how long events take to become rows, at 1,000 events/s
+	cargo build --locked -p event-generator -p kafka-consumer
+	cargo test --locked -p kafka-consumer --test latency -- --ignored --nocapture
 
 # psql comes from the system; the servers are those of the local stack.
 bench-consumer: setup ## Compare kafka-consumer with psql's copy on the same rows (table, and target/bench/consumer.json)

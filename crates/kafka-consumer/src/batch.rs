@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use event_model::{Hour, ProductEvent, read_copy_row};
+use event_model::{Hour, ProductEvent, Timestamp, read_copy_row};
 use uuid::Uuid;
 
+use crate::ages::{self, RecordTimes};
 use crate::dead_letter::DeadLetter;
 use crate::key_order::KeyOrder;
 use crate::recent_ids::RecentIds;
@@ -50,6 +51,8 @@ pub struct Part {
     pub dead_letters: Vec<Refused>,
     /// The hours that the rows' events fall in.
     pub hours: BTreeSet<Hour>,
+    /// When the records were sent and their events happened.
+    pub times: RecordTimes,
 }
 
 /// A dead letter and which record of its batch it was, counted from 0 over all partitions.
@@ -179,6 +182,7 @@ impl Batch {
 pub struct OpenBatch {
     parts: BTreeMap<i32, OpenPart>,
     opened: Instant,
+    fresh_since: Timestamp,
     records: usize,
     bytes: usize,
 }
@@ -193,20 +197,29 @@ struct OpenPart {
     dead_letters: Vec<Refused>,
     hours: BTreeSet<Hour>,
     last_hour: Option<Hour>,
+    times: RecordTimes,
 }
 
 impl OpenBatch {
     /// An empty batch, opened by a record that comes now.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { parts: BTreeMap::new(), opened: now, records: 0, bytes: 0 }
+        Self { parts: BTreeMap::new(), opened: now, fresh_since: ages::fresh_since(), records: 0, bytes: 0 }
     }
 
-    /// Adds a valid event.
-    pub fn add_row(&mut self, partition: i32, epoch: u64, mark: Mark, event: &ProductEvent<'_>) {
+    /// Adds a valid event and when its record was sent.
+    pub fn add_row(
+        &mut self,
+        partition: i32,
+        epoch: u64,
+        mark: Mark,
+        sent: Option<Timestamp>,
+        event: &ProductEvent<'_>,
+    ) {
         self.records += 1;
         let part = Self::part(&mut self.parts, partition, epoch);
         part.read(mark);
+        part.times.add(sent, Some(event.event_timestamp), self.fresh_since);
         self.bytes += part.rows.add(mark.offset, event);
         let hour = event.event_timestamp.hour();
         if part.last_hour.replace(hour) != Some(hour) {
@@ -221,6 +234,7 @@ impl OpenBatch {
         self.records += 1;
         let part = Self::part(&mut self.parts, partition, epoch);
         part.read(mark);
+        part.times.add(letter.record_time, None, self.fresh_since);
         part.dead_letters.push(Refused { letter, place });
     }
 
@@ -286,6 +300,7 @@ impl OpenPart {
             suspects: Vec::new(),
             dead_letters: self.dead_letters,
             hours: self.hours,
+            times: self.times,
         }
     }
 }

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use event_model::Window;
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::kafka::{self, Guard, KafkaArgs};
+use pipeline_runtime::http::{HttpAddr, HttpError, Server};
+use pipeline_runtime::kafka::{self, KafkaArgs};
 use pipeline_runtime::progress::Progress;
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
-use rdkafka::consumer::BaseConsumer;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -17,52 +16,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::arranger;
 use crate::batch::Limits;
-use crate::counters::{Counters, Tally};
+use crate::counters::Tally;
+use crate::kafka_client::{client_config, consumer};
+use crate::lag;
 use crate::memory::Memory;
 use crate::migrations::{self, Pending};
 use crate::offsets::resume::{Accept, Resume};
 use crate::offsets::{self, Claim, Start};
 use crate::postgres::{self, Target};
 use crate::recent_ids::RecentIds;
-use crate::source::{Context as SourceContext, Finish, Reread, Setting as SourceSetting, Source};
+use crate::site::Site;
+use crate::source::{Finish, Reread, Setting as SourceSetting, Source};
 use crate::writer::{Breaker, Setting as WriterSetting, Tolerance, Writer, WriterError};
 
 /// How long an end that was asked for may take.
 const GRACE: Duration = Duration::from_secs(8);
-
-/// Properties on which the guarantee rests.
-const GUARDS: &[Guard] = &[
-    Guard {
-        property: "enable.auto.commit",
-        value: Some("false"),
-        because: "the offsets are kept in PostgreSQL and told to Kafka only after they are committed there",
-    },
-    Guard {
-        property: "enable.auto.offset.store",
-        value: Some("false"),
-        because: "the offsets are kept in PostgreSQL and told to Kafka only after they are committed there",
-    },
-    Guard {
-        property: "isolation.level",
-        value: Some("read_committed"),
-        because: "records of aborted transactions would become rows",
-    },
-    Guard {
-        property: "auto.offset.reset",
-        value: Some("error"),
-        because: "a jump over records that are gone would go unnoticed; --start says where a new group begins",
-    },
-    Guard { property: "enable.partition.eof", value: Some("true"), because: "--until-caught-up would never end" },
-    Guard {
-        property: "group.protocol",
-        value: Some("classic"),
-        because: "the rebalances of the other one are not handled",
-    },
-    Guard { property: "group.id", value: None, because: "--group-id gives it" },
-    Guard { property: "group.instance.id", value: None, because: "--group-instance-id gives it" },
-    Guard { property: "enable.idempotence", value: None, because: "it is a producer's" },
-    Guard { property: "partitioner", value: None, because: "it is a producer's" },
-];
 
 /// What a run is asked to do.
 #[derive(Clone)]
@@ -93,6 +61,10 @@ pub struct Settings {
     pub until_caught_up: bool,
     /// What to do about pending scripts.
     pub pending: Pending,
+    /// Where to answer over HTTP.
+    pub http: HttpAddr,
+    /// Whether a run without that is better than none.
+    pub http_may_fail: bool,
     /// Show progress.
     pub progress: bool,
 }
@@ -114,6 +86,9 @@ pub struct Summary {
 
 /// Runs until it is caught up or the shutdown is asked for.
 pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summary, Failure> {
+    let claim = Claim { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
+    let site = Arc::new(Site::new(claim.clone()));
+    let _server = listen(&settings, &site).await?;
     let mut config = client_config(&settings.kafka, &settings.group)?;
     let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await.map_err(anyhow::Error::from)?;
     settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
@@ -121,14 +96,13 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
         tracing::info!(script, "script applied");
     }
-    let claim = Claim { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
     let kafka = consumer(&config, settings.instance.as_deref())?;
     offsets::first_start(&mut client, &claim, &kafka, settings.start).await?;
     drop(client);
     tracing::info!(topic = claim.topic, partitions = topic.partitions, group = claim.group, postgres = %settings.target, "reading");
 
     let began = Instant::now();
-    let counters = Arc::new(Counters::default());
+    let counters = Arc::clone(&site.counters);
     let breaker = Breaker::new(settings.tolerance);
     let reread = Reread::new(&config, &claim.topic);
     let give_up = CancellationToken::new();
@@ -141,7 +115,9 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
             claim: claim.clone(),
             breaker: breaker.clone(),
             reread: reread.clone(),
+            number,
             counters: Arc::clone(&counters),
+            health: Arc::clone(&site.health),
             give_up: give_up.clone(),
         };
         let (command, inbox) = mpsc::channel(1);
@@ -161,7 +137,11 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
         until_caught_up: settings.until_caught_up,
         shutdown: shutdown.clone(),
         runtime: Handle::current(),
+        health: Arc::clone(&site.health),
     };
+    let stop_asking = CancellationToken::new();
+    let asking = tokio::spawn(watch_lag(&site, &kafka, &stop_asking));
+    let remembering = tokio::spawn(Arc::clone(&site.recent).keep(Arc::clone(&counters), Arc::clone(&site.ends)));
     let source = Source::new(source, kafka, commands, reports);
     let reading = std::thread::Builder::new()
         .name("source".to_owned())
@@ -169,9 +149,14 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
         .context("no thread for the source")?;
     let reading = tokio::task::spawn_blocking(move || reading.join());
 
-    let watching = tokio::spawn(watch(settings.progress, Arc::clone(&counters), shutdown, give_up.clone()));
-    let result = end(reading, writers, give_up).await;
+    let watching = tokio::spawn(watch(settings.progress, Arc::clone(&site), shutdown, give_up.clone()));
+    let stop = async {
+        stop_asking.cancel();
+        let _ = asking.await;
+    };
+    let result = end(reading, writers, give_up, stop).await;
     watching.abort();
+    remembering.abort();
     result?;
     Ok(Summary {
         tally: counters.tally(),
@@ -190,6 +175,7 @@ async fn end(
     reading: Reading,
     writers: Vec<JoinHandle<Result<(), WriterError>>>,
     give_up: CancellationToken,
+    others_let_go: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let finish = match reading.await {
         Ok(Ok(finish)) => finish,
@@ -208,6 +194,7 @@ async fn end(
         Some(WriterError::Abandoned { .. }) if finish.is_err() => {}
         Some(error) => return Err(error.into()),
     }
+    others_let_go.await;
     let finish = finish?;
     tokio::task::spawn_blocking(|| finish.leave()).await.context("the group was not left in order")
 }
@@ -227,11 +214,11 @@ async fn worst(writers: Vec<JoinHandle<Result<(), WriterError>>>) -> anyhow::Res
 }
 
 /// Shows progress, and bounds the end once it was asked for.
-async fn watch(show: bool, counters: Arc<Counters>, shutdown: CancellationToken, give_up: CancellationToken) {
+async fn watch(show: bool, site: Arc<Site>, shutdown: CancellationToken, give_up: CancellationToken) {
     let progress = Progress::new(show, None, "records");
     let show = async {
         loop {
-            let tally = counters.tally();
+            let tally = site.counters.tally();
             progress.set(tally.records);
             progress.say(format!(
                 "{} rows, {} duplicates, {} dead letters",
@@ -242,45 +229,32 @@ async fn watch(show: bool, counters: Arc<Counters>, shutdown: CancellationToken,
     };
     tokio::select! {
         () = show => {}
-        () = async { shutdown.cancelled().await; tokio::time::sleep(GRACE).await } => give_up.cancel(),
+        () = async {
+            shutdown.cancelled().await;
+            site.health.ending();
+            tokio::time::sleep(GRACE).await;
+        } => give_up.cancel(),
     }
     std::future::pending::<()>().await;
 }
 
-/// The consumer's configuration, with what the guarantee needs.
-pub fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConfig, Failure> {
-    let mut config = kafka.client_config(GUARDS)?;
-    config.set("group.id", group).set("client.id", "kafka-consumer");
-    for guard in GUARDS {
-        if let Some(value) = guard.value {
-            config.set(guard.property, value);
+/// Answers over HTTP from now on, if it is to.
+async fn listen(settings: &Settings, site: &Arc<Site>) -> Result<Option<Server>, Failure> {
+    let HttpAddr::At(address) = &settings.http else { return Ok(None) };
+    match Server::start(address, Arc::clone(site) as Arc<_>).await {
+        Ok(server) => {
+            tracing::info!(address = %server.address(), "http listening");
+            Ok(Some(server))
         }
-    }
-    // Ours are defaults where the user says nothing. A member that was killed is missed for six seconds only; the
-    // queue's back-off of a second would leave a fast consumer without records.
-    let defaults = [
-        ("partition.assignment.strategy", "cooperative-sticky"),
-        ("session.timeout.ms", "6000"),
-        ("heartbeat.interval.ms", "2000"),
-        ("fetch.queue.backoff.ms", "5"),
-    ];
-    for (property, value) in defaults {
-        if config.get(property).is_none() {
-            config.set(property, value);
+        Err(error @ HttpError::Taken { .. }) if settings.http_may_fail => {
+            tracing::warn!(%error, "goes on without http");
+            Ok(None)
         }
+        Err(error) => Err(anyhow::Error::from(error).into()),
     }
-    Ok(config)
 }
 
-/// A client with that configuration, which has subscribed to nothing. An instance's name outlives it in the group.
-pub(crate) fn consumer(
-    config: &ClientConfig,
-    instance: Option<&str>,
-) -> Result<Arc<BaseConsumer<SourceContext>>, Failure> {
-    let mut config = config.clone();
-    if let Some(instance) = instance {
-        config.set("group.instance.id", instance);
-    }
-    let consumer = BaseConsumer::from_config_and_context(&config, SourceContext::default());
-    consumer.map(Arc::new).map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))
+fn watch_lag(site: &Site, kafka: &offsets::Kafka, end: &CancellationToken) -> impl Future<Output = ()> + use<> {
+    let (counters, ends) = (Arc::clone(&site.counters), Arc::clone(&site.ends));
+    lag::watch(Arc::clone(kafka), site.claim.topic.clone(), counters, ends, end.clone())
 }

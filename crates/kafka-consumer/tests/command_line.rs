@@ -10,7 +10,8 @@ use local_stack::{Kafka, Postgres, Stack};
 use support::{WRITER, consumer, consumer_as, make_users, query, succeed};
 
 fn run(arguments: &[&str]) -> (Output, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_kafka-consumer")).args(arguments).output().unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
+    let output = command.args(arguments).env("KAFKA_CONSUMER_HTTP_ADDR", "off").output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     (output, said)
 }

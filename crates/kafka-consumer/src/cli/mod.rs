@@ -1,9 +1,11 @@
 //! The command line: a file for each command.
 
 mod dead_letters;
+mod healthcheck;
 mod offsets;
 mod retention;
 mod run;
+mod status;
 mod summary;
 
 use std::io;
@@ -14,18 +16,19 @@ use clap_complete::Shell;
 use event_model::Window;
 use pipeline_runtime::environment::with_variables;
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::telemetry::LogArgs;
 use tokio_postgres::Client;
 
 use crate::migrations::{self, Pending};
 use crate::offsets::Claim;
 use crate::postgres::{self, Target};
-use crate::status;
 use dead_letters::DeadLettersCommand;
+use healthcheck::HealthcheckArgs;
 use offsets::OffsetsCommand;
 use retention::RetentionArgs;
 use run::RunArgs;
+use status::StatusArgs;
 
 /// Inserts product events from Kafka into PostgreSQL, each one once.
 ///
@@ -50,7 +53,7 @@ enum Command {
     Run(RunArgs),
     /// Apply the pending scripts of the warehouse
     Migrate(DatabaseArgs),
-    /// Show each partition's offset, lag and counts, and the dead letters by reason
+    /// Show each partition's offset, lag and counts, the dead letters by reason, and the latency
     Status(StatusArgs),
     /// Look at the records that were refused, try them again, or let them go
     #[command(subcommand)]
@@ -60,6 +63,8 @@ enum Command {
     Offsets(OffsetsCommand),
     /// Let days that are older than what is kept go from the table
     Retention(RetentionArgs),
+    /// Ask a running consumer whether it is alive: exit 0 or 1, for supervisors and containers
+    Healthcheck(HealthcheckArgs),
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -104,14 +109,11 @@ struct WindowArgs {
     newest_event: Duration,
 }
 
-#[derive(Args, Clone)]
-struct StatusArgs {
-    #[command(flatten)]
-    group: GroupArgs,
-    #[command(flatten)]
-    kafka: KafkaArgs,
-    #[command(flatten)]
-    database: DatabaseArgs,
+/// Where a consumer serves metrics, probes and the page unless told otherwise.
+const DEFAULT_HTTP_ADDR: &str = "127.0.0.1:9464";
+
+fn default_http_addr() -> HttpAddr {
+    HttpAddr::At(DEFAULT_HTTP_ADDR.to_owned())
 }
 
 /// A number with a unit: ms, s, m, h or d.
@@ -167,12 +169,6 @@ fn unless_closed(printed: anyhow::Result<()>) -> Result<(), Failure> {
     }
 }
 
-impl StatusArgs {
-    async fn run(&self) -> Result<(), Failure> {
-        status::print(&self.kafka, &self.database.target()?.named("kafka-consumer status"), &self.group.group_id).await
-    }
-}
-
 /// Does what the command line asks.
 pub fn main() -> Result<(), Failure> {
     let command = || with_variables(Cli::command(), "KAFKA_CONSUMER");
@@ -188,6 +184,7 @@ pub fn main() -> Result<(), Failure> {
             Command::DeadLetters(command) => command.run().await,
             Command::Offsets(command) => command.run().await,
             Command::Retention(args) => args.run().await,
+            Command::Healthcheck(args) => args.run().await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "kafka-consumer", &mut std::io::stdout());
                 Ok(())

@@ -9,10 +9,10 @@ use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::KafkaArgs;
 
 use super::{ClaimArgs, DatabaseArgs, GroupArgs, unless_closed};
+use crate::kafka_client;
 use crate::offsets::resume::{Accept, Resume};
 use crate::offsets::set::{self, SetTo};
 use crate::offsets::{Claim, Start, show};
-use crate::pipeline;
 use crate::source::Reread;
 
 #[derive(Subcommand, Clone)]
@@ -116,13 +116,13 @@ impl ToArgs {
 impl SetArgs {
     async fn run(self) -> Result<(), Failure> {
         let to = self.to.set_to()?;
-        let config = pipeline::client_config(&self.kafka, &self.group.group_id)?;
+        let config = kafka_client::client_config(&self.kafka, &self.group.group_id)?;
         // Not named as a consumer: one that starts meanwhile would end a consumer's session that holds its offsets.
         let mut client = self.database.connect_to_current("event-pipeline offsets").await?;
         let resume = Resume {
             target: self.database.target()?,
             claim: Claim { group: self.group.group_id.clone(), topic: self.kafka.topic.clone() },
-            kafka: pipeline::consumer(&config, None)?,
+            kafka: kafka_client::consumer(&config, None)?,
             reread: Reread::new(&config, &self.kafka.topic),
             accept: Accept::default(),
         };

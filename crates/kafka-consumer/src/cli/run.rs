@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use clap::Args;
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::shutdown;
 use pipeline_runtime::telemetry::LogArgs;
 
-use super::{DatabaseArgs, GroupArgs, WindowArgs, duration, summary};
+use super::{DatabaseArgs, GroupArgs, WindowArgs, default_http_addr, duration, summary};
 use crate::batch::Limits;
 use crate::memory::{self, Memory};
 use crate::migrations::Pending;
@@ -71,6 +72,10 @@ pub(super) struct RunArgs {
     /// Read a topic that was deleted and made anew from its beginning
     #[arg(long)]
     accept_new_topic: bool,
+    /// Where metrics, probes and the page are served: HOST:PORT or off. Port 0 is any that is free
+    /// [default: 127.0.0.1:9464; with --until-caught-up only where that is free]
+    #[arg(long, value_name = "HOST:PORT")]
+    http_addr: Option<HttpAddr>,
     #[command(flatten)]
     kafka: KafkaArgs,
     #[command(flatten)]
@@ -100,6 +105,8 @@ impl RunArgs {
             },
             accept: Accept { lost_records: self.accept_lost_records, new_topic: self.accept_new_topic },
             until_caught_up: self.until_caught_up,
+            http: self.http_addr.clone().unwrap_or_else(default_http_addr),
+            http_may_fail: self.until_caught_up && self.http_addr.is_none(),
             pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
             progress: log.shows_progress(),
         })
@@ -114,6 +121,7 @@ impl RunArgs {
         println!("database = {}", settings.target);
         println!("migrate = {}", settings.pending == Pending::Apply);
         println!("until-caught-up = {}", settings.until_caught_up);
+        println!("http-addr = {}", settings.http);
         println!("oldest-event = {}s", settings.window.past.as_secs());
         println!("newest-event = {}s", settings.window.future.as_secs());
         println!("batch-rows = {}", settings.limits.rows);

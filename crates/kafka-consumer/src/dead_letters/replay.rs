@@ -229,7 +229,7 @@ fn judge(letters: &[StoredLetter], window: Window) -> Judged<'_> {
 fn batch_of(living: &[(&StoredLetter, ProductEvent<'_>)]) -> Batch {
     let mut batch = OpenBatch::new(Instant::now());
     for (place, (_, event)) in (0..).zip(living) {
-        batch.add_row(0, 0, Mark { offset: place, fingerprint: 0 }, event);
+        batch.add_row(0, 0, Mark { offset: place, fingerprint: 0 }, None, event);
     }
     batch.close()
 }

@@ -249,6 +249,7 @@ impl Assignment {
         for (partition, position) in positions {
             self.own(kafka, setting, *partition, *position, writers)?;
         }
+        setting.health.assigned();
         match kafka.rebalance_protocol() {
             RebalanceProtocol::Cooperative => kafka.incremental_assign(&offsets)?,
             _ => kafka.assign(&offsets)?,

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use crate::batch::{Limits, Mark};
 use crate::dead_letter::{DeadLetter, record_time};
 use crate::fingerprint;
+use crate::health::Health;
 use crate::offsets::resume::Resume;
 use crate::writer::{Command, Report};
 use assignment::Assignment;
@@ -57,6 +58,8 @@ pub struct Setting {
     pub shutdown: CancellationToken,
     /// Where asynchronous work is done.
     pub runtime: Handle,
+    /// Told how it goes.
+    pub health: Arc<Health>,
 }
 
 /// The reading side. Ends by itself when it is caught up, if so told, or when the shutdown is asked for.
@@ -137,6 +140,7 @@ impl Source {
 
     /// Everything but reading.
     fn chores(&mut self) -> anyhow::Result<()> {
+        self.setting.health.round();
         while let Ok(report) = self.reports.try_recv() {
             match report {
                 Report::Committed { offsets } => self.committed.extend(offsets),
@@ -202,9 +206,6 @@ impl Source {
             self.writers.batch_for(partition).pass(partition, epoch, next);
         }
         self.assignment.at_end(partition);
-        if self.assignment.is_caught_up() {
-            self.writers.close_all();
-        }
         Ok(())
     }
 
@@ -275,7 +276,7 @@ fn take(window: &Window, epoch: u64, writers: &mut HandOver, record: &BorrowedMe
     let batch = writers.batch_for(partition);
     let time = match event_model::parse(record.payload(), record_time, *window) {
         Ok(event) => {
-            batch.add_row(partition, epoch, mark, &event);
+            batch.add_row(partition, epoch, mark, record_time, &event);
             Some(event.event_timestamp)
         }
         Err(rejection) => {

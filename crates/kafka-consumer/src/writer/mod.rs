@@ -12,7 +12,7 @@ mod transaction;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use thiserror::Error;
@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Batch;
 use crate::counters::{Counters, Tally};
+use crate::health::Health;
 use crate::offsets::{Claim, Position};
 use crate::postgres::{SqlFault, Target, classify, describe};
 use crate::source::{Reread, RereadError};
@@ -118,8 +119,12 @@ pub struct Setting {
     pub target: Target,
     /// Whose offsets.
     pub claim: Claim,
+    /// Which of the writers it is.
+    pub number: usize,
     /// Where committed batches are counted.
     pub counters: Arc<Counters>,
+    /// Told how it goes.
+    pub health: Arc<Health>,
     /// How many dead letters are borne, by all writers together.
     pub breaker: Breaker,
     /// Where records are read once more.
@@ -138,7 +143,9 @@ struct Owned {
 /// One session and the partitions that it owns. No other session of this process moves their offsets.
 pub struct Writer {
     means: Means,
+    number: usize,
     counters: Arc<Counters>,
+    health: Arc<Health>,
     give_up: CancellationToken,
     reports: mpsc::UnboundedSender<Report>,
     session: Option<Session>,
@@ -149,9 +156,9 @@ impl Writer {
     /// A writer without any partitions yet.
     #[must_use]
     pub fn new(setting: Setting, reports: mpsc::UnboundedSender<Report>) -> Self {
-        let Setting { target, claim, breaker, reread, counters, give_up } = setting;
+        let Setting { target, claim, number, breaker, reread, counters, health, give_up } = setting;
         let means = Means { target, claim, breaker, reread };
-        Self { means, counters, give_up, reports, session: None, owned: BTreeMap::new() }
+        Self { means, number, counters, health, give_up, reports, session: None, owned: BTreeMap::new() }
     }
 
     /// Does what it is told until nobody is left to tell it anything.
@@ -160,10 +167,13 @@ impl Writer {
             match command {
                 Command::Own { partition, epoch, position } => {
                     self.owned.insert(partition, Owned { epoch, position });
+                    self.counters.owns(partition, position.next_offset);
                 }
                 Command::Release { partitions, done } => {
                     for partition in partitions {
-                        self.owned.remove(&partition);
+                        if self.owned.remove(&partition).is_some() {
+                            self.counters.lets_go(partition);
+                        }
                     }
                     // Whoever asked may have given up waiting.
                     let _ = done.send(());
@@ -173,6 +183,7 @@ impl Writer {
                         self.report(Report::Failed);
                         return Err(error);
                     }
+                    self.health.settled(self.number);
                 }
             }
         }
@@ -181,6 +192,7 @@ impl Writer {
 
     /// Brings a batch in, however often it has to be tried.
     async fn write(&mut self, mut batch: Batch) -> Result<(), WriterError> {
+        let began = Instant::now();
         let mut way = Way::Direct;
         let mut in_doubt = false;
         let mut repairs = 0;
@@ -193,8 +205,8 @@ impl Writer {
                 return Ok(());
             }
             let attempt = match self.attempt(&batch, way, in_doubt, &mut taken).await {
-                Ok(tally) => {
-                    self.committed(&batch, tally);
+                Ok(tallies) => {
+                    self.committed(&batch, &tallies, began.elapsed());
                     return Ok(());
                 }
                 Err(attempt) => attempt,
@@ -234,7 +246,13 @@ impl Writer {
         }
     }
 
-    async fn attempt(&mut self, batch: &Batch, way: Way, in_doubt: bool, taken: &mut u64) -> Result<Tally, Attempt> {
+    async fn attempt(
+        &mut self,
+        batch: &Batch,
+        way: Way,
+        in_doubt: bool,
+        taken: &mut u64,
+    ) -> Result<BTreeMap<i32, Tally>, Attempt> {
         let limit = if way == Way::Direct { ANSWER_LIMIT } else { CAREFUL_LIMIT };
         let (means, owned) = (&self.means, &self.owned);
         let session = &mut self.session;
@@ -264,6 +282,7 @@ impl Writer {
         let delay = delays.next().unwrap_or(LONGEST_DELAY);
         let sqlstate = state.map(SqlState::code);
         self.counters.add_retry(sqlstate);
+        self.health.retrying(self.number, error);
         tracing::warn!(error, sqlstate, delay_ms = delay.as_millis(), "postgres retry");
         tokio::select! {
             () = tokio::time::sleep(delay) => Ok(()),
@@ -279,7 +298,7 @@ impl Writer {
         batch.retain(|partition, part| self.owned.get(&partition).is_some_and(|owned| owned.epoch == part.epoch));
     }
 
-    fn committed(&mut self, batch: &Batch, tally: Tally) {
+    fn committed(&mut self, batch: &Batch, tallies: &BTreeMap<i32, Tally>, took: Duration) {
         let mut offsets = Vec::with_capacity(batch.parts.len());
         for (partition, part) in &batch.parts {
             if let Some(owned) = self.owned.get_mut(partition) {
@@ -287,10 +306,10 @@ impl Writer {
             }
             offsets.push((*partition, part.next_offset));
         }
-        self.counters.add_batch(tally, batch.opened);
+        self.counters.add_batch(batch, tallies, took);
         tracing::debug!(
-            records = tally.records,
-            rows = tally.rows,
+            records = batch.records(),
+            took_ms = took.as_millis(),
             age_ms = batch.opened.elapsed().as_millis(),
             "batch committed"
         );
@@ -299,6 +318,7 @@ impl Writer {
 
     fn moved(&mut self, partition: i32) {
         if let Some(Owned { epoch, .. }) = self.owned.remove(&partition) {
+            self.counters.lets_go(partition);
             tracing::warn!(partition, "offset moved by another consumer; its records in hand are dropped");
             self.report(Report::Moved { partition, epoch });
         }

@@ -14,7 +14,7 @@ use super::partitions::Partitions;
 use super::row_search::RowSearch;
 use super::suspects::Suspects;
 use super::{Owned, takeover};
-use crate::batch::{Batch, Refused};
+use crate::batch::{Batch, Part, Refused};
 use crate::counters::Tally;
 use crate::failpoint;
 use crate::offsets::Claim;
@@ -104,8 +104,8 @@ impl Session {
         })
     }
 
-    /// Brings a batch in, wholly or not at all, and says what became of its records. `taken` is what it has of the
-    /// accepted dead letters, over all its attempts.
+    /// Brings a batch in, wholly or not at all, and says what became of each partition's records. `taken` is what it has
+    /// of the accepted dead letters, over all its attempts.
     pub(super) async fn write(
         &mut self,
         batch: &Batch,
@@ -113,7 +113,7 @@ impl Session {
         way: Way,
         in_doubt: bool,
         taken: &mut u64,
-    ) -> Result<Tally, Attempt> {
+    ) -> Result<BTreeMap<i32, Tally>, Attempt> {
         let hours = batch.hours();
         let expired = self.partitions.ensure(&self.client, &hours).await?;
         let careful = way != Way::Direct || !expired.is_empty();
@@ -126,7 +126,7 @@ impl Session {
         if let Some(partition) = takeover::or_end_the_holder(moved, &self.means.target, self.backend).await? {
             // The transaction that was in doubt has moved it, if it stands where this batch ends.
             if in_doubt && self.moves.is_settled(&transaction, partition, batch).await? {
-                return Ok(plain_tally(batch));
+                return Ok(tallies(batch, &BTreeMap::new()));
             }
             return Err(Attempt::Moved(partition));
         }
@@ -168,15 +168,18 @@ impl Session {
         failpoint::pass(failpoint::BEFORE_COMMIT);
         transaction.commit().await.map_err(|error| Attempt::Failed { error, at_commit: true })?;
         failpoint::pass(failpoint::AFTER_COMMIT);
-        Ok(corrections.values().fold(plain_tally(batch), |tally, one| one.apply(tally)))
+        Ok(tallies(batch, &corrections))
     }
 }
 
-/// What becomes of the records if each row is new and good.
-fn plain_tally(batch: &Batch) -> Tally {
-    let rows = batch.parts.values().map(|part| part.rows.count()).sum();
-    let records = batch.records();
-    Tally { records, rows, dead_letters: records - rows, ..Tally::default() }
+/// What becomes of each partition's records: every row is new and good, but for the corrections.
+fn tallies(batch: &Batch, corrections: &BTreeMap<i32, Corrections>) -> BTreeMap<i32, Tally> {
+    let of_part = |(partition, part): (&i32, &Part)| {
+        let rows = part.rows.count();
+        let plain = Tally { records: part.records, rows, dead_letters: part.records - rows, ..Tally::default() };
+        (*partition, corrections.get(partition).map_or(plain, |one| one.apply(plain)))
+    };
+    batch.parts.iter().map(of_part).collect()
 }
 
 /// How much goes into one message: PostgreSQL takes in a message whole before it looks at the first row.

@@ -1,7 +1,9 @@
 //! The programs, run against servers of their own.
 #![allow(dead_code, reason = "each test file uses a part")]
 
+pub(crate) mod browser;
 pub(crate) mod records;
+pub(crate) mod watched;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
@@ -18,10 +20,12 @@ pub(crate) fn consumer(stack: &Stack) -> Command {
     consumer_as(stack, WRITER)
 }
 
-/// The consumer, logged in as one of the users; the tables are as they are.
+/// The consumer, logged in as one of the users; the tables are as they are. It serves nobody unless a flag says so: tests
+/// run side by side.
 pub(crate) fn consumer_as(stack: &Stack, user: &str) -> Command {
     let mut command = program(stack, user, &["run", "--bootstrap-servers", &stack.bootstrap_servers()]);
     command.args(["--log-format", "json"]);
+    command.env("KAFKA_CONSUMER_HTTP_ADDR", "off");
     command
 }
 
@@ -64,14 +68,21 @@ pub(crate) fn url_of(stack: &Stack, user: &str) -> String {
 
 /// The generator beside it, which `cargo build --workspace` has made.
 pub(crate) fn generator(stack: &Stack) -> Command {
-    let path = PathBuf::from(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name("event-generator");
-    assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
     let s3 = stack.s3();
-    let mut command = Command::new(path);
-    command.args(["run", "--rate", "max", "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]);
-    command.args(["--lake", &stack.lake_url()]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut command = sender(stack, "max");
+    command.args(["--lake", &stack.lake_url()]);
     command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
     command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+    command
+}
+
+/// The same at a rate, and without a lake unless one is named.
+pub(crate) fn sender(stack: &Stack, rate: &str) -> Command {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name("event-generator");
+    assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
+    let mut command = Command::new(path);
+    command.args(["run", "--rate", rate, "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 

@@ -60,7 +60,7 @@ impl Programs {
     pub(super) fn consumer(&self, stack: &Stack, logs: &Path) -> anyhow::Result<Running> {
         let mut command = self.command("kafka-consumer", stack);
         command.args(["--group-id", GROUP, "--topic", TOPIC, "--bootstrap-servers", &stack.bootstrap_servers()]);
-        command.args(["--log-format", "json"]);
+        command.args(["--log-format", "json", "--http-addr", "off"]);
         Running::start("kafka-consumer", command, logs, Stdio::null())
     }
 

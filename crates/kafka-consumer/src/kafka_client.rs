@@ -1,0 +1,79 @@
+//! The Kafka client: what it is set to, and what nobody may set otherwise.
+
+use std::sync::Arc;
+
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::kafka::{Guard, KafkaArgs};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::BaseConsumer;
+
+use crate::source::Context;
+
+/// Properties on which the guarantee rests.
+const GUARDS: &[Guard] = &[
+    Guard {
+        property: "enable.auto.commit",
+        value: Some("false"),
+        because: "the offsets are kept in PostgreSQL and told to Kafka only after they are committed there",
+    },
+    Guard {
+        property: "enable.auto.offset.store",
+        value: Some("false"),
+        because: "the offsets are kept in PostgreSQL and told to Kafka only after they are committed there",
+    },
+    Guard {
+        property: "isolation.level",
+        value: Some("read_committed"),
+        because: "records of aborted transactions would become rows",
+    },
+    Guard {
+        property: "auto.offset.reset",
+        value: Some("error"),
+        because: "a jump over records that are gone would go unnoticed; --start says where a new group begins",
+    },
+    Guard { property: "enable.partition.eof", value: Some("true"), because: "--until-caught-up would never end" },
+    Guard {
+        property: "group.protocol",
+        value: Some("classic"),
+        because: "the rebalances of the other one are not handled",
+    },
+    Guard { property: "group.id", value: None, because: "--group-id gives it" },
+    Guard { property: "group.instance.id", value: None, because: "--group-instance-id gives it" },
+    Guard { property: "enable.idempotence", value: None, because: "it is a producer's" },
+    Guard { property: "partitioner", value: None, because: "it is a producer's" },
+];
+
+/// The consumer's configuration, with what the guarantee needs.
+pub fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConfig, Failure> {
+    let mut config = kafka.client_config(GUARDS)?;
+    config.set("group.id", group).set("client.id", "kafka-consumer");
+    for guard in GUARDS {
+        if let Some(value) = guard.value {
+            config.set(guard.property, value);
+        }
+    }
+    // Ours are defaults where the user says nothing. A member that was killed is missed for six seconds only; the
+    // queue's back-off of a second would leave a fast consumer without records.
+    let defaults = [
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        ("session.timeout.ms", "6000"),
+        ("heartbeat.interval.ms", "2000"),
+        ("fetch.queue.backoff.ms", "5"),
+    ];
+    for (property, value) in defaults {
+        if config.get(property).is_none() {
+            config.set(property, value);
+        }
+    }
+    Ok(config)
+}
+
+/// A client with that configuration, which has subscribed to nothing. An instance's name outlives it in the group.
+pub fn consumer(config: &ClientConfig, instance: Option<&str>) -> Result<Arc<BaseConsumer<Context>>, Failure> {
+    let mut config = config.clone();
+    if let Some(instance) = instance {
+        config.set("group.instance.id", instance);
+    }
+    let consumer = BaseConsumer::from_config_and_context(&config, Context::default());
+    consumer.map(Arc::new).map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))
+}

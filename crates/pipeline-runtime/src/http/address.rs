@@ -1,0 +1,85 @@
+//! Where a program listens.
+
+use std::fmt;
+use std::io;
+use std::str::FromStr;
+
+use thiserror::Error;
+
+/// An address to listen at, as HOST:PORT; or none. Port 0 is any that is free.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HttpAddr {
+    /// Nobody is listened to.
+    Off,
+    /// Where, checked for its form.
+    At(String),
+}
+
+/// What went wrong with HTTP.
+#[derive(Debug, Error)]
+pub enum HttpError {
+    /// Somebody else listens there.
+    #[error(
+        "another process listens at {address} already (a second consumer or generator?); give this one another address, \
+         such as --http-addr 127.0.0.1:0 for any free port, or --http-addr off"
+    )]
+    Taken {
+        /// The address.
+        address: String,
+    },
+    /// It cannot be listened there.
+    #[error("cannot listen at {address}: {error}; --http-addr names another address, or off")]
+    Listen {
+        /// The address.
+        address: String,
+        /// The system's error.
+        error: io::Error,
+    },
+    /// Nobody gave a proper answer.
+    #[error("nobody answers at {address}: {error}; --http-addr is the address that the running program was given")]
+    NoAnswer {
+        /// The address.
+        address: String,
+        /// Why.
+        error: String,
+    },
+}
+
+impl FromStr for HttpAddr {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        match text.rsplit_once(':') {
+            Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Self::At(text.to_owned())),
+            _ => Err("neither off nor HOST:PORT, such as 127.0.0.1:9464 or 0.0.0.0:9464".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for HttpAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Off => "off",
+            Self::At(address) => address,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn forms_of_an_address() {
+        assert_eq!("off".parse(), Ok(HttpAddr::Off));
+        for good in ["127.0.0.1:9464", "localhost:0", "[::1]:80", "0.0.0.0:65535"] {
+            assert_eq!(good.parse(), Ok(HttpAddr::At(good.to_owned())));
+        }
+        for bad in ["", "9464", ":9464", "localhost", "localhost:65536", "localhost:http"] {
+            assert!(bad.parse::<HttpAddr>().is_err(), "{bad}");
+        }
+    }
+}
