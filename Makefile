@@ -3,7 +3,7 @@
 # Places where tests kill or stop the consumer; the programs that people build have none.
 FAILPOINTS := --features kafka-consumer/failpoints
 BENCH ?= --events 5000000 --rounds 3
-.PHONY: help setup packages servers browser build demo up down status test test-faults test-page lint unit integration latency bench-consumer format diagram schema
+.PHONY: help setup packages servers browser build demo up down status test test-faults test-page test-pgbouncer lint unit integration latency bench-consumer format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,9 @@ bench-consumer: setup ## Compare kafka-consumer with psql's copy on the same row
 	@scripts/setup psql
 	cargo build --release --locked -p event-generator -p kafka-consumer
 	cargo bench --locked -p kafka-consumer --bench consumer -- $(BENCH)
+
+test-pgbouncer: setup ## Tests against PgBouncer, which has to be installed (apt-get install pgbouncer)
+	cargo test --locked -p kafka-consumer --test pgbouncer -- --include-ignored
 
 format: ## Format the code
 	cargo fmt --all

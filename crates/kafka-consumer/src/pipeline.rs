@@ -90,7 +90,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     let site = Arc::new(Site::new(claim.clone()));
     let _server = listen(&settings, &site).await?;
     let mut config = client_config(&settings.kafka, &settings.group)?;
-    let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await.map_err(anyhow::Error::from)?;
+    let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await?;
     settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
     let mut client = postgres::connect_at_start(&settings.target).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {

@@ -35,6 +35,14 @@ pub enum LakeError {
         /// The key.
         key: String,
     },
+    /// The certificates to trust could not be used.
+    #[error("AWS_CA_BUNDLE names {}, which is no file of certificates in PEM form: {cause}", path.display())]
+    CaBundle {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
     /// Nobody answered, or not in time, or only with errors that pass, for as long as the lake was to be patient.
     #[error("{action} got no good answer from {place}: {cause}. Is it running, and is this its address?")]
     Unreachable {

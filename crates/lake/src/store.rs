@@ -1,5 +1,6 @@
 //! Putting files into a lake and getting them back, wherever it is.
 
+mod ca_bundle;
 mod folder;
 mod s3;
 mod s3_answer;
@@ -29,6 +30,8 @@ pub const DEFAULT_PATIENCE: Duration = Duration::from_mins(2);
 pub enum S3Access {
     /// As every AWS tool: `AWS_*` variables, profiles, roles, and `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` for
     /// another S3.
+    ///
+    /// `AWS_CA_BUNDLE` names a file with the certificates to trust, and then no others are.
     ///
     /// With an endpoint outside amazonaws.com, buckets are addressed by path (`http://host/bucket/key`), and a missing
     /// region is taken to be us-east-1.

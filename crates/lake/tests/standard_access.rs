@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use lake::{Lake, S3Access};
 use local_stack::S3;
+use local_stack::certificates::Authority;
 
 #[tokio::test]
 #[ignore = "the child process of the tests in this file"]
@@ -56,6 +57,36 @@ fn variables_are_enough_and_a_region_is_not_needed_elsewhere() {
     assert!(said.contains("error: there is no bucket `no-such-bucket`") && said.contains(&access.endpoint), "{said}");
     let said = open(&url, &[NO_IMDS, ("AWS_ENDPOINT_URL", &access.endpoint)]);
     assert!(said.contains("error: there are no AWS credentials") && said.contains("AWS_ACCESS_KEY_ID"), "{said}");
+}
+
+#[test]
+fn a_bundle_says_whom_to_trust() {
+    let (authority, other) = (Authority::new("s3").unwrap(), Authority::new("other").unwrap());
+    let server = S3::secured(&authority.issue(&["127.0.0.1", "localhost"]).unwrap(), &authority).unwrap();
+    let access = server.access();
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let url = format!("s3://{}", access.bucket);
+    let with = |bundle: Option<&str>| {
+        let keys = [("AWS_ACCESS_KEY_ID", access.access_key.as_str()), ("AWS_SECRET_ACCESS_KEY", &access.secret_key)];
+        let mut variables = vec![keys[0], keys[1], NO_IMDS, ("AWS_ENDPOINT_URL", &access.endpoint)];
+        variables.extend(bundle.map(|path| ("AWS_CA_BUNDLE", path)));
+        open(&url, &variables)
+    };
+    let both = file("both.pem", &(other.certificate().unwrap() + &authority.certificate().unwrap()));
+    let said = with(Some(&both));
+    assert!(said.contains("opened with 0 objects"), "{said}");
+    let foreign = file("other.pem", &other.certificate().unwrap());
+    for bundle in [None, Some(foreign.as_str())] {
+        let said = with(bundle);
+        assert!(said.contains("invalid peer certificate") && said.contains("AWS_CA_BUNDLE"), "{said}");
+    }
+    let said = with(Some(&file("empty.pem", "")));
+    assert!(said.contains("error: AWS_CA_BUNDLE names") && said.contains("empty.pem"), "{said}");
 }
 
 #[test]

@@ -43,6 +43,9 @@ pub enum StackError {
         /// What was asked for.
         wanted: u16,
     },
+    /// A certificate could not be made.
+    #[error("a certificate could not be made: {0}")]
+    Certificate(openssl::error::ErrorStack),
     /// The server ended before it answered.
     #[error("{server} ended at its start ({status}). The end of {}:\n{tail}", log.display())]
     EndedEarly {

@@ -1,5 +1,6 @@
 //! Kafka: one JVM that is broker and controller.
 
+use std::borrow::BorrowMut;
 use std::collections::hash_map::RandomState;
 use std::fmt::Write as _;
 use std::fs;
@@ -12,6 +13,7 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::error::{At, StackError};
+use crate::kafka_security::Security;
 use crate::places::{Dist, copy_folder};
 use crate::ports;
 use crate::process::Signal;
@@ -35,6 +37,7 @@ pub struct KafkaService {
     port: u16,
     controller_port: u16,
     behind: Option<Behind>,
+    security: Option<Security>,
 }
 
 /// A second listener, which tells clients to come to another port: a proxy's.
@@ -57,6 +60,30 @@ impl Kafka {
             proxy.pass_to(behind.port);
         }
         Ok(kafka)
+    }
+
+    /// A Kafka that wants TLS and a login with SCRAM-SHA-512, and allows nothing that [`Kafka::allow`] does not allow.
+    pub fn secured(security: &Security) -> Result<Self, StackError> {
+        Self::ephemeral_as(|service| Ok(KafkaService { security: Some(security.clone()), ..service }))
+    }
+
+    /// librdkafka's properties for the user of a secured one who may do everything; none otherwise.
+    #[must_use]
+    pub fn admin_properties(&self) -> Vec<(&'static str, String)> {
+        let security = self.service.security.iter();
+        security.flat_map(|_| Security::admin_properties(&self.service.folder)).collect()
+    }
+
+    /// Allows users an operation, on a secured one: `READ` on `--topic product-events`, for example.
+    pub fn allow(&self, users: &[&str], operation: &str, resource: &[&str]) -> Result<(), StackError> {
+        let (servers, settings) = (self.bootstrap_servers(), self.service.folder.join("admin.properties"));
+        let settings = settings.to_string_lossy();
+        let principals: Vec<String> = users.iter().map(|user| format!("User:{user}")).collect();
+        let mut arguments = vec!["--bootstrap-server", &servers, "--command-config", &settings, "--add", "--force"];
+        arguments.extend(["--operation", operation]);
+        arguments.extend(resource);
+        arguments.extend(principals.iter().flat_map(|principal| ["--allow-principal", principal]));
+        run(self.tool("org.apache.kafka.tools.AclCommand", &arguments), "AclCommand")
     }
 
     /// For `bootstrap.servers`: `127.0.0.1:PORT`.
@@ -116,7 +143,10 @@ impl KafkaService {
                  listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT\n"
             );
         }
-        text
+        match &self.security {
+            Some(_) => text.replace("BROKER:PLAINTEXT", "BROKER:SASL_SSL") + &Security::broker_properties(&self.folder),
+            None => text,
+        }
     }
 
     /// A log folder as Kafka's own format command makes it, but for the cluster's id, which is a new one.
@@ -150,6 +180,7 @@ impl Service for KafkaService {
             port,
             controller_port,
             behind: None,
+            security: None,
         })
     }
 
@@ -170,7 +201,17 @@ impl Service for KafkaService {
         fs::create_dir_all(&self.folder).at("making", &self.folder)?;
         let log = self.folder.join("log");
         if !log.exists() {
-            self.format(&log)?;
+            match &self.security {
+                None => self.format(&log)?,
+                Some(security) => {
+                    security.write_files(&self.folder)?;
+                    let file = self.folder.join("server.properties");
+                    fs::write(&file, self.properties()).at("writing", &file)?;
+                    let mut command = self.java();
+                    command.args(["kafka.tools.StorageTool", "format", "--cluster-id", &cluster_id(), "--config"]);
+                    run(command.arg(&file).args(security.format_arguments()), "StorageTool")?;
+                }
+            }
         }
         for (name, text) in
             [("server.properties", self.properties()), ("log4j2.properties", LOG4J2_PROPERTIES.to_owned())]
@@ -194,7 +235,11 @@ impl Service for KafkaService {
     }
 
     fn ask(&self) -> Result<(), String> {
-        let client: BaseConsumer = ClientConfig::new()
+        let mut config = ClientConfig::new();
+        for (name, value) in self.security.iter().flat_map(|_| Security::admin_properties(&self.folder)) {
+            config.set(name, value);
+        }
+        let client: BaseConsumer = config
             .set("bootstrap.servers", format!("127.0.0.1:{}", self.port))
             .set("reconnect.backoff.max.ms", "100")
             .set("log_level", "0")
@@ -207,6 +252,16 @@ impl Service for KafkaService {
             Ok(())
         }
     }
+}
+
+fn run(mut command: impl BorrowMut<Command>, step: &str) -> Result<(), StackError> {
+    let refused = |cause| StackError::SetUp { server: Name::Kafka, step: step.to_owned(), cause };
+    let output = command.borrow_mut().output().map_err(|error| refused(error.to_string()))?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = [output.stdout, output.stderr].concat();
+    Err(refused(String::from_utf8_lossy(&said).trim().to_owned()))
 }
 
 /// 22 characters, as Kafka prints 16 bytes in base 64. The last one has only two bits.

@@ -5,7 +5,9 @@
 //! until `local-stack down`. The servers' programs are fetched by `scripts/setup`. Linux only: processes and ports are looked
 //! up in /proc.
 //!
+//! - [`certificates`]: for servers that are asked for TLS
 //! - [`kafka`], [`postgres`], [`s3`]: how each server is prepared, started and asked whether it works
+//! - [`kafka_security`]: a broker that wants TLS and a login
 //! - [`service`]: what they have in common, and the wait for an answer
 //! - [`server`]: one of them as a child of a test; `watch` ends it when the test is killed
 //! - [`stack`]: all three
@@ -14,9 +16,11 @@
 //! - `places`, `account`, `ports`, `process`: folders, whom PostgreSQL runs as, who listens where, processes and signals
 
 mod account;
+pub mod certificates;
 pub mod defaults;
 mod error;
 pub mod kafka;
+pub mod kafka_security;
 mod places;
 mod ports;
 pub mod postgres;

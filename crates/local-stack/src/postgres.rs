@@ -1,6 +1,7 @@
 //! PostgreSQL with its default settings.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use tokio_postgres::{Client, Config, NoTls};
 
 use crate::account::Account;
+use crate::certificates::{Authority, Identity};
 use crate::defaults::{DATABASE, DATABASE_PASSWORD, DATABASE_USER};
 use crate::error::{At, StackError};
 use crate::places::{Dist, repository};
@@ -39,6 +41,13 @@ impl Postgres {
         url(self.port(), DATABASE)
     }
 
+    /// Offers TLS with this certificate from now on, asks clients for one of `clients`, and admits whom `rules` (lines of
+    /// `pg_hba.conf`) admit; the superuser is admitted as ever. Restarts the server.
+    pub fn offer_tls(&mut self, server: &Identity, clients: &Authority, rules: &str) -> Result<(), StackError> {
+        self.service.install_tls(server, clients, rules)?;
+        self.restart()
+    }
+
     /// Another database of the same server as a URL; it is not made by this.
     #[must_use]
     pub fn url_of(&self, database: &str) -> String {
@@ -53,6 +62,27 @@ pub(crate) fn url(port: u16, database: &str) -> String {
 impl PostgresService {
     fn data(&self) -> PathBuf {
         self.folder.join("data")
+    }
+
+    fn install_tls(&self, server: &Identity, clients: &Authority, rules: &str) -> Result<(), StackError> {
+        let rules = format!("host all {DATABASE_USER} 127.0.0.1/32 scram-sha-256\n{rules}\n");
+        let settings = "ssl = on\nssl_ca_file = 'clients.crt'\n".to_owned();
+        let files = [
+            ("server.crt", server.certificate()?),
+            ("server.key", server.key()?),
+            ("clients.crt", clients.certificate()?),
+            ("pg_hba.conf", rules),
+            ("postgresql.auto.conf", settings),
+        ];
+        for (name, text) in files {
+            let file = self.data().join(name);
+            fs::write(&file, text).at("writing", &file)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).at("making private", &file)?;
+            if let Some(account) = &self.account {
+                account.own(&file)?;
+            }
+        }
+        Ok(())
     }
 
     /// One of PostgreSQL's programs, as the right user. Messages in English and times in UTC, wherever it runs.

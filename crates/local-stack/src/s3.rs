@@ -7,11 +7,15 @@ use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
+use aws_sdk_s3::config::SharedHttpClient;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, Credentials};
 use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata};
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
+use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 
+use crate::certificates::{Authority, Identity};
 use crate::defaults::{BUCKET, S3_ACCESS_KEY, S3_REGION, S3_SECRET_KEY};
 use crate::error::{At, StackError};
 use crate::places::Dist;
@@ -40,7 +44,7 @@ pub type S3 = Server<S3Service>;
 /// How to reach an S3.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Access {
-    /// `http://127.0.0.1:PORT`; buckets are in the path, not in the host's name.
+    /// `http://127.0.0.1:PORT`, or `https://…`; buckets are in the path, not in the host's name.
     pub endpoint: String,
     /// The access key.
     pub access_key: String,
@@ -53,9 +57,9 @@ pub struct S3Access {
 }
 
 impl S3Access {
-    pub(crate) fn on(port: u16) -> Self {
+    fn on(scheme: &str, port: u16) -> Self {
         Self {
-            endpoint: format!("http://127.0.0.1:{port}"),
+            endpoint: format!("{scheme}://127.0.0.1:{port}"),
             access_key: S3_ACCESS_KEY.to_owned(),
             secret_key: S3_SECRET_KEY.to_owned(),
             region: S3_REGION.to_owned(),
@@ -74,19 +78,39 @@ pub struct S3Service {
     /// In the order of [`PARTS`].
     part_ports: [u16; PARTS.len()],
     admin_port: u16,
+    tls: Option<Tls>,
+}
+
+/// What an S3 with TLS shows, and who vouches for it.
+#[derive(Debug, Clone)]
+struct Tls {
+    certificate: String,
+    key: String,
+    authority: String,
 }
 
 impl S3 {
+    /// An S3 that is spoken to by HTTPS only.
+    pub fn secured(server: &Identity, authority: &Authority) -> Result<Self, StackError> {
+        let (certificate, key) = (server.certificate()?, server.key()?);
+        let tls = Tls { certificate, key, authority: authority.certificate()? };
+        Self::ephemeral_as(|service| Ok(S3Service { tls: Some(tls.clone()), ..service }))
+    }
+
     /// Endpoint, keys, region and bucket.
     #[must_use]
     pub fn access(&self) -> S3Access {
-        S3Access::on(self.port())
+        self.service.access()
     }
 }
 
 impl S3Service {
+    fn access(&self) -> S3Access {
+        S3Access::on(if self.tls.is_some() { "https" } else { "http" }, self.port)
+    }
+
     fn client(&self) -> Client {
-        let access = S3Access::on(self.port);
+        let access = self.access();
         let limits = TimeoutConfig::builder().operation_timeout(QUESTION_LIMIT).build();
         let config = Builder::new()
             .behavior_version(BehaviorVersion::latest())
@@ -95,9 +119,12 @@ impl S3Service {
             .endpoint_url(access.endpoint)
             .force_path_style(true)
             .timeout_config(limits)
-            .retry_config(RetryConfig::disabled())
-            .build();
-        Client::from_conf(config)
+            .retry_config(RetryConfig::disabled());
+        let config = match self.tls.as_ref().and_then(Tls::http_client) {
+            Some(client) => config.http_client(client),
+            None => config,
+        };
+        Client::from_conf(config.build())
     }
 
     async fn make_bucket(&self) -> Result<(), String> {
@@ -114,8 +141,26 @@ impl S3Service {
         self.folder.join("data")
     }
 
+    fn write_certificate(&self) -> Result<Option<[PathBuf; 2]>, StackError> {
+        let Some(tls) = &self.tls else { return Ok(None) };
+        let files = [self.folder.join("server.crt"), self.folder.join("server.key")];
+        for (file, text) in files.iter().zip([&tls.certificate, &tls.key]) {
+            fs::write(file, text).at("writing", file)?;
+        }
+        Ok(Some(files))
+    }
+
     fn identities(&self) -> PathBuf {
         self.folder.join("s3.json")
+    }
+}
+
+impl Tls {
+    fn http_client(&self) -> Option<SharedHttpClient> {
+        let trust = TrustStore::empty().with_pem_certificate(self.authority.as_bytes());
+        let context = TlsContext::builder().with_trust_store(trust).build().ok()?;
+        let builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        Some(builder.tls_context(context).build_https())
     }
 }
 
@@ -136,7 +181,7 @@ impl Service for S3Service {
                 && ports::is_free(grpc)
                 && ![other, grpc].iter().any(|taken| part_ports.contains(taken) || *taken == port)
         })?;
-        Ok(Self { weed, folder: folder.to_owned(), log: log.to_owned(), port, part_ports, admin_port })
+        Ok(Self { weed, folder: folder.to_owned(), log: log.to_owned(), port, part_ports, admin_port, tls: None })
     }
 
     fn port(&self) -> u16 {
@@ -191,6 +236,10 @@ impl Service for S3Service {
             .arg(format!("-s3.config={}", self.identities().display()));
         command.arg(format!("-s3.port={}", self.port)).arg(format!("-admin.port={}", self.admin_port));
         command.args(PARTS.iter().zip(self.part_ports).map(|(part, port)| format!("-{part}={port}")));
+        if let Some([certificate, key]) = self.write_certificate()? {
+            command.arg(format!("-s3.cert.file={}", certificate.display()));
+            command.arg(format!("-s3.key.file={}", key.display()));
+        }
         command.current_dir(&self.folder);
         Ok(command)
     }

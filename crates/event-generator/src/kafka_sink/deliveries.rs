@@ -35,19 +35,26 @@ pub struct Acknowledged {
     pub end_offsets: BTreeMap<i32, i64>,
 }
 
-/// A record that will not be delivered.
+/// A record that will not be delivered, or none will be.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("Kafka refused the record of event {index}: {cause}{}", hint(*.code))]
+#[error("Kafka refused {}: {cause}{}", what(*.index), hint(*.code))]
 pub struct Refusal {
-    index: u64,
+    index: Option<u64>,
     code: Option<RDKafkaErrorCode>,
     cause: String,
+}
+
+fn what(index: Option<u64>) -> String {
+    index.map_or_else(|| "this producer".to_owned(), |index| format!("the record of event {index}"))
 }
 
 fn hint(code: Option<RDKafkaErrorCode>) -> &'static str {
     match code {
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => "; raise max.message.bytes of the topic",
-        Some(RDKafkaErrorCode::TopicAuthorizationFailed) => "; the Kafka user needs WRITE on the topic",
+        // The second is the answer to idempotent producers that may write to no topic at all.
+        Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
+            "; the Kafka user needs WRITE on the topic"
+        }
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
             "; the topic was removed while the run went on"
         }
@@ -60,7 +67,14 @@ fn hint(code: Option<RDKafkaErrorCode>) -> &'static str {
 
 impl Refusal {
     pub(super) fn new(index: u64, error: &KafkaError) -> Self {
-        Self { index, code: error.rdkafka_error_code(), cause: error.to_string() }
+        Self { index: Some(index), code: error.rdkafka_error_code(), cause: error.to_string() }
+    }
+
+    /// Of all records, where librdkafka's error is one that no later attempt would change.
+    fn of_all(error: &KafkaError, reason: &str) -> Option<Self> {
+        let code = error.rdkafka_error_code();
+        let lasting = matches!(code, Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::ClusterAuthorizationFailed));
+        lasting.then(|| Self { index: None, code, cause: reason.to_owned() })
     }
 }
 
@@ -120,6 +134,9 @@ impl DeliveryContext {
 impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
         self.complaints.note(&error, reason);
+        if let Some(refusal) = Refusal::of_all(&error, reason) {
+            self.deliveries.refuse(refusal);
+        }
     }
 }
 

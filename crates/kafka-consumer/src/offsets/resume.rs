@@ -276,7 +276,9 @@ impl ResumeError {
                         | Code::Fatal
                 )
             ),
-            Self::Reread(RereadError::Client(_)) | Self::Lost { .. } | Self::Renewed { .. } => false,
+            Self::Reread(RereadError::Client(_) | RereadError::Denied { .. })
+            | Self::Lost { .. }
+            | Self::Renewed { .. } => false,
         }
     }
 }

@@ -1,63 +1,81 @@
 //! How PostgreSQL is reached, and what its errors mean.
 
+mod exposure;
 mod fault;
+mod host;
+mod options;
+mod passfile;
+mod pooler;
+mod session;
 mod target;
 mod tls;
 
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use pipeline_runtime::START_LOCAL_STACK;
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::{Client, Error};
 
 pub use fault::{SqlFault, classify};
-use target::Tls;
+pub use session::connect;
 pub use target::{Target, TargetError};
 
-/// How long a server may take to answer when a program starts.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long all hosts together may take to answer when a program starts.
+const PATIENCE: Duration = Duration::from_secs(9);
 
-/// What every session of ours is set to. A transaction that its client left idle ends by itself, and so does one whose
-/// client's machine has vanished: within half a minute.
-const SESSION: &str = "SET timezone = 'UTC'; SET client_min_messages = 'warning'; \
-                       SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '30s'; \
-                       SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
-                       SET tcp_user_timeout = '25s'";
-
-/// Opens a session. Its connection is driven by a task of its own that ends with the client.
-pub async fn connect(target: &Target) -> Result<Client, tokio_postgres::Error> {
-    let client = match target.tls() {
-        Tls::Off => {
-            let (client, connection) = target.config().connect(NoTls).await?;
-            tokio::spawn(drive(connection));
-            client
+/// Opens the first session of a program: a server that is not there is said at once, with what to do, and so is a
+/// pooler that would take the session apart.
+pub async fn connect_at_start(target: &Target) -> anyhow::Result<Client> {
+    let opening = async {
+        let client = connect(target).await.map_err(|error| refusal(error, target))?;
+        // Where there is room for one session only, there is none to be shared either.
+        let Ok(other) = connect(&target.named("kafka-consumer probe")).await else { return Ok(client) };
+        if pooler::shares_sessions(&client, &other).await.with_context(|| unreachable(target))? {
+            bail!(
+                "a connection pooler that shares sessions (such as PgBouncer with pool_mode=transaction) stands at \
+                 {target}; the consumer needs a session of its own for its locks, settings and prepared statements: \
+                 name PostgreSQL itself, or a pool with pool_mode=session"
+            );
         }
-        Tls::VerifyFull(connector) => {
-            let (client, connection) = target.config().connect(connector.clone()).await?;
-            tokio::spawn(drive(connection));
-            client
-        }
+        Ok(client)
     };
-    client.batch_execute(SESSION).await?;
-    Ok(client)
-}
-
-async fn drive(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
-    // Whoever waits for an answer on the client gets the error too, and knows what to do about it.
-    if let Err(error) = connection.await {
-        tracing::debug!(%error, "postgres connection ended");
+    match tokio::time::timeout(PATIENCE, opening).await {
+        Ok(opened) => opened,
+        Err(_) => bail!("{} (no answer within {} s)", unreachable(target), PATIENCE.as_secs()),
     }
 }
 
-/// Opens the first session of a program: a server that is not there is said at once, with what to do.
-pub async fn connect_at_start(target: &Target) -> anyhow::Result<Client> {
-    match tokio::time::timeout(PATIENCE, connect(target)).await {
-        Ok(Ok(client)) => Ok(client),
-        Ok(Err(error)) if error.as_db_error().is_some() => {
-            Err(error).with_context(|| format!("PostgreSQL at {target} refused the connection"))
-        }
-        Ok(Err(error)) => Err(anyhow::Error::new(error)).with_context(|| unreachable(target)),
-        Err(_) => anyhow::bail!("{} (no answer within {} s)", unreachable(target), PATIENCE.as_secs()),
+fn refusal(error: Error, target: &Target) -> anyhow::Error {
+    let text = if error.as_db_error().is_some() {
+        format!("PostgreSQL at {target} refused the connection")
+    } else if fault::tls_fault(&error).is_some() {
+        let mode = target.protection().mode;
+        let text = describe(&error);
+        return anyhow::anyhow!("no TLS with PostgreSQL at {target} (sslmode={mode}): {text}{}", tls_hint(&text));
+    } else if is_about_the_target(&error) {
+        format!("PostgreSQL at {target} cannot be used as asked")
+    } else {
+        unreachable(target)
+    };
+    anyhow::Error::new(error).context(text)
+}
+
+/// A server that answers, but is not what the address demands, or demands what the address has not.
+fn is_about_the_target(error: &Error) -> bool {
+    let source = std::error::Error::source(error);
+    let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
+    io.map_or(!error.is_closed(), |io| io.kind() == std::io::ErrorKind::PermissionDenied)
+}
+
+fn tls_hint(text: &str) -> &'static str {
+    if text.contains("does not support TLS") {
+        "; `ssl = on` makes it offer TLS, sslmode=disable does without where the network is trusted"
+    } else if text.contains("mismatch") {
+        "; the certificate is for another name: connect by the name that it has"
+    } else if text.contains("certificate verify failed") {
+        "; sslrootcert names the file with the certificate of the authority that issued the server's"
+    } else {
+        ""
     }
 }
 
@@ -69,12 +87,14 @@ fn unreachable(target: &Target) -> String {
 
 /// An error of PostgreSQL with all that it says.
 #[must_use]
-pub fn describe(error: &tokio_postgres::Error) -> String {
+pub fn describe(error: &Error) -> String {
     match error.as_db_error() {
         Some(database) => {
             let detail = database.detail().map(|text| format!(" ({text})")).unwrap_or_default();
             format!("{} [{}]{detail}", database.message(), database.code().code())
         }
-        None => std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}")),
+        None => fault::tls_fault(error).unwrap_or_else(|| {
+            std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+        }),
     }
 }

@@ -2,15 +2,20 @@
 
 use std::env;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use postgres_openssl::MakeTlsConnector;
 use thiserror::Error;
 use tokio_postgres::Config;
-use tokio_postgres::config::{Host, SslMode};
-use tokio_postgres_rustls::MakeRustlsConnect;
+use tokio_postgres::config::{ChannelBinding, TargetSessionAttrs};
 
-use super::tls;
+use super::exposure::Exposure;
+use super::host::{Place, places};
+use super::options::Options;
+use super::passfile::PassFile;
+use super::tls::{self, Mode, Roots};
 
 /// The local stack's warehouse.
 pub(super) const DEFAULT_URL: &str = "postgres://admin:admin@localhost:5433/warehouse";
@@ -19,14 +24,20 @@ pub(super) const DEFAULT_URL: &str = "postgres://admin:admin@localhost:5433/ware
 #[derive(Clone)]
 pub struct Target {
     config: Config,
-    tls: Tls,
+    protection: Protection,
+    passwords: PassFile,
 }
 
 /// How the connection is protected.
 #[derive(Clone)]
-pub(super) enum Tls {
-    Off,
-    VerifyFull(MakeRustlsConnect),
+pub(super) struct Protection {
+    pub(super) mode: Mode,
+    /// None where TLS is never used.
+    pub(super) connector: Option<MakeTlsConnector>,
+    /// Whether the server's certificate is checked.
+    pub(super) verified: bool,
+    /// What was warned of already.
+    pub(super) exposure: Arc<Exposure>,
 }
 
 /// An address that cannot be used. Never contains it, since it may hold a password.
@@ -35,43 +46,40 @@ pub enum TargetError {
     /// Not of libpq's form.
     #[error("--database-url is not of the form postgres://user:password@host:port/database?option=value ({0})")]
     Form(String),
-    /// An `sslmode` that is not offered.
-    #[error(
-        "sslmode={0} is not offered: verify-full (the default for a host that is not local) checks whom the password \
-         goes to, disable does without TLS"
-    )]
+    /// An `sslmode` that there is not.
+    #[error("sslmode={0} is none of disable, allow, prefer, require, verify-ca, verify-full")]
     Mode(String),
-    /// The certificates to trust could not be read.
-    #[error("sslrootcert: {0}")]
-    Roots(String),
+    /// An option's value that cannot be had here.
+    #[error("{0}")]
+    Option(String),
+    /// A certificate or key that cannot be used. Begins with the option that names it.
+    #[error("{0}")]
+    Tls(String),
 }
 
 impl Target {
     /// From `--database-url`, else from libpq's `PG*` variables where `PGHOST`, `PGPORT`, `PGUSER` or `PGDATABASE` is
-    /// set, else the local stack's warehouse. What the URL leaves open comes from the variables too.
+    /// set, else the local stack's warehouse. What the URL leaves open comes from the variables too, a password also
+    /// from libpq's password file.
     pub fn resolve(url: Option<&str>) -> Result<Self, TargetError> {
         Self::from(url, |name| env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
     fn from(url: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, TargetError> {
-        let named = ["PGHOST", "PGPORT", "PGUSER", "PGDATABASE"].iter().any(|name| variable(name).is_some());
-        let (text, options) = take_tls_options(url.unwrap_or(if named { "postgres://" } else { DEFAULT_URL }));
+        let named =
+            ["PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGDATABASE"].iter().any(|name| variable(name).is_some());
+        let text = url.unwrap_or(if named { "postgres://" } else { DEFAULT_URL });
+        let (text, options) = Options::take(text, &variable)?;
         let mut config: Config = text.parse().map_err(|error: tokio_postgres::Error| {
             TargetError::Form(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
         })?;
         complete(&mut config, &variable)?;
-        let mode = options.mode.or_else(|| variable("PGSSLMODE"));
-        let roots = options.roots.or_else(|| variable("PGSSLROOTCERT")).map(PathBuf::from);
-        let tls = match mode.as_deref() {
-            None if config.get_hosts().iter().all(is_local) => Tls::Off,
-            None | Some("verify-full") => {
-                Tls::VerifyFull(tls::connector(roots.as_deref()).map_err(TargetError::Roots)?)
-            }
-            Some("disable") => Tls::Off,
-            Some(other) => return Err(TargetError::Mode(other.to_owned())),
-        };
-        config.ssl_mode(if matches!(tls, Tls::Off) { SslMode::Disable } else { SslMode::Require });
-        Ok(Self { config, tls })
+        demand(&mut config, &options)?;
+        let home = variable("HOME").map(PathBuf::from);
+        let usual = home.as_ref().map(|home| home.join(".pgpass"));
+        let passwords = options.get("passfile").map(PathBuf::from).or(usual).map(|path| PassFile::read(&path));
+        let protection = protection(&config, &options, home.as_deref())?;
+        Ok(Self { config, protection, passwords: passwords.unwrap_or_default() })
     }
 
     /// The same database, the session under a name of its own (`application_name`).
@@ -82,25 +90,24 @@ impl Target {
         named
     }
 
-    pub(super) fn config(&self) -> &Config {
-        &self.config
+    /// The hosts, each with a configuration of its own, in the order in which they are to be tried.
+    pub(super) fn places(&self) -> Vec<Place> {
+        let mut places = places(&self.config);
+        for place in &mut places {
+            place.take_password(&self.passwords);
+        }
+        places
     }
 
-    pub(super) fn tls(&self) -> &Tls {
-        &self.tls
+    pub(super) fn protection(&self) -> &Protection {
+        &self.protection
     }
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let ports = self.config.get_ports();
-        for (place, host) in self.config.get_hosts().iter().enumerate() {
-            let host = match host {
-                Host::Tcp(name) => name.clone(),
-                Host::Unix(path) => path.display().to_string(),
-            };
-            let port = ports.get(place).or(ports.first()).copied().unwrap_or(5432);
-            write!(f, "{}{host}:{port}", if place == 0 { "" } else { "," })?;
+        for (index, place) in self.places().iter().enumerate() {
+            write!(f, "{}{place}", if index == 0 { "" } else { "," })?;
         }
         write!(f, "/{}", self.config.get_dbname().or(self.config.get_user()).unwrap_or_default())
     }
@@ -108,13 +115,17 @@ impl fmt::Display for Target {
 
 /// Fills in what the URL left open, and bounds how long a dead server goes unnoticed.
 fn complete(config: &mut Config, variable: &impl Fn(&str) -> Option<String>) -> Result<(), TargetError> {
-    if config.get_hosts().is_empty() {
-        config.host(variable("PGHOST").unwrap_or_else(|| "localhost".to_owned()));
+    if config.get_hosts().is_empty() && config.get_hostaddrs().is_empty() {
+        for host in variable("PGHOST").unwrap_or_else(|| "localhost".to_owned()).split(',') {
+            config.host(host);
+        }
     }
     if config.get_ports().is_empty()
-        && let Some(port) = variable("PGPORT")
+        && let Some(ports) = variable("PGPORT")
     {
-        config.port(port.parse().map_err(|_| TargetError::Form("PGPORT is not a port".to_owned()))?);
+        for port in ports.split(',') {
+            config.port(port.parse().map_err(|_| TargetError::Form("PGPORT is not a port".to_owned()))?);
+        }
     }
     if config.get_user().is_none()
         && let Some(user) = variable("PGUSER").or_else(|| variable("USER"))
@@ -131,52 +142,76 @@ fn complete(config: &mut Config, variable: &impl Fn(&str) -> Option<String>) -> 
     {
         config.dbname(database);
     }
+    if config.get_options().is_none()
+        && let Some(options) = variable("PGOPTIONS")
+    {
+        config.options(options);
+    }
     if config.get_connect_timeout().is_none() {
-        config.connect_timeout(Duration::from_secs(5));
+        // With several hosts, a dead one must leave time for the next.
+        let seconds = if config.get_hosts().len() > 1 { 2 } else { 5 };
+        config.connect_timeout(Duration::from_secs(seconds));
     }
     config.keepalives_idle(Duration::from_secs(10));
     config.tcp_user_timeout(Duration::from_secs(20));
     Ok(())
 }
 
-#[derive(Default)]
-struct TlsOptions {
-    mode: Option<String>,
-    roots: Option<String>,
+/// What is demanded of the session.
+fn demand(config: &mut Config, options: &Options) -> Result<(), TargetError> {
+    let several = config.get_hosts().len().max(config.get_hostaddrs().len()) > 1;
+    config.target_session_attrs(match options.get("target_session_attrs") {
+        // Of several servers the one that can be written to is meant.
+        None if several => TargetSessionAttrs::ReadWrite,
+        None | Some("any") => TargetSessionAttrs::Any,
+        Some("read-write" | "primary") => TargetSessionAttrs::ReadWrite,
+        Some("read-only") => TargetSessionAttrs::ReadOnly,
+        Some(other) => {
+            let text = format!("target_session_attrs={other} is not offered: any, read-write, primary or read-only");
+            return Err(TargetError::Option(text));
+        }
+    });
+    config.channel_binding(match options.get("channel_binding") {
+        None | Some("prefer") => ChannelBinding::Prefer,
+        Some("disable") => ChannelBinding::Disable,
+        Some("require") => ChannelBinding::Require,
+        Some(other) => {
+            let text = format!("channel_binding={other} is none of disable, prefer, require");
+            return Err(TargetError::Option(text));
+        }
+    });
+    Ok(())
 }
 
-/// Takes out the options that tokio-postgres does not know, from either of libpq's forms.
-fn take_tls_options(text: &str) -> (String, TlsOptions) {
-    let mut options = TlsOptions::default();
-    let mut take = |option: &str| match option.split_once('=') {
-        Some(("sslmode", value)) => {
-            options.mode = Some(value.to_owned());
-            true
+fn protection(config: &Config, options: &Options, home: Option<&Path>) -> Result<Protection, TargetError> {
+    let roots = match options.get("sslrootcert") {
+        Some("system") => Some(Roots::System),
+        Some(path) => Some(Roots::File(path.into())),
+        None => {
+            let usual = home.map(|home| home.join(".postgresql/root.crt"));
+            usual.filter(|path| path.exists()).map(Roots::File)
         }
-        Some(("sslrootcert", value)) => {
-            options.roots = Some(value.replace("%2F", "/"));
-            true
-        }
-        _ => false,
     };
-    let rest = match text.split_once('?') {
-        Some((address, query)) => {
-            let kept: Vec<&str> = query.split('&').filter(|option| !take(option)).collect();
-            if kept.is_empty() { address.to_owned() } else { format!("{address}?{}", kept.join("&")) }
-        }
-        None if text.contains("://") => text.to_owned(),
-        None => text.split_whitespace().filter(|option| !take(option)).collect::<Vec<_>>().join(" "),
+    let system = matches!(roots, Some(Roots::System));
+    let mode = match options.get("sslmode") {
+        Some(name) => name.parse().map_err(|()| TargetError::Mode(name.to_owned()))?,
+        None if !system && places(config).iter().all(Place::is_local) => Mode::Disable,
+        None => Mode::VerifyFull,
     };
-    (rest, options)
-}
-
-fn is_local(host: &Host) -> bool {
-    match host {
-        Host::Unix(_) => true,
-        Host::Tcp(name) => {
-            name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-        }
+    if system && mode != Mode::VerifyFull {
+        let text = format!(
+            "sslrootcert=system asks for sslmode=verify-full, not {mode}: anyone can get a certificate from one of the system's authorities"
+        );
+        return Err(TargetError::Option(text));
     }
+    // As in libpq: whoever gave a root certificate to sslmode=require gets it checked.
+    let checked = if mode == Mode::Require && roots.is_some() { Mode::VerifyCa } else { mode };
+    let roots = roots.unwrap_or(Roots::System);
+    let connector = match mode {
+        Mode::Disable => None,
+        _ => Some(tls::connector(checked, &roots, options, home).map_err(TargetError::Tls)?),
+    };
+    Ok(Protection { mode, connector, verified: checked >= Mode::VerifyCa, exposure: Arc::default() })
 }
 
 #[cfg(test)]
@@ -189,24 +224,57 @@ mod tests {
         })
     }
 
+    fn mode(url: &str, variables: &[(&str, &str)]) -> Mode {
+        target(Some(url), variables).unwrap().protection.mode
+    }
+
     #[test]
     fn urls_and_variables() {
         let shown = |url, variables: &[(&str, &str)]| target(url, variables).unwrap().to_string();
         assert_eq!(shown(None, &[]), "localhost:5433/warehouse");
         assert_eq!(shown(None, &[("PGHOST", "/run/postgresql"), ("PGDATABASE", "d")]), "/run/postgresql:5432/d");
+        assert_eq!(shown(None, &[("PGHOST", "a,b"), ("PGPORT", "1,2"), ("PGUSER", "u")]), "a:1,b:2/u");
         let url = "postgres://me:secret@localhost:1,127.0.0.1:2/db?target_session_attrs=read-write&sslmode=disable";
         assert_eq!(shown(Some(url), &[("PGHOST", "elsewhere")]), "localhost:1,127.0.0.1:2/db");
         assert_eq!(shown(Some("host=::1 user=me dbname=db sslmode=disable"), &[]), "::1:5432/db");
+        assert_eq!(shown(Some("hostaddr=10.0.0.1 user=me dbname=db"), &[]), "10.0.0.1:5432/db");
     }
 
     #[test]
     fn a_host_that_is_not_local_gets_tls_that_checks_it() {
         let url = "postgres://me:secret@warehouse.example/db";
-        assert!(matches!(target(Some(url), &[]).unwrap().tls, Tls::VerifyFull(_)));
-        assert!(matches!(target(Some(url), &[("PGSSLMODE", "disable")]).unwrap().tls, Tls::Off));
-        assert!(matches!(target(Some("postgres://localhost/db"), &[]).unwrap().tls, Tls::Off));
-        let refused = target(Some("postgres://me:secret@localhost/db?sslmode=prefer"), &[]).err().unwrap();
-        assert!(refused.to_string().starts_with("sslmode=prefer is not offered"));
+        assert_eq!(mode(url, &[]), Mode::VerifyFull);
+        assert_eq!(mode(url, &[("PGSSLMODE", "disable")]), Mode::Disable);
+        assert_eq!(mode("postgres://localhost/db", &[]), Mode::Disable);
+        assert_eq!(mode("postgres://localhost/db", &[("PGSSLROOTCERT", "system")]), Mode::VerifyFull);
+        assert_eq!(mode("postgres://localhost,warehouse.example/db", &[]), Mode::VerifyFull);
+        assert_eq!(mode("host=localhost hostaddr=10.0.0.1", &[]), Mode::VerifyFull);
+        assert_eq!(mode("postgres://localhost/db?sslmode=prefer", &[]), Mode::Prefer);
+    }
+
+    #[test]
+    fn of_several_servers_the_one_that_can_be_written_to_is_meant() {
+        let attributes = |url| target(Some(url), &[]).unwrap().config.get_target_session_attrs();
+        assert_eq!(attributes("postgres://localhost/db"), TargetSessionAttrs::Any);
+        assert_eq!(attributes("postgres://localhost:1,localhost:2/db"), TargetSessionAttrs::ReadWrite);
+        assert_eq!(attributes("postgres://localhost/db?target_session_attrs=primary"), TargetSessionAttrs::ReadWrite);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_named() {
+        for (options, named) in [
+            ("sslmode=nonsense", "sslmode=nonsense"),
+            ("sslmode=require&sslrootcert=system", "sslrootcert=system"),
+            ("sslmode=verify-ca&sslrootcert=/no/such", "sslrootcert: /no/such"),
+            ("sslmode=require&sslcert=/no/such", "sslcert: /no/such"),
+            ("target_session_attrs=standby", "target_session_attrs=standby"),
+            ("channel_binding=perhaps", "channel_binding=perhaps"),
+            ("sslcrl=/some/file", "sslcrl"),
+        ] {
+            let url = format!("postgres://me:hunter2@warehouse.example/db?{options}");
+            let refused = target(Some(&url), &[]).err().unwrap().to_string();
+            assert!(refused.contains(named) && !refused.contains("hunter2"), "{refused}");
+        }
     }
 
     #[test]

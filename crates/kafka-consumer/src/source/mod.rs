@@ -225,12 +225,16 @@ impl Source {
                 tracing::warn!(%error, topic, "topic is away");
                 Ok(())
             }
-            Some(
-                Code::Fatal
-                | Code::TopicAuthorizationFailed
-                | Code::GroupAuthorizationFailed
-                | Code::SaslAuthenticationFailed,
-            ) => Err(error).with_context(|| format!("Kafka refuses to let this consumer read {topic}")),
+            Some(Code::GroupAuthorizationFailed) => {
+                let group = &self.setting.resume.claim.group;
+                Err(error).with_context(|| format!("the Kafka user needs READ on the group {group}"))
+            }
+            Some(Code::TopicAuthorizationFailed) => {
+                Err(error).with_context(|| format!("the Kafka user needs READ on the topic {topic}"))
+            }
+            Some(Code::Fatal | Code::SaslAuthenticationFailed) => {
+                Err(error).with_context(|| format!("Kafka refuses to let this consumer read {topic}"))
+            }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 Err(error).context("the Kafka client cannot go on")
             }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use pipeline_runtime::kafka::Complaints;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
 use rdkafka::{Offset, TopicPartitionList};
 use thiserror::Error;
@@ -35,6 +35,12 @@ pub enum RereadError {
     /// The record is no longer there.
     #[error("Kafka no longer has what was to be read again of {topic}")]
     Gone {
+        /// The topic.
+        topic: String,
+    },
+    /// Kafka does not let this user read.
+    #[error("the Kafka user needs READ on the topic {topic}")]
+    Denied {
         /// The topic.
         topic: String,
     },
@@ -111,6 +117,9 @@ impl Reread {
                 Some(Err(error)) if is_out_of_range(&error) => {
                     return Err(RereadError::Gone { topic: self.topic.clone() });
                 }
+                Some(Err(error)) if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) => {
+                    return Err(RereadError::Denied { topic: self.topic.clone() });
+                }
                 None | Some(Err(_)) if Instant::now() > deadline => {
                     let complaint = complaints.last().unwrap_or_else(|| "no answer".to_owned());
                     return Err(RereadError::NoAnswer { topic: self.topic.clone(), complaint });
@@ -130,6 +139,5 @@ impl Reread {
 }
 
 fn is_out_of_range(error: &KafkaError) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as Code;
     matches!(error.rdkafka_error_code(), Some(Code::OffsetOutOfRange | Code::AutoOffsetReset))
 }

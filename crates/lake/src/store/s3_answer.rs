@@ -49,7 +49,11 @@ where
         let (SdkError::ServiceError(_) | SdkError::ResponseError(_)) = &error else {
             let verdict =
                 if matches!(error, SdkError::ConstructionFailure(_)) { Verdict::Refused } else { Verdict::Silent };
-            return Self { verdict, cause: innermost(&error) };
+            let mut cause = innermost(&error);
+            if cause.contains("invalid peer certificate") {
+                cause += " (AWS_CA_BUNDLE names the file with the certificate of its authority)";
+            }
+            return Self { verdict, cause };
         };
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
         let verdict = verdict(status, error.code());

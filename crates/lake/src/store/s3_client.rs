@@ -1,5 +1,6 @@
 //! The S3 client: whose credentials, which server, and how long to wait for it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -9,8 +10,8 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, Credentials, ProvideCredentials};
 use aws_types::service_config::ServiceConfigKey;
 
-use super::S3Access;
 use super::s3_answer::innermost;
+use super::{S3Access, ca_bundle};
 use crate::error::LakeError;
 
 /// For the TCP and TLS handshake.
@@ -51,7 +52,11 @@ pub(super) async fn connect(bucket: &str, access: S3Access) -> Result<Connected,
 }
 
 async fn standard(bucket: &str) -> Result<(Builder, String), LakeError> {
-    let config = aws_config::load_defaults(BehaviorVersion::latest()).await;
+    let mut loader = aws_config::defaults(BehaviorVersion::latest());
+    if let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
+        loader = loader.http_client(ca_bundle::client_that_trusts(Path::new(&path))?);
+    }
+    let config = loader.load().await;
     let endpoint = endpoint_of(&config);
     let elsewhere = endpoint.as_deref().is_some_and(|endpoint| !is_amazons(endpoint));
     let region = match (config.region(), elsewhere) {

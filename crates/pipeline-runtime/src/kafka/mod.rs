@@ -70,13 +70,34 @@ impl KafkaArgs {
 
 /// What the clients of Kafka last complained about, for the message of whoever gave up waiting.
 #[derive(Clone, Debug, Default)]
-pub struct Complaints(Arc<Mutex<Option<String>>>);
+pub struct Complaints(Arc<Mutex<Option<Complaint>>>);
+
+/// An error that librdkafka reported in the background.
+#[derive(Clone, Debug)]
+struct Complaint {
+    code: Option<RDKafkaErrorCode>,
+    reason: String,
+}
+
+impl Complaint {
+    /// Whether a broker was reached and turned us away. What follows is only that it is not connected.
+    fn is_refusal(&self) -> bool {
+        matches!(self.code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL))
+    }
+}
 
 impl Complaints {
     /// The last complaint, without librdkafka's address prefix noise.
     #[must_use]
     pub fn last(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|complaint| complaint.reason.clone())
+    }
+
+    /// Why a broker that was reached turned this client away (login, TLS); none where that did not happen.
+    #[must_use]
+    pub fn refusal(&self) -> Option<String> {
+        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        last.as_ref().filter(|complaint| complaint.is_refusal()).map(|complaint| complaint.reason.clone())
     }
 
     /// Notes an error that librdkafka reports in the background and logs it.
@@ -86,13 +107,28 @@ impl Complaints {
             return;
         }
         tracing::debug!(%error, reason, "kafka client error");
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        self.keep(Complaint { code: error.rdkafka_error_code(), reason: reason.to_owned() });
+    }
+
+    fn keep(&self, complaint: Complaint) {
+        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if complaint.is_refusal() || !last.as_ref().is_some_and(Complaint::is_refusal) {
+            *last = Some(complaint);
+        }
     }
 }
 
 impl ClientContext for Complaints {
     fn error(&self, error: KafkaError, reason: &str) {
         self.note(&error, reason);
+    }
+
+    /// A listener that expects TLS just hangs up, which is no error to librdkafka: it has a line in the log.
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", facility, message);
+        if message.contains("security.protocol") {
+            self.keep(Complaint { code: None, reason: message.to_owned() });
+        }
     }
 }
 

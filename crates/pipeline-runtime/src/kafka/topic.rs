@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::Client;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
 use thiserror::Error;
@@ -12,9 +12,12 @@ use tokio::task;
 
 use super::Complaints;
 use crate::START_LOCAL_STACK;
+use crate::exit::Failure;
 
 /// How long a broker may take to answer when a program starts.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Errors and log lines that may have come up meanwhile.
+const EVENTS_AT_MOST: usize = 200;
 /// Partitions of a topic that we make.
 const PARTITIONS: i32 = 6;
 
@@ -53,6 +56,17 @@ pub enum TopicError {
         /// What the client last complained about.
         complaint: Option<String>,
     },
+    /// A broker was reached, but TLS or the login failed.
+    #[error(
+        "Kafka at {servers} turned this client away: {reason}. security.protocol, sasl.mechanism, sasl.username, \
+         sasl.password and ssl.ca.location (-X or --kafka-config) say how to come in"
+    )]
+    TurnedAway {
+        /// The addresses that were asked.
+        servers: String,
+        /// The broker's words, or OpenSSL's.
+        reason: String,
+    },
     /// A broker answered with an error.
     #[error("the topic {topic} cannot be used: {error}{}", hint(*.error))]
     Refused {
@@ -64,6 +78,15 @@ pub enum TopicError {
     /// The client itself could not be made.
     #[error("the Kafka client could not be started: {0}")]
     Client(KafkaError),
+}
+
+impl From<TopicError> for Failure {
+    fn from(error: TopicError) -> Self {
+        match error {
+            TopicError::Client(_) => Self::usage(error.to_string()),
+            other => Self::Failed(other.into()),
+        }
+    }
 }
 
 fn hint(error: RDKafkaErrorCode) -> &'static str {
@@ -79,12 +102,10 @@ fn hint(error: RDKafkaErrorCode) -> &'static str {
 /// Makes sure that the topic is there: makes it with 6 partitions and the broker's default replication where it is
 /// absent. Answers within some ten seconds.
 pub async fn ensure_topic(config: &ClientConfig, topic: &str) -> Result<Topic, TopicError> {
-    let complaints = Complaints::default();
-    let admin = AdminClient::from_config_and_context(config, complaints.clone()).map_err(TopicError::Client)?;
-    let (admin, found) = partitions(config, &complaints, admin, topic).await?;
-    if let Some(partitions) = found {
+    if let Some(partitions) = partitions(config, topic).await? {
         return Ok(Topic { partitions, created: false });
     }
+    let admin = AdminClient::from_config_and_context(config, Complaints::default()).map_err(TopicError::Client)?;
     let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1));
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
     let refused = |error| TopicError::Refused { topic: topic.to_owned(), error };
@@ -96,23 +117,14 @@ pub async fn ensure_topic(config: &ClientConfig, topic: &str) -> Result<Topic, T
         Err(error) => return Err(refused(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))),
     }
     tracing::info!(topic, partitions = PARTITIONS, "topic created");
-    await_topic(config, complaints, admin, topic).await
+    await_topic(config, topic).await
 }
 
-type Admin = AdminClient<Complaints>;
-
 /// Waits until the topic that was made has reached the broker's metadata.
-async fn await_topic(
-    config: &ClientConfig,
-    complaints: Complaints,
-    mut admin: Admin,
-    topic: &str,
-) -> Result<Topic, TopicError> {
+async fn await_topic(config: &ClientConfig, topic: &str) -> Result<Topic, TopicError> {
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
-        let found;
-        (admin, found) = partitions(config, &complaints, admin, topic).await?;
-        if let Some(partitions) = found {
+        if let Some(partitions) = partitions(config, topic).await? {
             return Ok(Topic { partitions, created: true });
         }
         if tokio::time::Instant::now() > deadline {
@@ -125,41 +137,37 @@ async fn await_topic(
     }
 }
 
-/// How many partitions the topic has; none where it is absent. The client is lent to a thread that may block.
-async fn partitions(
-    config: &ClientConfig,
-    complaints: &Complaints,
-    admin: Admin,
-    topic: &str,
-) -> Result<(Admin, Option<i32>), TopicError> {
-    let name = topic.to_owned();
-    let asked = task::spawn_blocking(move || {
-        let metadata = fetch_metadata(admin.inner(), &name);
-        (admin, metadata)
-    });
-    let Ok((admin, metadata)) = asked.await else {
-        return Err(TopicError::Client(KafkaError::Canceled));
-    };
-    let metadata = metadata.map_err(|_| TopicError::Unreachable {
-        servers: config.get("bootstrap.servers").unwrap_or_default().to_owned(),
-        complaint: complaints.last(),
-    })?;
+/// How many partitions the topic has; none where it is absent.
+async fn partitions(config: &ClientConfig, topic: &str) -> Result<Option<i32>, TopicError> {
+    let (config, name) = (config.clone(), topic.to_owned());
+    let asked = task::spawn_blocking(move || fetch_metadata(&config, &name));
+    let metadata = asked.await.map_err(|_| TopicError::Client(KafkaError::Canceled))??;
     let Some(found) = metadata.topics().iter().find(|one| one.name() == topic) else {
-        return Ok((admin, None));
+        return Ok(None);
     };
     match found.error().map(RDKafkaErrorCode::from) {
-        None if !found.partitions().is_empty() => {
-            Ok((admin, Some(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX))))
-        }
-        None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::LeaderNotAvailable) => {
-            Ok((admin, None))
-        }
+        None if !found.partitions().is_empty() => Ok(Some(i32::try_from(found.partitions().len()).unwrap_or(i32::MAX))),
+        None | Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::LeaderNotAvailable) => Ok(None),
         Some(error) => Err(TopicError::Refused { topic: topic.to_owned(), error }),
     }
 }
 
-fn fetch_metadata(client: &Client<Complaints>, topic: &str) -> Result<Metadata, KafkaError> {
-    client.fetch_metadata(Some(topic), PATIENCE)
+/// Asks as a consumer, which can be polled: the other clients don't say why a broker turned them away.
+fn fetch_metadata(config: &ClientConfig, topic: &str) -> Result<Metadata, TopicError> {
+    let complaints = Complaints::default();
+    let client: BaseConsumer<Complaints> =
+        BaseConsumer::from_config_and_context(config, complaints.clone()).map_err(TopicError::Client)?;
+    client.fetch_metadata(Some(topic), PATIENCE).map_err(|_| {
+        // Log lines stand between the errors, and each call takes one of either.
+        for _ in 0..EVENTS_AT_MOST {
+            let _ = client.poll(Duration::ZERO);
+        }
+        let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
+        match complaints.refusal() {
+            Some(reason) => TopicError::TurnedAway { servers, reason },
+            None => TopicError::Unreachable { servers, complaint: complaints.last() },
+        }
+    })
 }
 
 /// Asks the broker for the topic's settings; what it does not tell, for lack of a right for instance, is none.

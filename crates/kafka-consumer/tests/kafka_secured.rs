@@ -1,0 +1,161 @@
+//! A broker that wants TLS and a login, and allows no more than docs/security.md names.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use local_stack::certificates::Authority;
+use local_stack::kafka_security::Security;
+use local_stack::{Kafka, Postgres};
+use pipeline_runtime::kafka::ensure_topic;
+use rdkafka::config::ClientConfig;
+use support::runtime;
+
+const TOPIC: [&str; 2] = ["--topic", "product-events"];
+const GROUP: [&str; 2] = ["--group", "kafka-consumer"];
+
+/// Each user's password is its name, backwards for the eye only.
+const USERS: [(&str, &str); 5] = [
+    ("writer", "retirw-secret"),
+    ("reader", "redaer-secret"),
+    ("no_group", "puorg-secret"),
+    ("no_topic", "cipot-secret"),
+    ("stranger", "regnarts-secret"),
+];
+
+struct Servers {
+    kafka: Kafka,
+    postgres: Postgres,
+    folder: tempfile::TempDir,
+}
+
+impl Servers {
+    /// The topic is there; users have the rights that their names say.
+    fn start() -> Self {
+        let authority = Authority::new("kafka").unwrap();
+        let server = authority.issue(&["localhost", "127.0.0.1"]).unwrap();
+        let kafka = Kafka::secured(&Security::new(&server, &authority, &USERS).unwrap()).unwrap();
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", kafka.bootstrap_servers())
+            .extend(kafka.admin_properties().into_iter().map(|(name, value)| (name.to_owned(), value)));
+        runtime().block_on(ensure_topic(&config, "product-events")).unwrap();
+        std::thread::scope(|scope| {
+            for (users, operation, resource) in [
+                (&["reader", "no_group"][..], "READ", TOPIC),
+                (&["reader", "no_topic"], "READ", GROUP),
+                (&["no_topic"], "DESCRIBE", TOPIC),
+                (&["writer"], "WRITE", TOPIC),
+            ] {
+                let kafka = &kafka;
+                scope.spawn(move || kafka.allow(users, operation, &resource).unwrap());
+            }
+        });
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("ca.pem"), authority.certificate().unwrap()).unwrap();
+        fs::write(folder.path().join("other.pem"), Authority::new("other").unwrap().certificate().unwrap()).unwrap();
+        let servers = Self { kafka, postgres: Postgres::ephemeral().unwrap(), folder };
+        let mut migrate = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
+        assert!(migrate.args(["migrate", "--database-url", &servers.postgres.url()]).status().unwrap().success());
+        servers.query("CREATE ROLE loader LOGIN PASSWORD 'loader-secret'");
+        servers.query("GRANT pipeline_writer TO loader");
+        servers
+    }
+
+    /// A program as this user, logging in as the documentation has it.
+    fn program(&self, name: &str, user: &str) -> Command {
+        let path = PathBuf::from(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name(name);
+        assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
+        let password = USERS.iter().find(|(one, _)| *one == user).unwrap().1;
+        let properties = self.folder.path().join(format!("{user}.properties"));
+        let text = format!("sasl.mechanism=SCRAM-SHA-512\nsasl.username={user}\nsasl.password={password}\n");
+        fs::write(&properties, text).unwrap();
+        let mut command = Command::new(path);
+        command.args(["run", "--log-format", "json", "--bootstrap-servers", &self.kafka.bootstrap_servers()]);
+        command.args(["-X", "security.protocol=SASL_SSL"]).arg("--kafka-config").arg(properties);
+        command.arg("-X").arg(format!("ssl.ca.location={}", self.folder.path().join("ca.pem").display()));
+        command
+    }
+
+    /// In PostgreSQL it has a writer's rights only.
+    fn consumer(&self, user: &str) -> Command {
+        let mut command = self.program("kafka-consumer", user);
+        let url = self.postgres.url().replace("admin:admin@", "loader:loader-secret@");
+        command.args(["--until-caught-up", "--no-migrate", "--database-url", &url]);
+        command
+    }
+
+    fn query(&self, sql: &str) -> Vec<tokio_postgres::Row> {
+        runtime().block_on(async {
+            let url = self.postgres.url();
+            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            client.query(sql, &[]).await.unwrap()
+        })
+    }
+
+    fn generator(&self, user: &str) -> Command {
+        let mut command = self.program("event-generator", user);
+        command.args(["--no-lake", "--rate", "max", "--count", "1000"]);
+        command
+    }
+}
+
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// A clear end within ten seconds, without a password in it.
+fn refused(mut command: Command, parts: &[&str]) {
+    let began = Instant::now();
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > Duration::from_secs(20) {
+            child.kill().unwrap();
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let output = child.wait_with_output().unwrap();
+    let (took, said) = (began.elapsed(), said(&output));
+    assert_eq!(output.status.code(), Some(1), "{command:?}: {said}");
+    assert!(took < Duration::from_secs(10), "{took:?}: {said}");
+    let error = said.lines().find(|line| line.starts_with("error: ")).unwrap_or_else(|| panic!("no error: {said}"));
+    assert!(parts.iter().all(|part| error.contains(part)), "{parts:?} not all in: {error}");
+    assert!(!said.contains("-secret"), "{said}");
+}
+
+#[test]
+fn the_documented_rights_are_enough_and_each_missing_one_is_named() {
+    let servers = Servers::start();
+    let output = servers.generator("writer").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let output = servers.consumer("reader").output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    let rows = servers.query("SELECT count(*) FROM staging.product_events_raw");
+    assert_eq!(rows[0].get::<_, i64>(0), 1_000);
+
+    refused(servers.consumer("no_group"), &["READ on the group kafka-consumer"]);
+    refused(servers.consumer("no_topic"), &["READ on the topic product-events"]);
+    refused(servers.consumer("stranger"), &["product-events", "needs DESCRIBE on the topic"]);
+    refused(servers.generator("no_topic"), &["WRITE on the topic"]);
+    refused(servers.generator("stranger"), &["product-events", "needs DESCRIBE on the topic"]);
+}
+
+#[test]
+fn a_client_that_cannot_come_in_is_told_why() {
+    let servers = Servers::start();
+    let with = |property: &str| {
+        let mut command = servers.consumer("reader");
+        command.args(["-X", property]);
+        command
+    };
+    refused(with("sasl.password=wrong-secret"), &["turned this client away", "invalid credentials", "sasl.password"]);
+    refused(with("sasl.mechanism=PLAIN"), &["turned this client away", "SCRAM-SHA-512"]);
+    let other = format!("ssl.ca.location={}", servers.folder.path().join("other.pem").display());
+    refused(with(&other), &["turned this client away", "certificate verify failed", "ssl.ca.location"]);
+    refused(with("security.protocol=PLAINTEXT"), &["security.protocol"]);
+}

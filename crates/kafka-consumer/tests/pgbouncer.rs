@@ -1,0 +1,106 @@
+//! A real `PgBouncer` before a real PostgreSQL: `apt-get install pgbouncer`, then `make test-pgbouncer`.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod support;
+
+use std::fs;
+use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use kafka_consumer::postgres::{Target, connect_at_start};
+use local_stack::Postgres;
+use support::runtime;
+
+/// `PgBouncer`, which ends with this value.
+struct Bouncer {
+    process: Child,
+    port: u16,
+    _folder: tempfile::TempDir,
+}
+
+impl Bouncer {
+    fn start(postgres: &Postgres, settings: &str) -> Self {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let folder = tempfile::tempdir().unwrap();
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let file = folder.path().join("pgbouncer.ini");
+        let server = format!("host=127.0.0.1 port={} user=admin password=admin dbname=warehouse", postgres.port());
+        let text = format!(
+            "[databases]\nwarehouse = {server}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
+             unix_socket_dir =\nauth_type = any\n{settings}\n"
+        );
+        fs::write(&file, text).unwrap();
+        let mut command = Command::new("pgbouncer");
+        command.arg(&file).env("PATH", format!("{}:/usr/sbin", std::env::var("PATH").unwrap()));
+        if is_root() {
+            command.args(["-u", "nobody"]);
+        }
+        let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let process =
+            process.unwrap_or_else(|error| panic!("{error}: is pgbouncer installed? apt-get install pgbouncer"));
+        let bouncer = Self { process, port, _folder: folder };
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(Instant::now() < deadline, "pgbouncer does not listen");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        bouncer
+    }
+
+    fn connect(&self) -> Result<(), String> {
+        let target = Target::resolve(Some(&format!("postgres://admin@127.0.0.1:{}/warehouse", self.port))).unwrap();
+        let opened = runtime().block_on(connect_at_start(&target));
+        opened.map(drop).map_err(|error| format!("{error:#}"))
+    }
+}
+
+impl Drop for Bouncer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn is_root() -> bool {
+    use std::os::unix::fs::MetadataExt;
+    fs::metadata("/proc/self").unwrap().uid() == 0
+}
+
+#[test]
+#[ignore = "pgbouncer"]
+fn a_pool_of_transactions_is_refused_and_one_of_sessions_is_not() {
+    let postgres = Postgres::ephemeral().unwrap();
+    for settings in
+        ["pool_mode = transaction", "pool_mode = statement", "pool_mode = transaction\nserver_round_robin = 1"]
+    {
+        let said = Bouncer::start(&postgres, settings).connect().unwrap_err();
+        assert!(said.contains("PgBouncer") && said.contains("pool_mode=session"), "{settings}: {said}");
+    }
+    assert_eq!(Bouncer::start(&postgres, "pool_mode = session").connect(), Ok(()));
+}
+
+#[test]
+#[ignore = "pgbouncer"]
+fn a_busy_pool_is_recognised_too() {
+    let postgres = Postgres::ephemeral().unwrap();
+    let bouncer = Bouncer::start(&postgres, "pool_mode = transaction\ndefault_pool_size = 8");
+    let url = format!("postgres://admin@127.0.0.1:{}/warehouse", bouncer.port);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    runtime.block_on(async {
+        // Sessions of others, most of them in a transaction at any time.
+        for _ in 0..12 {
+            let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+            tokio::spawn(connection);
+            tokio::spawn(
+                async move { while client.simple_query("BEGIN; SELECT pg_sleep(0.002); COMMIT").await.is_ok() {} },
+            );
+        }
+        for _ in 0..10 {
+            let target = Target::resolve(Some(&url)).unwrap();
+            let said = connect_at_start(&target).await.map(drop).unwrap_err().to_string();
+            assert!(said.contains("PgBouncer"), "{said}");
+        }
+    });
+}
