@@ -56,12 +56,12 @@ test-faults: setup ## What must not break the consumer, the tests that take long
 	cargo test --workspace --locked $(FAILPOINTS) --test faults -- --ignored --test-threads 2
 
 test-page: setup browser ## Look at the consumer's page with a browser
-	cargo build --locked -p event-generator -p kafka-consumer
-	cargo test --locked -p kafka-consumer --test page -- --ignored
+	cargo build --workspace --locked $(FAILPOINTS)
+	cargo test --workspace --locked $(FAILPOINTS) --test page -- --ignored
 
 latency: setup ## Measure how long events take to become rows, at 1,000 events/s
-	cargo build --locked -p event-generator -p kafka-consumer
-	cargo test --locked -p kafka-consumer --test latency -- --ignored --nocapture
+	cargo build --workspace --locked $(FAILPOINTS)
+	cargo test --workspace --locked $(FAILPOINTS) --test latency -- --ignored --nocapture
 
 # psql comes from the system; the servers are those of the local stack.
 bench-consumer: setup ## Compare kafka-consumer with psql's copy on the same rows (table, and target/bench/consumer.json)

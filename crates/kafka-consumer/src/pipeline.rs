@@ -154,7 +154,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
         stop_asking.cancel();
         let _ = asking.await;
     };
-    let result = end(reading, writers, give_up, stop).await;
+    let result = end(reading, stop, writers, give_up).await;
     watching.abort();
     remembering.abort();
     result?;
@@ -173,14 +173,15 @@ type Reading = JoinHandle<std::thread::Result<anyhow::Result<Finish>>>;
 /// the source ended.
 async fn end(
     reading: Reading,
+    others_let_go: impl Future<Output = ()>,
     writers: Vec<JoinHandle<Result<(), WriterError>>>,
     give_up: CancellationToken,
-    others_let_go: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let finish = match reading.await {
         Ok(Ok(finish)) => finish,
         _ => Err(anyhow!("the source panicked, which is a bug; nothing is lost: the offsets stand where the rows do")),
     };
+    others_let_go.await;
     if finish.is_err() {
         // What ends with an error does not wait out an outage first.
         tokio::spawn(async move {
@@ -194,7 +195,6 @@ async fn end(
         Some(WriterError::Abandoned { .. }) if finish.is_err() => {}
         Some(error) => return Err(error.into()),
     }
-    others_let_go.await;
     let finish = finish?;
     tokio::task::spawn_blocking(|| finish.leave()).await.context("the group was not left in order")
 }
