@@ -102,7 +102,7 @@ fn probes_tell_an_outage_of_postgresql_from_a_stuck_process() {
 }
 
 #[test]
-fn a_taken_port_ends_a_service_but_not_a_bounded_run() {
+fn a_taken_port_ends_a_run_that_was_told_to_serve_there() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let began = Instant::now();
@@ -115,9 +115,9 @@ fn a_taken_port_ends_a_service_but_not_a_bounded_run() {
     let stack = Stack::ephemeral().unwrap();
     // Where somebody else, another test perhaps, has the default port, that is as good.
     let _default = std::net::TcpListener::bind("127.0.0.1:9464");
-    let mut bounded = consumer(&stack);
-    bounded.arg("--until-caught-up").env_remove("KAFKA_CONSUMER_HTTP_ADDR");
-    let output = succeed(bounded);
+    let mut second = consumer(&stack);
+    second.arg("--until-caught-up").env_remove("KAFKA_CONSUMER_HTTP_ADDR");
+    let output = succeed(second);
     assert!(String::from_utf8_lossy(&output.stderr).contains("goes on without http"));
 }
 

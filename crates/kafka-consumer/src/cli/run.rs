@@ -73,7 +73,7 @@ pub(super) struct RunArgs {
     #[arg(long)]
     accept_new_topic: bool,
     /// Where metrics, probes and the page are served: HOST:PORT or off. Port 0 is any that is free
-    /// [default: 127.0.0.1:9464; with --until-caught-up only where that is free]
+    /// [default: 127.0.0.1:9464 where that is free, none otherwise]
     #[arg(long, value_name = "HOST:PORT")]
     http_addr: Option<HttpAddr>,
     #[command(flatten)]
@@ -106,7 +106,7 @@ impl RunArgs {
             accept: Accept { lost_records: self.accept_lost_records, new_topic: self.accept_new_topic },
             until_caught_up: self.until_caught_up,
             http: self.http_addr.clone().unwrap_or_else(default_http_addr),
-            http_may_fail: self.until_caught_up && self.http_addr.is_none(),
+            http_may_fail: self.http_addr.is_none(),
             pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
             progress: log.shows_progress(),
         })

@@ -42,7 +42,7 @@ impl Places {
     pub(crate) fn consumer(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
         command.args(["run", "--log-format", "json", "--bootstrap-servers", &self.kafka]);
-        command.args(["--database-url", &self.database]);
+        command.args(["--database-url", &self.database]).env("KAFKA_CONSUMER_HTTP_ADDR", "off");
         command
     }
 }
