@@ -125,10 +125,11 @@ impl Pump {
 fn write(mut to: TcpStream, due: &Receiver<Parcel>, shared: &Shared) {
     for (time, bytes) in due {
         thread::sleep(time.saturating_duration_since(Instant::now()));
+        // Counted first: whoever has got the bytes finds them counted.
+        shared.passed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if to.write_all(&bytes).is_err() {
             break;
         }
-        shared.passed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
     }
     let _ = to.shutdown(Shutdown::Write);
 }
