@@ -44,8 +44,8 @@ lint: packages ## Formatting and clippy, warnings are errors
 	cargo clippy --workspace --all-targets --locked $(FAILPOINTS) -- -D warnings
 
 unit: packages ## Tests that need no servers
-	cargo test --workspace --locked --lib --bins
-	cargo test --workspace --locked --doc
+	cargo test --workspace --locked $(FAILPOINTS) --lib --bins
+	cargo test --workspace --locked $(FAILPOINTS) --doc
 
 integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own, and other readers of our files
 	cargo build --workspace --locked $(FAILPOINTS)

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use event_model::{Hour, ProductEvent, Timestamp, read_copy_row};
-use uuid::Uuid;
 
 use crate::ages::{self, RecordTimes};
 use crate::dead_letter::DeadLetter;
 use crate::key_order::KeyOrder;
 use crate::recent_ids::RecentIds;
+use crate::rows::Rows;
 
 /// When a batch is closed: as soon as one of these is reached, or when nothing more comes and its writer is idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,65 +62,6 @@ pub struct Refused {
     pub letter: DeadLetter,
     /// The record's place in the batch.
     pub place: u64,
-}
-
-/// Rows in PostgreSQL's binary COPY form, without header and trailer.
-#[derive(Debug, Default)]
-pub struct Rows {
-    bytes: Vec<u8>,
-    marks: Vec<RowMark>,
-}
-
-/// A row among others.
-#[derive(Clone, Copy, Debug)]
-struct RowMark {
-    id: Uuid,
-    offset: i64,
-    end: usize,
-}
-
-/// One row.
-#[derive(Clone, Copy, Debug)]
-pub struct Row<'a> {
-    /// The event's identity.
-    pub id: Uuid,
-    /// Its record's offset.
-    pub offset: i64,
-    /// The row's bytes.
-    pub bytes: &'a [u8],
-}
-
-impl Rows {
-    /// How many rows.
-    #[must_use]
-    pub fn count(&self) -> u64 {
-        self.marks.len() as u64
-    }
-
-    /// The rows, in the order of their records.
-    #[must_use]
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
-        (0..self.marks.len()).map(|index| self.row(index))
-    }
-
-    fn row(&self, index: usize) -> Row<'_> {
-        let RowMark { id, offset, end } = self.marks[index];
-        let start = index.checked_sub(1).map_or(0, |before| self.marks[before].end);
-        Row { id, offset, bytes: &self.bytes[start..end] }
-    }
-
-    /// Returns the bytes that it takes.
-    fn add(&mut self, offset: i64, event: &ProductEvent<'_>) -> usize {
-        let start = self.bytes.len();
-        event.write_copy_row(&mut self.bytes);
-        let end = self.bytes.len();
-        self.marks.push(RowMark { id: event.event_id, offset, end });
-        end - start + size_of::<RowMark>()
-    }
-
-    fn size(&self) -> usize {
-        self.bytes.len() + self.marks.len() * size_of::<RowMark>()
-    }
 }
 
 /// A closed batch. What is tried again after an error is the same bytes.

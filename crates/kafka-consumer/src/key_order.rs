@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
-use crate::batch::{Part, Row};
+use crate::batch::Part;
+use crate::rows::Row;
 
 /// The rows that go the short way in, in the order of their ids: all but those whose id was seen of late.
 #[derive(Debug)]

@@ -28,6 +28,7 @@ pub mod postgres;
 pub mod recent;
 pub mod recent_ids;
 pub mod retention;
+pub mod rows;
 pub mod site;
 pub mod source;
 pub mod status;

@@ -2,6 +2,7 @@
 
 mod assignment;
 mod context;
+mod finish;
 mod hand_over;
 mod partition;
 mod reread;
@@ -13,10 +14,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use event_model::{Timestamp, Window};
+use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
-use rdkafka::{Offset, TopicPartitionList};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -29,6 +30,8 @@ use crate::offsets::resume::Resume;
 use crate::writer::{Command, Report};
 use assignment::Assignment;
 pub use context::Context;
+pub use finish::Finish;
+use finish::commit;
 use hand_over::HandOver;
 use partition::Taken;
 pub use reread::{Reread, RereadError};
@@ -291,46 +294,4 @@ fn take(window: &Window, epoch: u64, writers: &mut HandOver, record: &BorrowedMe
     };
     writers.filled(partition);
     time
-}
-
-/// Kafka's group follows PostgreSQL; nothing depends on it.
-fn commit(kafka: &BaseConsumer<Context>, topic: &str, offsets: &mut BTreeMap<i32, i64>, mode: CommitMode) {
-    if offsets.is_empty() {
-        return;
-    }
-    let mut list = TopicPartitionList::new();
-    for (partition, next) in std::mem::take(offsets) {
-        if let Err(error) = list.add_partition_offset(topic, partition, Offset::Offset(next)) {
-            tracing::warn!(%error, partition, "offset not told to the group");
-        }
-    }
-    if let Err(error) = kafka.commit(&list, mode) {
-        tracing::warn!(%error, "offsets not told to the group");
-    }
-}
-
-/// A source that has read its last record, until the writers have brought everything in.
-pub struct Finish {
-    kafka: Arc<BaseConsumer<Context>>,
-    reports: mpsc::UnboundedReceiver<Report>,
-    committed: BTreeMap<i32, i64>,
-    topic: String,
-}
-
-impl Finish {
-    /// Tells Kafka's group the last offsets and leaves it. To be called when the writers have ended.
-    pub fn leave(mut self) {
-        while let Ok(report) = self.reports.try_recv() {
-            if let Report::Committed { offsets } = report {
-                self.committed.extend(offsets);
-            }
-        }
-        commit(&self.kafka, &self.topic, &mut self.committed, CommitMode::Sync);
-    }
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        self.kafka.context().close(&self.kafka);
-    }
 }

@@ -1,7 +1,9 @@
 //! A writer: one session of PostgreSQL that brings the batches of its partitions in, one transaction each.
 
 mod breaker;
+mod command;
 mod dead_letters;
+mod error;
 mod moves;
 mod partitions;
 mod plain_rows;
@@ -15,8 +17,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
-use thiserror::Error;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +28,8 @@ use crate::offsets::{Claim, Position};
 use crate::postgres::{SqlFault, Target, classify, describe};
 use crate::source::{Reread, RereadError};
 pub use breaker::{Breaker, Flood, Tolerance};
+pub use command::{Command, Report};
+pub use error::WriterError;
 pub use plain_rows::{BroughtIn, PlainRows, PlainRowsError, Refusal};
 use row_search::postgres_line;
 use transaction::{Attempt, Means, Session, Way};
@@ -40,77 +43,6 @@ const CAREFUL_LIMIT: Duration = Duration::from_mins(15);
 
 /// How often a batch may meet an error that the next attempt should have removed.
 const MOST_REPAIRS: u32 = 10;
-
-/// What a writer is told, in this order of importance: the order in which it is told.
-#[derive(Debug)]
-pub enum Command {
-    /// A partition is its own from here on.
-    Own {
-        /// The partition.
-        partition: i32,
-        /// The assignment; parts of another one are dropped.
-        epoch: u64,
-        /// Where PostgreSQL has it.
-        position: Position,
-    },
-    /// The partitions are no longer its own; answer when nothing of them is in hand.
-    Release {
-        /// The partitions.
-        partitions: Vec<i32>,
-        /// The answer.
-        done: oneshot::Sender<()>,
-    },
-    /// Bring this in.
-    Write(Batch),
-}
-
-/// What a writer reports.
-#[derive(Debug)]
-pub enum Report {
-    /// A batch is committed.
-    Committed {
-        /// The new offset of each partition in it.
-        offsets: Vec<(i32, i64)>,
-    },
-    /// Another consumer has moved this partition's offset: what was in hand of it is dropped.
-    Moved {
-        /// The partition.
-        partition: i32,
-        /// The assignment under which it was read.
-        epoch: u64,
-    },
-    /// The writer ends with an error, which its task gives.
-    Failed,
-}
-
-/// Why a writer ends before it is told to.
-#[derive(Debug, Error)]
-pub enum WriterError {
-    /// PostgreSQL's error is none that waiting would mend.
-    #[error("PostgreSQL at {target}: {}; nothing of the batch was written, the offsets are untouched", describe(.error))]
-    Postgres {
-        /// The server.
-        target: String,
-        /// Its error.
-        error: tokio_postgres::Error,
-    },
-    /// The end was asked for while PostgreSQL was away.
-    #[error(
-        "PostgreSQL at {target} did not come back in time: {records} records are not committed; they are read again at the next start"
-    )]
-    Abandoned {
-        /// The server.
-        target: String,
-        /// Records in the batch.
-        records: u64,
-    },
-    /// Too many dead letters.
-    #[error("{0}")]
-    Flood(Flood),
-    /// A row that PostgreSQL refuses could not be kept as a dead letter.
-    #[error("a row that PostgreSQL refuses could not be kept as a dead letter, its batch was not written: {0}")]
-    NotReread(RereadError),
-}
 
 /// What a writer needs to know, besides its commands.
 #[derive(Clone)]

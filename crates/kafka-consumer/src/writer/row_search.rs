@@ -10,9 +10,10 @@ use tokio_postgres::{Client, Statement, Transaction};
 use super::breaker::Breaker;
 use super::moves::Corrections;
 use super::transaction::{Attempt, copy};
-use crate::batch::{Batch, Part, Refused, Row};
+use crate::batch::{Batch, Part, Refused};
 use crate::dead_letter::DeadLetter;
 use crate::postgres::{SqlFault, classify, describe};
+use crate::rows::Row;
 use crate::source::{Reread, RereadError};
 
 /// Statements on the session's temporary table.
