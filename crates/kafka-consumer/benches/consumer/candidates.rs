@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
@@ -71,7 +72,9 @@ impl Candidate {
 
 fn copy(stage: &Stage, file: &std::path::Path, format: &str) -> Run {
     let began = Instant::now();
-    let usage = usage::watch(&mut stage.copy_in(file, format).spawn().expect("psql"), began);
+    let mut command = stage.copy_in(file, format);
+    let mut psql = command.stderr(Stdio::inherit()).spawn().expect("psql, which `scripts/setup psql` installs");
+    let usage = usage::watch(&mut psql, began);
     assert!(usage.status.success(), "psql failed");
     run_of(stage.events, &usage)
 }
@@ -105,7 +108,7 @@ fn read_only(stage: &Stage) -> Run {
         ["--bootstrap-server", &servers, "--topic", TOPIC, "--num-records", &messages, "--timeout", "60000"];
     let mut command = stage.stack.kafka.tool(class, &arguments);
     let began = Instant::now();
-    let usage = usage::watch(&mut command.stdout(std::process::Stdio::piped()).spawn().unwrap(), began);
+    let usage = usage::watch(&mut command.stdout(Stdio::piped()).spawn().unwrap(), began);
     assert!(usage.status.success(), "ConsumerPerformance failed");
     run_of(stage.events, &usage)
 }

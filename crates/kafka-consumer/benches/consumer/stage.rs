@@ -32,7 +32,9 @@ impl Stage {
         stage.generate(TOPIC_WITH_DUPLICATES, "doubled", &["--fault", "duplicate=1%"]);
         let mut migrate = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
         succeed(migrate.args(["migrate", "--database-url", &stage.stack.database_url()]));
-        dump::write(&stage.stack.bootstrap_servers(), TOPIC, events, &stage.csv(), &stage.binary());
+        for day in dump::write(&stage.stack.bootstrap_servers(), TOPIC, events, &stage.csv(), &stage.binary()) {
+            succeed(&mut stage.psql(&format!("SELECT pipeline.ensure_partition(date '1970-01-01' + {day})")));
+        }
         stage
     }
 
