@@ -6,7 +6,11 @@ const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
 /// The least that works: what is there before the first record, and room for the largest records.
-pub const LEAST: usize = 64 * MIB;
+pub const LEAST: usize = 128 * MIB;
+
+/// How many times as much memory records take as they do compressed in a fetch: they shrink to a tenth, and each takes
+/// twice its own size more.
+const UNFOLDED: usize = 24;
 
 /// A limit for the whole process, in bytes, and what follows from it.
 ///
@@ -49,11 +53,12 @@ impl Memory {
     pub fn bound_queues(self, partitions: usize, config: &mut ClientConfig) {
         let share = |all: usize| (all / partitions.max(1)).max(1);
         let fetch = (self.limit / 128).clamp(MIB, 16 * MIB);
+        let chunk = share(self.limit / 4 / UNFOLDED).clamp(32 * KIB, 256 * KIB);
         let bounds = [
             ("queued.min.messages", share(self.limit / 5 / KIB).min(1_000_000)),
             ("queued.max.messages.kbytes", share(self.limit / 8 / KIB)),
             ("fetch.max.bytes", fetch),
-            ("fetch.message.max.bytes", fetch / 8),
+            ("fetch.message.max.bytes", chunk),
         ];
         for (property, value) in bounds {
             if config.get(property).is_none() {
@@ -98,7 +103,7 @@ mod tests {
         for text in ["", "MiB", "1.5GiB", "256MB", "-1", "99999999999GiB"] {
             assert!(parse(text).is_err(), "{text}");
         }
-        assert!(parse_limit("63MiB").is_err());
+        assert!(parse_limit("127MiB").is_err());
     }
 
     #[test]

@@ -7,6 +7,7 @@ mod commits;
 mod group;
 mod kills;
 mod member;
+mod memory;
 mod network;
 mod poison;
 mod postgres;
