@@ -29,8 +29,11 @@ use crate::site::Site;
 use crate::source::{Finish, Reread, Setting as SourceSetting, Source};
 use crate::writer::{Breaker, Setting as WriterSetting, Tolerance, Writer, WriterError};
 
-/// How long an end that was asked for may take.
-const GRACE: Duration = Duration::from_secs(8);
+/// How long the writers may take at an end that was asked for.
+const GRACE: Duration = Duration::from_secs(6);
+
+/// How long the group may take to hear of it. Without a broker nobody would answer; the group then notices by itself.
+const FAREWELL: Duration = Duration::from_secs(3);
 
 /// What a run is asked to do.
 #[derive(Clone)]
@@ -196,7 +199,14 @@ async fn end(
         Some(error) => return Err(error.into()),
     }
     let finish = finish?;
-    tokio::task::spawn_blocking(|| finish.leave()).await.context("the group was not left in order")
+    let leaving = tokio::task::spawn_blocking(|| finish.leave());
+    match tokio::time::timeout(FAREWELL, leaving).await {
+        Ok(left) => left.context("the group was not left in order"),
+        Err(_) => {
+            tracing::warn!("group not left: kafka does not answer");
+            Ok(())
+        }
+    }
 }
 
 /// The error that the others follow from: one that gave up did so because another one failed.
