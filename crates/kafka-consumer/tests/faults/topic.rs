@@ -85,10 +85,17 @@ pub(crate) fn ends(stack: &Stack) -> Vec<(i32, i64)> {
     ends
 }
 
-/// Waits until all of the topic is in.
+/// Waits until all of the topic is in. So much time may pass without any progress.
 pub(crate) fn caught_up(stack: &Stack, member: &mut Member, within: Duration) {
     let ends = ends(stack);
-    member.within(within, "caught up", |_| offsets(stack) == ends);
+    let mut now = offsets(stack);
+    while now != ends {
+        let before = now.clone();
+        member.within(within, &format!("further than {before:?} on the way to {ends:?}"), |_| {
+            now = offsets(stack);
+            now != before
+        });
+    }
 }
 
 /// Brings in what is left and judges.
