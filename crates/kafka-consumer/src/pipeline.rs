@@ -200,13 +200,11 @@ async fn end(
     }
     let finish = finish?;
     let leaving = tokio::task::spawn_blocking(|| finish.leave());
-    match tokio::time::timeout(FAREWELL, leaving).await {
-        Ok(left) => left.context("the group was not left in order"),
-        Err(_) => {
-            tracing::warn!("group not left: kafka does not answer");
-            Ok(())
-        }
+    if let Ok(left) = tokio::time::timeout(FAREWELL, leaving).await {
+        return left.context("the group was not left in order");
     }
+    tracing::warn!("group not left: kafka does not answer");
+    Ok(())
 }
 
 /// The error that the others follow from: one that gave up did so because another one failed.
