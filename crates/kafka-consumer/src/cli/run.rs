@@ -42,7 +42,7 @@ pub(super) struct RunArgs {
     #[command(flatten)]
     window: WindowArgs,
     /// Records in a transaction at most
-    #[arg(long, default_value_t = 50_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     batch_rows: u32,
     /// Bytes in a transaction at most [default: what --memory-limit leaves for each, up to 8MiB]
     #[arg(long, value_name = "BYTES", value_parser = batch_bytes)]
@@ -50,9 +50,8 @@ pub(super) struct RunArgs {
     /// How long a record waits for others to fill its transaction
     #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration)]
     batch_interval: Duration,
-    /// Sessions of PostgreSQL that write side by side, each with partitions of its own; more than one pays where one session
-    /// has a processor to itself and is busy all the time
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    /// Sessions of PostgreSQL that write side by side, each with partitions of its own
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
     /// Memory that the process may take: Kafka's queues and the batches are bounded by it
     #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = memory::parse_limit)]
