@@ -17,8 +17,15 @@ const SENT_AT_ONCE: Range<i64> = -1_000_000..60_000_000;
 /// The time now.
 #[must_use]
 pub fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+    before_now(Duration::ZERO)
+}
+
+/// The time so long ago.
+#[must_use]
+pub fn before_now(ago: Duration) -> Timestamp {
+    let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp::from_micros(micros(now).saturating_sub(micros(ago)))
 }
 
 /// Times, with how many records share each. Records come nearly in the order of their times, so neighbours are put
@@ -50,7 +57,7 @@ impl Times {
 /// From when on the times of a batch that is opened now are kept finely.
 #[must_use]
 pub fn fresh_since() -> Timestamp {
-    Timestamp::from_micros(now().micros() - i64::try_from(FRESH.as_micros()).unwrap_or(0))
+    before_now(FRESH)
 }
 
 /// The times of one partition's records in a batch.

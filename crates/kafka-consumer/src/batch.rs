@@ -1,9 +1,9 @@
 //! Records on their way into one transaction.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use event_model::{Hour, ProductEvent, Timestamp, read_copy_row};
 
 use crate::ages::{self, RecordTimes};
@@ -71,7 +71,7 @@ pub struct Batch {
     pub parts: BTreeMap<i32, Part>,
     /// When its first record came.
     pub opened: Instant,
-    in_key_order: Option<KeyOrder>,
+    in_key_order: OnceLock<KeyOrder>,
 }
 
 impl Batch {
@@ -91,15 +91,9 @@ impl Batch {
         }
     }
 
-    /// Its rows' bytes in the order of the key.
-    #[must_use]
-    pub fn bytes_in_key_order(&self) -> Bytes {
-        self.in_key_order.as_ref().map_or_else(|| KeyOrder::of(&self.parts).bytes, |order| order.bytes.clone())
-    }
-
     /// Its rows in the order of the key; put in order once, unless parts are left out.
-    pub fn in_key_order(&mut self) -> &KeyOrder {
-        self.in_key_order.get_or_insert_with(|| KeyOrder::of(&self.parts))
+    pub fn in_key_order(&self) -> &KeyOrder {
+        self.in_key_order.get_or_init(|| KeyOrder::of(&self.parts))
     }
 
     /// Leaves parts out that are not wanted any more.
@@ -107,7 +101,7 @@ impl Batch {
         let before = self.parts.len();
         self.parts.retain(|partition, part| wanted(*partition, part));
         if self.parts.len() < before {
-            self.in_key_order = None;
+            self.in_key_order = OnceLock::new();
         }
     }
 
@@ -220,7 +214,7 @@ impl OpenBatch {
     #[must_use]
     pub fn close(self) -> Batch {
         let parts = self.parts.into_iter().map(|(partition, part)| (partition, part.close())).collect();
-        Batch { parts, opened: self.opened, in_key_order: None }
+        Batch { parts, opened: self.opened, in_key_order: OnceLock::new() }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -53,9 +52,6 @@ const ROWS_BOUNDS: &[f64] = &[1.0, 10.0, 100.0, 1_000.0, 5_000.0, 10_000.0, 20_0
 #[derive(Debug)]
 pub struct Counters {
     totals: Mutex<Totals>,
-    batches: AtomicU64,
-    retries: AtomicU64,
-    span: Mutex<Option<(Instant, Instant)>>,
     /// From a record's own timestamp to its commit, in seconds.
     pub ingest_latency: Histogram,
     /// From an event's timestamp to its commit, in seconds, where it was younger than a minute when it was sent.
@@ -75,6 +71,10 @@ pub struct Totals {
     pub reasons: BTreeMap<&'static str, u64>,
     /// Attempts that were made again, by SQLSTATE; `none` where there was no answer or no connection.
     pub retries: BTreeMap<String, u64>,
+    /// Batches that were committed.
+    pub batches: u64,
+    /// When the first record came and the last batch was committed.
+    span: Option<(Instant, Instant)>,
 }
 
 /// A partition, as this process knows it.
@@ -94,9 +94,6 @@ impl Default for Counters {
         let totals = Totals { reasons: reasons.map(|code| (code, 0)).collect(), ..Totals::default() };
         Self {
             totals: Mutex::new(totals),
-            batches: AtomicU64::new(0),
-            retries: AtomicU64::new(0),
-            span: Mutex::default(),
             ingest_latency: Histogram::new(LATENCY_BOUNDS),
             event_latency: Histogram::new(LATENCY_BOUNDS),
             batch_commit: Histogram::new(COMMIT_BOUNDS),
@@ -120,18 +117,16 @@ impl Counters {
 
     /// Adds a batch that was committed now, after so long; `tallies` says what became of each partition's records.
     pub fn add_batch(&self, batch: &Batch, tallies: &BTreeMap<i32, Tally>, took: Duration) {
-        let mut span = self.span.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = span.map_or(batch.opened, |(first, _)| first.min(batch.opened));
-        *span = Some((first, Instant::now()));
-        drop(span);
         self.observe_ages(batch, ages::now());
         let rows: u64 = tallies.values().map(|tally| tally.rows).sum();
         #[expect(clippy::cast_precision_loss, reason = "a batch has few rows")]
         self.batch_rows.observe(rows as f64, 1);
         self.batch_commit.observe(took.as_secs_f64(), 1);
-        self.batches.fetch_add(1, Ordering::Relaxed);
-        let mut totals = self.lock();
         let now = Instant::now();
+        let mut totals = self.lock();
+        totals.batches += 1;
+        let first = totals.span.map_or(batch.opened, |(first, _)| first.min(batch.opened));
+        totals.span = Some((first, now));
         for (partition, part) in &batch.parts {
             let tally = tallies.get(partition).copied().unwrap_or_default();
             let one = totals.partitions.entry(*partition).or_default();
@@ -158,7 +153,6 @@ impl Counters {
 
     /// Adds an attempt that PostgreSQL did not let through.
     pub fn add_retry(&self, sqlstate: Option<&str>) {
-        self.retries.fetch_add(1, Ordering::Relaxed);
         *self.lock().retries.entry(sqlstate.unwrap_or("none").to_owned()).or_default() += 1;
     }
 
@@ -177,20 +171,19 @@ impl Counters {
     /// From the first record to the last commit.
     #[must_use]
     pub fn reading(&self) -> Duration {
-        let span = *self.span.lock().unwrap_or_else(PoisonError::into_inner);
-        span.map_or(Duration::ZERO, |(first, last)| last.saturating_duration_since(first))
+        self.lock().span.map_or(Duration::ZERO, |(first, last)| last.saturating_duration_since(first))
     }
 
     /// Committed batches.
     #[must_use]
     pub fn batches(&self) -> u64 {
-        self.batches.load(Ordering::Relaxed)
+        self.lock().batches
     }
 
     /// Attempts that were made again.
     #[must_use]
     pub fn retries(&self) -> u64 {
-        self.retries.load(Ordering::Relaxed)
+        self.lock().retries.values().sum()
     }
 
     fn lock(&self) -> MutexGuard<'_, Totals> {

@@ -61,11 +61,16 @@ pub fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConfig, Fai
         ("fetch.queue.backoff.ms", "5"),
     ];
     for (property, value) in defaults {
-        if config.get(property).is_none() {
-            config.set(property, value);
-        }
+        set_default(&mut config, property, value);
     }
     Ok(config)
+}
+
+/// Sets a property unless the user has.
+pub(crate) fn set_default(config: &mut ClientConfig, property: &str, value: impl Into<String>) {
+    if config.get(property).is_none() {
+        config.set(property, value);
+    }
 }
 
 /// A client with that configuration, which has subscribed to nothing. An instance's name outlives it in the group.

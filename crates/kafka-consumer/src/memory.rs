@@ -2,6 +2,8 @@
 
 use rdkafka::config::ClientConfig;
 
+use crate::kafka_client::set_default;
+
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
@@ -61,9 +63,7 @@ impl Memory {
             ("fetch.message.max.bytes", chunk),
         ];
         for (property, value) in bounds {
-            if config.get(property).is_none() {
-                config.set(property, value.to_string());
-            }
+            set_default(config, property, value.to_string());
         }
     }
 }

@@ -42,7 +42,8 @@ impl Rows {
         (0..self.marks.len()).map(|index| self.row(index))
     }
 
-    fn row(&self, index: usize) -> Row<'_> {
+    /// A row by its place, counted from 0; panics where there is none.
+    pub(crate) fn row(&self, index: usize) -> Row<'_> {
         let RowMark { id, offset, end } = self.marks[index];
         let start = index.checked_sub(1).map_or(0, |before| self.marks[before].end);
         Row { id, offset, bytes: &self.bytes[start..end] }

@@ -6,6 +6,7 @@ mod support;
 use std::process::Stdio;
 
 use local_stack::Stack;
+use support::records::{Record, now, produce};
 use support::{consumer, generator, judge, number, query, signal, succeed, wait_until};
 
 const ROWS: &str = "SELECT coalesce(sum(rows_inserted), 0)::bigint FROM pipeline.consumer_offsets";
@@ -85,8 +86,8 @@ fn two_consumers_share_the_topic() {
 #[test]
 fn an_id_that_comes_again_with_other_content_is_counted_apart() {
     let stack = Stack::ephemeral().unwrap();
+    let time = now();
     let event = |user: u32| {
-        let time = jiff_now();
         format!(
             r#"{{"event_id":"9f3c0b1e-3c5a-4d9b-8e0f-0123456789ab","event_timestamp":"{time}","event_type":"rfq_sent","user_id":{user},"account_id":2,"product_id":3,"category":"tools","experiment_id":"exp_1"}}"#
         )
@@ -96,7 +97,7 @@ fn an_id_that_comes_again_with_other_content_is_counted_apart() {
         let mut run = consumer(&stack);
         run.arg("--until-caught-up");
         succeed(run);
-        support_produce(&stack, &values);
+        produce(&stack, &values.into_iter().map(|value| Record::of(0, value)).collect::<Vec<_>>());
         let mut run = consumer(&stack);
         run.arg("--until-caught-up");
         succeed(run);
@@ -108,23 +109,4 @@ fn an_id_that_comes_again_with_other_content_is_counted_apart() {
     assert_eq!(counts[..3], [5, 1, 4]);
     assert!(counts[3] >= 3, "{counts:?}");
     assert_eq!(number(&stack, "SELECT user_id::bigint FROM staging.product_events_raw"), 1);
-}
-
-fn jiff_now() -> String {
-    static NOW: std::sync::OnceLock<String> = std::sync::OnceLock::new();
-    NOW.get_or_init(|| {
-        let micros = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_micros();
-        event_model::Timestamp::from_micros(i64::try_from(micros).unwrap()).to_string()
-    })
-    .clone()
-}
-
-fn support_produce(stack: &Stack, values: &[String]) {
-    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-    let producer: BaseProducer =
-        rdkafka::ClientConfig::new().set("bootstrap.servers", stack.bootstrap_servers()).create().unwrap();
-    for value in values {
-        producer.send(BaseRecord::to("product-events").key("1").payload(value)).unwrap();
-    }
-    producer.flush(std::time::Duration::from_secs(10)).unwrap();
 }

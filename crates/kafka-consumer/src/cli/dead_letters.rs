@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio_postgres::Client;
 
 use super::{ClaimArgs, DatabaseArgs, WindowArgs, duration, unless_closed};
+use crate::ages::before_now;
 use crate::dead_letters::list::Listing;
 use crate::dead_letters::printable::escaped;
 use crate::dead_letters::replay::Outcome;
@@ -143,12 +144,6 @@ fn moment(text: &str) -> Result<Timestamp, String> {
         Ok(ago) => Ok(before_now(ago)),
         Err(_) => text.parse().map_err(|error| format!("not a duration such as 2h, and {error}")),
     }
-}
-
-fn before_now(ago: Duration) -> Timestamp {
-    let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(micros(now).saturating_sub(micros(ago)))
 }
 
 impl ChoiceArgs {

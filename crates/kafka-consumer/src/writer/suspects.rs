@@ -35,14 +35,11 @@ impl Suspects {
 /// The suspects as a JSON array.
 fn json(part: &Part) -> String {
     let mut text = vec![b'['];
-    let mut suspects = part.suspects.iter().peekable();
-    for (_, row) in part.rows.iter().enumerate().filter(|(index, _)| suspects.next_if_eq(&index).is_some()) {
+    for event in part.suspects.iter().filter_map(|index| read_copy_row(part.rows.row(*index).bytes)) {
         if text.len() > 1 {
             text.push(b',');
         }
-        if let Some(event) = read_copy_row(row.bytes) {
-            event.write_json(&mut text);
-        }
+        event.write_json(&mut text);
     }
     text.push(b']');
     String::from_utf8_lossy(&text).into_owned()

@@ -142,7 +142,7 @@ impl Session {
                 refused.push((one.partition, one.letter(&self.means.reread).await.map_err(Attempt::NotReread)?));
             }
         } else {
-            copy(&transaction, &self.copy, batch.bytes_in_key_order()).await?;
+            copy(&transaction, &self.copy, batch.in_key_order().bytes.clone()).await?;
             for (partition, part) in &batch.parts {
                 corrections.insert(*partition, self.suspects.insert(&transaction, part).await?);
             }
