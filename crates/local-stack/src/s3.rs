@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
@@ -25,6 +25,9 @@ use crate::server::{Name, Server};
 use crate::service::{Service, StopSignal, apart, wait_for};
 
 const QUESTION_LIMIT: Duration = Duration::from_secs(5);
+const STORAGE_LIMIT: Duration = Duration::from_secs(60);
+const STORAGE_PAUSE: Duration = Duration::from_millis(50);
+const PROBE_KEY: &str = ".local-stack";
 /// SeaweedFS' admin part looks for its gRPC port here, whatever the flags say.
 const ADMIN_GRPC_OFFSET: u16 = 10_000;
 /// The parts that can be told their port.
@@ -135,6 +138,28 @@ impl S3Service {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The S3 part answers before the part that keeps the objects has joined it, which can take 5 s and more; until then each
+    /// object is an InternalError. An object of our own that comes and goes tells.
+    async fn await_storage(&self) -> Result<(), String> {
+        let deadline = Instant::now() + STORAGE_LIMIT;
+        loop {
+            match self.keep_an_object().await {
+                Err(_) if Instant::now() < deadline => tokio::time::sleep(STORAGE_PAUSE).await,
+                kept => return kept,
+            }
+        }
+    }
+
+    async fn keep_an_object(&self) -> Result<(), String> {
+        let client = self.client();
+        let put = client.put_object().bucket(BUCKET).key(PROBE_KEY).body(PROBE_KEY.as_bytes().to_vec().into());
+        put.send().await.map_err(|error| DisplayErrorContext(error).to_string())?;
+        let got = client.get_object().bucket(BUCKET).key(PROBE_KEY).send().await;
+        got.map_err(|error| DisplayErrorContext(error).to_string())?;
+        let removed = client.delete_object().bucket(BUCKET).key(PROBE_KEY).send().await;
+        removed.map(drop).map_err(|error| DisplayErrorContext(error).to_string())
     }
 
     fn data(&self) -> PathBuf {
@@ -252,11 +277,9 @@ impl Service for S3Service {
     }
 
     fn furnish(&self) -> Result<(), StackError> {
-        apart(|| wait_for(self.make_bucket())).map_err(|cause| StackError::SetUp {
-            server: Name::S3,
-            step: format!("bucket {BUCKET}"),
-            cause,
-        })
+        let step = |step: String| move |cause| StackError::SetUp { server: Name::S3, step, cause };
+        apart(|| wait_for(self.make_bucket())).map_err(step(format!("bucket {BUCKET}")))?;
+        apart(|| wait_for(self.await_storage())).map_err(step("an object kept".to_owned()))
     }
 
     /// Its sockets' place and names are not for us to choose.
