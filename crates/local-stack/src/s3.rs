@@ -25,7 +25,7 @@ use crate::server::{Name, Server};
 use crate::service::{Service, StopSignal, apart, wait_for};
 
 const QUESTION_LIMIT: Duration = Duration::from_secs(5);
-const STORAGE_LIMIT: Duration = Duration::from_secs(60);
+const STORAGE_LIMIT: Duration = Duration::from_mins(1);
 const STORAGE_PAUSE: Duration = Duration::from_millis(50);
 const PROBE_KEY: &str = ".local-stack";
 /// SeaweedFS' admin part looks for its gRPC port here, whatever the flags say.
@@ -141,7 +141,7 @@ impl S3Service {
     }
 
     /// The S3 part answers before the part that keeps the objects has joined it, which can take 5 s and more; until then each
-    /// object is an InternalError. An object of our own that comes and goes tells.
+    /// object is an `InternalError`. An object of our own that comes and goes tells.
     async fn await_storage(&self) -> Result<(), String> {
         let deadline = Instant::now() + STORAGE_LIMIT;
         loop {
