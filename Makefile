@@ -2,8 +2,9 @@
 .DEFAULT_GOAL := help
 # Places where tests kill or stop the consumer; the programs that people build have none.
 FAILPOINTS := --features kafka-consumer/failpoints
-BENCH ?= --events 5000000 --rounds 3
-.PHONY: help setup packages servers browser build demo up down status test test-faults test-page test-pgbouncer lint unit integration latency bench-consumer format diagram schema
+# Flags of a benchmark: BENCH='--events 5000000 --rounds 3 --only consumer'
+BENCH ?=
+.PHONY: help setup packages servers browser build demo up down status test test-faults test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,8 +67,12 @@ latency: setup ## Measure how long events take to become rows, at 1,000 events/s
 # psql comes from the system; the servers are those of the local stack.
 bench-consumer: setup ## Compare kafka-consumer with psql's copy on the same rows (table, and target/bench/consumer.json)
 	@scripts/setup psql
-	cargo build --release --locked -p event-generator -p kafka-consumer
-	cargo bench --locked -p kafka-consumer --bench consumer -- $(BENCH)
+	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
+	cargo run --release --locked -p bench -- consumer $(BENCH)
+
+bench-generator: setup ## Compare event-generator with Kafka's and librdkafka's producers (target/bench/generator.json)
+	cargo build --release --locked -p event-generator -p bench
+	cargo run --release --locked -p bench -- generator $(BENCH)
 
 test-pgbouncer: setup ## Tests against PgBouncer, which has to be installed (apt-get install pgbouncer)
 	cargo test --locked -p kafka-consumer --test pgbouncer -- --include-ignored

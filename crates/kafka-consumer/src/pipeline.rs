@@ -27,7 +27,7 @@ use crate::postgres::{self, Target};
 use crate::recent_ids::RecentIds;
 use crate::site::Site;
 use crate::source::{Finish, Reread, Setting as SourceSetting, Source};
-use crate::writer::{Breaker, Setting as WriterSetting, Tolerance, Writer, WriterError};
+use crate::writer::{Breaker, Command, Report, Setting as WriterSetting, Tolerance, Writer, WriterError};
 
 /// How long the writers may take at an end that was asked for.
 const GRACE: Duration = Duration::from_secs(6);
@@ -110,26 +110,8 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     let reread = Reread::new(&config, &claim.topic);
     let give_up = CancellationToken::new();
     let (reporter, reports) = mpsc::unbounded_channel();
-    let mut writers = Vec::new();
-    let mut commands = Vec::new();
-    for number in 1..=settings.writers {
-        let setting = WriterSetting {
-            target: settings.target.named(&format!("kafka-consumer {} {number}", settings.group)),
-            claim: claim.clone(),
-            breaker: breaker.clone(),
-            reread: reread.clone(),
-            number,
-            counters: Arc::clone(&counters),
-            health: Arc::clone(&site.health),
-            give_up: give_up.clone(),
-        };
-        let (command, inbox) = mpsc::channel(1);
-        let (arranged, batches) = mpsc::channel(1);
-        let recent = RecentIds::with_size(settings.memory.recent_ids(settings.writers));
-        commands.push(command);
-        tokio::spawn(arranger::run(inbox, arranged, recent));
-        writers.push(tokio::spawn(Writer::new(setting, reporter.clone()).run(batches)));
-    }
+    let start = |number| start_writer(number, &settings, &site, &breaker, &reread, &reporter, &give_up);
+    let (commands, writers) = (1..=settings.writers).map(start).unzip();
     drop(reporter);
 
     let (target, accept) = (settings.target.clone(), settings.accept);
@@ -170,6 +152,34 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     })
 }
 
+/// Starts a writer and who puts its batches in order. Returns where its batches are handed over, and its end.
+fn start_writer(
+    number: usize,
+    settings: &Settings,
+    site: &Site,
+    breaker: &Breaker,
+    reread: &Reread,
+    reporter: &mpsc::UnboundedSender<Report>,
+    give_up: &CancellationToken,
+) -> (mpsc::Sender<Command>, Writing) {
+    let setting = WriterSetting {
+        target: settings.target.named(&format!("kafka-consumer {} {number}", settings.group)),
+        claim: site.claim.clone(),
+        breaker: breaker.clone(),
+        reread: reread.clone(),
+        number,
+        counters: Arc::clone(&site.counters),
+        health: Arc::clone(&site.health),
+        give_up: give_up.clone(),
+    };
+    let (command, inbox) = mpsc::channel(1);
+    let (arranged, batches) = mpsc::channel(1);
+    let recent = RecentIds::with_size(settings.memory.recent_ids(settings.writers));
+    tokio::spawn(arranger::run(inbox, arranged, recent));
+    (command, tokio::spawn(Writer::new(setting, reporter.clone()).run(batches)))
+}
+
+type Writing = JoinHandle<Result<(), WriterError>>;
 type Reading = JoinHandle<std::thread::Result<anyhow::Result<Finish>>>;
 
 /// Waits for the source, then for the writers, and only then leaves the group. A writer's error comes first: it is why
@@ -177,7 +187,7 @@ type Reading = JoinHandle<std::thread::Result<anyhow::Result<Finish>>>;
 async fn end(
     reading: Reading,
     others_let_go: impl Future<Output = ()>,
-    writers: Vec<JoinHandle<Result<(), WriterError>>>,
+    writers: Vec<Writing>,
     give_up: CancellationToken,
 ) -> anyhow::Result<()> {
     let finish = match reading.await {
@@ -208,7 +218,7 @@ async fn end(
 }
 
 /// The error that the others follow from: one that gave up did so because another one failed.
-async fn worst(writers: Vec<JoinHandle<Result<(), WriterError>>>) -> anyhow::Result<Option<WriterError>> {
+async fn worst(writers: Vec<Writing>) -> anyhow::Result<Option<WriterError>> {
     let mut worst = None;
     for writer in writers {
         let ended = writer.await.context("a writer panicked, which is a bug; its transaction is rolled back")?;

@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use local_stack::certificates::Authority;
 use local_stack::kafka_security::Security;
@@ -14,6 +14,7 @@ use local_stack::{Kafka, Postgres, S3};
 use pipeline_runtime::kafka::ensure_topic;
 use rdkafka::config::ClientConfig;
 use support::runtime;
+use support::watched::Watched;
 
 /// What all canaries have in common, and nothing else has.
 const CANARY: &str = "kanarienvogel";
@@ -180,4 +181,35 @@ fn variables_and_the_password_file_are_kept_secret_too() {
         let text = String::from_utf8_lossy(&fs::read(&log).unwrap()).into_owned();
         assert_eq!(text.lines().find(|line| line.contains(CANARY)), None, "{}", log.display());
     }
+}
+
+/// While all is well, and while PostgreSQL is away and what is shown has errors in it.
+#[test]
+fn nothing_that_is_served_has_a_secret_in_it() {
+    let mut cage = Cage::start();
+    let mut command = cage.program("kafka-consumer");
+    command.args([
+        "--log-format",
+        "json",
+        "--http-addr",
+        "127.0.0.1:0",
+        "--kafka-config",
+        &cage.path("kafka.properties"),
+    ]);
+    command.args(["--database-url", &cage.url(DATABASE_PASSWORD)]);
+    let mut served = Watched::run(command.stderr(Stdio::piped()));
+    let served_silently = |served: &Watched| {
+        for path in ["/", "/state", "/metrics", "/livez", "/readyz"] {
+            let (status, text) = served.get(path);
+            assert!([200, 503].contains(&status) && !text.is_empty(), "{path}: {status}");
+            assert!(!text.contains(CANARY), "{path}: {text}");
+        }
+    };
+    served.wait_until("ready", |one| one.get("/readyz").0 == 200);
+    served_silently(&served);
+    let mut command = cage.generator("kafka.properties", S3_SECRET);
+    cage.postgres.kill().unwrap();
+    assert!(command.output().unwrap().status.success());
+    served.wait_until("an outage", |one| one.get("/readyz").0 == 503);
+    served_silently(&served);
 }

@@ -154,6 +154,19 @@ fn a_group_is_moved_to_offsets_times_and_ends() {
 }
 
 #[test]
+fn partitions_that_the_group_has_never_seen_go_along() {
+    let stack = Stack::ephemeral().unwrap();
+    catch_up(&stack, &[]);
+    let servers = stack.bootstrap_servers();
+    let add = ["--bootstrap-server", &servers, "--alter", "--topic", "product-events", "--partitions", "8"];
+    succeed(stack.kafka.tool("org.apache.kafka.tools.TopicCommand", &add));
+    produce(&stack, &[1, 2].map(|number| Record::of(7, event(number, now(), "tools"))));
+    assert!(set(&stack, &["--to-end"]).contains("partition 7: 0 to 2"));
+    catch_up(&stack, &[]);
+    assert_eq!((sum(&stack, "next_offset"), sum(&stack, "records")), (2, 0));
+}
+
+#[test]
 fn a_topic_made_anew_is_not_gone_back_in() {
     let stack = Stack::ephemeral().unwrap();
     catch_up(&stack, &[]);

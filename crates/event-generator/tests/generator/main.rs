@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test stops at what it did not expect")]
 
 mod accounts;
+mod broker;
 mod endings;
+mod network;
 mod program;
 mod refusals;
 mod servers;

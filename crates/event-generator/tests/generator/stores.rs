@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use event_model::{ProductEvent, Window, parse, read_batch};
-use event_source::{RunTag, origin};
+use event_source::{RunTag, Settings, Source, origin};
 use lake::{EventFile, Manifest, QUARANTINE_PREFIX, QuarantineFile, QuarantineRow, RAW_PREFIX, RUNS_PREFIX};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -133,4 +133,19 @@ pub(crate) async fn read_lake(place: &Place) -> Files {
         files.objects.insert(object.key, object.size);
     }
     files
+}
+
+/// How many objects a lake has by now.
+pub(crate) async fn objects_in(place: &Place) -> i64 {
+    i64::try_from(place.open_lake().await.list("").await.unwrap().len()).unwrap()
+}
+
+/// A finished run of valid events has each of them in both stores, once, and in Kafka those of a user in order.
+pub(crate) async fn lands(place: &Place, events: u64) {
+    let files = read_lake(place).await;
+    let settings: Settings = serde_json::from_value(files.manifests[0].settings.clone()).unwrap();
+    let topic = read_topic(place, Source::new(settings).unwrap().run_tag());
+    assert_eq!((files.raw_rows, topic.records), (events, events));
+    assert!(topic.events.into_keys().eq(files.raw), "the same events");
+    assert!(topic.in_order);
 }

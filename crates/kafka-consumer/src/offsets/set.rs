@@ -55,7 +55,7 @@ impl fmt::Display for SetTo {
 pub struct Moved {
     /// The partition.
     pub partition: i32,
-    /// Where it would have gone on.
+    /// Where it would have gone on; its beginning where the group has never seen it.
     pub from: i64,
     /// Where it goes on now.
     pub to: i64,
@@ -65,8 +65,10 @@ pub struct Moved {
 const LOCK: &str = "SELECT partition, next_offset FROM pipeline.consumer_offsets
     WHERE consumer_group = $1 AND topic = $2 ORDER BY partition FOR UPDATE NOWAIT";
 
-const MOVE: &str = "UPDATE pipeline.consumer_offsets SET next_offset = $4, updated_at = now()
-    WHERE consumer_group = $1 AND topic = $2 AND partition = $3";
+/// A partition that the group has never seen, because it was added since, has no row yet.
+const MOVE: &str = "INSERT INTO pipeline.consumer_offsets (consumer_group, topic, partition, next_offset)
+    VALUES ($1, $2, $3, $4)
+    ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset, updated_at = now()";
 
 const NOTE: &str =
     "INSERT INTO pipeline.offset_changes (consumer_group, topic, partition, from_offset, to_offset, target, reason)
@@ -88,11 +90,12 @@ pub async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason: &str)
         );
     }
     let target = targets(&resume.kafka, &resume.claim, to, &before).await?;
+    let beginnings = start_offsets(&resume.kafka, &resume.claim.topic, Start::Beginning).await?;
     let text = to.to_string();
     let mut moved = Vec::new();
     let Claim { group, topic } = &resume.claim;
     for (partition, to) in target {
-        let Some(&from) = before.get(&partition) else { continue };
+        let Some(&from) = before.get(&partition).or_else(|| beginnings.get(&partition)) else { continue };
         let cannot = "the offsets were not moved";
         transaction.execute(MOVE, &[group, topic, &partition, &to]).await.context(cannot)?;
         transaction.execute(NOTE, &[group, topic, &partition, &from, &to, &text, &reason]).await.context(cannot)?;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use local_stack::{Proxy, Stack};
 use tempfile::NamedTempFile;
 
-use crate::support::{self, number, query};
+use crate::support::{self, WRITER, number, query};
 
 /// How long a condition may take to come about.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -18,7 +18,7 @@ pub(crate) struct Member {
     log: NamedTempFile,
 }
 
-/// Where a consumer finds its servers.
+/// Where a consumer finds its servers. In PostgreSQL it has a writer's rights only.
 pub(crate) struct Places {
     pub(crate) kafka: String,
     pub(crate) database: String,
@@ -26,7 +26,8 @@ pub(crate) struct Places {
 
 impl Places {
     pub(crate) fn of(stack: &Stack) -> Self {
-        Self { kafka: stack.bootstrap_servers(), database: stack.database_url() }
+        support::migrate(stack);
+        Self { kafka: stack.bootstrap_servers(), database: support::url_of(stack, WRITER) }
     }
 
     pub(crate) fn with_kafka_behind(self, proxy: &Proxy) -> Self {

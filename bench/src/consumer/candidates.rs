@@ -7,8 +7,11 @@ use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
 
-use crate::stage::{Stage, TABLE, TOPIC, TOPIC_WITH_DUPLICATES};
-use crate::usage::{self, Usage};
+use super::restless;
+use super::stage::{Stage, TABLE, TOPIC, TOPIC_WITH_DUPLICATES};
+use crate::programs::summary;
+use crate::run::Run;
+use crate::usage;
 
 /// A way to get rows into PostgreSQL, or only out of Kafka.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -17,23 +20,8 @@ pub(crate) enum Candidate {
     CopyBinary,
     Consumer,
     ConsumerWithDuplicates,
+    RestlessGroup,
     KafkaOnly,
-}
-
-/// What a run did and took.
-pub(crate) struct Run {
-    pub(crate) rows: u64,
-    pub(crate) elapsed: Duration,
-    pub(crate) cpu_seconds: f64,
-    pub(crate) postgres_cpu_seconds: f64,
-    pub(crate) peak_memory_kib: u64,
-}
-
-impl Run {
-    #[expect(clippy::cast_precision_loss, reason = "a rate")]
-    pub(crate) fn rows_a_second(&self) -> f64 {
-        self.rows as f64 / self.elapsed.as_secs_f64()
-    }
 }
 
 impl fmt::Display for Candidate {
@@ -43,14 +31,21 @@ impl fmt::Display for Candidate {
             Self::CopyBinary => "psql \\copy, binary",
             Self::Consumer => "kafka-consumer",
             Self::ConsumerWithDuplicates => "kafka-consumer, 1% doubled",
+            Self::RestlessGroup => "3 come and go, 16 partitions",
             Self::KafkaOnly => "Kafka ConsumerPerformance",
         })
     }
 }
 
 impl Candidate {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::CopyCsv, Self::CopyBinary, Self::Consumer, Self::ConsumerWithDuplicates, Self::KafkaOnly];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::CopyCsv,
+        Self::CopyBinary,
+        Self::Consumer,
+        Self::ConsumerWithDuplicates,
+        Self::RestlessGroup,
+        Self::KafkaOnly,
+    ];
 
     pub(crate) fn run(self, stage: &Stage, round: usize) -> Run {
         stage.clear();
@@ -61,9 +56,10 @@ impl Candidate {
             Self::CopyBinary => copy(stage, &stage.binary(), "binary"),
             Self::Consumer => consume(stage, &format!("plain-{round}"), TOPIC),
             Self::ConsumerWithDuplicates => consume(stage, &format!("doubled-{round}"), TOPIC_WITH_DUPLICATES),
+            Self::RestlessGroup => restless::consume(stage, &format!("restless-{round}")),
             Self::KafkaOnly => return read_only(stage),
         };
-        run.postgres_cpu_seconds = usage::cpu_seconds_of_family(postgres) - before;
+        run.server_cpu_seconds = usage::cpu_seconds_of_family(postgres) - before;
         let rows = stage.number(&format!("SELECT count(*) FROM {TABLE}"));
         assert_eq!(rows, stage.events, "{self}: not every event is a row");
         run
@@ -76,7 +72,7 @@ fn copy(stage: &Stage, file: &std::path::Path, format: &str) -> Run {
     let mut psql = command.stderr(Stdio::inherit()).spawn().expect("psql, which `scripts/setup psql` installs");
     let usage = usage::watch(&mut psql, began);
     assert!(usage.status.success(), "psql failed");
-    run_of(stage.events, &usage)
+    Run::of(stage.events, &usage)
 }
 
 fn consume(stage: &Stage, group: &str, topic: &str) -> Run {
@@ -90,15 +86,11 @@ fn consume(stage: &Stage, group: &str, topic: &str) -> Run {
     let usage = usage::watch(&mut child, began);
     let log = reader.join().unwrap();
     assert!(usage.status.success(), "{log}");
-    let summary = log.lines().rev().find_map(|line| {
-        let line: serde_json::Value = serde_json::from_str(line).ok()?;
-        (line["message"] == "run ended").then_some(line)
-    });
-    let summary = summary.expect("a summary");
+    let summary = summary(&log);
     let elapsed = Duration::from_secs_f64(summary["reading_seconds"].as_f64().unwrap());
     assert!(elapsed < usage.elapsed);
     let rows = summary["records"].as_u64().unwrap();
-    Run { elapsed, ..run_of(rows, &usage) }
+    Run { elapsed, ..Run::of(rows, &usage) }
 }
 
 fn read_only(stage: &Stage) -> Run {
@@ -110,10 +102,5 @@ fn read_only(stage: &Stage) -> Run {
     let began = Instant::now();
     let usage = usage::watch(&mut command.stdout(Stdio::piped()).spawn().unwrap(), began);
     assert!(usage.status.success(), "ConsumerPerformance failed");
-    run_of(stage.events, &usage)
-}
-
-fn run_of(rows: u64, usage: &Usage) -> Run {
-    let Usage { elapsed, cpu_seconds, peak_memory_kib, .. } = *usage;
-    Run { rows, elapsed, cpu_seconds, postgres_cpu_seconds: 0.0, peak_memory_kib }
+    Run::of(stage.events, &usage)
 }

@@ -39,6 +39,11 @@ pub(crate) fn cpu_seconds_of_family(pid: u32) -> f64 {
     family.map(|stat| stat.cpu_seconds_with_children).sum()
 }
 
+/// Processor time that a process has taken by itself.
+pub(crate) fn cpu_seconds(pid: u32) -> f64 {
+    stat(pid).map_or(0.0, |stat| stat.cpu_seconds)
+}
+
 struct Stat {
     parent: u32,
     state: String,

@@ -6,12 +6,15 @@ use std::process::{Command, Stdio};
 use local_stack::Stack;
 use tempfile::TempDir;
 
-use crate::dump;
+use super::dump;
+use crate::programs::{ours, succeed};
 
 /// The topic whose events are all new.
 pub(crate) const TOPIC: &str = "product-events";
 /// The topic in which one event in a hundred comes twice.
 pub(crate) const TOPIC_WITH_DUPLICATES: &str = "product-events-with-duplicates";
+/// A topic for several consumers, made when it is needed.
+pub(crate) const TOPIC_OF_SIXTEEN: &str = "product-events-in-16-partitions";
 const COLUMNS: &str = "event_id, event_timestamp, event_type, user_id, account_id, product_id, category, experiment_id";
 pub(crate) const TABLE: &str = "staging.product_events_raw";
 
@@ -30,7 +33,7 @@ impl Stage {
         let stage = Self { stack, events, consumer_flags: consumer_flags.to_vec(), files };
         stage.generate(TOPIC, "plain", &[]);
         stage.generate(TOPIC_WITH_DUPLICATES, "doubled", &["--fault", "duplicate=1%"]);
-        let mut migrate = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
+        let mut migrate = ours("kafka-consumer");
         succeed(migrate.args(["migrate", "--database-url", &stage.stack.database_url()]));
         for day in dump::write(&stage.stack.bootstrap_servers(), TOPIC, events, &stage.csv(), &stage.binary()) {
             succeed(&mut stage.psql(&format!("SELECT pipeline.ensure_partition(date '1970-01-01' + {day})")));
@@ -38,10 +41,16 @@ impl Stage {
         stage
     }
 
+    /// Fills the topic of sixteen partitions, with the same events.
+    pub(crate) fn fill_sixteen(&self) {
+        let servers = self.stack.bootstrap_servers();
+        let arguments = ["--bootstrap-server", &servers, "--create", "--topic", TOPIC_OF_SIXTEEN, "--partitions", "16"];
+        succeed(&mut self.stack.kafka.tool("org.apache.kafka.tools.TopicCommand", &arguments));
+        self.generate(TOPIC_OF_SIXTEEN, "plain", &[]);
+    }
+
     fn generate(&self, topic: &str, run: &str, more: &[&str]) {
-        let generator = Path::new(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name("event-generator");
-        assert!(generator.exists(), "{} is missing: cargo build --release", generator.display());
-        let mut command = Command::new(generator);
+        let mut command = ours("event-generator");
         command.args(["run", "--no-lake", "--rate", "max", "--seed", "7", "--log-format", "json", "--run-id", run]);
         command.args(["--count", &self.events.to_string(), "--topic", topic]);
         command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]).args(more);
@@ -50,11 +59,18 @@ impl Stage {
 
     /// The consumer as a group of its own, which reads the topic from its beginning to its end.
     pub(crate) fn consumer(&self, group: &str, topic: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
-        command.args(["run", "--until-caught-up", "--log-format", "json", "--group-id", group, "--topic", topic]);
+        let mut command = self.live_consumer(group, topic);
+        command.arg("--until-caught-up").stderr(Stdio::piped());
+        command
+    }
+
+    /// A member of a group, which reads on until it is stopped.
+    pub(crate) fn live_consumer(&self, group: &str, topic: &str) -> Command {
+        let mut command = ours("kafka-consumer");
+        command.args(["run", "--log-format", "json", "--group-id", group, "--topic", topic, "--http-addr", "off"]);
         command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]);
         command.args(["--database-url", &self.stack.database_url()]).args(&self.consumer_flags);
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
@@ -87,11 +103,4 @@ impl Stage {
     pub(crate) fn binary(&self) -> PathBuf {
         self.files.path().join("events.bin")
     }
-}
-
-/// Runs to the end, which must be a good one; returns what it printed.
-pub(crate) fn succeed(command: &mut Command) -> String {
-    let output = command.stdout(Stdio::piped()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
-    String::from_utf8(output.stdout).unwrap()
 }

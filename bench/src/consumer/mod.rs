@@ -1,0 +1,64 @@
+//! kafka-consumer beside what one would do by hand, with the same rows: `psql \copy` of a CSV file and of a binary file, each
+//! in one session, and Kafka's own `ConsumerPerformance`, which only reads. Three consumers that come and go show what a
+//! restless group still does together.
+//!
+//! Start-up is left out of the consumer's time: it counts from the first record to the last commit, as its own summary says.
+
+mod candidates;
+mod dump;
+mod restless;
+mod stage;
+
+use clap::Args;
+
+use crate::report::{Form, Ratio, Report};
+use candidates::Candidate;
+use stage::Stage;
+
+/// What is compared.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Events in the topic
+    #[arg(long, default_value_t = 5_000_000)]
+    events: u64,
+    /// How often each candidate runs
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Only these candidates
+    #[arg(long = "only", value_enum)]
+    only: Vec<Candidate>,
+    /// Flags for kafka-consumer, after `--`
+    #[arg(last = true)]
+    consumer: Vec<String>,
+}
+
+fn form() -> Form<Candidate> {
+    use Candidate::{Consumer, ConsumerWithDuplicates, CopyBinary, CopyCsv};
+    Form {
+        name: "consumer",
+        item: "row",
+        server: "PostgreSQL",
+        ratios: &[
+            Ratio { name: "ratio_to_psql_copy", one: Consumer, others: &[CopyCsv] },
+            Ratio { name: "ratio_to_psql_copy_binary", one: Consumer, others: &[CopyBinary] },
+            Ratio { name: "ratio_with_duplicates", one: ConsumerWithDuplicates, others: &[Consumer] },
+        ],
+    }
+}
+
+pub(crate) fn compare(arguments: &Arguments) {
+    let Arguments { events, rounds, only, consumer } = arguments;
+    let candidates: Vec<Candidate> =
+        Candidate::ALL.into_iter().filter(|one| only.is_empty() || only.contains(one)).collect();
+    let stage = Stage::set(*events, consumer);
+    if candidates.contains(&Candidate::RestlessGroup) {
+        stage.fill_sixteen();
+    }
+    let mut report = Report::new(form(), *events);
+    for round in 1..=*rounds {
+        for candidate in &candidates {
+            report.add(*candidate, round, candidate.run(&stage, round));
+        }
+    }
+    report.publish();
+}

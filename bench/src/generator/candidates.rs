@@ -1,0 +1,164 @@
+//! Who is compared.
+
+use std::fmt;
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use clap::ValueEnum;
+use event_generator::block::Block;
+
+use super::stage::Stage;
+use crate::programs::ours;
+use crate::run::Run;
+use crate::usage;
+
+/// A way to fill a topic or a lake.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Candidate {
+    ProducerPerformance,
+    ProducerPerformanceLz4,
+    ProducerPerformanceSmall,
+    RdkafkaPerformance,
+    RdkafkaPerformanceLz4,
+    MakeOnly,
+    LakeOnly,
+    KafkaOnly,
+    Both,
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::ProducerPerformance => "ProducerPerformance",
+            Self::ProducerPerformanceLz4 => "ProducerPerformance, lz4",
+            Self::ProducerPerformanceSmall => "ProducerPerformance, 64 KiB",
+            Self::RdkafkaPerformance => "rdkafka_performance",
+            Self::RdkafkaPerformanceLz4 => "rdkafka_performance, lz4",
+            Self::MakeOnly => "make, validate, JSON; 1 thread",
+            Self::LakeOnly => "event-generator, lake only",
+            Self::KafkaOnly => "event-generator, Kafka only",
+            Self::Both => "event-generator, both",
+        })
+    }
+}
+
+/// How a producer collects what it sends.
+struct Batching {
+    linger_ms: &'static str,
+    batch_bytes: &'static str,
+    compression: &'static str,
+}
+
+const LARGE: Batching = Batching { linger_ms: "50", batch_bytes: "262144", compression: "none" };
+const LZ4: Batching = Batching { compression: "lz4", ..LARGE };
+const SMALL: Batching = Batching { linger_ms: "5", batch_bytes: "65536", compression: "none" };
+
+impl Batching {
+    fn properties(&self) -> [String; 5] {
+        let Self { linger_ms, batch_bytes, compression } = self;
+        [
+            "acks=all".to_owned(),
+            "enable.idempotence=true".to_owned(),
+            format!("linger.ms={linger_ms}"),
+            format!("batch.size={batch_bytes}"),
+            format!("compression.type={compression}"),
+        ]
+    }
+}
+
+impl Candidate {
+    pub(crate) const ALL: [Self; 9] = [
+        Self::ProducerPerformance,
+        Self::ProducerPerformanceLz4,
+        Self::ProducerPerformanceSmall,
+        Self::RdkafkaPerformance,
+        Self::RdkafkaPerformanceLz4,
+        Self::MakeOnly,
+        Self::LakeOnly,
+        Self::KafkaOnly,
+        Self::Both,
+    ];
+
+    pub(crate) fn is_rdkafka_performance(self) -> bool {
+        matches!(self, Self::RdkafkaPerformance | Self::RdkafkaPerformanceLz4)
+    }
+
+    pub(crate) fn run(self, stage: &Stage, round: usize) -> Run {
+        let topic = format!("{self:?}-{round}");
+        let mut command = match self {
+            Self::MakeOnly => return make(stage),
+            Self::ProducerPerformance => producer_performance(stage, &topic, &LARGE),
+            Self::ProducerPerformanceLz4 => producer_performance(stage, &topic, &LZ4),
+            Self::ProducerPerformanceSmall => producer_performance(stage, &topic, &SMALL),
+            Self::RdkafkaPerformance => rdkafka_performance(stage, &topic, &LARGE),
+            Self::RdkafkaPerformanceLz4 => rdkafka_performance(stage, &topic, &LZ4),
+            Self::LakeOnly => generator(stage, &topic, &["--no-kafka"]),
+            Self::KafkaOnly => generator(stage, &topic, &["--no-lake"]),
+            Self::Both => generator(stage, &topic, &[]),
+        };
+        stage.make_topic(&topic);
+        let before = stage.server_cpu_seconds();
+        let began = Instant::now();
+        let usage = usage::watch(&mut command.stdout(Stdio::null()).spawn().unwrap(), began);
+        assert!(usage.status.success(), "{self} failed: {command:?}");
+        let server_cpu_seconds = stage.server_cpu_seconds() - before;
+        let records = stage.records_of(&topic);
+        assert!(self == Self::LakeOnly || records >= stage.events, "{self}: {records} records");
+        stage.remove_topic(&topic);
+        Run { server_cpu_seconds, ..Run::of(stage.events, &usage) }
+    }
+}
+
+/// What a thread does with each event before Kafka or the lake see it.
+fn make(stage: &Stage) -> Run {
+    const BLOCK: u64 = 4_096;
+    let me = std::process::id();
+    let (began, before) = (Instant::now(), usage::cpu_seconds(me));
+    let mut first = 0;
+    while first < stage.events {
+        let next = stage.events.min(first + BLOCK);
+        std::hint::black_box(Block::make(&stage.source, first..next, true));
+        first = next;
+    }
+    let elapsed = began.elapsed();
+    let cpu_seconds = usage::cpu_seconds(me) - before;
+    Run { items: stage.events, elapsed, cpu_seconds, server_cpu_seconds: 0.0, peak_memory_kib: 0 }
+}
+
+fn generator(stage: &Stage, topic: &str, more: &[&str]) -> Command {
+    let mut command = ours("event-generator");
+    command.args(["run", "--rate", "max", "--log-format", "json", "-q", "--topic", topic]);
+    command.args(["--count", &stage.events.to_string(), "--bootstrap-servers", &stage.stack.bootstrap_servers()]);
+    if !more.contains(&"--no-lake") {
+        let s3 = stage.stack.s3();
+        command.args(["--lake", &stage.stack.lake_url()]);
+        command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
+        command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+    }
+    command.args(more).args(&stage.generator_flags);
+    command
+}
+
+fn producer_performance(stage: &Stage, topic: &str, batching: &Batching) -> Command {
+    let (servers, events) = (stage.stack.bootstrap_servers(), stage.events.to_string());
+    let payload = stage.payload();
+    let class = "org.apache.kafka.tools.ProducerPerformance";
+    let mut arguments = vec!["--topic", topic, "--num-records", &events, "--throughput", "-1"];
+    arguments.extend(["--payload-file", payload.to_str().unwrap(), "--bootstrap-server", &servers]);
+    let properties = batching.properties();
+    arguments.extend(properties.iter().flat_map(|property| ["--command-property", property]));
+    stage.stack.kafka.tool(class, &arguments)
+}
+
+/// It sends one payload again and again, of our events' size.
+fn rdkafka_performance(stage: &Stage, topic: &str, batching: &Batching) -> Command {
+    let mut command = Command::new(stage.rdkafka_performance.as_ref().expect("built"));
+    command.args(["-P", "-q", "-t", topic, "-b", &stage.stack.bootstrap_servers()]);
+    command.args(["-s", &stage.event_bytes.to_string(), "-c", &stage.events.to_string()]);
+    for property in batching.properties() {
+        command.args(["-X", &property]);
+    }
+    // As many as our generator keeps.
+    command.args(["-X", "queue.buffering.max.messages=200000", "-X", "queue.buffering.max.kbytes=131072"]);
+    command
+}

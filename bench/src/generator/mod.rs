@@ -1,0 +1,77 @@
+//! event-generator beside the producers that come with Kafka and with librdkafka. Those send bytes that they have; ours
+//! makes each event, validates it and writes its JSON.
+//!
+//! All are idempotent with acks=all into a new topic of six partitions. Times are those of whole processes, start-up and
+//! the last acknowledgement included.
+
+mod candidates;
+mod rdkafka_performance;
+mod stage;
+
+use clap::Args;
+
+use crate::report::{Form, Ratio, Report};
+use candidates::Candidate;
+use stage::Stage;
+
+/// What is compared.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Events of each run
+    #[arg(long, default_value_t = 3_000_000)]
+    events: u64,
+    /// How often each candidate runs
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Only these candidates
+    #[arg(long = "only", value_enum)]
+    only: Vec<Candidate>,
+    /// Flags for event-generator, after `--`
+    #[arg(last = true)]
+    generator: Vec<String>,
+}
+
+fn form() -> Form<Candidate> {
+    use Candidate::{
+        Both, KafkaOnly, LakeOnly, ProducerPerformance, ProducerPerformanceLz4, ProducerPerformanceSmall,
+        RdkafkaPerformance, RdkafkaPerformanceLz4,
+    };
+    Form {
+        name: "generator",
+        item: "event",
+        server: "servers",
+        ratios: &[
+            Ratio {
+                name: "ratio_to_producer_performance",
+                one: KafkaOnly,
+                others: &[ProducerPerformance, ProducerPerformanceLz4, ProducerPerformanceSmall],
+            },
+            Ratio {
+                name: "ratio_to_rdkafka_performance",
+                one: KafkaOnly,
+                others: &[RdkafkaPerformance, RdkafkaPerformanceLz4],
+            },
+            Ratio { name: "ratio_of_both_sinks_to_kafka_only", one: Both, others: &[KafkaOnly] },
+            Ratio { name: "ratio_of_both_sinks_to_lake_only", one: Both, others: &[LakeOnly] },
+        ],
+    }
+}
+
+pub(crate) fn compare(arguments: &Arguments) {
+    let Arguments { events, rounds, only, generator } = arguments;
+    let chosen = |one: &Candidate| only.is_empty() || only.contains(one);
+    let mut candidates: Vec<Candidate> = Candidate::ALL.into_iter().filter(chosen).collect();
+    let peer = rdkafka_performance::build();
+    if let Err(why) = &peer {
+        eprintln!("without rdkafka_performance: {why}");
+        candidates.retain(|one| !one.is_rdkafka_performance());
+    }
+    let stage = Stage::set(*events, generator, peer.ok());
+    let mut report = Report::new(form(), *events);
+    for round in 1..=*rounds {
+        for candidate in &candidates {
+            report.add(*candidate, round, candidate.run(&stage, round));
+        }
+    }
+    report.publish();
+}

@@ -1,0 +1,30 @@
+//! The programs beside what people use otherwise: the same events, one machine, one run.
+//!
+//! A round runs each candidate once; the rounds follow each other, so that what else the machine does hits all alike. A
+//! figure is that of the median round, a ratio the median of the rounds' ratios.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a development program fails by panicking")]
+
+mod consumer;
+mod generator;
+mod programs;
+mod report;
+mod run;
+mod usage;
+
+use clap::Parser;
+
+/// Compares the programs with what people use otherwise. Prints a table and writes target/bench/NAME.json.
+#[derive(Parser)]
+enum Command {
+    /// kafka-consumer beside psql's \copy
+    Consumer(consumer::Arguments),
+    /// event-generator beside Kafka's and librdkafka's own producers
+    Generator(generator::Arguments),
+}
+
+fn main() {
+    match Command::parse() {
+        Command::Consumer(arguments) => consumer::compare(&arguments),
+        Command::Generator(arguments) => generator::compare(&arguments),
+    }
+}

@@ -1,0 +1,31 @@
+//! The programs that are compared, built beside this one.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// One of our programs, as the same profile has built it.
+pub(crate) fn ours(name: &str) -> Command {
+    let program = std::env::current_exe().unwrap().with_file_name(name);
+    assert!(program.exists(), "{} is missing: cargo build --release -p {name}", program.display());
+    Command::new(program)
+}
+
+/// Runs to the end, which must be a good one; returns what it printed.
+pub(crate) fn succeed(command: &mut Command) -> String {
+    let output = command.stdout(Stdio::piped()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// The line of a log in JSON that sums a run up.
+pub(crate) fn summary(log: &str) -> Value {
+    let ended = |line: &str| serde_json::from_str(line).ok().filter(|line: &Value| line["message"] == "run ended");
+    log.lines().rev().find_map(ended).unwrap_or_else(|| panic!("no summary in:\n{log}"))
+}
+
+/// Where results are kept.
+pub(crate) fn target() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
+}
