@@ -52,9 +52,10 @@ integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own, and o
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test '*'
 
-test-faults: setup ## What must not break the consumer, the tests that take long: outages, kills, a restless group
+test-faults: setup ## What must not break the programs, the tests that take long: outages, kills, a restless group
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test faults -- --ignored --test-threads 2
+	cargo test --locked -p event-generator --test generator -- --ignored --test-threads 2
 
 test-page: setup browser ## Look at the consumer's page with a browser
 	cargo build --workspace --locked $(FAILPOINTS)

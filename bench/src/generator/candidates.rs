@@ -23,6 +23,7 @@ pub(crate) enum Candidate {
     MakeOnly,
     LakeOnly,
     KafkaOnly,
+    KafkaOnlyWithoutHeaders,
     Both,
 }
 
@@ -37,6 +38,7 @@ impl fmt::Display for Candidate {
             Self::MakeOnly => "make, validate, JSON; 1 thread",
             Self::LakeOnly => "event-generator, lake only",
             Self::KafkaOnly => "event-generator, Kafka only",
+            Self::KafkaOnlyWithoutHeaders => "the same without headers",
             Self::Both => "event-generator, both",
         })
     }
@@ -67,7 +69,7 @@ impl Batching {
 }
 
 impl Candidate {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::ProducerPerformance,
         Self::ProducerPerformanceLz4,
         Self::ProducerPerformanceSmall,
@@ -76,6 +78,7 @@ impl Candidate {
         Self::MakeOnly,
         Self::LakeOnly,
         Self::KafkaOnly,
+        Self::KafkaOnlyWithoutHeaders,
         Self::Both,
     ];
 
@@ -94,6 +97,7 @@ impl Candidate {
             Self::RdkafkaPerformanceLz4 => rdkafka_performance(stage, &topic, &LZ4),
             Self::LakeOnly => generator(stage, &topic, &["--no-kafka"]),
             Self::KafkaOnly => generator(stage, &topic, &["--no-lake"]),
+            Self::KafkaOnlyWithoutHeaders => generator(stage, &topic, &["--no-lake", "--no-headers"]),
             Self::Both => generator(stage, &topic, &[]),
         };
         stage.make_topic(&topic);
