@@ -87,7 +87,11 @@ fn errors_that_pass_are_waited_out() {
     let mut member = Member::of(&stack, &[]);
     for (nth, state) in THAT_PASS.iter().enumerate() {
         // A sequence keeps its number when the transaction is rolled back: the second attempt passes.
-        execute(&stack, "DROP SEQUENCE IF EXISTS public.attempts; CREATE SEQUENCE public.attempts");
+        execute(
+            &stack,
+            "DROP SEQUENCE IF EXISTS public.attempts; CREATE SEQUENCE public.attempts;
+            GRANT USAGE ON SEQUENCE public.attempts TO PUBLIC",
+        );
         trigger(&stack, &format!("IF nextval('public.attempts') = 1 THEN {} END IF;", raise(state)));
         send(&stack, 0, [event(1)]);
         member.until_said(&format!("\"sqlstate\":\"{state}\""));
