@@ -3,7 +3,7 @@
 //! [`pipeline`] shows the way of a record: the [`source`] reads and judges it and puts it into a [`batch`], a
 //! [`writer`] brings the batch in together with the new [`offsets`], in one transaction. What is no valid event
 //! becomes a [`dead_letter`] in the same transaction. What people do with those afterwards is in [`dead_letters`];
-//! [`retention`] lets old days go. What a run does is seen from outside through its [`site`].
+//! [`retention`] lets old days go; [`rebuild`] fills the table from the lake. What a run does is seen from outside through its [`site`].
 
 pub mod ages;
 pub mod arranger;
@@ -25,6 +25,7 @@ pub mod offsets;
 pub mod page;
 pub mod pipeline;
 pub mod postgres;
+pub mod rebuild;
 pub mod recent;
 pub mod recent_ids;
 pub mod retention;

@@ -56,6 +56,8 @@ pub const COUNTED_SUM: &str = "rows + duplicates + dead letters + expired, as co
 pub const COUNTED_ROWS: &str = "rows, as counted";
 /// I3, the group's counts: repeats of an id.
 pub const COUNTED_DUPLICATES: &str = "duplicates, as counted";
+/// I3, where rows also came from elsewhere: the sums of both.
+pub const COUNTED_ROWS_AND_DUPLICATES: &str = "rows + duplicates, as counted";
 /// I3, the group's counts.
 pub const COUNTED_LETTERS: &str = "dead letters, as counted";
 /// I4

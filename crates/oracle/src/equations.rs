@@ -172,10 +172,14 @@ impl Scales<'_> {
         self.put("I3", name::COUNTED_RECORDS, Expected::Exactly(scanned.values().sum()), records, &otherwise.examples);
         let sum = self.counted(|row| row.rows_inserted + row.duplicates + row.dead_letters + row.expired);
         self.put("I3", name::COUNTED_SUM, Expected::Exactly(records), sum, &[]);
-        let rows = self.counted(|row| row.rows_inserted);
-        self.put("I3", name::COUNTED_ROWS, Expected::Exactly(sweep.rows), rows, &[]);
-        let duplicates = self.counted(|row| row.duplicates);
-        self.put("I3", name::COUNTED_DUPLICATES, Expected::Exactly(sweep.repeats), duplicates, &[]);
+        let (rows, duplicates) = (self.counted(|row| row.rows_inserted), self.counted(|row| row.duplicates));
+        if self.seen.terms.rebuilt {
+            let both = Expected::Exactly(sweep.rows + sweep.repeats);
+            self.put("I3", name::COUNTED_ROWS_AND_DUPLICATES, both, rows + duplicates, &[]);
+        } else {
+            self.put("I3", name::COUNTED_ROWS, Expected::Exactly(sweep.rows), rows, &[]);
+            self.put("I3", name::COUNTED_DUPLICATES, Expected::Exactly(sweep.repeats), duplicates, &[]);
+        }
         let letters = self.counted(|row| row.dead_letters);
         self.put("I3", name::COUNTED_LETTERS, Expected::Exactly(ledger.letters.count()), letters, &[]);
     }

@@ -32,25 +32,34 @@ pub struct Terms {
     pub whole_topic: bool,
     /// The run was resumed or sent again: Kafka may hold more identical copies than the manifest says.
     pub copies: bool,
+    /// Rows also came from elsewhere, such as a rebuild from the lake: the group may count as duplicates what it found.
+    pub rebuilt: bool,
 }
 
 impl Terms {
     /// All of it, for a consumer group.
     #[must_use]
     pub fn for_group(group: &str) -> Self {
-        Self { group: Some(group.to_owned()), whole_topic: true, copies: false }
+        Self { group: Some(group.to_owned()), whole_topic: true, copies: false, rebuilt: false }
     }
 
     /// Kafka and lake alone.
     #[must_use]
     pub fn generator_only() -> Self {
-        Self { group: None, whole_topic: false, copies: false }
+        Self { group: None, whole_topic: false, copies: false, rebuilt: false }
     }
 
     /// Leaves out what is not of the run.
     #[must_use]
     pub fn of_the_run_only(mut self) -> Self {
         self.whole_topic = false;
+        self
+    }
+
+    /// Allows rows that did not come from Kafka.
+    #[must_use]
+    pub fn with_rows_from_elsewhere(mut self) -> Self {
+        self.rebuilt = true;
         self
     }
 

@@ -14,6 +14,7 @@ const DEFAULT_LAKE: &str = "s3://product-events-lake";
 /// Exit code 0: every equation holds. 1: a store could not be read. 2: wrong usage. 3: an equation differs.
 #[derive(Parser)]
 #[command(version)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Args {
     /// The run, by its manifest in the lake.
     #[arg(long, required_unless_present = "manifest", conflicts_with = "manifest")]
@@ -30,6 +31,9 @@ struct Args {
     /// The run was resumed or sent again: allow identical copies in Kafka.
     #[arg(long)]
     copies: bool,
+    /// Rows also came from the lake, by `kafka-consumer rebuild`.
+    #[arg(long)]
+    rebuilt: bool,
     /// The consumer group whose offsets and dead letters count.
     #[arg(long, default_value = "kafka-consumer")]
     group_id: String,
@@ -80,6 +84,7 @@ fn run(args: Args) -> anyhow::Result<bool> {
         group: (!args.generator_only).then_some(args.group_id),
         whole_topic: !args.run_only && !args.generator_only,
         copies: args.copies,
+        rebuilt: args.rebuilt,
     };
     let stores = Stores { bootstrap_servers: args.bootstrap_servers, database_url: args.database_url, lake };
     let verdict = judge(&stores, &run, &terms)?;

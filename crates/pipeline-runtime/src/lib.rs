@@ -1,10 +1,11 @@
 //! What both programs share at run time: how they speak to the terminal and the log, how they end, how they
-//! reach Kafka, and how they are seen from outside.
+//! reach Kafka and the lake, and how they are seen from outside.
 
 pub mod environment;
 pub mod exit;
 pub mod http;
 pub mod kafka;
+pub mod lake;
 pub mod metrics;
 pub mod progress;
 pub mod shutdown;

@@ -3,6 +3,7 @@
 mod dead_letters;
 mod healthcheck;
 mod offsets;
+mod rebuild;
 mod retention;
 mod run;
 mod status;
@@ -26,6 +27,7 @@ use crate::postgres::{self, Target};
 use dead_letters::DeadLettersCommand;
 use healthcheck::HealthcheckArgs;
 use offsets::OffsetsCommand;
+use rebuild::RebuildArgs;
 use retention::RetentionArgs;
 use run::RunArgs;
 use status::StatusArgs;
@@ -61,6 +63,8 @@ enum Command {
     /// Show where the group goes on, or move it
     #[command(subcommand)]
     Offsets(OffsetsCommand),
+    /// Fill the table from the lake's Parquet files, what is there already stays
+    Rebuild(RebuildArgs),
     /// Let days that are older than what is kept go from the table
     Retention(RetentionArgs),
     /// Ask a running consumer whether it is alive: exit 0 or 1, for supervisors and containers
@@ -183,6 +187,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Status(args) => args.run().await,
             Command::DeadLetters(command) => command.run().await,
             Command::Offsets(command) => command.run().await,
+            Command::Rebuild(args) => args.run(&cli.log).await,
             Command::Retention(args) => args.run().await,
             Command::Healthcheck(args) => args.run().await,
             Command::Completions { shell } => {

@@ -51,10 +51,15 @@ fn table(summary: &Summary) -> Table {
         ("first record to last commit", format!("{:.1} s", summary.reading.as_secs_f64())),
         ("records a second", format!("{:.0}", per_second(summary))),
     ];
+    table_of(&rows)
+}
+
+/// Names and figures.
+pub(super) fn table_of(rows: &[(&str, String)]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
     for (name, value) in rows {
-        table.add_row([name.to_owned(), value]);
+        table.add_row([*name, value]);
     }
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);

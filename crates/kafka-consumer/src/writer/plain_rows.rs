@@ -4,19 +4,21 @@ use std::collections::BTreeSet;
 
 use event_model::Hour;
 use thiserror::Error;
-use tokio_postgres::{Client, GenericClient, Transaction};
+use tokio_postgres::{Client, GenericClient, Statement, Transaction};
 
 use super::breaker::{Breaker, Tolerance};
 use super::partitions::Partitions;
 use super::row_search::RowSearch;
-use super::transaction::Attempt;
+use super::transaction::{Attempt, copy, copy_statement};
 use crate::batch::Batch;
+use crate::postgres::{SqlFault, classify};
 
 /// The statements that bring them in.
 pub struct PlainRows {
     search: RowSearch,
     partitions: Partitions,
-    note_hours: tokio_postgres::Statement,
+    copy: Statement,
+    note_hours: Statement,
 }
 
 /// What became of them.
@@ -56,7 +58,8 @@ impl PlainRows {
     /// Prepares a session.
     pub async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
         let note_hours = client.prepare(super::transaction::NOTE_HOURS).await?;
-        Ok(Self { search: RowSearch::prepare(client).await?, partitions: Partitions::default(), note_hours })
+        let copy = client.prepare(&copy_statement()).await?;
+        Ok(Self { search: RowSearch::prepare(client).await?, partitions: Partitions::default(), copy, note_hours })
     }
 
     /// Makes the partitions that rows of these hours need. Returns the days, counted from 1970-01-01, that retention has
@@ -69,6 +72,33 @@ impl PlainRows {
         self.partitions.ensure(client, hours).await
     }
 
+    /// Brings in rows that are probably all new and good, and notes their hours: straight into the table, and carefully
+    /// only where PostgreSQL refuses one. Their days are none that retention has taken.
+    pub async fn bring_in_new(
+        &self,
+        transaction: &mut Transaction<'_>,
+        batch: &Batch,
+    ) -> Result<BroughtIn, PlainRowsError> {
+        let attempt = transaction.transaction().await?;
+        match copy(&attempt, &self.copy, batch.in_key_order().bytes.clone()).await {
+            Ok(()) => {
+                attempt.commit().await?;
+                self.note_hours(transaction, batch).await?;
+                Ok(BroughtIn::default())
+            }
+            Err(error) if matches!(classify(&error), SqlFault::Duplicate | SqlFault::PerRow) => {
+                attempt.rollback().await?;
+                self.bring_in(transaction, batch).await
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn note_hours(&self, transaction: &Transaction<'_>, batch: &Batch) -> Result<(), tokio_postgres::Error> {
+        let starts: Vec<i64> = batch.hours().iter().map(|hour| hour.start().micros() / 1_000_000).collect();
+        transaction.execute(&self.note_hours, &[&starts]).await.map(drop)
+    }
+
     /// Brings the rows of a batch in and notes their hours. Their days are none that retention has taken.
     pub async fn bring_in(&self, transaction: &Transaction<'_>, batch: &Batch) -> Result<BroughtIn, PlainRowsError> {
         let breaker = Breaker::new(Tolerance { most: u64::MAX, window: 1, accepted: 0 });
@@ -77,8 +107,7 @@ impl PlainRows {
             Attempt::Failed { error, .. } => PlainRowsError::Postgres(error),
             other => PlainRowsError::Foreign(format!("{other:?}")),
         })?;
-        let starts: Vec<i64> = batch.hours().iter().map(|hour| hour.start().micros() / 1_000_000).collect();
-        transaction.execute(&self.note_hours, &[&starts]).await?;
+        self.note_hours(transaction, batch).await?;
         let refusal = |row: super::row_search::RefusedRow| {
             let place = usize::try_from(row.offset).unwrap_or(usize::MAX);
             Refusal { row: place, sqlstate: row.sqlstate, reason: row.reason }

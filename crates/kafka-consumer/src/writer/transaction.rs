@@ -89,11 +89,10 @@ impl Session {
     pub(super) async fn open(means: &Means) -> Result<Self, tokio_postgres::Error> {
         let client = postgres::connect(&means.target).await?;
         client.batch_execute(PLANS).await?;
-        let copy = format!("COPY staging.product_events_raw ({}) FROM STDIN (FORMAT binary)", *COPY_COLUMNS);
         Ok(Self {
             backend: client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0),
             moves: Moves::prepare(&client, &means.claim).await?,
-            copy: client.prepare(&copy).await?,
+            copy: client.prepare(&copy_statement()).await?,
             note_hours: client.prepare(NOTE_HOURS).await?,
             suspects: Suspects::prepare(&client).await?,
             dead_letters: DeadLetters::prepare(&client, &means.claim).await?,
@@ -180,6 +179,11 @@ fn tallies(batch: &Batch, corrections: &BTreeMap<i32, Corrections>) -> BTreeMap<
         (*partition, corrections.get(partition).map_or(plain, |one| one.apply(plain)))
     };
     batch.parts.iter().map(of_part).collect()
+}
+
+/// How rows go straight into the table.
+pub(super) fn copy_statement() -> String {
+    format!("COPY staging.product_events_raw ({}) FROM STDIN (FORMAT binary)", *COPY_COLUMNS)
 }
 
 /// How much goes into one message: PostgreSQL takes in a message whole before it looks at the first row.

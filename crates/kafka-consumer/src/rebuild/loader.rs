@@ -1,0 +1,225 @@
+//! One session that brings files in.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use backon::{BackoffBuilder, ExponentialBuilder};
+use bytes::Bytes;
+use event_model::{Hour, ProductEvent, Window, read_batch};
+use lake::{EventFile, Lake};
+use pipeline_runtime::lake::in_words;
+use tokio_postgres::{Client, Transaction};
+use tokio_util::sync::CancellationToken;
+
+use super::Outcome;
+use crate::batch::{Batch, Mark, OpenBatch};
+use crate::postgres::{self, SqlFault, Target, classify, describe};
+use crate::writer::{PlainRows, PlainRowsError};
+
+/// What a loader works with.
+pub(super) struct Means {
+    pub(super) lake: Lake,
+    pub(super) target: Target,
+    pub(super) rebuild: i64,
+    pub(super) rows_at_once: usize,
+}
+
+/// A row that did not go in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Its file.
+    pub key: String,
+    /// Its place there, counted from 1.
+    pub row: u64,
+    /// Why.
+    pub reason: String,
+}
+
+pub(super) struct Loader {
+    means: Means,
+    session: Option<Session>,
+}
+
+/// A session with its statements prepared, and one beside it that makes partitions, so that nobody waits for a file's
+/// transaction because of them.
+struct Session {
+    client: Client,
+    maker: Client,
+    rows: PlainRows,
+    /// Whether the last rows were all new, and the next ones probably are.
+    fresh: bool,
+}
+
+const NOTE: &str = "INSERT INTO pipeline.rebuilt_files (rebuild_id, key, rows_inserted, duplicates, expired)
+    VALUES ($1, $2, $3, $4, $5)";
+
+impl Loader {
+    pub(super) fn new(means: Means) -> Self {
+        Self { means, session: None }
+    }
+
+    /// Brings a file in, however often it has to be tried; none where the end is asked for before it is in.
+    pub(super) async fn bring_in(&mut self, key: &str, over: &CancellationToken) -> anyhow::Result<Option<Outcome>> {
+        let bytes = self.means.lake.get(key).await.map_err(in_words)?;
+        let bytes = bytes.with_context(|| format!("the file is gone from {}", self.means.lake.url()))?;
+        let mut delays = delays();
+        loop {
+            let error = match self.attempt(key, &bytes).await {
+                Ok(outcome) => return Ok(Some(outcome)),
+                Err(error) => error,
+            };
+            self.session = None;
+            let Some(fault) = error.chain().find_map(postgres_error).filter(|error| passes(error)) else {
+                return Err(error);
+            };
+            let pause = delays.next().unwrap_or(LONGEST_PAUSE);
+            tracing::warn!(key, error = describe(fault), pause_seconds = pause.as_secs_f64(), "postgres retry");
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = over.cancelled() => return Ok(None),
+            }
+        }
+    }
+
+    async fn attempt(&mut self, key: &str, bytes: &Bytes) -> anyhow::Result<Outcome> {
+        let session = match &mut self.session {
+            Some(session) => session,
+            none => none.insert(Session::open(&self.means.target).await?),
+        };
+        let transaction = session.client.transaction().await?;
+        let mut file = FileInHand {
+            key,
+            transaction,
+            maker: &session.maker,
+            rows: &mut session.rows,
+            fresh: &mut session.fresh,
+            day: None,
+            outcome: Outcome { files: 1, ..Outcome::default() },
+        };
+        file.read(bytes, self.means.rows_at_once).await?;
+        let FileInHand { transaction, outcome, .. } = file;
+        let [rows, duplicates, expired] = [outcome.rows, outcome.duplicates, outcome.expired].map(u64::cast_signed);
+        transaction.execute(NOTE, &[&self.means.rebuild, &key, &rows, &duplicates, &expired]).await?;
+        transaction.commit().await?;
+        Ok(outcome)
+    }
+}
+
+impl Session {
+    async fn open(target: &Target) -> anyhow::Result<Self> {
+        let client = postgres::connect(target).await?;
+        let maker = postgres::connect(target).await?;
+        let rows = PlainRows::prepare(&client).await?;
+        Ok(Self { client, maker, rows, fresh: true })
+    }
+}
+
+/// A file on its way into one transaction.
+struct FileInHand<'a> {
+    key: &'a str,
+    transaction: Transaction<'a>,
+    maker: &'a Client,
+    rows: &'a mut PlainRows,
+    fresh: &'a mut bool,
+    /// The day of the last row, counted from 1970-01-01, and whether retention has taken it.
+    day: Option<(i64, bool)>,
+    outcome: Outcome,
+}
+
+impl FileInHand<'_> {
+    async fn read(&mut self, bytes: &Bytes, rows_at_once: usize) -> anyhow::Result<()> {
+        let mut open = OpenBatch::new(Instant::now());
+        let (mut row, mut held) = (0, 0);
+        for columns in EventFile::open(self.key, bytes.clone())? {
+            let columns = columns?;
+            for event in read_batch(&columns)? {
+                row += 1;
+                let event = match event.map_err(|error| error.to_string()).and_then(valid) {
+                    Ok(event) => event,
+                    Err(reason) => {
+                        self.refuse(row, reason);
+                        continue;
+                    }
+                };
+                if self.is_gone(event.event_timestamp.hour()).await? {
+                    self.outcome.expired += 1;
+                    continue;
+                }
+                // A row's place stands where a record's offset does.
+                let mark = Mark { offset: row.cast_signed(), fingerprint: 0 };
+                open.add_row(0, 0, mark, None, &event);
+                held += 1;
+                if held == rows_at_once {
+                    let full = std::mem::replace(&mut open, OpenBatch::new(Instant::now()));
+                    self.bring_in(&full.close(), held).await?;
+                    held = 0;
+                }
+            }
+        }
+        self.bring_in(&open.close(), held).await
+    }
+
+    /// Whether retention has taken an hour's day; its partition is made otherwise.
+    async fn is_gone(&mut self, hour: Hour) -> anyhow::Result<bool> {
+        let day = hour.start().days();
+        if let Some((_, gone)) = self.day.filter(|(known, _)| *known == day) {
+            return Ok(gone);
+        }
+        let gone = !self.rows.ensure_days(self.maker, &BTreeSet::from([hour])).await?.is_empty();
+        self.day = Some((day, gone));
+        Ok(gone)
+    }
+
+    async fn bring_in(&mut self, batch: &Batch, rows: usize) -> anyhow::Result<()> {
+        if rows == 0 {
+            return Ok(());
+        }
+        let brought = if *self.fresh {
+            self.rows.bring_in_new(&mut self.transaction, batch).await?
+        } else {
+            self.rows.bring_in(&self.transaction, batch).await?
+        };
+        *self.fresh = brought.duplicates == 0;
+        self.outcome.duplicates += brought.duplicates;
+        self.outcome.differing += brought.differing;
+        self.outcome.rows += rows as u64 - brought.duplicates - brought.refused.len() as u64;
+        for one in brought.refused {
+            self.refuse(one.row as u64, format!("PostgreSQL refuses it ({}): {}", one.sqlstate, one.reason));
+        }
+        Ok(())
+    }
+
+    fn refuse(&mut self, row: u64, reason: String) {
+        tracing::warn!(key = self.key, row, reason, "row refused");
+        self.outcome.refused += 1;
+        let key = self.key.to_owned();
+        self.outcome.first_refused.get_or_insert(Refused { key, row, reason });
+    }
+}
+
+/// A file has no time at which its rows were sent, so the window around it does not count.
+fn valid(event: ProductEvent<'_>) -> Result<ProductEvent<'_>, String> {
+    match event.check(None, Window::default()) {
+        Ok(()) => Ok(event),
+        Err(rejection) => Err(rejection.to_string()),
+    }
+}
+
+fn postgres_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a tokio_postgres::Error> {
+    if let Some(PlainRowsError::Postgres(error)) = cause.downcast_ref() {
+        return Some(error);
+    }
+    cause.downcast_ref()
+}
+
+fn passes(error: &tokio_postgres::Error) -> bool {
+    matches!(classify(error), SqlFault::Retry | SqlFault::NoPartition)
+}
+
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+
+fn delays() -> impl Iterator<Item = Duration> {
+    let policy = ExponentialBuilder::new().with_min_delay(Duration::from_millis(200)).with_max_delay(LONGEST_PAUSE);
+    policy.with_jitter().without_max_times().build()
+}

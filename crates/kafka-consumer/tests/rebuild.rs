@@ -1,0 +1,188 @@
+//! The table from the lake.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod support;
+
+use std::process::{Command, Output, Stdio};
+
+use local_stack::Stack;
+use oracle::Terms;
+use serde_json::Value;
+use support::{
+    GROUP, OWNER, WRITER, catch_up, execute, fail, generator, judge_by, migrate, number, program, signal, succeed,
+    wait_until,
+};
+
+/// Over two hours: two dozen files.
+fn publish(stack: &Stack, run: &str, more: &[&str]) {
+    let mut command = generator(stack);
+    command.args(["--count", "30000", "--event-rate", "250/min", "--run-id", run]).args(more);
+    succeed(command);
+}
+
+fn rebuild_as(stack: &Stack, user: &str, more: &[&str]) -> Command {
+    let s3 = stack.s3();
+    let mut command = program(stack, user, &["rebuild", "--log-format", "json", "--lake", &stack.lake_url()]);
+    command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
+    command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+    command.args(more);
+    command
+}
+
+/// The line that sums it up.
+fn ended(output: &Output) -> Value {
+    let log = String::from_utf8_lossy(&output.stderr).into_owned();
+    let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.into_iter().find(|line| line["message"] == "rebuild ended").unwrap_or_else(|| panic!("no end in {log}"))
+}
+
+fn rebuild(stack: &Stack, more: &[&str]) -> Value {
+    ended(&succeed(rebuild_as(stack, WRITER, more)))
+}
+
+fn rows(stack: &Stack) -> i64 {
+    number(stack, "SELECT count(*) FROM staging.product_events_raw")
+}
+
+/// As if the database had been dropped.
+fn empty(stack: &Stack) {
+    execute(stack, "DROP SCHEMA staging, refined, pipeline CASCADE; DROP TABLE public.event_pipeline_schema_history");
+}
+
+#[test]
+fn after_a_rebuild_and_a_catching_up_all_is_as_before() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "lost", &["--fault", "invalid=1%,corrupt=1%,duplicate=1%"]);
+    catch_up(&stack, &[]);
+    let before = rows(&stack);
+    empty(&stack);
+    // The owner's rebuild makes the tables; a writer's could not.
+    let refused = fail(&stack, WRITER, &["rebuild", "--lake", "file:///tmp"], 1);
+    assert!(refused.contains("kafka-consumer migrate"), "{refused}");
+    let end = ended(&succeed(rebuild_as(&stack, OWNER, &[])));
+    assert_eq!((end["rows"].as_i64(), end["duplicates"].as_i64()), (Some(before), Some(0)));
+    assert!(end["files"].as_i64().unwrap() > 20, "{end}");
+    catch_up(&stack, &[]);
+    let verdict = judge_by(&stack, "lost", &Terms::for_group(GROUP).with_rows_from_elsewhere());
+    assert!(verdict.holds(), "{verdict}");
+    assert_eq!(number(&stack, "SELECT sum(rows_inserted)::bigint FROM pipeline.consumer_offsets"), 0);
+}
+
+#[test]
+fn holes_are_filled_and_what_is_there_stays() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "holed", &["--from", "2026-11-22T09:30:00Z"]);
+    migrate(&stack);
+    let all = rebuild(&stack, &[]);
+    assert_eq!((all["rows"].as_i64(), rows(&stack)), (Some(30_000), 30_000));
+    let gone = "DELETE FROM staging.product_events_raw WHERE event_timestamp >= '2026-11-22 10:05Z'
+        AND event_timestamp < '2026-11-22 10:10Z'";
+    execute(&stack, gone);
+    execute(
+        &stack,
+        "UPDATE staging.product_events_raw SET category = 'other'
+        WHERE event_id = (SELECT min(event_id::text)::uuid FROM staging.product_events_raw)",
+    );
+    let hole = 30_000 - rows(&stack);
+    assert_eq!(hole, 1_250);
+    let elsewhere = rebuild(&stack, &["--to", "2026-11-22T10"]);
+    assert_eq!((elsewhere["rows"].as_i64(), elsewhere["duplicates_differing"].as_i64()), (Some(0), Some(1)));
+    let there = rebuild(&stack, &["--from", "2026-11-22T10:00:00Z", "--to", "2026-11-22T11"]);
+    assert_eq!((there["rows"].as_i64(), rows(&stack)), (Some(hole), 30_000));
+    let again = rebuild(&stack, &["--from", "2026-11-22", "--to", "2026-11-23"]);
+    assert_eq!((again["rows"].as_i64(), again["duplicates"].as_i64()), (Some(0), Some(30_000)));
+    assert_eq!(number(&stack, "SELECT count(*) FROM staging.product_events_raw WHERE category = 'other'"), 1);
+    let hours = "SELECT count(DISTINCT hour) FROM pipeline.touched_hours";
+    assert_eq!(number(&stack, hours), 3, "what is derived from these hours has to be made anew");
+}
+
+#[test]
+fn one_that_was_killed_goes_on() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "killed", &[]);
+    migrate(&stack);
+    let mut first = rebuild_as(&stack, WRITER, &["--writers", "1", "--batch-rows", "20"]);
+    let mut first = first.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let files = || number(&stack, "SELECT count(*) FROM pipeline.rebuilt_files");
+    wait_until(&mut first, || files() >= 3);
+    let second = fail_of(rebuild_as(&stack, WRITER, &[]));
+    assert!(second.contains("another rebuild of this warehouse is running"), "{second}");
+    signal(&first, "-KILL");
+    first.wait().unwrap();
+    let (before, there) = (files(), rows(&stack));
+    assert!(there < 30_000, "it was killed too late");
+    let end = rebuild(&stack, &[]);
+    assert_eq!((end["files_before"].as_i64(), end["rows"].as_i64()), (Some(before), Some(30_000 - there)));
+    assert_eq!(rebuild(&stack, &[])["files_before"], 0, "the next one begins anew");
+}
+
+fn fail_of(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn ctrl_c_leaves_the_rest_for_later() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "stopped", &[]);
+    migrate(&stack);
+    let mut first = rebuild_as(&stack, WRITER, &["--writers", "1", "--batch-rows", "20"]).spawn().unwrap();
+    wait_until(&mut first, || number(&stack, "SELECT count(*) FROM pipeline.rebuilt_files") >= 3);
+    signal(&first, "-INT");
+    let output = first.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("files are left; the same command goes on with them"), "{said}");
+    assert_eq!(ended(&output)["rows"].as_i64(), Some(rows(&stack)), "what it says is in is in");
+}
+
+#[test]
+fn what_postgresql_or_the_rules_refuse_is_told_and_the_rest_goes_in() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "refused", &["--from", "2026-11-22T09:30:00Z"]);
+    migrate(&stack);
+    execute(&stack, "ALTER TABLE staging.product_events_raw ADD CONSTRAINT no_seventh CHECK (user_id <> 7)");
+    let said = fail_of(rebuild_as(&stack, WRITER, &[]));
+    assert!(said.contains("rows were refused, the first of them row ") && said.contains("no_seventh"), "{said}");
+    assert!(rows(&stack) > 29_000);
+    execute(&stack, "ALTER TABLE staging.product_events_raw DROP CONSTRAINT no_seventh");
+    rebuild(&stack, &[]);
+    assert_eq!(rows(&stack), 30_000);
+
+    // Retention took the day.
+    execute(&stack, "TRUNCATE staging.product_events_raw");
+    succeed(program(&stack, OWNER, &["retention", "--keep", "1d"]));
+    let gone = rebuild(&stack, &[]);
+    assert_eq!((gone["expired"].as_i64(), gone["rows"].as_i64()), (Some(30_000), Some(0)));
+}
+
+#[test]
+fn beside_a_consumer() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "beside", &[]);
+    let mut consumer = support::consumer(&stack);
+    consumer.args(["--until-caught-up", "--batch-rows", "500"]);
+    let consumer = consumer.spawn().unwrap();
+    let end = rebuild(&stack, &["--batch-rows", "500"]);
+    assert!(consumer.wait_with_output().unwrap().status.success());
+    assert_eq!(end["rows"].as_i64().unwrap() + end["duplicates"].as_i64().unwrap(), 30_000);
+    let verdict = judge_by(&stack, "beside", &Terms::for_group(GROUP).with_rows_from_elsewhere());
+    assert!(verdict.holds(), "{verdict}");
+}
+
+#[test]
+fn wrong_flags_and_an_empty_lake() {
+    let stack = Stack::ephemeral().unwrap();
+    migrate(&stack);
+    for (flags, part) in [
+        (&["--from", "2026-11-22T10:30:00Z"][..], "not the beginning of an hour"),
+        (&["--to", "yesterday"], "2026-11-22T10"),
+        (&["--from", "2026-11-22", "--to", "2026-11-22"], "--from is not before --to"),
+        (&["--lake", "http://bucket"], "--lake"),
+    ] {
+        let said = fail(&stack, WRITER, &[&["rebuild"], flags].concat(), 2);
+        assert!(said.contains(part), "{said}");
+    }
+    assert!(fail_of(rebuild_as(&stack, WRITER, &[])).contains("has no files under raw/"));
+}

@@ -1,0 +1,63 @@
+//! Which lake is meant, and how to reach it.
+
+use anyhow::anyhow;
+use clap::Args;
+use lake::{Lake, LakeError, LakeUrl, S3Access};
+
+use crate::START_LOCAL_STACK;
+
+/// The local stack's bucket and how to reach it: for the lake that is meant when none is named, and for no other.
+const LOCAL_BUCKET: &str = "product-events-lake";
+const LOCAL_ENDPOINT: &str = "http://localhost:9000";
+const LOCAL_ACCESS_KEY: &str = "local-stack";
+const LOCAL_SECRET_KEY: &str = "local-stack-secret";
+const LOCAL_REGION: &str = "us-east-1";
+
+/// Where the lake is.
+#[derive(Args, Clone, Debug, Default)]
+pub struct LakeArgs {
+    /// The lake: `s3://bucket/prefix`, with the usual AWS_* variables, profiles and roles, or `file:///folder`
+    /// [default: the local stack's bucket]
+    #[arg(long, value_name = "URL", help_heading = "Lake")]
+    pub lake: Option<LakeUrl>,
+}
+
+impl LakeArgs {
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> LakeUrl {
+        let local = || LakeUrl::S3 { bucket: LOCAL_BUCKET.to_owned(), prefix: String::new() };
+        self.lake.clone().unwrap_or_else(local)
+    }
+
+    fn access(&self) -> S3Access {
+        if self.lake.is_some() {
+            return S3Access::Standard;
+        }
+        S3Access::Fixed {
+            endpoint: LOCAL_ENDPOINT.to_owned(),
+            access_key: LOCAL_ACCESS_KEY.to_owned(),
+            secret_key: LOCAL_SECRET_KEY.to_owned(),
+            region: LOCAL_REGION.to_owned(),
+        }
+    }
+
+    /// Opens it; fails within about ten seconds where it is not there.
+    pub async fn open(&self) -> anyhow::Result<Lake> {
+        Lake::open(&self.url(), self.access()).await.map_err(in_words)
+    }
+}
+
+/// An error of the lake with what to do about it.
+#[must_use]
+pub fn in_words(error: LakeError) -> anyhow::Error {
+    match error {
+        LakeError::Unreachable { .. } => {
+            anyhow!("{error} `{START_LOCAL_STACK}` starts the local one, --lake names another")
+        }
+        LakeError::NoBucket { ref bucket, .. } if bucket == LOCAL_BUCKET => {
+            anyhow!("{error} (`{START_LOCAL_STACK}` makes the local one)")
+        }
+        other => anyhow::Error::new(other),
+    }
+}
