@@ -79,5 +79,5 @@ async fn an_outage_of_either_store_is_waited_out() {
     running.wait_for("lake_retry");
     s3.restart().unwrap();
     running.wait().expect_code(0);
-    lands(&place, 300_000).await;
+    assert_eq!(lands(&place).await, 300_000);
 }

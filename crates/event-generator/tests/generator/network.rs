@@ -7,7 +7,7 @@ use local_stack::{Proxy, S3};
 
 use crate::program::{Running, publish};
 use crate::servers::{Place, place};
-use crate::stores::{lands, objects_in};
+use crate::stores::{objects_in, read_lake};
 
 /// Until something goes through again after a fault: a client may wait long for an answer that went nowhere.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(2);
@@ -47,10 +47,11 @@ async fn the_connection_to_the_lake() {
     let place = Place { s3: s3.access(), ..place() };
     let mut behind = place.clone();
     behind.s3.endpoint = format!("http://127.0.0.1:{}", proxy.port());
-    // So dense that a segment is full every few seconds.
-    let mut running = Running::start(publish(&behind, "--rate 20k/s --duration 120s"));
+    // So dense that a segment is full, and a file due, every ten seconds.
+    let mut running = Running::start(publish(&behind, "--rate 50k/s --duration 90s --no-kafka"));
     running.wait_for("run started");
     suffer(&proxy, async || objects_in(&place).await).await;
     running.wait().expect_code(0);
-    lands(&place, 2_400_000).await;
+    let files = read_lake(&place).await;
+    assert_eq!((files.raw_rows, files.raw.len()), (4_500_000, 4_500_000));
 }
