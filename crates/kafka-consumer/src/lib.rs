@@ -3,7 +3,8 @@
 //! [`pipeline`] shows the way of a record: the [`source`] reads and judges it and puts it into a [`batch`], a
 //! [`writer`] brings the batch in together with the new [`offsets`], in one transaction. What is no valid event
 //! becomes a [`dead_letter`] in the same transaction. What people do with those afterwards is in [`dead_letters`];
-//! [`retention`] lets old days go; [`rebuild`] fills the table from the lake. What a run does is seen from outside through its [`site`].
+//! [`retention`] lets old days go; [`rebuild`] fills the table from the lake; [`reconcile`]
+//! accounts for every event of a run. What a run does is seen from outside through its [`site`].
 
 pub mod ages;
 pub mod arranger;
@@ -28,6 +29,7 @@ pub mod postgres;
 pub mod rebuild;
 pub mod recent;
 pub mod recent_ids;
+pub mod reconcile;
 pub mod retention;
 pub mod rows;
 pub mod site;

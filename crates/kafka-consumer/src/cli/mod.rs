@@ -4,6 +4,7 @@ mod dead_letters;
 mod healthcheck;
 mod offsets;
 mod rebuild;
+mod reconcile;
 mod retention;
 mod run;
 mod status;
@@ -28,6 +29,7 @@ use dead_letters::DeadLettersCommand;
 use healthcheck::HealthcheckArgs;
 use offsets::OffsetsCommand;
 use rebuild::RebuildArgs;
+use reconcile::ReconcileArgs;
 use retention::RetentionArgs;
 use run::RunArgs;
 use status::StatusArgs;
@@ -36,7 +38,8 @@ use status::StatusArgs;
 ///
 /// Without a command it runs until Ctrl-C: it applies pending scripts, goes on from the offsets that PostgreSQL has,
 /// and commits rows, dead letters and offsets together. Every flag can also be given as a variable, --group-id as
-/// KAFKA_CONSUMER_GROUP_ID. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.
+/// KAFKA_CONSUMER_GROUP_ID. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
+/// 3 a check found a difference.
 #[derive(Parser)]
 #[expect(clippy::doc_markdown, reason = "the comment is the help")]
 #[command(name = "kafka-consumer", version, args_conflicts_with_subcommands = true)]
@@ -63,6 +66,8 @@ enum Command {
     /// Show where the group goes on, or move it
     #[command(subcommand)]
     Offsets(OffsetsCommand),
+    /// Account for every event of a run, over topic, lake, table and dead letters
+    Reconcile(ReconcileArgs),
     /// Fill the table from the lake's Parquet files, what is there already stays
     Rebuild(RebuildArgs),
     /// Let days that are older than what is kept go from the table
@@ -187,6 +192,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Status(args) => args.run().await,
             Command::DeadLetters(command) => command.run().await,
             Command::Offsets(command) => command.run().await,
+            Command::Reconcile(args) => args.run().await,
             Command::Rebuild(args) => args.run(&cli.log).await,
             Command::Retention(args) => args.run().await,
             Command::Healthcheck(args) => args.run().await,

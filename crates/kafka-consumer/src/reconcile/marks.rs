@@ -1,0 +1,78 @@
+//! Which indices were seen: one bit each.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A set of indices below a length, filled by any number of threads.
+#[derive(Debug)]
+pub(super) struct Marks {
+    words: Vec<AtomicU64>,
+    length: u64,
+}
+
+impl Marks {
+    /// An empty set of indices below `length`.
+    pub(super) fn new(length: u64) -> Self {
+        let words = usize::try_from(length.div_ceil(64)).unwrap_or(usize::MAX);
+        Self { words: (0..words).map(|_| AtomicU64::new(0)).collect(), length }
+    }
+
+    /// Puts an index in. Whether it is new.
+    pub(super) fn mark(&self, index: u64) -> bool {
+        let (word, bit) = place(index);
+        self.words.get(word).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
+    }
+
+    pub(super) fn has(&self, index: u64) -> bool {
+        let (word, bit) = place(index);
+        self.words.get(word).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
+    }
+
+    pub(super) fn count(&self) -> u64 {
+        self.words.iter().map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum()
+    }
+
+    /// The indices that are in this set and in none of the others.
+    pub(super) fn without<'a>(&'a self, others: &'a [&'a Self]) -> impl Iterator<Item = u64> + 'a {
+        let of_word = move |word: usize| {
+            let mut bits = self.words[word].load(Ordering::Relaxed);
+            for other in others {
+                bits &= !other.words[word].load(Ordering::Relaxed);
+            }
+            let first = word as u64 * 64;
+            (0..64).filter(move |bit| bits >> bit & 1 == 1).map(move |bit| first + bit)
+        };
+        debug_assert!(others.iter().all(|other| other.length == self.length));
+        (0..self.words.len()).flat_map(of_word)
+    }
+}
+
+fn place(index: u64) -> (usize, u64) {
+    (usize::try_from(index / 64).unwrap_or(usize::MAX), 1 << (index % 64))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn as_sets(one in prop::collection::btree_set(0_u64..300, 0..80), other in prop::collection::btree_set(0_u64..300, 0..80)) {
+            let marks = |set: &BTreeSet<u64>| {
+                let marks = Marks::new(300);
+                for index in set {
+                    assert!(marks.mark(*index) && !marks.mark(*index));
+                }
+                marks
+            };
+            let (left, right) = (marks(&one), marks(&other));
+            prop_assert_eq!(left.count(), one.len() as u64);
+            prop_assert!(left.without(&[&right]).eq(one.difference(&other).copied()));
+            prop_assert!((0..300).all(|index| left.has(index) == one.contains(&index)));
+            prop_assert!(!left.mark(300) || 300_u64.div_ceil(64) * 64 > 300);
+        }
+    }
+}

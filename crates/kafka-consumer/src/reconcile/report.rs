@@ -1,0 +1,278 @@
+//! What was found, drawn up as sums that must be equal.
+
+use std::fmt::{self, Write as _};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use comfy_table::{CellAlignment, Table, presets};
+use event_model::Hour;
+use lake::{OutcomeCounts, raw_key};
+use serde::Serialize;
+
+use super::findings::{EXAMPLES, Findings};
+use super::lake_files::Files;
+use super::letters::Letters;
+use super::marks::Marks;
+use super::subject::Subject;
+use super::table::{Position, Rows};
+use super::topic::Topic;
+
+/// All that was seen.
+pub(super) struct Evidence<'a> {
+    pub(super) subject: &'a Arc<Subject>,
+    pub(super) topic: Option<Topic>,
+    pub(super) files: Option<Files>,
+    pub(super) rows: Option<Rows>,
+    pub(super) letters: Option<Arc<Letters>>,
+    pub(super) offsets: Vec<Position>,
+}
+
+/// Two numbers that must be equal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// What is counted.
+    pub what: &'static str,
+    /// What the run's settings give, or another store has.
+    pub expected: u64,
+    /// What is there.
+    pub found: u64,
+    /// Whether more than expected is as good: a run that was resumed may have sent identical copies.
+    pub or_more: bool,
+    /// Whether they are as they must be.
+    pub holds: bool,
+    /// Some of what is missing, extra, doubled or changed, and where it was seen.
+    pub examples: Vec<String>,
+}
+
+/// The whole of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// The run.
+    pub run: String,
+    /// The stores that were looked at.
+    pub stores: Vec<&'static str>,
+    /// Whether all checks hold.
+    pub holds: bool,
+    /// The checks.
+    pub checks: Vec<Check>,
+    /// What retention has removed, which is no loss.
+    pub notes: Vec<String>,
+}
+
+/// Draws the report up.
+pub(super) fn draw_up(evidence: &Evidence<'_>) -> Report {
+    let mut draft = Draft { evidence, checks: Vec::new(), notes: Vec::new() };
+    draft.manifest();
+    draft.kafka();
+    draft.lake();
+    draft.table();
+    let Draft { checks, notes, .. } = draft;
+    let looked_at =
+        [("kafka", evidence.topic.is_some()), ("lake", evidence.files.is_some()), ("table", evidence.rows.is_some())];
+    Report {
+        run: evidence.subject.manifest.run.id.to_string(),
+        stores: looked_at.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect(),
+        holds: checks.iter().all(|check| check.holds),
+        checks,
+        notes,
+    }
+}
+
+struct Draft<'a> {
+    evidence: &'a Evidence<'a>,
+    checks: Vec<Check>,
+    notes: Vec<String>,
+}
+
+impl Draft<'_> {
+    fn put(&mut self, what: &'static str, expected: u64, found: u64, examples: Vec<String>) {
+        let holds = expected == found;
+        self.checks.push(Check { what, expected, found, or_more: false, holds, examples });
+    }
+
+    fn none_of(&mut self, what: &'static str, findings: &Findings) {
+        self.put(what, 0, findings.count(), findings.examples());
+    }
+
+    /// Of indices that must be in a store: how many are. The missing ones are the examples.
+    fn all_of(&mut self, what: &'static str, must: &Marks, there: &Marks, allowed: &[&Marks]) {
+        let others: Vec<&Marks> = [there].into_iter().chain(allowed.iter().copied()).collect();
+        let missing = must.without(&others).count() as u64;
+        let examples = must.without(&others).take(EXAMPLES).map(|offset| self.whereabouts(offset)).collect();
+        let expected = must.count();
+        self.put(what, expected, expected - missing, examples);
+    }
+
+    /// An event and where it is.
+    fn whereabouts(&self, offset: u64) -> String {
+        let Evidence { subject, topic, files, rows, .. } = self.evidence;
+        let mut text = subject.describe(offset);
+        let mut place = |name: &str, there: Option<bool>| {
+            if let Some(there) = there {
+                let _ = write!(text, "; {} {name}", if there { "in" } else { "not in" });
+            }
+        };
+        place("the topic", topic.as_ref().map(|topic| topic.store.marks.has(offset) || topic.corrupt.has(offset)));
+        place("the lake", files.as_ref().map(|files| files.raw.marks.has(offset) || files.quarantine.has(offset)));
+        place("the table", rows.as_ref().map(|rows| rows.store.marks.has(offset)));
+        place(
+            "the dead letters",
+            topic.as_ref().map(|topic| topic.lettered.has(offset) || topic.corrupt_lettered.has(offset)),
+        );
+        if let (Some(_), Some(segment), true) = (files, subject.segment(offset), subject.valid.has(offset)) {
+            let hour = subject.event(offset).event_timestamp.hour();
+            let _ = write!(text, "; its file is {}", raw_key(hour, &subject.manifest.run.id, segment));
+        }
+        text
+    }
+
+    /// What the manifest says, against what its settings give.
+    fn manifest(&mut self) {
+        let subject = self.evidence.subject;
+        let (made, said) = (subject.outcomes(), subject.manifest.counts.outcomes);
+        let OutcomeCounts { valid, invalid, corrupt } = said;
+        self.put("valid events, as the manifest says", made.valid, valid, vec![]);
+        self.put("refused values, as the manifest says", made.invalid, invalid, vec![]);
+        self.put("broken values, as the manifest says", made.corrupt, corrupt, vec![]);
+    }
+
+    fn kafka(&mut self) {
+        let Evidence { subject, topic: Some(topic), files, .. } = self.evidence else { return };
+        let taken: Vec<i32> =
+            topic.spans.iter().filter(|(_, span)| span.low > 0).map(|(partition, _)| *partition).collect();
+        if taken.is_empty() {
+            self.all_of("valid events in the topic", &subject.valid, &topic.store.marks, &[]);
+            self.all_of("broken values in the topic", &subject.corrupt, &topic.corrupt, &[]);
+            let (expected, found) =
+                (subject.manifest.counts.ends().kafka_records, topic.store.events.load(Ordering::Relaxed));
+            let valid = expected - subject.corrupt.count().min(expected);
+            let holds = found >= valid;
+            let what = "records of valid events, with repeats";
+            self.checks.push(Check { what, expected: valid, found, or_more: true, holds, examples: vec![] });
+        } else {
+            let gone = subject.valid.without(&[&topic.store.marks]).count();
+            self.notes.push(format!(
+                "{gone} valid events are no longer in the topic: retention has removed records of the partitions {taken:?}"
+            ));
+        }
+        self.none_of("in the topic, but not of the run", &topic.store.extra);
+        self.none_of("broken values in the topic, but not of the run", &topic.corrupt_extra);
+        self.none_of("records with another content", &topic.store.changed);
+        self.none_of("records with another key than their user_id", &topic.other_key);
+        if let Some(files) = files {
+            self.all_of("events of the topic that the lake has", &topic.store.marks, &files.raw.marks, &[]);
+        }
+    }
+
+    fn lake(&mut self) {
+        let Evidence { subject, files: Some(files), topic, .. } = self.evidence else { return };
+        self.all_of("valid events in the lake", &subject.valid, &files.raw.marks, &[]);
+        self.all_of("refused values in quarantine", &subject.invalid, &files.quarantine, &[]);
+        if let Some(part) = &subject.manifest.lake {
+            self.put("files of events", part.raw.files, files.raw_count, vec![]);
+            self.put("files of refused values", part.quarantine.files, files.quarantine_count, vec![]);
+        }
+        self.none_of("files that cannot be read", &files.unreadable);
+        self.none_of("in the lake, but not of the run", &files.raw.extra);
+        self.none_of("in quarantine, but not of the run", &files.quarantine_extra);
+        self.none_of("more than once in the lake", &files.raw.again);
+        self.none_of("more than once in quarantine", &files.quarantine_again);
+        self.none_of("in a file of another hour or segment", &files.misplaced);
+        self.none_of("rows in the lake with another content", &files.raw.changed);
+        let all_there = |topic: &&Topic| topic.spans.values().all(|span| span.low == 0);
+        if let Some(topic) = topic.as_ref().filter(all_there) {
+            self.all_of("events of the lake that the topic has", &files.raw.marks, &topic.store.marks, &[]);
+        }
+    }
+
+    fn table(&mut self) {
+        let Evidence { subject, rows: Some(rows), topic, letters, offsets, .. } = self.evidence else { return };
+        let expired = self.expired(rows);
+        let lettered = topic.as_ref().map(|topic| &topic.lettered);
+        let allowed: Vec<&Marks> = expired.iter().chain(lettered).collect();
+        self.all_of("valid events in the table", &subject.valid, &rows.store.marks, &allowed);
+        self.none_of("in the table, but not of the run", &rows.store.extra);
+        self.none_of("more than once in the table", &rows.store.again);
+        self.none_of("rows with another content", &rows.store.changed);
+        let (Some(topic), Some(letters)) = (topic, letters) else { return };
+        self.all_of("broken values among the dead letters", &topic.corrupt, &topic.corrupt_lettered, &[]);
+        let neither = [&topic.unlettered];
+        let both = || topic.lettered.without(&neither).filter(|offset| rows.store.marks.has(*offset));
+        let examples = both().take(EXAMPLES).map(|offset| self.whereabouts(offset)).collect();
+        self.put("rows whose only records are dead letters", 0, both().count() as u64, examples);
+        let unmet = letters.unmet(|partition| topic.spans.get(&partition).copied());
+        let place = |(partition, offset): &(i32, i64)| format!("partition {partition}, offset {offset}");
+        self.put(
+            "dead letters without a record",
+            0,
+            unmet.len() as u64,
+            unmet.iter().take(EXAMPLES).map(place).collect(),
+        );
+        self.none_of("dead letters with other bytes than their record", &topic.other_bytes);
+        self.positions(topic, offsets);
+        self.notes.push(format!("{} dead letters of the group, of all runs and producers", letters.count()));
+    }
+
+    /// Valid events of days that retention has taken from the table.
+    fn expired(&mut self, rows: &Rows) -> Option<Marks> {
+        let subject = self.evidence.subject;
+        let floor = rows.floor?;
+        let early = |hour: &Hour| hour.start().days() < floor;
+        subject.manifest.counts.hours.keys().any(early).then_some(())?;
+        let expired = Marks::new(subject.length());
+        for offset in subject.valid.without(&[&rows.store.marks]) {
+            if subject.event(offset).event_timestamp.days() < floor {
+                expired.mark(offset);
+            }
+        }
+        self.notes
+            .push(format!("{} valid events are of days that retention has taken from the table", expired.count()));
+        Some(expired)
+    }
+
+    fn positions(&mut self, topic: &Topic, offsets: &[Position]) {
+        let at_end = |position: &&Position| {
+            topic.spans.get(&position.partition).is_some_and(|span| position.next_offset >= span.high)
+        };
+        let behind = offsets.iter().filter(|position| !at_end(position));
+        let text = |position: &Position| {
+            let end = topic.spans.get(&position.partition).map_or(0, |span| span.high);
+            format!("partition {} goes on at {}, its end is {end}", position.partition, position.next_offset)
+        };
+        let examples: Vec<String> = behind.map(text).take(EXAMPLES).collect();
+        let found = offsets.iter().filter(at_end).count() as u64;
+        self.put("partitions that were read to their ends", topic.spans.len() as u64, found, examples);
+    }
+}
+
+impl fmt::Display for Report {
+    /// Within 80 columns but for the examples.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_BORDERS_ONLY);
+        table.set_header(["", "expected", "found", ""]);
+        for check in &self.checks {
+            let expected = format!("{}{}", check.expected, if check.or_more { "+" } else { "" });
+            let verdict = if check.holds { "" } else { "DIFFERS" };
+            table.add_row([check.what, &expected, &check.found.to_string(), verdict]);
+        }
+        for column in [1, 2] {
+            if let Some(column) = table.column_mut(column) {
+                column.set_cell_alignment(CellAlignment::Right);
+            }
+        }
+        writeln!(f, "run {}, in {}\n{table}", self.run, self.stores.join(", "))?;
+        for note in &self.notes {
+            writeln!(f, "{note}")?;
+        }
+        for check in self.checks.iter().filter(|check| !check.holds) {
+            writeln!(f, "\n{}: expected {}, found {}", check.what, check.expected, check.found)?;
+            check.examples.iter().try_for_each(|example| writeln!(f, "  {example}"))?;
+        }
+        let differ = self.checks.iter().filter(|check| !check.holds).count();
+        match differ {
+            0 => write!(f, "every event is where it belongs: {} checks hold", self.checks.len()),
+            _ => write!(f, "{differ} of {} checks differ", self.checks.len()),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! The topic, read from its beginning to the end that it had at the start.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use event_model::{Window, parse};
+use pipeline_runtime::kafka::Complaints;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::{Offset, TopicPartitionList};
+
+use super::findings::Findings;
+use super::letters::Letters;
+use super::marks::Marks;
+use super::store::Store;
+use super::subject::{Subject, Whose};
+use crate::kafka_client::set_default;
+
+/// How long Kafka may say nothing.
+const PATIENCE: Duration = Duration::from_mins(1);
+const ANSWER: Duration = Duration::from_secs(10);
+
+/// Where a partition began and ended when the reading began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) low: i64,
+    pub(super) high: i64,
+}
+
+/// What the topic has.
+pub(super) struct Topic {
+    pub(super) store: Store,
+    pub(super) spans: BTreeMap<i32, Span>,
+    /// Values broken on purpose.
+    pub(super) corrupt: Marks,
+    /// With the run's tag in their headers, though the run has made no such value.
+    pub(super) corrupt_extra: Findings,
+    /// Valid events with a record that is a dead letter, and not brought in since.
+    pub(super) lettered: Marks,
+    /// Valid events with a record that is none.
+    pub(super) unlettered: Marks,
+    /// Broken values whose record has a dead letter.
+    pub(super) corrupt_lettered: Marks,
+    /// Dead letters with other bytes than their record.
+    pub(super) other_bytes: Findings,
+    /// Records with another key than the event's user.
+    pub(super) other_key: Findings,
+}
+
+/// Reads it. Blocks.
+pub(super) fn scan(
+    config: &ClientConfig,
+    topic: &str,
+    subject: &Subject,
+    letters: Option<&Letters>,
+) -> anyhow::Result<Topic> {
+    let consumer = reader(config)?;
+    let spans = spans(&consumer, topic)?;
+    let mut list = TopicPartitionList::new();
+    for (partition, span) in spans.iter().filter(|(_, span)| span.high > span.low) {
+        list.add_partition_offset(topic, *partition, Offset::Offset(span.low))?;
+    }
+    let mut left = list.count();
+    let [corrupt, lettered, unlettered, corrupt_lettered] = [(); 4].map(|()| Marks::new(subject.length()));
+    let seen = Topic {
+        store: Store::of(subject),
+        spans,
+        corrupt,
+        lettered,
+        unlettered,
+        corrupt_lettered,
+        corrupt_extra: Findings::default(),
+        other_bytes: Findings::default(),
+        other_key: Findings::default(),
+    };
+    if left > 0 {
+        consumer.assign(&list).context("Kafka refused the partitions")?;
+    }
+    let mut last_word = Instant::now();
+    while left > 0 {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(record)) => {
+                last_word = Instant::now();
+                // What came since the start is nobody's loss yet.
+                if seen.spans.get(&record.partition()).is_some_and(|span| record.offset() < span.high) {
+                    seen.note(&record, subject, letters);
+                } else {
+                    let mut done = TopicPartitionList::new();
+                    done.add_partition(topic, record.partition());
+                    consumer.incremental_unassign(&done)?;
+                    left -= 1;
+                }
+            }
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                let mut done = TopicPartitionList::new();
+                done.add_partition(topic, partition);
+                consumer.incremental_unassign(&done)?;
+                left -= 1;
+            }
+            Some(Err(error)) => tracing::warn!(%error, topic, "kafka error"),
+            None if last_word.elapsed() > PATIENCE => {
+                bail!("Kafka has said nothing for a minute; {left} partitions of {topic} are not read to their ends")
+            }
+            None => {}
+        }
+    }
+    Ok(seen)
+}
+
+fn reader(config: &ClientConfig) -> anyhow::Result<BaseConsumer<Complaints>> {
+    let mut config = config.clone();
+    for (property, value) in [("queued.min.messages", "100000"), ("fetch.message.max.bytes", "1048576")] {
+        set_default(&mut config, property, value);
+    }
+    config.set("queued.max.messages.kbytes", "65536");
+    BaseConsumer::from_config_and_context(&config, Complaints::default()).context("the Kafka client cannot be used")
+}
+
+fn spans(consumer: &BaseConsumer<Complaints>, topic: &str) -> anyhow::Result<BTreeMap<i32, Span>> {
+    let metadata = consumer.fetch_metadata(Some(topic), ANSWER).context("Kafka did not tell about the topic")?;
+    let found = metadata.topics().iter().find(|one| one.name() == topic && !one.partitions().is_empty());
+    let partitions = found.with_context(|| format!("Kafka has no topic {topic}"))?.partitions();
+    let span = |partition: i32| {
+        let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER)?;
+        Ok((partition, Span { low, high }))
+    };
+    let spans: Result<_, KafkaError> = partitions.iter().map(|partition| span(partition.id())).collect();
+    spans.context("Kafka did not tell where the partitions begin and end")
+}
+
+impl Topic {
+    fn note(&self, record: &BorrowedMessage<'_>, subject: &Subject, letters: Option<&Letters>) {
+        let place = (record.partition(), record.offset());
+        let at = || format!("partition {}, offset {}", place.0, place.1);
+        let letter = letters.and_then(|letters| letters.meet(place));
+        if let Some(letter) = &letter
+            && !letter.is_of(record.payload())
+        {
+            self.other_bytes.note(at);
+        }
+        if let Ok(event) = parse(record.payload(), None, Window::default()) {
+            let Some((offset, _)) = self.store.see(subject, &event, at) else { return };
+            if record.key() != Some(event.user_id.to_string().as_bytes()) {
+                self.other_key.note(|| format!("{} at {}", subject.describe(offset), at()));
+            }
+            let refused = letter.is_some_and(|letter| !letter.replayed);
+            let which = if refused { &self.lettered } else { &self.unlettered };
+            which.mark(offset);
+            return;
+        }
+        match marked(record, &subject.tag()).map(|index| subject.at(index)) {
+            Some(Whose::Ours(offset)) if subject.corrupt.has(offset) => {
+                self.corrupt.mark(offset);
+                if letter.is_some() {
+                    self.corrupt_lettered.mark(offset);
+                }
+            }
+            Some(_) => self.corrupt_extra.note(at),
+            None => {}
+        }
+    }
+}
+
+/// The index in the headers of a value that was broken on purpose by this run.
+fn marked(record: &BorrowedMessage<'_>, tag: &str) -> Option<u64> {
+    let headers = record.headers()?;
+    let value = |key: &str| headers.iter().find(|header| header.key == key).and_then(|header| header.value);
+    (value("run")? == tag.as_bytes()).then(|| std::str::from_utf8(value("index")?).ok()?.parse().ok())?
+}

@@ -1,0 +1,268 @@
+//! Every event of a run accounted for; whatever is damaged is found and named.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod support;
+
+use std::process::Command;
+
+use bytes::Bytes;
+use event_source::{MAX_INDEX, RunTag, event_id, origin};
+use lake::{Lake, S3Access};
+use local_stack::Stack;
+use serde_json::Value;
+use support::records::{Record, produce};
+use support::{READER, catch_up, execute, fail, generator, program, query, runtime, succeed};
+use uuid::Uuid;
+
+const RUN: &str = "accounted";
+
+/// A run that is where it belongs.
+struct Landed {
+    stack: Stack,
+    lake: Lake,
+}
+
+impl Landed {
+    fn new() -> Self {
+        let stack = Stack::ephemeral().unwrap();
+        publish(&stack, RUN);
+        // Another run and a foreign producer share topic, table and lake.
+        publish(&stack, "other");
+        let foreign = support::records::event(1, support::records::now(), "tools");
+        produce(&stack, &[Record::of(0, foreign), Record::of(1, "no event".to_owned())]);
+        catch_up(&stack, &[]);
+        let s3 = stack.s3();
+        let access = S3Access::Fixed {
+            endpoint: s3.endpoint,
+            access_key: s3.access_key,
+            secret_key: s3.secret_key,
+            region: s3.region,
+        };
+        let lake = runtime().block_on(Lake::open(&stack.lake_url().parse().unwrap(), access)).unwrap();
+        Self { stack, lake }
+    }
+
+    /// As one who may only read.
+    fn command(&self, more: &[&str]) -> Command {
+        let (stack, s3) = (&self.stack, self.stack.s3());
+        let servers = stack.bootstrap_servers();
+        let arguments = ["reconcile", "--bootstrap-servers", &servers, "--lake", &stack.lake_url()];
+        let mut command = program(stack, READER, &arguments);
+        command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
+        command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+        command.args(more);
+        command
+    }
+
+    fn reconcile(&self, more: &[&str]) -> (Option<i32>, Value) {
+        let output = self.command(&[&["--run", RUN, "--json"], more].concat()).output().unwrap();
+        let report = serde_json::from_slice(&output.stdout);
+        (output.status.code(), report.unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr))))
+    }
+
+    fn is_clean(&self) {
+        let (code, report) = self.reconcile(&[]);
+        assert_eq!(code, Some(0), "{report:#}");
+    }
+
+    /// These checks differ, each by one example that has a text, and no others.
+    fn differs(&self, expected: &[(&str, &str)]) {
+        let (code, report) = self.reconcile(&[]);
+        assert_eq!(code, Some(3), "{report:#}");
+        let mut found: Vec<(&str, &Value)> = Vec::new();
+        for check in report["checks"].as_array().unwrap() {
+            if check["holds"] == false {
+                found.push((check["what"].as_str().unwrap(), &check["examples"]));
+            }
+        }
+        let names: Vec<&str> = found.iter().map(|(what, _)| *what).collect();
+        assert_eq!(names, expected.iter().map(|(what, _)| *what).collect::<Vec<_>>(), "{report:#}");
+        for ((what, examples), (_, text)) in found.iter().zip(expected) {
+            let all = examples.to_string();
+            assert!(all.contains(text), "{what}: no {text} in {all}");
+        }
+    }
+
+    fn tag(&self) -> RunTag {
+        let manifest = runtime().block_on(self.lake.manifest(&RUN.parse().unwrap())).unwrap().unwrap();
+        manifest.run.tag.parse().unwrap()
+    }
+
+    /// An event of the run that is a row, of the first day.
+    fn some_row(&self) -> Uuid {
+        let sql = "SELECT event_id FROM staging.product_events_raw WHERE user_id = 7 ORDER BY 1";
+        let ids = query(&self.stack, sql).into_iter().map(|row| row.get::<_, Uuid>(0));
+        ids.into_iter().find(|id| origin(*id).unwrap().0 == self.tag()).unwrap()
+    }
+
+    /// An id with the run's tag that it has not made.
+    fn invented(&self) -> Uuid {
+        event_id(support::records::now(), self.tag(), MAX_INDEX)
+    }
+}
+
+fn publish(stack: &Stack, run: &str) {
+    let mut command = generator(stack);
+    let faults = "invalid=1%,corrupt=1%,duplicate=1%";
+    // Forty minutes around a midnight.
+    command.args(["--count", "20000", "--event-rate", "500/min", "--from", "2026-11-24T23:40:00Z", "--run-id", run]);
+    command.args(["--fault", faults]);
+    succeed(command);
+}
+
+#[test]
+fn rows_and_dead_letters_that_are_damaged() {
+    let landed = Landed::new();
+    let stack = &landed.stack;
+    landed.is_clean();
+    let id = landed.some_row();
+    let table = "staging.product_events_raw";
+    execute(stack, &format!("CREATE TABLE public.kept AS SELECT * FROM {table} WHERE event_id = '{id}'"));
+    execute(stack, &format!("DELETE FROM {table} WHERE event_id = '{id}'"));
+    landed.differs(&[("valid events in the table", &format!("{id} (index "))]);
+    let (_, report) = landed.reconcile(&[]);
+    let seen = "in the topic; in the lake; not in the table; not in the dead letters; its file is raw/";
+    assert!(report.to_string().contains(seen), "{report:#}");
+    let (code, _) = landed.reconcile(&["--only", "kafka,lake"]);
+    assert_eq!(code, Some(0), "the others have it");
+
+    // Under another id of the run, which it has not made.
+    let (invented, id) = (landed.invented().to_string(), id.to_string());
+    execute(stack, &format!("INSERT INTO {table} SELECT * FROM public.kept"));
+    execute(stack, &format!("UPDATE {table} SET event_id = '{invented}' WHERE event_id = '{id}'"));
+    landed.differs(&[("valid events in the table", &id), ("in the table, but not of the run", &invented)]);
+    execute(stack, &format!("UPDATE {table} SET event_id = '{id}', category = 'x' WHERE event_id = '{invented}'"));
+    landed.differs(&[("rows with another content", &id)]);
+    execute(
+        stack,
+        &format!("DELETE FROM {table} WHERE event_id = '{id}'; INSERT INTO {table} SELECT * FROM public.kept"),
+    );
+
+    // Once more, on the next day.
+    execute(stack, "UPDATE public.kept SET event_timestamp = '2026-11-25T00:10:00Z'");
+    execute(stack, &format!("INSERT INTO {table} SELECT * FROM public.kept"));
+    landed.differs(&[("more than once in the table", &id), ("rows with another content", &id)]);
+    execute(
+        stack,
+        &format!("DELETE FROM {table} WHERE event_id = '{id}' AND event_timestamp = '2026-11-25T00:10:00Z'"),
+    );
+    landed.is_clean();
+
+    // Far from the run's hours it is looked for when that is asked for.
+    execute(stack, "UPDATE public.kept SET event_timestamp = '2026-10-01T00:00:00Z'");
+    execute(
+        stack,
+        &format!("SELECT pipeline.ensure_partition('2026-10-01'); INSERT INTO {table} SELECT * FROM public.kept"),
+    );
+    landed.is_clean();
+    let (code, report) = landed.reconcile(&["--whole-table"]);
+    assert!(code == Some(3) && report.to_string().contains(&format!("{id} (index ")), "{report:#}");
+    execute(stack, &format!("DELETE FROM {table} WHERE event_timestamp < '2026-10-02'"));
+
+    // Dead letters.
+    let sql = "SELECT partition, \"offset\" FROM pipeline.dead_letters WHERE header_names[1] = 'run'
+        AND header_values[1] = convert_to($$TAG$$, 'UTF8') ORDER BY 1, 2 LIMIT 1";
+    let place = &query(stack, &sql.replace("TAG", &landed.tag().to_string()))[0];
+    let (partition, offset) = (place.get::<_, i32>(0), place.get::<_, i64>(1));
+    let letter = format!("partition = {partition} AND \"offset\" = {offset}");
+    let at = format!("partition {partition}, offset {offset}");
+    execute(stack, &format!("CREATE TABLE public.letter AS SELECT * FROM pipeline.dead_letters WHERE {letter}"));
+    execute(stack, &format!("UPDATE pipeline.dead_letters SET payload = 'other' WHERE {letter}"));
+    landed.differs(&[("dead letters with other bytes than their record", &at)]);
+    execute(stack, &format!("DELETE FROM pipeline.dead_letters WHERE {letter}"));
+    landed.differs(&[("broken values among the dead letters", "in the topic; not in the lake; not in the table")]);
+    execute(stack, "UPDATE public.letter SET \"offset\" = 0 WHERE \"offset\" > 0");
+    execute(stack, "INSERT INTO pipeline.dead_letters SELECT * FROM public.letter");
+    let (code, report) = landed.reconcile(&[]);
+    assert_eq!(code, Some(3), "the first record is another one: {report:#}");
+}
+
+#[test]
+fn offsets_records_and_files_that_are_damaged() {
+    let landed = Landed::new();
+    let stack = &landed.stack;
+    execute(stack, "UPDATE pipeline.consumer_offsets SET next_offset = next_offset - 1 WHERE partition = 2");
+    landed.differs(&[("partitions that were read to their ends", "partition 2 goes on at ")]);
+    execute(stack, "UPDATE pipeline.consumer_offsets SET next_offset = next_offset + 1 WHERE partition = 2");
+    landed.is_clean();
+
+    // A file that is gone, one of another content, one that is no file.
+    let (lake, key) = (&landed.lake, raw_file(&landed));
+    let bytes = runtime().block_on(lake.get(&key)).unwrap().unwrap();
+    runtime().block_on(lake.remove(&key)).unwrap();
+    let gone = "not in the lake";
+    landed.differs(&[
+        ("events of the topic that the lake has", gone),
+        ("valid events in the lake", &key),
+        ("files of events", "[]"),
+    ]);
+    runtime().block_on(lake.put_replacing(&key, Bytes::from_static(b"PAR1 no more"))).unwrap();
+    landed.differs(&[
+        ("events of the topic that the lake has", gone),
+        ("valid events in the lake", &key),
+        ("files that cannot be read", &key),
+    ]);
+    runtime().block_on(lake.put_replacing(&key, bytes.clone())).unwrap();
+    let copy =
+        key.replace(".parquet", "").rsplit_once('-').map(|(name, _)| format!("{name}-99999999.parquet")).unwrap();
+    runtime().block_on(lake.put_replacing(&copy, bytes)).unwrap();
+    landed.differs(&[
+        ("files of events", "[]"),
+        ("more than once in the lake", &copy),
+        ("in a file of another hour or segment", &copy),
+    ]);
+    runtime().block_on(lake.remove(&copy)).unwrap();
+    landed.is_clean();
+
+    // Records: one of another content under an id that is there, one of an id that the run has not made.
+    let (id, invented) = (landed.some_row().to_string(), landed.invented().to_string());
+    let value = |id: &str| {
+        let foreign = support::records::event(1, "2026-11-24T23:50:00Z".parse().unwrap(), "tools");
+        foreign.replace("9f3c0b1e-3c5a-4d9b-8e0f-000000000001", id)
+    };
+    produce(stack, &[Record::of(3, value(&id)), Record::of(3, value(&invented))]);
+    catch_up(stack, &[]);
+    landed.differs(&[
+        ("in the topic, but not of the run", &invented),
+        ("records with another content", &id),
+        ("in the table, but not of the run", &invented),
+    ]);
+}
+
+fn raw_file(landed: &Landed) -> String {
+    let objects = runtime().block_on(landed.lake.list("raw/")).unwrap();
+    objects.into_iter().map(|object| object.key).find(|key| key.contains(RUN)).unwrap()
+}
+
+#[test]
+fn what_retention_took_is_said_and_no_loss() {
+    let stack = Stack::ephemeral().unwrap();
+    let mut command = generator(&stack);
+    command.args(["--count", "3000", "--run-id", RUN, "--from", "2026-11-20T23:55:00Z"]);
+    succeed(command);
+    catch_up(&stack, &[]);
+    execute(
+        &stack,
+        "INSERT INTO pipeline.retention_floors (floor) VALUES ('2026-11-21'); DROP TABLE staging.product_events_raw_20261120",
+    );
+    let lake = runtime().block_on(Lake::open(
+        &format!("file:///{}", std::env::temp_dir().display()).parse().unwrap(),
+        S3Access::Standard,
+    ));
+    let landed = Landed { stack, lake: lake.unwrap() };
+    let output = succeed(landed.command(&["--run", RUN]));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.contains("3000 valid events are of days that retention has taken"), "{shown}");
+    assert!(shown.contains("every event is where it belongs"), "{shown}");
+}
+
+#[test]
+fn a_run_that_is_not_there() {
+    let stack = Stack::ephemeral().unwrap();
+    let lake = format!("file://{}", std::env::temp_dir().display());
+    support::migrate(&stack);
+    let said = fail(&stack, READER, &["reconcile", "--run", "nobody", "--lake", &lake], 1);
+    assert!(said.contains("has no manifest of a run nobody"), "{said}");
+    assert!(fail(&stack, READER, &["reconcile"], 2).contains("--run"));
+    assert!(fail(&stack, READER, &["reconcile", "--run", "a/b"], 2).contains("--run"));
+}
