@@ -112,18 +112,23 @@ impl Running {
         while let Ok(line) = self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             self.note(&line);
         }
-        if Instant::now() > deadline {
-            self.child.kill().unwrap();
-            panic!("still running: {}", self.seen);
-        }
+        assert!(Instant::now() <= deadline, "still running: {}", self.seen);
         let code = self.child.wait().unwrap().code();
         let stdout = reader.join().unwrap().unwrap();
-        Done { code, stdout, stderr: self.seen, took: self.begun.elapsed() }
+        Done { code, stdout, stderr: std::mem::take(&mut self.seen), took: self.begun.elapsed() }
     }
 
     fn note(&mut self, line: &str) {
         self.seen.push_str(line);
         self.seen.push('\n');
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already over, unless the test has failed.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
