@@ -4,7 +4,7 @@
 //! [`writer`] brings the batch in together with the new [`offsets`], in one transaction. What is no valid event
 //! becomes a [`dead_letter`] in the same transaction. What people do with those afterwards is in [`dead_letters`];
 //! [`retention`] lets old days go; [`rebuild`] fills the table from the lake; [`reconcile`]
-//! accounts for every event of a run. What a run does is seen from outside through its [`site`].
+//! accounts for every event of a run, [`doctor`] tries what all of this needs. What a run does is seen from outside through its [`site`].
 
 pub mod ages;
 pub mod arranger;
@@ -13,6 +13,7 @@ pub mod cli;
 pub mod counters;
 pub mod dead_letter;
 pub mod dead_letters;
+pub mod doctor;
 mod failpoint;
 pub mod fingerprint;
 pub mod health;

@@ -50,6 +50,11 @@ pub async fn bring_up_to_date(client: &mut Client, pending: Pending) -> Result<V
     applied
 }
 
+/// The names of the scripts that the warehouse lacks. A script that was changed after it was applied is an error.
+pub async fn pending(client: &Client) -> anyhow::Result<Vec<String>> {
+    missing(&embedded()?, &applied(client).await?)
+}
+
 /// What only reads and writes rows has no right to make a schema.
 async fn may_change_the_schema(client: &Client) -> anyhow::Result<bool> {
     let asked = "SELECT has_database_privilege(current_database(), 'CREATE')";

@@ -1,6 +1,7 @@
 //! The command line: a file for each command.
 
 mod dead_letters;
+mod doctor;
 mod healthcheck;
 mod offsets;
 mod rebuild;
@@ -26,6 +27,7 @@ use crate::migrations::{self, Pending};
 use crate::offsets::Claim;
 use crate::postgres::{self, Target};
 use dead_letters::DeadLettersCommand;
+use doctor::DoctorArgs;
 use healthcheck::HealthcheckArgs;
 use offsets::OffsetsCommand;
 use rebuild::RebuildArgs;
@@ -72,6 +74,8 @@ enum Command {
     Rebuild(RebuildArgs),
     /// Let days that are older than what is kept go from the table
     Retention(RetentionArgs),
+    /// Try each dependency, right and setting, and say how to mend what is wrong
+    Doctor(DoctorArgs),
     /// Ask a running consumer whether it is alive: exit 0 or 1, for supervisors and containers
     Healthcheck(HealthcheckArgs),
     /// Print a completion script for a shell
@@ -195,6 +199,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Reconcile(args) => args.run().await,
             Command::Rebuild(args) => args.run(&cli.log).await,
             Command::Retention(args) => args.run().await,
+            Command::Doctor(args) => args.run().await,
             Command::Healthcheck(args) => args.run().await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "kafka-consumer", &mut std::io::stdout());

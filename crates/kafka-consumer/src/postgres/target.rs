@@ -65,6 +65,12 @@ impl Target {
         Self::from(url, |name| env::var(name).ok().filter(|value| !value.is_empty()))
     }
 
+    /// Whether all its hosts are this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        places(&self.config).iter().all(Place::is_local)
+    }
+
     fn from(url: Option<&str>, variable: impl Fn(&str) -> Option<String>) -> Result<Self, TargetError> {
         let named =
             ["PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGDATABASE"].iter().any(|name| variable(name).is_some());

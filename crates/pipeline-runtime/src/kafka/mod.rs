@@ -13,7 +13,9 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 
 pub use properties::Guard;
-pub use topic::{Topic, TopicError, TopicSettings, ensure_topic, topic_settings};
+pub use topic::{
+    Topic, TopicError, TopicSettings, ensure_topic, topic_configuration, topic_partitions, topic_settings,
+};
 
 use crate::exit::Failure;
 

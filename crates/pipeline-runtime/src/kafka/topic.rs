@@ -1,5 +1,6 @@
 //! The topic: that it is there, and what it allows.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
@@ -172,19 +173,25 @@ fn fetch_metadata(config: &ClientConfig, topic: &str) -> Result<Metadata, TopicE
 
 /// Asks the broker for the topic's settings; what it does not tell, for lack of a right for instance, is none.
 pub async fn topic_settings(config: &ClientConfig, topic: &str) -> TopicSettings {
-    let unknown = TopicSettings { max_message_bytes: None, retention_ms: None, log_append_time: false };
-    let Ok(admin) = AdminClient::from_config_and_context(config, Complaints::default()) else {
-        return unknown;
-    };
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
-    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await;
-    let Some(Ok(resource)) = answers.ok().and_then(|all| all.into_iter().next()) else {
-        return unknown;
-    };
-    let value = |name: &str| resource.get(name).and_then(|entry| entry.value.clone());
+    let told = topic_configuration(config, topic).await.unwrap_or_default();
+    let number = |name: &str| told.get(name).and_then(|text| text.parse().ok());
     TopicSettings {
-        max_message_bytes: value("max.message.bytes").and_then(|text| text.parse().ok()),
-        retention_ms: value("retention.ms").and_then(|text| text.parse().ok()),
-        log_append_time: value("message.timestamp.type").as_deref() == Some("LogAppendTime"),
+        max_message_bytes: number("max.message.bytes"),
+        retention_ms: number("retention.ms"),
+        log_append_time: told.get("message.timestamp.type").is_some_and(|text| text == "LogAppendTime"),
     }
+}
+
+/// All of the topic's settings by their names; none where the broker does not tell them, for lack of a right for instance.
+pub async fn topic_configuration(config: &ClientConfig, topic: &str) -> Option<BTreeMap<String, String>> {
+    let admin = AdminClient::from_config_and_context(config, Complaints::default()).ok()?;
+    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
+    let resource = answers.into_iter().next()?.ok()?;
+    Some(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+}
+
+/// How many partitions the topic has; none where it is absent. Answers within some five seconds.
+pub async fn topic_partitions(config: &ClientConfig, topic: &str) -> Result<Option<i32>, TopicError> {
+    partitions(config, topic).await
 }

@@ -1,0 +1,61 @@
+//! The lake: reachable, writable, and whether it honours a condition on a write.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use lake::{ContentHash, Lake, LakeError, Put};
+use pipeline_runtime::lake::LakeArgs;
+
+use super::{Line, Lines, place};
+
+/// Below this, where no run's manifest is ever looked for.
+const PREFIX: &str = "runs/doctor-";
+
+pub(super) async fn examine(args: &LakeArgs) -> Vec<Line> {
+    let mut lines = Lines::of("lake");
+    let lake = match args.open().await {
+        Ok(lake) => lake,
+        Err(error) => {
+            lines.bad("open and list it", format!("{error:#}"), "see docs/security.md for the rights, and --lake");
+            return lines.lines;
+        }
+    };
+    lines.good("open and list it", place(lake.url()));
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let key = format!("{PREFIX}{millis}.json");
+    write(&lake, &key, &mut lines).await;
+    if let Err(error) = lake.remove(&key).await {
+        let mend = format!("give s3:DeleteObject on runs/*, and remove {key}");
+        lines.warn("remove a file", error.to_string(), mend);
+    }
+    lines.lines
+}
+
+/// Twice under one key, with different contents: the second one has to be refused.
+async fn write(lake: &Lake, key: &str, lines: &mut Lines) {
+    let put = async |text: &'static str| {
+        lake.put_new(key, Bytes::from_static(text.as_bytes()), ContentHash::of_bytes(text.as_bytes())).await
+    };
+    match put("{\"doctor\": 1}\n").await {
+        Ok(_) => lines.good("write a file", key.to_owned()),
+        Err(error) => {
+            lines.bad(
+                "write a file",
+                error.to_string(),
+                "give s3:PutObject below the lake's prefix (docs/security.md)",
+            );
+            return;
+        }
+    }
+    match put("{\"doctor\": 2}\n").await {
+        Err(LakeError::Conflict { .. }) => {
+            lines.good("write it once more, where there is none", "refused, as it must be");
+        }
+        Ok(Put::Written | Put::AlreadyThere) => lines.bad(
+            "write it once more, where there is none",
+            "the store takes it: it ignores If-None-Match, so two runs of one name would overwrite each other's files",
+            "use a store that honours conditional writes (S3, MinIO, SeaweedFS 4, Ceph 19)",
+        ),
+        Err(error) => lines.bad("write it once more, where there is none", error.to_string(), "see the line above"),
+    }
+}

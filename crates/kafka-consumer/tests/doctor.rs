@@ -1,0 +1,162 @@
+//! Each thing that the doctor can find, in dependencies that are really set up that way.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod support;
+
+use std::process::Command;
+
+use local_stack::Stack;
+use serde_json::Value;
+use support::records::{Record, event, now, produce};
+use support::{OWNER, READER, WRITER, catch_up, execute, migrate, program, succeed};
+
+fn command(stack: &Stack, user: &str, more: &[&str]) -> Command {
+    let (servers, s3) = (stack.bootstrap_servers(), stack.s3());
+    let mut command = program(stack, user, &["doctor", "--bootstrap-servers", &servers]);
+    command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
+    command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+    command.args(more);
+    command
+}
+
+/// What a command found that is not good, as `severity: what was tried`, and all of it as text.
+fn findings(mut command: Command) -> (Vec<String>, String) {
+    let output = command.arg("--json").output().unwrap();
+    let lines: Value = serde_json::from_slice(&output.stdout)
+        .unwrap_or_else(|_| panic!("{}", String::from_utf8_lossy(&output.stderr)));
+    let text = |line: &Value, key: &str| line[key].as_str().unwrap_or_default().to_owned();
+    let lines = lines.as_array().unwrap();
+    let wrong = lines.iter().filter(|line| line["severity"] != "good");
+    let found: Vec<String> = wrong.map(|line| format!("{}: {}", text(line, "severity"), text(line, "tried"))).collect();
+    let bad = found.iter().any(|one| one.starts_with("bad"));
+    assert_eq!(output.status.code(), Some(if bad { 3 } else { 0 }), "{lines:?}");
+    let unmended = lines.iter().find(|line| line["severity"] != "good" && line["mend"].is_null());
+    assert_eq!(unmended, None, "each says how to mend it");
+    (found, lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+}
+
+struct Patient(Stack);
+
+impl Patient {
+    /// Everything is as it should be.
+    fn well() -> Self {
+        let stack = Stack::ephemeral().unwrap();
+        migrate(&stack);
+        catch_up(&stack, &[]);
+        Self(stack)
+    }
+
+    fn has(&self, user: &str, expected: &[&str], word: &str) {
+        let (found, text) = findings(command(&self.0, user, &["--lake", &self.0.lake_url()]));
+        assert_eq!(found, expected, "{text}");
+        assert!(text.contains(word), "no {word:?} in {text}");
+    }
+
+    fn configure_topic(&self, setting: &str) {
+        let servers = self.0.bootstrap_servers();
+        let arguments =
+            ["--bootstrap-server", &servers, "--alter", "--topic", "product-events", "--add-config", setting];
+        succeed(self.0.kafka.tool("kafka.admin.ConfigCommand", &arguments));
+    }
+}
+
+#[test]
+fn all_is_well_and_then_the_topic_is_not() {
+    let patient = Patient::well();
+    patient.has(WRITER, &[], "refused, as it must be");
+    let output = succeed(command(&patient.0, WRITER, &["--no-lake"]));
+    let shown = String::from_utf8(output.stdout).unwrap();
+    assert!(shown.lines().all(|line| line.starts_with("ok   ")) && shown.lines().count() >= 15, "{shown}");
+
+    patient.configure_topic(
+        "cleanup.policy=compact,max.message.bytes=2000,message.timestamp.type=LogAppendTime,retention.ms=3600000",
+    );
+    patient.has(
+        WRITER,
+        &[
+            "bad: read cleanup.policy",
+            "warning: read max.message.bytes",
+            "warning: read message.timestamp.type",
+            "warning: read retention.ms",
+        ],
+        "--add-config cleanup.policy=delete",
+    );
+}
+
+#[test]
+fn the_warehouse() {
+    let patient = Patient::well();
+    let stack = &patient.0;
+    patient.has(READER, &["bad: look at the role's rights"], "INSERT on staging.product_events_raw");
+    execute(stack, "CREATE ROLE stranger LOGIN PASSWORD 'stranger'");
+    patient.has("stranger", &["bad: compare the scripts"], "event_pipeline_schema_history");
+
+    execute(
+        stack,
+        &format!("ALTER ROLE {WRITER} SET statement_timeout = '10s'; ALTER ROLE {WRITER} CONNECTION LIMIT 3"),
+    );
+    patient.has(
+        WRITER,
+        &["warning: read the time limit of statements", "bad: count the free connections"],
+        "a run needs 3",
+    );
+    execute(stack, &format!("ALTER ROLE {WRITER} RESET ALL; ALTER ROLE {WRITER} CONNECTION LIMIT -1"));
+    execute(stack, &format!("ALTER ROLE {WRITER} SET default_transaction_read_only = on"));
+    patient.has(WRITER, &["bad: write"], "read-write");
+    execute(stack, &format!("ALTER ROLE {WRITER} RESET ALL"));
+
+    execute(stack, "SELECT pipeline.ensure_partition('2026-11-22')");
+    execute(stack, "ALTER TABLE staging.product_events_raw_20261122 DROP CONSTRAINT IF EXISTS none");
+    let index = "DO $$ BEGIN EXECUTE (SELECT format('DROP INDEX staging.%I', indexrelid::regclass::name)
+        FROM pg_index WHERE indrelid = 'staging.product_events_raw_20261122'::regclass AND indisunique); END $$";
+    let index = index.replace("indexrelid::regclass::name", "(SELECT relname FROM pg_class WHERE oid = indexrelid)");
+    execute(stack, &index);
+    patient.has(WRITER, &["bad: look at the days' partitions"], "rows could double");
+    execute(stack, "DROP TABLE staging.product_events_raw_20261122");
+
+    for setting in ["ALTER SYSTEM SET fsync = off", "SELECT pg_reload_conf()"] {
+        execute(stack, setting);
+    }
+    let (found, _) = loop {
+        // The server takes the new setting in when it gets round to it.
+        let (found, text) = findings(command(stack, WRITER, &["--no-lake"]));
+        if !found.is_empty() {
+            break (found, text);
+        }
+    };
+    assert_eq!(found, ["warning: read fsync and full_page_writes"]);
+    for setting in ["ALTER SYSTEM RESET fsync", "SELECT pg_reload_conf()"] {
+        execute(stack, setting);
+    }
+    execute(stack, "DELETE FROM public.event_pipeline_schema_history WHERE version = 9");
+    let (found, text) = findings(command(stack, OWNER, &["--no-lake"]));
+    assert!(found.contains(&"bad: compare the scripts".to_owned()) && text.contains("V009__rebuilds"), "{text}");
+}
+
+#[test]
+fn what_is_away_or_was_taken() {
+    let mut patient = Patient::well();
+    produce(&patient.0, &[1, 2, 3].map(|number| Record::of(0, event(number, now(), "tools"))));
+    let records = patient.0.kafka.tool("org.apache.kafka.tools.DeleteRecordsCommand", &[]);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let all = r#"{"partitions":[{"topic":"product-events","partition":0,"offset":2}],"version":1}"#;
+    std::fs::write(file.path(), all).unwrap();
+    let mut records = records;
+    records.args(["--bootstrap-server", &patient.0.bootstrap_servers(), "--offset-json-file"]).arg(file.path());
+    succeed(records);
+    patient.has(WRITER, &["bad: compare the group's offsets with the oldest records"], "retention took 2");
+
+    let (found, text) = findings(command(&patient.0, WRITER, &["--no-lake", "--topic", "absent"]));
+    assert_eq!(found, ["warning: find the topic"], "{text}");
+    let (found, _) = findings(command(&patient.0, WRITER, &["--lake", "s3://no-such-bucket"]));
+    assert!(found.contains(&"bad: open and list it".to_owned()), "{found:?}");
+    let mut wrong = command(&patient.0, WRITER, &["--lake", &patient.0.lake_url()]);
+    wrong.env("AWS_SECRET_ACCESS_KEY", "wrong");
+    let (found, text) = findings(wrong);
+    assert!(found.contains(&"bad: open and list it".to_owned()) && text.contains("refuses the credentials"), "{text}");
+
+    patient.0.kafka.kill().unwrap();
+    patient.0.postgres.kill().unwrap();
+    let (found, text) = findings(command(&patient.0, WRITER, &["--no-lake"]));
+    assert_eq!(found, ["bad: reach the brokers", "bad: open a session"], "{text}");
+}
