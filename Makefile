@@ -1,7 +1,7 @@
 # What there is to do here; `make` alone shows it. CI calls the same targets.
 .DEFAULT_GOAL := help
-# Places where tests kill or stop the consumer; the programs that people build have none.
-FAILPOINTS := --features kafka-consumer/failpoints
+# Places where tests kill or stop the programs; those that people build have none.
+FAILPOINTS := --features kafka-consumer/failpoints,event-generator/failpoints
 # Flags of a benchmark: BENCH='--events 5000000 --rounds 3 --only consumer'
 BENCH ?=
 .PHONY: help setup packages servers browser build demo up down status test test-faults test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator format diagram schema

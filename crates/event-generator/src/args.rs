@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
@@ -13,6 +14,7 @@ use pipeline_runtime::telemetry::LogArgs;
 
 use crate::count::Count;
 use crate::span::Span;
+use crate::state::default_state_dir;
 
 /// Makes product events and publishes them to Kafka and to a lake of Parquet files.
 ///
@@ -41,6 +43,7 @@ Examples:
                                                         a whole day, the same one every time
   event-generator --fault invalid=0.5% --fault corrupt=0.1% --fault duplicate=1%
   event-generator --lake file:///tmp/lake --no-kafka    only Parquet files, into a folder
+  event-generator --resume --run-id 5a52d93c6           go on with a run that was killed
   event-generator sample -n 5                           look at events, touch nothing
 
 Every flag can be given as a variable too: --rate as EVENT_GENERATOR_RATE.
@@ -85,6 +88,10 @@ pub struct RunArgs {
     /// Publish a run again that is finished already: the consumer counts the records as duplicates
     #[arg(long, help_heading = "Which events")]
     pub again: bool,
+    /// Go on with the run --run-id, which was killed or stopped before all was stored, as it was asked for: the same
+    /// events, the same keys. Flags that say something else about it are refused; give -X and --kafka-config again
+    #[arg(long, requires = "run_id", conflicts_with = "again", help_heading = "Which events")]
+    pub resume: bool,
 
     /// Kafka
     #[command(flatten)]
@@ -107,9 +114,21 @@ pub struct RunArgs {
     /// Threads that make events [default: one for each two cores]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Machine")]
     pub threads: Option<u16>,
+    /// Where a run is remembered while it is not finished, and its manifest afterwards, in a folder of its own
+    /// [default: $XDG_STATE_HOME/event-generator or ~/.local/state/event-generator]
+    #[arg(long, value_name = "FOLDER", help_heading = "Machine")]
+    pub state_dir: Option<PathBuf>,
     /// Print the whole configuration as it would be used, secrets taken out, and end
     #[arg(long, help_heading = "Machine")]
     pub print_config: bool,
+}
+
+impl RunArgs {
+    /// Where runs are remembered.
+    #[must_use]
+    pub fn state_dir(&self) -> PathBuf {
+        self.state_dir.clone().unwrap_or_else(default_state_dir)
+    }
 }
 
 /// What decides which events there are.
@@ -224,6 +243,8 @@ mod tests {
             "event-generator --lake /tmp/x",
             "event-generator --lake file:///tmp --no-lake",
             "event-generator --threads 0",
+            "event-generator --resume",
+            "event-generator --resume --run-id a --again",
             "event-generator sample --rate max",
             "event-generator --no-such-flag",
         ] {

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use event_source::Source;
-use lake::End;
+use lake::{Counts, End};
 use thiserror::Error;
 
 use crate::block::{Block, Form, Record};
@@ -15,6 +15,7 @@ use crate::lake_sink::{Fed, LakeFeed};
 use crate::lateness::Lateness;
 use crate::makers::{MakerGone, Makers};
 use crate::schedule::{Clock, Pace};
+use crate::state::{Allowance, Checkpoints, Failed, Handed, Sealed};
 use crate::tally::{BlockCounts, Tally};
 
 /// Delivery reports are taken in after so many records at the latest.
@@ -42,8 +43,27 @@ pub struct Dispatch {
     pub lake: Option<LakeFeed>,
     /// Where events are counted.
     pub tally: Arc<Tally>,
+    /// Where it begins, and what it owes.
+    pub start: Start,
+    /// How far it may go.
+    pub allowance: Allowance,
+    /// Who is told of segments that are handed out.
+    pub checkpoints: Arc<Checkpoints>,
     /// Whether to end.
     pub ending: Ending,
+}
+
+/// Where a run begins: at index 0, or after what is stored already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Start {
+    /// The first index.
+    pub first: u64,
+    /// Before this index there is no end, whoever asks for it: these events may have been sent already.
+    pub owed: u64,
+    /// Why it ends where its indices do.
+    pub end: End,
+    /// Indices of a segment.
+    pub segment_indices: u64,
 }
 
 /// How the thread ended.
@@ -55,8 +75,8 @@ pub struct Dispatched {
     pub lateness: Lateness,
     /// Records that Kafka has not acknowledged, for lack of time. Then the last segment is left unwritten.
     pub unacknowledged: u64,
-    /// Whether the lake was told of all events.
-    pub lake_knows: bool,
+    /// Whether the end is written down and the lake was told of all events.
+    pub stored: bool,
 }
 
 /// Why the thread could not go on.
@@ -68,9 +88,18 @@ pub enum DispatchError {
     /// A thread that makes events.
     #[error(transparent)]
     Maker(#[from] MakerGone),
+    /// The run's state can't be written, and its keeper says why.
+    #[error("the run's state can't be kept")]
+    State,
     /// The lake failed, and says why on its own.
     #[error("the lake failed")]
     Lake,
+}
+
+impl From<Failed> for DispatchError {
+    fn from(_: Failed) -> Self {
+        Self::State
+    }
 }
 
 /// The end was asked for in the middle of something.
@@ -81,32 +110,62 @@ type Step<T> = Result<Result<T, Cut>, DispatchError>;
 impl Dispatch {
     /// Hands out all events, or those before the end that is asked for, and waits until Kafka has them.
     pub fn run(mut self) -> Result<Dispatched, DispatchError> {
-        let mut state =
-            State { lateness: Lateness::default(), since_reports: 0, now: self.clock.micros(), behind: false };
-        let mut next_index = 0;
-        let mut end = End::CountReached;
+        let mut state = State::new(self.clock.micros());
+        let mut next_index = self.start.first;
+        let mut end = self.start.end;
         while let Some(block) = self.makers.next_block()? {
-            let start = block.range.start;
             next_index = self.hand_out(&block, &mut state)?;
-            if next_index == block.range.end {
-                self.tally.add(next_index, block.counts);
-            } else {
-                self.tally.add(next_index, BlockCounts::of(&self.source, start..next_index));
-            }
+            self.count(&block, next_index, &mut state);
             if next_index < block.range.end || self.feed(LakeFeed::advance, next_index)?.is_err() {
                 end = End::Stopped;
                 break;
             }
         }
         let unacknowledged = self.flush()?;
-        let lake_knows = unacknowledged == 0 && self.feed(LakeFeed::finish, next_index)?.is_ok();
-        Ok(Dispatched { end, lateness: state.lateness, unacknowledged, lake_knows })
+        let whole = unacknowledged == 0 && self.seal(Sealed { next_index, end })?.is_ok();
+        if whole && !next_index.is_multiple_of(self.start.segment_indices) {
+            self.checkpoint(next_index, &mut state);
+        }
+        let lake_knows = whole && self.feed(LakeFeed::finish, next_index)?.is_ok();
+        Ok(Dispatched { end, lateness: state.lateness, unacknowledged, stored: lake_knows })
+    }
+
+    /// Counts a block as far as it was handed out, and what it completes.
+    fn count(&self, block: &Block, next_index: u64, state: &mut State) {
+        let counts = if next_index == block.range.end {
+            block.counts.clone().into_counts()
+        } else {
+            BlockCounts::of(&self.source, block.range.start..next_index).into_counts()
+        };
+        self.tally.add(next_index, &counts);
+        state.segment.merge(&counts);
+        if next_index.is_multiple_of(self.start.segment_indices) && next_index > block.range.start {
+            self.checkpoint(next_index, state);
+        }
+    }
+
+    /// Says that a segment is handed out, or what there is of the last one.
+    fn checkpoint(&self, next_index: u64, state: &mut State) {
+        let counts = std::mem::take(&mut state.segment);
+        if next_index > self.start.first {
+            let segment = (next_index - 1) / self.start.segment_indices;
+            let records = counts.ends().kafka_records;
+            self.checkpoints.push(Handed { segment, next_index, records, counts });
+        }
+    }
+
+    /// Whether the end is asked for and may be before this index.
+    fn may_end(&self, index: u64) -> bool {
+        self.ending.over() || (index >= self.start.owed && self.ending.asked())
     }
 
     /// The index after the last one that was handed out.
     fn hand_out(&self, block: &Block, state: &mut State) -> Result<u64, DispatchError> {
+        if self.wait_for_allowance(block, state)?.is_err() {
+            return Ok(block.range.start);
+        }
         for record in &block.records {
-            if self.ending.asked() || self.wait_until(record.due, state)?.is_err() {
+            if self.may_end(record.index) || self.wait_until(record.due, record.index, state)?.is_err() {
                 return Ok(record.index);
             }
             if self.send(block, record, state)?.is_err() {
@@ -115,22 +174,52 @@ impl Dispatch {
         }
         // An event without a record is handed out when the next one is, or the block ends.
         let last = self.source.due(block.range.end - 1).micros();
-        if self.ending.asked() || self.wait_until(last, state)?.is_err() {
-            let next = block.records.last().map_or(block.range.start, |record| record.index + 1);
+        let next = block.records.last().map_or(block.range.start, |record| record.index + 1);
+        if self.may_end(next) || self.wait_until(last, next, state)?.is_err() {
             return Ok(next);
         }
         Ok(block.range.end)
     }
 
+    /// Waits until the run's state says that the block may be sent.
+    fn wait_for_allowance(&self, block: &Block, state: &mut State) -> Step<()> {
+        while !self.allowance.covers(&block.range)? {
+            if self.may_end(block.range.start) {
+                return Ok(Err(Cut));
+            }
+            self.rest(state)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// Waits until it is written down where the run ends: only then may its last segment, which is shorter, be stored.
+    fn seal(&self, sealed: Sealed) -> Step<()> {
+        while !self.allowance.sealed(sealed)? {
+            if self.ending.over() {
+                return Ok(Err(Cut));
+            }
+            thread::sleep(ROOM);
+        }
+        Ok(Ok(()))
+    }
+
+    /// A moment in which somebody else gets on.
+    fn rest(&self, state: &mut State) -> Result<(), DispatchError> {
+        if self.kafka.is_none() {
+            thread::sleep(ROOM);
+        }
+        self.serve(ROOM, state)
+    }
+
     /// Waits until an event is due, and notes how late it is then.
-    fn wait_until(&self, due: i64, state: &mut State) -> Step<()> {
+    fn wait_until(&self, due: i64, index: u64, state: &mut State) -> Step<()> {
         if self.pace == Pace::Max {
             return Ok(Ok(()));
         }
         while due > state.now {
             state.now = self.clock.micros();
             let Ok(early @ 1..) = u64::try_from(due - state.now) else { break };
-            if self.ending.asked() {
+            if self.may_end(index) {
                 return Ok(Err(Cut));
             }
             if self.lake.as_ref().is_some_and(LakeFeed::is_closed) {
@@ -156,7 +245,7 @@ impl Dispatch {
             while kafka.offer(record.index, key, value, record.form == Form::Marked)? == Offered::Full {
                 self.serve(ROOM, state)?;
                 // Between two copies there is no end: an event is sent whole or not at all.
-                if (self.ending.asked() && copy == 0) || self.ending.over() {
+                if (copy == 0 && self.may_end(record.index)) || self.ending.over() {
                     return Ok(Err(Cut));
                 }
             }
@@ -200,9 +289,17 @@ impl Dispatch {
 }
 
 struct State {
+    /// What is handed out of the segment that is not complete.
+    segment: Counts,
     lateness: Lateness,
     since_reports: u32,
     /// The time when it was read last: reading it for each record would cost too much.
     now: i64,
     behind: bool,
+}
+
+impl State {
+    fn new(now: i64) -> Self {
+        Self { segment: Counts::default(), lateness: Lateness::default(), since_reports: 0, now, behind: false }
+    }
 }

@@ -3,16 +3,20 @@
 //! A segment's events are made once more from their indices, off the path to Kafka: cheaper than carrying them there,
 //! and the memory for them is taken only while a segment is written.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use event_source::{Source, World};
 use lake::{FileCounts, Lake, LakeError, LakeFile, QuarantineRow, RunId, SegmentBuilder, segment_indices};
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{JoinSet, spawn_blocking};
 
+use crate::failpoint::{AFTER_PUT, BEFORE_PUT, pass};
 use crate::judge::{Verdict, judge};
+use crate::state::Safe;
 
 /// Segments that are made and uploaded at a time, so many that the slower of the two does not wait for the other.
 const PARALLEL: usize = 4;
@@ -48,10 +52,17 @@ pub struct LakeSink {
 
 /// What is in the lake so far, for whoever watches.
 #[derive(Debug, Default)]
-pub struct Written(Mutex<Files>);
+pub struct Written(Mutex<Inside>);
+
+#[derive(Debug, Default)]
+struct Inside {
+    files: Files,
+    /// Those of segments that are there whole, until they are taken.
+    segments: BTreeMap<u64, Files>,
+}
 
 /// Files in the lake.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Files {
     /// Of valid events.
     pub raw: FileCounts,
@@ -69,14 +80,15 @@ pub fn indices_of(source: &Source) -> u64 {
 }
 
 impl LakeSink {
-    /// A sink, and what feeds it.
+    /// A sink for what comes after what is stored already, and what feeds it.
     #[must_use]
-    pub fn new(lake: Lake, source: Arc<Source>, run: RunId) -> (Self, LakeFeed) {
+    pub fn new(lake: Lake, source: Arc<Source>, run: RunId, safe: &Safe) -> (Self, LakeFeed) {
         let indices = indices_of(&source);
         let (sender, segments) = channel(1);
         let parallel = if indices > LARGE { PARALLEL_LARGE } else { PARALLEL };
-        let sink = Self { lake, source, run, parallel, segments, written: Arc::default() };
-        (sink, LakeFeed { segments: sender, indices, next: 0 })
+        let written = Written(Mutex::new(Inside { files: safe.files, segments: BTreeMap::new() }));
+        let sink = Self { lake, source, run, parallel, segments, written: Arc::new(written) };
+        (sink, LakeFeed { segments: sender, indices, next: safe.next_segment })
     }
 
     /// What is written so far.
@@ -110,14 +122,16 @@ impl LakeSink {
         async move {
             let number = segment.number;
             let files = spawn_blocking(move || make_files(&source, run, segment)).await.map_err(broken)??;
+            let mut done = Files::default();
             for file in &files.raw {
-                lake.put_file(file).await?;
-                written.add(|files| &mut files.raw, file);
+                put(&lake, file).await?;
+                done.raw.add(written.add(|files| &mut files.raw, file));
             }
             for file in &files.quarantine {
-                lake.put_file(file).await?;
-                written.add(|files| &mut files.quarantine, file);
+                put(&lake, file).await?;
+                done.quarantine.add(written.add(|files| &mut files.quarantine, file));
             }
+            written.whole(number, done);
             tracing::debug!(
                 segment = number,
                 files = files.raw.len() + files.quarantine.len(),
@@ -127,6 +141,13 @@ impl LakeSink {
             Ok(())
         }
     }
+}
+
+async fn put(lake: &Lake, file: &LakeFile) -> Result<(), LakeError> {
+    pass(BEFORE_PUT);
+    lake.put_file(file).await?;
+    pass(AFTER_PUT);
+    Ok(())
 }
 
 /// A task that broke down, as an error of the lake.
@@ -204,21 +225,43 @@ impl LakeFeed {
     }
 }
 
+impl Files {
+    /// Adds others.
+    pub fn add(&mut self, others: Self) {
+        self.raw.add(others.raw);
+        self.quarantine.add(others.quarantine);
+    }
+}
+
 impl Written {
     /// All files.
     #[must_use]
     pub fn files(&self) -> Files {
-        *self.lock()
+        self.lock().files
     }
 
-    fn add(&self, kind: impl Fn(&mut Files) -> &mut FileCounts, file: &LakeFile) {
-        let mut files = self.lock();
-        let counts = kind(&mut files);
-        counts.files += 1;
-        counts.rows += file.rows;
+    /// Whether a segment is there whole.
+    #[must_use]
+    pub fn has(&self, segment: u64) -> bool {
+        self.lock().segments.contains_key(&segment)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Files> {
+    /// The files of a segment that is there whole, once.
+    pub fn take(&self, segment: u64) -> Option<Files> {
+        self.lock().segments.remove(&segment)
+    }
+
+    fn add(&self, kind: impl Fn(&mut Files) -> &mut FileCounts, file: &LakeFile) -> FileCounts {
+        let one = FileCounts { files: 1, rows: file.rows };
+        kind(&mut self.lock().files).add(one);
+        one
+    }
+
+    fn whole(&self, segment: u64, files: Files) {
+        self.lock().segments.insert(segment, files);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inside> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -259,7 +302,8 @@ mod tests {
         let source = Arc::new(source(&["invalid=2%", "corrupt=1%", "duplicate=1%"]));
         let counts = BlockCounts::of(&source, 0..50_000).into_counts();
         for _ in 0..2 {
-            let (sink, mut feed) = LakeSink::new(lake.clone(), Arc::clone(&source), "r".parse().unwrap());
+            let (sink, mut feed) =
+                LakeSink::new(lake.clone(), Arc::clone(&source), "r".parse().unwrap(), &Safe::default());
             let written = sink.written();
             let sink = tokio::spawn(sink.run());
             while feed.finish(50_000) == Fed::Full {
@@ -269,6 +313,9 @@ mod tests {
             sink.await.unwrap().unwrap();
             assert_eq!(written.files().raw.rows, counts.outcomes.valid);
             assert_eq!(written.files().quarantine.rows, counts.outcomes.invalid);
+            let mut both = written.take(0).unwrap();
+            both.add(written.take(1).unwrap());
+            assert!(both == written.files() && !written.has(1));
             // Two segments, the first of which lies in two hours.
             assert_eq!(lake.list(RAW_PREFIX).await.unwrap().len(), 3);
             assert_eq!(lake.list(QUARANTINE_PREFIX).await.unwrap().len(), 3);

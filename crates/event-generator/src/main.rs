@@ -4,10 +4,10 @@ use std::io::stdout;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, FromArgMatches};
+use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use event_generator::args::{Cli, Command, RunArgs, SampleArgs};
 use event_generator::schedule::Clock;
-use event_generator::{plan, run, sample};
+use event_generator::{plan, recall, run, sample};
 use pipeline_runtime::environment::with_variables;
 use pipeline_runtime::exit::{self, Failure};
 use pipeline_runtime::telemetry::LogArgs;
@@ -15,15 +15,17 @@ use pipeline_runtime::telemetry::LogArgs;
 fn main() -> ExitCode {
     let matches = with_variables(Cli::command(), "EVENT_GENERATOR").get_matches();
     match Cli::from_arg_matches(&matches) {
-        Ok(cli) => exit::report(start(&cli)),
+        Ok(cli) => exit::report(start(&cli, &matches)),
         Err(error) => error.exit(),
     }
 }
 
-fn start(cli: &Cli) -> Result<(), Failure> {
+fn start(cli: &Cli, matches: &ArgMatches) -> Result<(), Failure> {
     match &cli.command {
-        None => publish(&cli.run, &cli.log),
-        Some(Command::Run(args)) => publish(args, &cli.log),
+        None => publish(&cli.run, matches, &cli.log),
+        Some(Command::Run(args)) => {
+            publish(args, matches.subcommand().map_or(matches, |(_, matches)| matches), &cli.log)
+        }
         Some(Command::Sample(args)) => print_sample(args),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), env!("CARGO_PKG_NAME"), &mut stdout());
@@ -32,13 +34,14 @@ fn start(cli: &Cli) -> Result<(), Failure> {
     }
 }
 
-fn publish(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
+fn publish(args: &RunArgs, matches: &ArgMatches, log: &LogArgs) -> Result<(), Failure> {
     log.start()?;
+    let (args, flags) = &recall::recall(args, matches)?;
     if args.print_config {
         return run::print_config(args, stdout());
     }
     let runtime = tokio::runtime::Runtime::new().context("the runtime could not be started")?;
-    let result = runtime.block_on(run::run(args, log));
+    let result = runtime.block_on(run::run(args, flags.clone(), log));
     // What hangs on a dead connection must not keep the process.
     runtime.shutdown_background();
     result

@@ -19,6 +19,8 @@ pub struct Ledger {
     pub source: Arc<Source>,
     /// When it began.
     pub started_at: Timestamp,
+    /// How often it was gone on with.
+    pub resumes: u64,
     /// What was made.
     pub tally: Arc<Tally>,
     /// The topic, and what it took.
@@ -42,6 +44,7 @@ impl Ledger {
             started_at: self.started_at,
             finished_at: None,
             end: None,
+            resumes: self.resumes,
             first_index: 0,
             next_index: made.next_index,
             counts: made.counts,
@@ -80,6 +83,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
     use super::*;
+    use crate::state::Safe;
     use crate::tally::BlockCounts;
     use crate::tally::tests::source;
 
@@ -88,14 +92,15 @@ mod tests {
         let source = Arc::new(source(&["invalid=1%"]));
         let tally = Arc::new(Tally::default());
         let counts = BlockCounts::of(&source, 0..100);
-        tally.add(100, counts);
+        tally.add(100, &counts.into_counts());
         let now = source.due(0);
         let run: RunId = "r".parse().unwrap();
-        let mut ledger = Ledger { run, source, started_at: now, tally, kafka: None, lake: None };
+        let mut ledger = Ledger { run, source, started_at: now, resumes: 0, tally, kafka: None, lake: None };
         let manifest = ledger.close(End::Stopped, now).unwrap();
         assert_eq!((manifest.next_index, manifest.counts.outcomes.generated()), (100, 100));
         assert_eq!(manifest.settings["seed"], 7);
-        ledger.kafka = Some(("t".to_owned(), Arc::default()));
+        let deliveries = Deliveries::after(&Safe::default(), 1);
+        ledger.kafka = Some(("t".to_owned(), Arc::new(deliveries)));
         assert!(ledger.close(End::Stopped, now).unwrap_err()[0].contains("acknowledged"));
         ledger.kafka = None;
         ledger.lake = Some(("file:///x".to_owned(), 1, Arc::default()));

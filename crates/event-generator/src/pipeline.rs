@@ -4,6 +4,7 @@
 //! settings -> makers -> dispatch -> Kafka           (records, in the order of the indices, when they are due)
 //!              blocks      |
 //!                          +-> tally -> manifest    (counts of what was handed out)
+//!                          +-> state                (what is stored in both, for a run that is killed)
 //!                          +-> lake sink -> raw     (segments, once all their events are handed out)
 //!                                        -> quarantine
 //! ```
@@ -12,20 +13,21 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use lake::{Lake, LakeError, Manifest};
+use lake::{End, Lake, LakeError, Manifest};
 use pipeline_runtime::progress::Progress;
 use tokio::task::JoinHandle;
 
-use crate::dispatch::{Dispatch, DispatchError, Dispatched};
+use crate::dispatch::{Dispatch, DispatchError, Dispatched, Start};
 use crate::ending::Ending;
 use crate::kafka_sink::KafkaSink;
-use crate::lake_sink::{LakeSink, indices_of};
+use crate::lake_sink::LakeSink;
 use crate::lateness::Lateness;
 use crate::makers::Makers;
 use crate::manifest::Ledger;
 use crate::plan::Plan;
 use crate::schedule::{Clock, Cut, Pace};
-use crate::tally::Tally;
+use crate::state::{Checkpoints, Keeper, RunFolder, RunState, Watched};
+use crate::tally::{Made, Tally};
 
 /// Where events go.
 pub struct Sinks {
@@ -49,6 +51,8 @@ pub struct Machine {
 pub struct Ended {
     /// What was made and where it went.
     pub manifest: Manifest,
+    /// Where the run is remembered on this host.
+    pub folder: RunFolder,
     /// How late events were handed out.
     pub lateness: Lateness,
     /// From the first event made to the last one stored.
@@ -61,21 +65,48 @@ const GLANCES_BETWEEN_DRAFTS: u32 = 60;
 /// A draft that can't be written soon is not worth waiting for.
 const DRAFT_PATIENCE: Duration = Duration::from_secs(5);
 
+/// The run as it stands, on this host.
+#[derive(Debug)]
+pub struct Memory {
+    /// Its folder.
+    pub folder: RunFolder,
+    /// Its state: of a run that begins, or of one that is gone on with.
+    pub state: RunState,
+}
+
 /// Runs a plan to its end, or to the one that is asked for.
-pub async fn run(plan: &Plan, sinks: Sinks, machine: Machine, clock: Clock, ending: &Ending) -> anyhow::Result<Ended> {
+pub async fn run(
+    plan: &Plan,
+    sinks: Sinks,
+    memory: Memory,
+    machine: Machine,
+    clock: Clock,
+    ending: &Ending,
+) -> anyhow::Result<Ended> {
     let begun = Instant::now();
+    let Memory { folder, state } = memory;
     let source = Arc::clone(&plan.source);
-    let tally = Arc::new(Tally::default());
+    let segment_indices = state.destination.segment_indices;
+    let start = Start {
+        first: state.safe.next_index,
+        owed: state.reserved,
+        end: state.sealed.map_or(End::CountReached, |sealed| sealed.end),
+        segment_indices,
+    };
+    let before = Made { next_index: start.first, counts: state.safe.counts.clone() };
+    let tally = Arc::new(Tally::after(before));
+    let checkpoints = Arc::new(Checkpoints::default());
     let mut ledger = Ledger {
         run: plan.run.clone(),
         source: Arc::clone(&source),
-        started_at: clock.now(),
+        started_at: state.started_at,
+        resumes: state.resumes,
         tally: Arc::clone(&tally),
         kafka: None,
         lake: None,
     };
 
-    let cut = Cut::new(plan.pace, source.settings().event_rate, plan.count);
+    let cut = Cut::new(plan.pace, source.settings().event_rate, plan.count).in_segments(start.first, segment_indices);
     let records = sinks.kafka.is_some() || sinks.lake.is_none();
     let makers = Makers::start(&source, cut, machine.threads, records).context("no thread could be started")?;
 
@@ -85,14 +116,34 @@ pub async fn run(plan: &Plan, sinks: Sinks, machine: Machine, clock: Clock, endi
     });
     let (writing, feed) = match &sinks.lake {
         Some(lake) => {
-            let (sink, feed) = LakeSink::new(lake.clone(), Arc::clone(&source), plan.run.clone());
-            ledger.lake = Some((lake.url().to_string(), indices_of(&source), sink.written()));
+            let (sink, feed) = LakeSink::new(lake.clone(), Arc::clone(&source), plan.run.clone(), &state.safe);
+            ledger.lake = Some((lake.url().to_string(), segment_indices, sink.written()));
             (Some(tokio::spawn(sink.run())), Some(feed))
         }
         None => (None, None),
     };
+    let watched = Watched {
+        checkpoints: Arc::clone(&checkpoints),
+        kafka: kafka.as_ref().map(KafkaSink::deliveries),
+        lake: ledger.lake.as_ref().map(|(_, _, written)| Arc::clone(written)),
+    };
+    let keeper = Keeper::start(folder, state, plan.count, watched)?;
     let pace = plan.pace;
-    let dispatch = Dispatch { source, makers, pace, clock, kafka, lake: feed, tally, ending: ending.clone() };
+    let allowance = keeper.allowance();
+    let ending_too = ending.clone();
+    let dispatch = Dispatch {
+        source,
+        makers,
+        pace,
+        clock,
+        kafka,
+        lake: feed,
+        tally,
+        start,
+        allowance,
+        checkpoints,
+        ending: ending_too,
+    };
 
     let watching = tokio::spawn(watch(ledger.clone(), sinks.lake, plan.count, machine.progress, pace, clock));
     let sending = tokio::task::spawn_blocking(|| dispatch.run());
@@ -101,11 +152,13 @@ pub async fn run(plan: &Plan, sinks: Sinks, machine: Machine, clock: Clock, endi
     // The progress line is taken away and no draft is written any more.
     let _ = watching.await;
 
+    // Written once more, with what has been stored in the meantime; what went wrong with it comes first.
+    let folder = keeper.end()?;
     let Dispatched { end, lateness, .. } = sent?;
     let manifest = ledger.close(end, clock.now()).map_err(|wrong| {
         anyhow!("the counts do not add up, please report this: {}. The manifest was not written", wrong.join("; "))
     })?;
-    Ok(Ended { manifest, lateness, elapsed: begun.elapsed() })
+    Ok(Ended { manifest, folder, lateness, elapsed: begun.elapsed() })
 }
 
 /// Waits until both sinks have everything, or the time to end is over.
@@ -141,7 +194,7 @@ async fn finish(
 
 /// Fails unless everything is where it should be.
 fn all_of(sent: Dispatched, written: bool, ledger: &Ledger) -> anyhow::Result<Dispatched> {
-    let written = ledger.lake.is_none() || (written && sent.lake_knows);
+    let written = ledger.lake.is_none() || (written && sent.stored);
     let mut missing = Vec::new();
     if sent.unacknowledged > 0 {
         missing.push(format!("Kafka has not acknowledged {} records", sent.unacknowledged));
@@ -157,18 +210,16 @@ fn all_of(sent: Dispatched, written: bool, ledger: &Ledger) -> anyhow::Result<Di
             counts.invalid
         ));
     }
+    if missing.is_empty() && !sent.stored {
+        missing.push("its end is not written down".to_owned());
+    }
     if missing.is_empty() {
         return Ok(sent);
     }
-    let settings = ledger.source.settings();
     Err(anyhow!(
-        "the run was ended before all was stored: {}. It has no manifest. To complete it, run again with the same flags \
-         and --seed {} --from {} --count {}: the same events come again, the lake keeps what it has, and the consumer \
-         counts what comes twice as duplicates",
-        missing.join(", and "),
-        settings.seed,
-        settings.from,
-        ledger.tally.next_index()
+        "the run was ended before all was stored: {}. It has no manifest: the same events come again, the lake keeps \
+         what it has, and the consumer counts what comes twice as duplicates",
+        missing.join(", and ")
     ))
 }
 

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -16,10 +17,13 @@ use serde_json::json;
 
 use crate::args::RunArgs;
 use crate::ending::Ending;
-use crate::kafka_sink::{GUARDS, KafkaSink, MIN_MESSAGE_BYTES, producer_config};
-use crate::pipeline::{self, Ended, Machine, Sinks};
+use crate::failpoint::{BEFORE_MANIFEST, pass};
+use crate::kafka_sink::{Deliveries, GUARDS, KafkaSink, MIN_MESSAGE_BYTES, producer_config};
+use crate::pipeline::{self, Ended, Machine, Memory, Sinks};
 use crate::plan::Plan;
+use crate::resume::{self, Begun};
 use crate::schedule::Clock;
+use crate::state::Flags;
 use crate::summary;
 
 /// The local stack's bucket and how to reach it: for the lake that is meant when none is named, and for no other.
@@ -34,8 +38,8 @@ const SHORT_RETENTION_MILLIS: u64 = 3_600_000;
 /// What is left of the ten seconds for the manifest.
 const MANIFEST_PATIENCE: Duration = Duration::from_millis(700);
 
-/// Makes and publishes events until the end.
-pub async fn run(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
+/// Makes and publishes events until the end. `flags` are those that were given, for whoever goes on with the run.
+pub async fn run(args: &RunArgs, flags: Flags, log: &LogArgs) -> Result<(), Failure> {
     let chance = random_seed();
     let clock = Clock::start();
     let plan = Plan::resolve(args, clock.now(), chance)?;
@@ -51,36 +55,63 @@ pub async fn run(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
         let clock = Clock::start();
         (clock, Plan::resolve(args, clock.now(), chance)?)
     };
-    if let Some(lake) = lake.as_ref().filter(|_| !plan.again) {
-        refuse_finished(lake, &plan).await?;
-    }
-    let kafka = match topic {
-        Some(topic) => {
-            let config = producer_config(&user, plan.pace, topic);
-            let tag = plan.source.run_tag().to_string();
-            let sink =
-                KafkaSink::start(&config, &args.kafka.topic, tag, !args.no_headers).map_err(anyhow::Error::new)?;
-            Some((args.kafka.topic.clone(), sink))
+    let (memory, plan) = match resume::begin(args, flags, plan, lake.as_ref(), clock.now()).await? {
+        Begun::Run(memory, plan) => (*memory, plan),
+        Begun::FinishedBefore(manifest) => {
+            tracing::info!(manifest = %manifest.display(), "run was finished already");
+            return Ok(());
         }
+    };
+    let kafka = match topic {
+        Some(topic) => Some(start_kafka(args, &user, topic, &plan, &memory)?),
         None => None,
     };
-    announce(args, &plan, lake.as_ref());
+    announce(args, &plan, lake.as_ref(), &memory);
 
     let machine = Machine { threads: threads(args), progress: log.shows_progress() };
     let sinks = Sinks { kafka, lake: lake.clone() };
-    let ended = pipeline::run(&plan, sinks, machine, clock, &ending).await?;
-    if let Some(lake) = &lake {
-        tokio::select! {
-            put = put_manifest(lake, &ended.manifest, plan.again) => put.map_err(in_words)?,
-            () = late(&ending) => return Err(anyhow!(
-                "all events are stored, but the manifest could not be written to {} in time; run again with the same \
-                 flags and --seed {} --from {} --count {} to have it",
-                lake.url(), plan.source.settings().seed, plan.source.settings().from, ended.manifest.next_index
-            ).into()),
-        }
-    }
+    let ended = pipeline::run(&plan, sinks, memory, machine, clock, &ending).await;
+    let ended = ended.map_err(|error| resumable(&error, &plan))?;
+    pass(BEFORE_MANIFEST);
+    let manifest = finish(&ended, lake.as_ref(), &plan, &ending).await.map_err(|error| resumable(&error, &plan))?;
+    tracing::debug!(manifest = %manifest.display(), "manifest written");
     sum_up(&ended, &plan, log);
     Ok(())
+}
+
+fn start_kafka(
+    args: &RunArgs,
+    user: &ClientConfig,
+    topic: TopicSettings,
+    plan: &Plan,
+    memory: &Memory,
+) -> anyhow::Result<(String, KafkaSink)> {
+    let config = producer_config(user, plan.pace, topic);
+    let tag = plan.source.run_tag().to_string();
+    let deliveries = Deliveries::after(&memory.state.safe, memory.state.destination.segment_indices);
+    let sink = KafkaSink::start(&config, &args.kafka.topic, tag, !args.no_headers, deliveries)?;
+    Ok((args.kafka.topic.clone(), sink))
+}
+
+/// Writes the manifest, in the lake first: there it says that the run is over. The path of the one on this host.
+async fn finish(ended: &Ended, lake: Option<&Lake>, plan: &Plan, ending: &Ending) -> anyhow::Result<PathBuf> {
+    if let Some(lake) = lake {
+        tokio::select! {
+            put = put_manifest(lake, &ended.manifest, plan.again) => put.map_err(in_words)?,
+            () = late(ending) => {
+                return Err(anyhow!(
+                    "all events are stored, but the manifest could not be written to {} in time", lake.url()
+                ));
+            }
+        }
+    }
+    let path = ended.folder.write_manifest(&ended.manifest)?;
+    ended.folder.forget_state()?;
+    Ok(path)
+}
+
+fn resumable(error: &anyhow::Error, plan: &Plan) -> anyhow::Error {
+    anyhow!("{error:#}\nOnce that is mended, `event-generator --resume --run-id {}` goes on with the run", plan.run)
 }
 
 /// The configuration as it would be used, as JSON.
@@ -107,6 +138,7 @@ pub fn print_config(args: &RunArgs, mut out: impl Write) -> Result<(), Failure> 
         "kafka": kafka,
         "lake": lake,
         "threads": threads(args),
+        "state_dir": args.state_dir(),
     });
     writeln!(out, "{config:#}").context("the configuration could not be printed")?;
     Ok(())
@@ -124,7 +156,7 @@ fn threads(args: &RunArgs) -> u16 {
     args.threads.unwrap_or_else(|| u16::try_from((cores() / 2).clamp(1, 64)).unwrap_or(1))
 }
 
-fn lake_address(args: &RunArgs) -> (LakeUrl, S3Access) {
+pub(crate) fn lake_address(args: &RunArgs) -> (LakeUrl, S3Access) {
     let local = || LakeUrl::S3 { bucket: LOCAL_BUCKET.to_owned(), prefix: String::new() };
     match &args.lake {
         Some(url) => (url.clone(), S3Access::Standard),
@@ -151,7 +183,7 @@ async fn reach_lake(args: &RunArgs) -> anyhow::Result<Option<Lake>> {
 }
 
 /// The lake's own words, and the command for whoever has no other lake.
-fn in_words(error: LakeError) -> anyhow::Error {
+pub(crate) fn in_words(error: LakeError) -> anyhow::Error {
     match error {
         LakeError::Unreachable { .. } => {
             anyhow!("{error} `{START_LOCAL_STACK}` starts the local one, --lake names another")
@@ -191,20 +223,6 @@ fn both<A, B>(a: anyhow::Result<A>, b: anyhow::Result<B>) -> anyhow::Result<(A, 
     }
 }
 
-async fn refuse_finished(lake: &Lake, plan: &Plan) -> Result<(), Failure> {
-    match lake.manifest(&plan.run).await.map_err(in_words)? {
-        None => Ok(()),
-        Some(manifest) => Err(Failure::usage(format!(
-            "the run {} is finished: its manifest {}/{} has {} events. --again publishes it once more; another --seed, \
-             --from or --run-id makes another run",
-            plan.run,
-            lake.url(),
-            manifest_key(&plan.run),
-            manifest.counts.outcomes.generated()
-        ))),
-    }
-}
-
 async fn put_manifest(lake: &Lake, manifest: &Manifest, again: bool) -> Result<(), LakeError> {
     if !again {
         return lake.put_manifest(manifest).await.map(drop);
@@ -219,7 +237,7 @@ async fn late(ending: &Ending) {
     tokio::time::sleep(MANIFEST_PATIENCE).await;
 }
 
-fn announce(args: &RunArgs, plan: &Plan, lake: Option<&Lake>) {
+fn announce(args: &RunArgs, plan: &Plan, lake: Option<&Lake>, memory: &Memory) {
     let settings = plan.source.settings();
     tracing::info!(
         run = %plan.run,
@@ -229,6 +247,8 @@ fn announce(args: &RunArgs, plan: &Plan, lake: Option<&Lake>) {
         count = plan.count,
         topic = (!args.no_kafka).then_some(args.kafka.topic.as_str()),
         lake = lake.map(|lake| lake.url().to_string()),
+        resumed_at = (memory.state.resumes > 0).then_some(memory.state.safe.next_index),
+        state = %memory.folder.path().display(),
         "run started"
     );
 }

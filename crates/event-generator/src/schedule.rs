@@ -55,6 +55,9 @@ impl Clock {
 pub struct Cut {
     size: u64,
     end: Option<u64>,
+    /// Where the first block begins, and a multiple of which no block lies across.
+    first: u64,
+    segment: u64,
 }
 
 /// Large enough that what is done once for a block costs nothing, small enough for the processor's cache.
@@ -70,14 +73,26 @@ impl Cut {
             Pace::Max => MAX_BLOCK,
             Pace::Live => rate.events_within(LIVE_BLOCK_MICROS).clamp(1, MAX_BLOCK),
         };
-        Self { size, end }
+        Self { size, end, first: 0, segment: u64::MAX }
+    }
+
+    /// The same from an index on, in blocks that each lie in one segment of so many indices. `first` begins a segment, or
+    /// is the end.
+    #[must_use]
+    pub fn in_segments(self, first: u64, segment: u64) -> Self {
+        Self { first, segment: segment.max(1), ..self }
     }
 
     /// The indices of a block; none after the last.
     #[must_use]
     pub fn block(&self, number: u64) -> Option<Range<u64>> {
-        let start = number.saturating_mul(self.size);
-        let end = start.saturating_add(self.size).min(self.end.unwrap_or(event_source::MAX_INDEX + 1));
+        let in_segment = self.segment.div_ceil(self.size);
+        let (segment, number) = (self.first / self.segment + number / in_segment, number % in_segment);
+        let base = segment.saturating_mul(self.segment);
+        let start = base.saturating_add(number * self.size);
+        let end = start.saturating_add(self.size).min(base.saturating_add(self.segment));
+        let end = end.min(self.end.unwrap_or(event_source::MAX_INDEX + 1));
+        let start = start.max(self.first);
         (start < end).then_some(start..end)
     }
 }
@@ -103,6 +118,20 @@ mod tests {
                 next = range.end;
             }
             assert_eq!(next, count);
+        }
+    }
+
+    #[test]
+    fn blocks_lie_in_their_segments_and_begin_where_they_are_told() {
+        for (first, segment) in [(0, 34_722), (69_444, 34_722), (0, 1), (7, 7), (8_192, 4_096)] {
+            let cut = Cut::new(Pace::Max, "1/s".parse().unwrap(), Some(100_000)).in_segments(first, segment);
+            let mut next = first;
+            for range in (0..).map_while(|number| cut.block(number)) {
+                assert_eq!(range.start, next);
+                assert_eq!(range.start / segment, (range.end - 1) / segment);
+                next = range.end;
+            }
+            assert_eq!(next, 100_000);
         }
     }
 

@@ -95,11 +95,17 @@ pub struct Made {
 }
 
 impl Tally {
+    /// After events that were counted before.
+    #[must_use]
+    pub fn after(made: Made) -> Self {
+        Self(Mutex::new(made))
+    }
+
     /// Adds the counts of the events before `next_index` that are new.
-    pub fn add(&self, next_index: u64, counts: BlockCounts) {
+    pub fn add(&self, next_index: u64, counts: &Counts) {
         let mut made = self.lock();
         made.next_index = next_index;
-        made.counts.merge(&counts.into_counts());
+        made.counts.merge(counts);
     }
 
     /// How far it is.
@@ -147,7 +153,7 @@ pub(crate) mod tests {
         let tally = Tally::default();
         for part in 0..5 {
             let range = part * 1_000..(part + 1) * 1_000;
-            tally.add(range.end, BlockCounts::of(&source, range));
+            tally.add(range.end, &BlockCounts::of(&source, range).into_counts());
         }
         assert_eq!(tally.made().counts, whole);
         assert_eq!(tally.next_index(), 5_000);

@@ -28,6 +28,9 @@ pub struct Manifest {
     pub finished_at: Option<Timestamp>,
     /// Why it ended; none in a draft.
     pub end: Option<End>,
+    /// How often the run was gone on with after it had been stopped or killed: Kafka may have identical copies then.
+    #[serde(default)]
+    pub resumes: u64,
     /// The first index that was made.
     pub first_index: u64,
     /// The index after the last one that was made.
@@ -155,6 +158,14 @@ pub struct Ends {
     pub duplicates: u64,
     /// Dead letters.
     pub dead_letters: u64,
+}
+
+impl FileCounts {
+    /// Adds others.
+    pub fn add(&mut self, others: Self) {
+        self.files += others.files;
+        self.rows += others.rows;
+    }
 }
 
 impl OutcomeCounts {

@@ -33,6 +33,7 @@ fn manifest() -> Manifest {
         started_at: "2026-11-22T10:00:00Z".parse().unwrap(),
         finished_at: Some("2026-11-22T10:00:01.5Z".parse().unwrap()),
         end: Some(End::CountReached),
+        resumes: 0,
         first_index: 0,
         next_index: 10,
         counts,
@@ -60,6 +61,7 @@ fn the_form_is_the_documented_one() {
             "started_at": "2026-11-22T10:00:00.000000Z",
             "finished_at": "2026-11-22T10:00:01.500000Z",
             "end": "count_reached",
+            "resumes": 0,
             "first_index": 0,
             "next_index": 10,
             "counts": {

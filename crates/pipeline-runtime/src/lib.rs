@@ -3,6 +3,7 @@
 
 pub mod environment;
 pub mod exit;
+pub mod failpoint;
 pub mod http;
 pub mod kafka;
 pub mod lake;

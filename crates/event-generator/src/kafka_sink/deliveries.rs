@@ -1,6 +1,6 @@
 //! What the broker said to each record.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,10 +11,16 @@ use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use thiserror::Error;
 
+use crate::failpoint::{AFTER_ACK, pass};
+use crate::state::Safe;
+
 /// Counts of delivery reports, written by the thread that polls and read by any.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Deliveries {
+    /// Those that this process did not send: it goes on with a run.
+    before: u64,
     records: AtomicU64,
+    segment_indices: u64,
     refused: AtomicBool,
     details: Mutex<Details>,
 }
@@ -23,6 +29,9 @@ pub struct Deliveries {
 struct Details {
     /// By partition.
     end_offsets: Vec<i64>,
+    /// Acknowledged records of each segment, from `first_segment` on.
+    segments: VecDeque<u64>,
+    first_segment: u64,
     refusal: Option<Refusal>,
 }
 
@@ -79,10 +88,48 @@ impl Refusal {
 }
 
 impl Deliveries {
+    /// For a run with segments of so many indices, of which this much is stored already.
+    #[must_use]
+    pub fn after(safe: &Safe, segment_indices: u64) -> Self {
+        let mut details = Details { first_segment: safe.next_segment, ..Details::default() };
+        for (&partition, &end) in &safe.end_offsets {
+            details.ends_at(partition, end);
+        }
+        Self {
+            before: safe.counts.ends().kafka_records,
+            records: AtomicU64::new(0),
+            segment_indices: segment_indices.max(1),
+            refused: AtomicBool::new(false),
+            details: Mutex::new(details),
+        }
+    }
+
     /// How many records are acknowledged.
     #[must_use]
     pub fn records(&self) -> u64 {
+        self.before + self.of_this_process()
+    }
+
+    /// Those of them that this process has sent.
+    pub(super) fn of_this_process(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
+    }
+
+    /// How many records of a segment are acknowledged.
+    #[must_use]
+    pub fn of_segment(&self, segment: u64) -> u64 {
+        let details = self.lock();
+        let place = segment.checked_sub(details.first_segment).and_then(|place| usize::try_from(place).ok());
+        place.and_then(|place| details.segments.get(place).copied()).unwrap_or(0)
+    }
+
+    /// Segments before this one are no longer asked for.
+    pub fn forget_before(&self, segment: u64) {
+        let mut details = self.lock();
+        while details.first_segment < segment {
+            details.first_segment += 1;
+            details.segments.pop_front();
+        }
     }
 
     /// All that is acknowledged.
@@ -97,15 +144,12 @@ impl Deliveries {
         if self.refused.load(Ordering::Relaxed) { self.lock().refusal.clone() } else { None }
     }
 
-    fn delivered(&self, partition: i32, offset: i64) {
+    fn delivered(&self, index: u64, partition: i32, offset: i64) {
+        pass(AFTER_ACK);
         self.records.fetch_add(1, Ordering::Relaxed);
-        let partition = usize::try_from(partition).unwrap_or(0);
         let mut details = self.lock();
-        if details.end_offsets.len() <= partition {
-            details.end_offsets.resize(partition + 1, 0);
-        }
-        let end = &mut details.end_offsets[partition];
-        *end = (*end).max(offset + 1);
+        details.ends_at(partition, offset + 1);
+        details.count(index / self.segment_indices);
     }
 
     fn refuse(&self, refusal: Refusal) {
@@ -116,6 +160,26 @@ impl Deliveries {
 
     fn lock(&self) -> MutexGuard<'_, Details> {
         self.details.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Details {
+    fn ends_at(&mut self, partition: i32, end: i64) {
+        let partition = usize::try_from(partition).unwrap_or(0);
+        if self.end_offsets.len() <= partition {
+            self.end_offsets.resize(partition + 1, 0);
+        }
+        self.end_offsets[partition] = self.end_offsets[partition].max(end);
+    }
+
+    fn count(&mut self, segment: u64) {
+        let Some(place) = segment.checked_sub(self.first_segment).and_then(|place| usize::try_from(place).ok()) else {
+            return;
+        };
+        if self.segments.len() <= place {
+            self.segments.resize(place + 1, 0);
+        }
+        self.segments[place] += 1;
     }
 }
 
@@ -146,7 +210,7 @@ impl ProducerContext for DeliveryContext {
 
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
         match result {
-            Ok(message) => self.deliveries.delivered(message.partition(), message.offset()),
+            Ok(message) => self.deliveries.delivered(index as u64, message.partition(), message.offset()),
             // Thrown away by ourselves at the end, which has been reported already.
             Err((error, _)) if is_purge(error) => {}
             Err((error, _)) => self.deliveries.refuse(Refusal::new(index as u64, error)),
@@ -164,9 +228,9 @@ mod tests {
 
     #[test]
     fn offsets_are_those_after_the_last() {
-        let deliveries = Deliveries::default();
-        for (partition, offset) in [(2, 7), (0, 0), (2, 8), (2, 5)] {
-            deliveries.delivered(partition, offset);
+        let deliveries = Deliveries::after(&Safe::default(), 10);
+        for (index, partition, offset) in [(0, 2, 7), (1, 0, 0), (2, 2, 8), (3, 2, 5)] {
+            deliveries.delivered(index, partition, offset);
         }
         let acknowledged = deliveries.acknowledged();
         assert_eq!(acknowledged.records, 4);
@@ -174,8 +238,24 @@ mod tests {
     }
 
     #[test]
+    fn segments_are_counted_apart_and_after_what_is_stored() {
+        let mut safe = Safe { next_segment: 2, end_offsets: BTreeMap::from([(1, 5)]), ..Safe::default() };
+        safe.counts.outcomes.valid = 20;
+        let deliveries = Deliveries::after(&safe, 10);
+        for index in [20, 29, 29, 30, 51] {
+            deliveries.delivered(index, 0, 3);
+        }
+        let of = |segment| deliveries.of_segment(segment);
+        assert_eq!([1, 2, 3, 4, 5, 6].map(of), [0, 3, 1, 0, 1, 0]);
+        deliveries.forget_before(4);
+        assert_eq!([2, 3, 4, 5].map(of), [0, 0, 0, 1]);
+        assert_eq!(deliveries.records(), 25);
+        assert_eq!(deliveries.acknowledged().end_offsets, BTreeMap::from([(0, 4), (1, 5)]));
+    }
+
+    #[test]
     fn the_first_refusal_is_kept_and_says_what_to_do() {
-        let deliveries = Deliveries::default();
+        let deliveries = Deliveries::after(&Safe::default(), 1);
         assert_eq!(deliveries.refusal(), None);
         let error = KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
         deliveries.refuse(Refusal::new(41, &error));

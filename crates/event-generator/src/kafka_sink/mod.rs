@@ -18,6 +18,8 @@ pub use deliveries::{Acknowledged, Deliveries, Refusal};
 
 use deliveries::DeliveryContext;
 
+use crate::failpoint::{AFTER_SEND, pass};
+
 /// The version of the event's form, as the header `schema` has it.
 const SCHEMA: &str = "1";
 
@@ -54,8 +56,14 @@ pub enum KafkaSinkError {
 
 impl KafkaSink {
     /// Starts a client. It connects by itself, now and whenever it must.
-    pub fn start(config: &ClientConfig, topic: &str, run_tag: String, headers: bool) -> Result<Self, KafkaSinkError> {
-        let deliveries = Arc::new(Deliveries::default());
+    pub fn start(
+        config: &ClientConfig,
+        topic: &str,
+        run_tag: String,
+        headers: bool,
+        deliveries: Deliveries,
+    ) -> Result<Self, KafkaSinkError> {
+        let deliveries = Arc::new(deliveries);
         let context = DeliveryContext::new(Arc::clone(&deliveries));
         let producer = BaseProducer::from_config_and_context(config, context).map_err(KafkaSinkError::Start)?;
         let headers = headers.then(|| {
@@ -72,12 +80,13 @@ impl KafkaSink {
         Arc::clone(&self.deliveries)
     }
 
-    /// Offers the record of event `index`. A marked one carries its run and its index in headers.
+    /// Offers the record of event `index`, of whose segment it will be counted. A marked one carries its run and its index in headers.
     pub fn offer(&self, index: u64, key: &[u8], value: &[u8], marked: bool) -> Result<Offered, KafkaSinkError> {
         let mut record = BaseRecord::with_opaque_to(&self.topic, usize::try_from(index).unwrap_or(usize::MAX));
         record.headers = if marked { Some(self.mark(index)) } else { self.headers.clone() };
         match self.producer.send(record.key(key).payload(value)) {
             Ok(()) => {
+                pass(AFTER_SEND);
                 self.taken.set(self.taken.get() + 1);
                 Ok(Offered::Taken)
             }
@@ -104,7 +113,7 @@ impl KafkaSink {
             // Ends the waiting for fuller batches; the reports are taken in below.
             let _ = self.producer.flush(Duration::ZERO);
             self.serve(Duration::from_millis(2))?;
-            let open = self.taken.get() - self.deliveries.records();
+            let open = self.taken.get() - self.deliveries.of_this_process();
             if open == 0 || over() {
                 return Ok(open);
             }

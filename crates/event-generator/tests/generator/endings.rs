@@ -59,7 +59,7 @@ async fn what_kafka_does_not_take_in_time_is_told() {
     running.wait_for("kafka brokers all down");
     running.signal("-INT");
     let asked = Instant::now();
-    let done = running.wait().expect_error(1, &["has not acknowledged", "--seed", "--from", "has no manifest"]);
+    let done = running.wait().expect_error(1, &["has not acknowledged", "--resume --run-id", "has no manifest"]);
     assert!(asked.elapsed() < Duration::from_secs(12), "{done:?}");
     let files = read_lake(&place).await;
     assert!(files.manifests.iter().all(|manifest| manifest.end.is_none()), "only a draft: {:?}", files.manifests);

@@ -5,6 +5,7 @@ mod accounts;
 mod broker;
 mod endings;
 mod network;
+#[allow(dead_code, reason = "the tests of faults use the rest")]
 mod program;
 mod refusals;
 mod servers;

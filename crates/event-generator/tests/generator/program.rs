@@ -1,7 +1,10 @@
 //! The program as a child process.
 
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
+use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,6 +26,9 @@ pub(crate) fn command(flags: &str) -> Command {
         }
     }
     command.args(flags.split_whitespace()).stdin(Stdio::null());
+    static STATE: OnceLock<PathBuf> = OnceLock::new();
+    let state = STATE.get_or_init(|| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep());
+    command.env("EVENT_GENERATOR_STATE_DIR", state);
     command
 }
 
@@ -31,6 +37,7 @@ pub(crate) fn publish(place: &Place, flags: &str) -> Command {
     let mut command = command(flags);
     command
         .args(["--bootstrap-servers", &place.bootstrap_servers, "--topic", &place.topic, "--lake", &place.lake])
+        .env("EVENT_GENERATOR_STATE_DIR", place.state.path())
         .env("AWS_ENDPOINT_URL_S3", &place.s3.endpoint)
         .env("AWS_ACCESS_KEY_ID", &place.s3.access_key)
         .env("AWS_SECRET_ACCESS_KEY", &place.s3.secret_key)
@@ -42,6 +49,7 @@ pub(crate) fn publish(place: &Place, flags: &str) -> Command {
 #[derive(Debug)]
 pub(crate) struct Done {
     pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
     pub(crate) stdout: String,
     pub(crate) stderr: String,
     pub(crate) took: Duration,
@@ -56,6 +64,12 @@ impl Done {
 
     pub(crate) fn expect_code(self, code: i32) -> Self {
         assert_eq!(self.code, Some(code), "{self:?}");
+        self
+    }
+
+    /// It must have been killed.
+    pub(crate) fn expect_killed(self) -> Self {
+        assert_eq!(self.signal, Some(9), "{self:?}");
         self
     }
 
@@ -96,6 +110,10 @@ impl Running {
         }
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         let status = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(status.success());
@@ -113,9 +131,10 @@ impl Running {
             self.note(&line);
         }
         assert!(Instant::now() <= deadline, "still running: {}", self.seen);
-        let code = self.child.wait().unwrap().code();
+        let status = self.child.wait().unwrap();
         let stdout = reader.join().unwrap().unwrap();
-        Done { code, stdout, stderr: std::mem::take(&mut self.seen), took: self.begun.elapsed() }
+        let stderr = std::mem::take(&mut self.seen);
+        Done { code: status.code(), signal: status.signal(), stdout, stderr, took: self.begun.elapsed() }
     }
 
     fn note(&mut self, line: &str) {

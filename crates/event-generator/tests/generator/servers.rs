@@ -1,10 +1,11 @@
 //! Servers that all tests share; what a test breaks, it starts for itself.
 
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use lake::{Lake, LakeUrl, S3Access};
 use local_stack::{Kafka, S3};
+use tempfile::TempDir;
 
 /// Where a test's run goes.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Place {
     pub(crate) topic: String,
     pub(crate) s3: local_stack::S3Access,
     pub(crate) lake: String,
+    /// Where its runs are remembered.
+    pub(crate) state: Arc<TempDir>,
 }
 
 /// A topic and a lake of one's own on the shared servers.
@@ -33,7 +36,8 @@ impl Place {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         let lake = format!("s3://{}/test-{number}", s3.bucket);
-        Self { bootstrap_servers, topic: format!("test-{number}"), s3, lake }
+        let state = Arc::new(tempfile::tempdir().unwrap());
+        Self { bootstrap_servers, state, topic: format!("test-{number}"), s3, lake }
     }
 
     /// The same topic and servers, another lake.

@@ -1,0 +1,56 @@
+//! Places where a test makes a process die or stand still. Without the feature `failpoints` there are none.
+//!
+//! The variable `FAILPOINTS` says where and how: `after-copy=kill@3,before-commit=stop` kills the process when it passes
+//! `after-copy` for the third time, and stops it (SIGSTOP) when it passes `before-commit` for the first time. The programs
+//! name their places.
+
+/// Passes a place.
+#[cfg(not(feature = "failpoints"))]
+#[inline]
+pub fn pass(_: &'static str) {}
+
+#[cfg(feature = "failpoints")]
+pub use armed::pass;
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::collections::BTreeMap;
+    use std::process::Command;
+    use std::sync::{LazyLock, Mutex, PoisonError};
+
+    /// By place: the signal, and how many passes until then.
+    type Armed = BTreeMap<String, (String, u32)>;
+
+    /// None at all where the variable is not set: some places are passed a million times a second.
+    static ARMED: LazyLock<Option<Mutex<Armed>>> = LazyLock::new(|| {
+        let text = std::env::var("FAILPOINTS").ok()?;
+        Some(Mutex::new(text.split(',').filter_map(parse).collect()))
+    });
+
+    fn parse(point: &str) -> Option<(String, (String, u32))> {
+        let (place, action) = point.split_once('=')?;
+        let (signal, nth) = action.split_once('@').unwrap_or((action, "1"));
+        Some((place.to_owned(), (signal.to_uppercase(), nth.parse().ok()?)))
+    }
+
+    /// Passes a place.
+    ///
+    /// # Panics
+    /// When the signal can't be sent: a test whose fault does not happen must not go on.
+    pub fn pass(place: &'static str) {
+        let Some(armed) = &*ARMED else { return };
+        let mut armed = armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some((signal, left)) = armed.get_mut(place) else { return };
+        *left -= 1;
+        if *left > 0 {
+            return;
+        }
+        let flag = format!("-{signal}");
+        armed.remove(place);
+        eprintln!("failpoint {place}: {flag}");
+        let sent = Command::new("kill").args([flag, std::process::id().to_string()]).status();
+        assert!(sent.is_ok_and(|status| status.success()), "failpoint {place}: the signal was not sent");
+        // A signal that kills may need a moment; the work must not go on meanwhile.
+        std::thread::sleep(std::time::Duration::from_millis(200));
+    }
+}
