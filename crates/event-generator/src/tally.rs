@@ -5,17 +5,19 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use event_model::{EventType, Hour};
 use event_source::{Fault, Generated, Source};
-use lake::{Counts, FaultCounts, OutcomeCounts};
+use lake::{Counts, FaultCounts, HourCounts, OutcomeCounts};
 
 use crate::judge::{Verdict, judge};
 
-/// Counts of a block's events, quick to add to.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Counts of a block's events, and hashes of what they say. Quick to add to.
+#[derive(Clone, Debug, Default)]
 pub struct BlockCounts {
     faults: FaultCounts,
     types: [u64; EventType::ALL.len()],
     /// A block lies within an hour or two, so the last one is nearly always the right one.
-    hours: Vec<(Hour, OutcomeCounts)>,
+    hours: Vec<(Hour, HourCounts)>,
+    /// Working memory.
+    scratch: Vec<u8>,
 }
 
 impl BlockCounts {
@@ -32,31 +34,41 @@ impl BlockCounts {
 
     /// Counts an event.
     pub fn add(&mut self, generated: &Generated<'_>, verdict: &Verdict) {
+        let mut scratch = std::mem::take(&mut self.scratch);
         match verdict {
             Verdict::Valid => {
-                self.hour(generated.event.event_timestamp.hour()).valid += 1;
+                let hour = self.hour(generated.event.event_timestamp.hour());
+                hour.outcomes.valid += 1;
+                hour.valid_hash.add_event(&generated.event, &mut scratch);
                 self.types[generated.event.event_type as usize] += 1;
                 if generated.fault == Some(Fault::Duplicate) {
                     self.faults.duplicate += 1;
                 }
             }
-            Verdict::Invalid { .. } => {
-                self.hour(generated.due.hour()).invalid += 1;
+            Verdict::Invalid { value, .. } => {
+                let hour = self.hour(generated.due.hour());
+                hour.outcomes.invalid += 1;
+                hour.invalid_hash.add_refused(generated.index, generated.due, value, &mut scratch);
                 if matches!(generated.fault, Some(Fault::Invalid(_))) {
                     self.faults.invalid += 1;
                 }
             }
             Verdict::Corrupt => {
-                self.hour(generated.due.hour()).corrupt += 1;
+                let mut value = Vec::new();
+                generated.write_value(&mut value);
+                let hour = self.hour(generated.due.hour());
+                hour.outcomes.corrupt += 1;
+                hour.corrupt_hash.add_broken(generated.index, generated.event.user_id, &value, &mut scratch);
                 self.faults.corrupt += 1;
             }
         }
+        self.scratch = scratch;
     }
 
-    fn hour(&mut self, hour: Hour) -> &mut OutcomeCounts {
+    fn hour(&mut self, hour: Hour) -> &mut HourCounts {
         let known = self.hours.iter().rposition(|(known, _)| *known == hour);
         let place = known.unwrap_or_else(|| {
-            self.hours.push((hour, OutcomeCounts::default()));
+            self.hours.push((hour, HourCounts::default()));
             self.hours.len() - 1
         });
         &mut self.hours[place].1
@@ -67,9 +79,9 @@ impl BlockCounts {
     pub fn into_counts(self) -> Counts {
         let mut outcomes = OutcomeCounts::default();
         for (_, hour) in &self.hours {
-            outcomes.valid += hour.valid;
-            outcomes.invalid += hour.invalid;
-            outcomes.corrupt += hour.corrupt;
+            outcomes.valid += hour.outcomes.valid;
+            outcomes.invalid += hour.outcomes.invalid;
+            outcomes.corrupt += hour.outcomes.corrupt;
         }
         let types = EventType::ALL.into_iter().zip(self.types).filter(|(_, count)| *count > 0);
         Counts {

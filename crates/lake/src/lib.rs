@@ -12,6 +12,7 @@ mod segment;
 
 mod content_hash;
 mod event_file;
+mod hash_sum;
 mod parquet_file;
 mod quarantine_file;
 
@@ -23,12 +24,13 @@ mod store;
 pub use content_hash::{BadContentHash, ContentHash, ContentHasher};
 pub use error::LakeError;
 pub use event_file::{EventFile, EventFileWriter};
+pub use hash_sum::{BadHashSum, HashSum};
 pub use keys::{
     Key, QUARANTINE_PREFIX, RAW_PREFIX, RUNS_PREFIX, RunId, draft_key, manifest_key, quarantine_key, raw_key,
 };
 pub use manifest::{
-    Counts, End, Ends, FaultCounts, FileCounts, KafkaPart, LakePart, MANIFEST_VERSION, Manifest, OutcomeCounts,
-    Program, RunName,
+    Counts, End, Ends, FaultCounts, FileCounts, HourCounts, KafkaPart, LakePart, MANIFEST_VERSION, Manifest,
+    OutcomeCounts, Program, RunName,
 };
 pub use parquet_file::Encoded;
 pub use quarantine_file::{QuarantineFile, QuarantineRow};

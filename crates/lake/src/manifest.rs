@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use event_model::{EventType, Hour, Timestamp};
+use event_model::{Hour, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LakeError;
+use crate::hash_sum::HashSum;
 use crate::keys::RunId;
 
 /// The version of the form that is written here. A later one may have fields that change the meaning of others.
@@ -82,7 +83,7 @@ pub struct Counts {
     /// Valid events by type.
     pub event_types: BTreeMap<String, u64>,
     /// By hour: of `event_timestamp` for valid events, of the due time for the others.
-    pub hours: BTreeMap<Hour, OutcomeCounts>,
+    pub hours: BTreeMap<Hour, HourCounts>,
 }
 
 /// Numbers of indices by outcome.
@@ -95,6 +96,21 @@ pub struct OutcomeCounts {
     pub invalid: u64,
     /// Values broken on purpose and sent.
     pub corrupt: u64,
+}
+
+/// What is of one hour: numbers of indices by outcome, and what they say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct HourCounts {
+    /// How many there are.
+    #[serde(flatten)]
+    pub outcomes: OutcomeCounts,
+    /// Of the valid events.
+    pub valid_hash: HashSum,
+    /// Of the refused values.
+    pub invalid_hash: HashSum,
+    /// Of those that were sent broken.
+    pub corrupt_hash: HashSum,
 }
 
 /// Numbers of indices by deliberate fault.
@@ -177,16 +193,6 @@ impl OutcomeCounts {
 }
 
 impl Counts {
-    /// Counts one more valid event.
-    pub fn add_valid(&mut self, event_type: EventType, hour: Hour) {
-        self.outcomes.valid += 1;
-        self.hours.entry(hour).or_default().valid += 1;
-        match self.event_types.get_mut(event_type.as_str()) {
-            Some(count) => *count += 1,
-            None => drop(self.event_types.insert(event_type.as_str().to_owned(), 1)),
-        }
-    }
-
     /// Adds what another part of the run made.
     pub fn merge(&mut self, other: &Self) {
         add_outcomes(&mut self.outcomes, other.outcomes);
@@ -196,8 +202,8 @@ impl Counts {
         for (event_type, count) in &other.event_types {
             *self.event_types.entry(event_type.clone()).or_default() += count;
         }
-        for (&hour, &outcomes) in &other.hours {
-            add_outcomes(self.hours.entry(hour).or_default(), outcomes);
+        for (&hour, counts) in &other.hours {
+            self.hours.entry(hour).or_default().add(counts);
         }
     }
 
@@ -214,6 +220,16 @@ impl Counts {
             duplicates,
             dead_letters: corrupt,
         }
+    }
+}
+
+impl HourCounts {
+    /// Adds others.
+    pub fn add(&mut self, others: &Self) {
+        add_outcomes(&mut self.outcomes, others.outcomes);
+        self.valid_hash.add(others.valid_hash);
+        self.invalid_hash.add(others.invalid_hash);
+        self.corrupt_hash.add(others.corrupt_hash);
     }
 }
 
@@ -255,8 +271,8 @@ impl Manifest {
     pub fn discrepancies(&self) -> Vec<String> {
         let outcomes = self.counts.outcomes;
         let ends = self.counts.ends();
-        let by_hour = self.counts.hours.values().fold(OutcomeCounts::default(), |mut sum, &hour| {
-            add_outcomes(&mut sum, hour);
+        let by_hour = self.counts.hours.values().fold(OutcomeCounts::default(), |mut sum, hour| {
+            add_outcomes(&mut sum, hour.outcomes);
             sum
         });
         let by_type: u64 = self.counts.event_types.values().sum();

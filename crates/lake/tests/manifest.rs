@@ -4,25 +4,30 @@
 
 mod support;
 
-use event_model::EventType;
 use lake::{
-    Counts, End, FaultCounts, FileCounts, KafkaPart, Lake, LakeError, LakePart, LakeUrl, MANIFEST_VERSION, Manifest,
-    OutcomeCounts, Program, Put, RunName, S3Access,
+    Counts, End, FaultCounts, FileCounts, HourCounts, KafkaPart, Lake, LakeError, LakePart, LakeUrl, MANIFEST_VERSION,
+    Manifest, OutcomeCounts, Program, Put, RunName, S3Access,
 };
 use serde_json::json;
 use support::run;
 
 fn manifest() -> Manifest {
     let hour = "2026-11-22T10".parse().unwrap();
-    let mut counts = Counts::default();
-    for _ in 0..7 {
-        counts.add_valid(EventType::SearchPerformed, hour);
-    }
+    let valid = OutcomeCounts { valid: 7, invalid: 0, corrupt: 0 };
+    let mut of_hour = HourCounts { outcomes: valid, ..HourCounts::default() };
+    of_hour.valid_hash.add("000000000000000000000000000000ff".parse().unwrap());
+    let mut counts = Counts {
+        outcomes: valid,
+        event_types: [("search_performed".to_owned(), 7)].into(),
+        hours: [(hour, of_hour)].into(),
+        ..Counts::default()
+    };
     let faulty = OutcomeCounts { valid: 0, invalid: 2, corrupt: 1 };
+    let more = HourCounts { outcomes: faulty, valid_hash: "01".repeat(16).parse().unwrap(), ..HourCounts::default() };
     counts.merge(&Counts {
         outcomes: faulty,
         faults: FaultCounts { invalid: 2, corrupt: 1, duplicate: 3 },
-        hours: [(hour, faulty)].into(),
+        hours: [(hour, more)].into(),
         ..Counts::default()
     });
     Manifest {
@@ -68,7 +73,12 @@ fn the_form_is_the_documented_one() {
                 "outcomes": {"valid": 7, "invalid": 2, "corrupt": 1},
                 "faults": {"invalid": 2, "corrupt": 1, "duplicate": 3},
                 "event_types": {"search_performed": 7},
-                "hours": {"2026-11-22T10": {"valid": 7, "invalid": 2, "corrupt": 1}},
+                "hours": {"2026-11-22T10": {
+                    "valid": 7, "invalid": 2, "corrupt": 1,
+                    "valid_hash": "01010101010101010101010101010200",
+                    "invalid_hash": "00000000000000000000000000000000",
+                    "corrupt_hash": "00000000000000000000000000000000",
+                }},
             },
             "kafka": {"topic": "product-events", "records": 11, "end_offsets": {"0": 11}},
             "lake": {

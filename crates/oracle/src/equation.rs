@@ -78,3 +78,13 @@ pub const LETTER_CONTENT: &str = "dead letters with other bytes than their recor
 pub const KEYS: &str = "records with another key than their user_id";
 /// I6
 pub const AT_THE_END: &str = "partitions whose next_offset is their end";
+/// I5: Kafka's distinct events against the manifest.
+pub const KAFKA_HASHES: &str = "hours with another sum of hashes in Kafka";
+/// I5: what was sent broken, distinct, against the manifest.
+pub const CORRUPT_HASH: &str = "other sums of hashes of corrupt events in Kafka";
+/// I5: raw lake, every row, against the manifest.
+pub const LAKE_HASHES: &str = "hours with another sum of hashes in the raw lake";
+/// I5: quarantine, every row, against the manifest.
+pub const QUARANTINE_HASHES: &str = "hours with another sum of hashes in quarantine";
+/// I5: table, every row, against the manifest.
+pub const TABLE_HASHES: &str = "hours with another sum of hashes in the table";

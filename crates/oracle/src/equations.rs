@@ -211,6 +211,29 @@ impl Scales<'_> {
             self.none_of("I5", name::TABLE_CONTENT, &sweep.table_differs);
             self.none_of("I5", name::LETTER_CONTENT, &ledger.letters_that_differ);
         }
+        self.contents_are_the_manifests();
+    }
+
+    fn contents_are_the_manifests(&mut self) {
+        let (run, ledger) = (self.seen.run, &self.seen.ledger);
+        let valid: BTreeMap<i64, u128> = run.hashes.iter().map(|(hour, sums)| (*hour, sums.0)).collect();
+        if run.kafka.is_some() {
+            self.none_of("I5", name::KAFKA_HASHES, &other_hashes(&valid, &ledger.kafka_tally));
+            let claimed = run.hashes.values().fold(0_u128, |sum, sums| sum.wrapping_add(sums.2));
+            let mut other = Finding::default();
+            if claimed != ledger.corrupt_hash {
+                other.note(|| format!("{claimed:032x} in the manifest, {:032x} found", ledger.corrupt_hash));
+            }
+            self.none_of("I5", name::CORRUPT_HASH, &other);
+        }
+        if run.lake.is_some() {
+            let invalid = run.hashes.iter().map(|(hour, sums)| (*hour, sums.1)).collect();
+            self.none_of("I5", name::LAKE_HASHES, &other_hashes(&valid, &ledger.lake_tally));
+            self.none_of("I5", name::QUARANTINE_HASHES, &other_hashes(&invalid, &ledger.quarantine_tally));
+        }
+        if self.seen.with_table && self.counted(|row| row.expired) == 0 {
+            self.none_of("I5", name::TABLE_HASHES, &other_hashes(&valid, &ledger.table_tally));
+        }
     }
 
     fn offsets_are_at_the_end(&mut self) {
@@ -244,9 +267,16 @@ fn other_counts(hours: &BTreeMap<i64, u64>, types: Option<&BTreeMap<String, u64>
     finding
 }
 
-fn differing<K: Ord + std::hash::Hash>(
-    claimed: &BTreeMap<K, u64>,
-    counted: &HashMap<K, u64>,
+/// The hours whose sum of hashes is not the manifest's.
+fn other_hashes(claimed: &BTreeMap<i64, u128>, tally: &Tally) -> Finding {
+    let mut finding = Finding::default();
+    differing(claimed, &tally.hashes, |hour| show_hour(*hour), &mut finding);
+    finding
+}
+
+fn differing<K: Ord + std::hash::Hash, N: Copy + Default + PartialEq + std::fmt::Display>(
+    claimed: &BTreeMap<K, N>,
+    counted: &HashMap<K, N>,
     show: impl Fn(&K) -> String,
     finding: &mut Finding,
 ) {

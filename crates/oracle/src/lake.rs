@@ -9,7 +9,7 @@ use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderB
 use uuid::Uuid;
 
 use crate::Error;
-use crate::event::{Event, hour_of, parse_hour, show_hour};
+use crate::event::{Event, parse_hour, show_hour};
 use crate::ledger::{FileRef, Ledger};
 use crate::store::Store;
 
@@ -105,7 +105,7 @@ fn read_events(batch: &RecordBatch, file: FileRef, ledger: &mut Ledger) -> Resul
 }
 
 fn read_refused(batch: &RecordBatch, file: FileRef, ledger: &mut Ledger) -> Result<(), String> {
-    let dues = timestamps(batch, "due")?;
+    let (dues, raw) = (timestamps(batch, "due")?, texts(batch, "raw")?);
     let indices = column(batch, "event_index")?;
     let reasons = column(batch, "reason_codes")?;
     let reasons = reasons.as_list_opt::<i32>().ok_or("reason_codes is not a list")?;
@@ -119,7 +119,7 @@ fn read_refused(batch: &RecordBatch, file: FileRef, ledger: &mut Ledger) -> Resu
         if reasons.value_length(row) == 0 {
             return Err(format!("index {index} has no reason code"));
         }
-        ledger.quarantine_row(index, hour_of(dues.value(row)), file);
+        ledger.quarantine_row(index, dues.value(row), raw.value(row), file);
     }
     Ok(())
 }

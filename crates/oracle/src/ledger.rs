@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use serde_json::Value;
 
 use crate::Run;
-use crate::event::{Event, Origin, millis_of, show_hour};
+use crate::canonical::{of_broken, of_event, of_refused};
+use crate::event::{Event, Origin, hour_of, millis_of, show_hour};
 use crate::letters::{Bytes, Letters, Met};
 use crate::trace::{Mark, Place, Trace};
 use crate::verdict::Finding;
@@ -15,9 +16,16 @@ use crate::verdict::Finding;
 pub(crate) struct Tally {
     pub(crate) hours: HashMap<i64, u64>,
     pub(crate) types: HashMap<String, u64>,
+    /// Sums of the hashes of what was seen, by hours since 1970. In lake and table of each row, in Kafka of each event.
+    pub(crate) hashes: HashMap<i64, u128>,
 }
 
 impl Tally {
+    fn add_hash(&mut self, hour: i64, hash: u128) {
+        let sum = self.hashes.entry(hour).or_default();
+        *sum = sum.wrapping_add(hash);
+    }
+
     fn count(&mut self, hour: i64, kind: Option<&str>) {
         *self.hours.entry(hour).or_default() += 1;
         if let Some(kind) = kind {
@@ -47,6 +55,8 @@ pub(crate) struct Ledger {
     pub(crate) others: Option<HashMap<u128, Trace>>,
     pub(crate) letters: Letters,
     pub(crate) files: Vec<String>,
+    /// Of Kafka's events the hashes only.
+    pub(crate) kafka_tally: Tally,
     pub(crate) lake_tally: Tally,
     pub(crate) quarantine_tally: Tally,
     pub(crate) table_tally: Tally,
@@ -61,6 +71,8 @@ pub(crate) struct Ledger {
     /// Records of the run's valid and corrupt events.
     pub(crate) valid_records: u64,
     pub(crate) corrupt_records: u64,
+    /// The sum of the hashes of what was sent broken: when it was due is not in the record.
+    pub(crate) corrupt_hash: u128,
     /// All records of the topic by partition.
     pub(crate) scanned: HashMap<i32, u64>,
     scratch: Vec<u8>,
@@ -83,6 +95,8 @@ impl Ledger {
             others: with_others.then(HashMap::new),
             letters: Letters::default(),
             files: Vec::new(),
+            kafka_tally: Tally::default(),
+            corrupt_hash: 0,
             lake_tally: Tally::default(),
             quarantine_tally: Tally::default(),
             table_tally: Tally::default(),
@@ -145,7 +159,7 @@ impl Ledger {
             self.letters_that_differ.note(|| format!("{place}"));
         }
         if let Some(index) = self.broken_index(bytes) {
-            self.broken_record(index, place, met);
+            self.broken_record(index, place, met, bytes);
             return;
         }
         let value: Value = bytes.value.and_then(|v| serde_json::from_slice(v).ok()).unwrap_or_default();
@@ -155,12 +169,16 @@ impl Ledger {
         }
     }
 
-    fn broken_record(&mut self, index: u64, place: Place, met: Met) {
+    fn broken_record(&mut self, index: u64, place: Place, met: Met, bytes: &Bytes) {
         self.corrupt_records += 1;
         match self.at_index(index) {
             Some(trace) => {
                 trace.corrupt = trace.corrupt.saturating_add(1);
                 trace.place = place;
+                if trace.corrupt == 1 {
+                    let hash = of_broken(index, bytes.key.unwrap_or_default(), bytes.value.unwrap_or_default());
+                    self.corrupt_hash = self.corrupt_hash.wrapping_add(hash);
+                }
             }
             None => self.strays.note(|| format!("index {index}: broken record at {place}")),
         }
@@ -192,11 +210,15 @@ impl Ledger {
         trace.kafka = trace.kafka.saturating_add(1);
         trace.lettered = trace.lettered.saturating_add(u8::from(met != Met::None));
         trace.place = place;
+        let first = trace.kafka == 1;
         if met == Met::Open {
             trace.mark(Mark::OpenLetter);
         }
         if Origin::of(event.id).is_some_and(|origin| origin.tag == self.tag) {
             self.valid_records += 1;
+            if first {
+                self.kafka_tally.add_hash(event.hour(), of_event(event));
+            }
             if key != Some(event.user.to_string().as_bytes()) {
                 self.foreign_keys.note(|| format!("{place}: the key is not user_id {}", event.user));
             }
@@ -218,6 +240,7 @@ impl Ledger {
                 return self.stray_row(&format!("id {} of another run", uuid::Uuid::from_u128(event.id)), file);
             }
         };
+        self.lake_tally.add_hash(event.hour(), of_event(event));
         if first {
             self.lake_tally.count(event.hour(), Some(event.kind));
         }
@@ -228,7 +251,8 @@ impl Ledger {
     }
 
     /// A row of a quarantine file of the run, by its due time's hour.
-    pub(crate) fn quarantine_row(&mut self, index: u64, hour: i64, file: FileRef) {
+    pub(crate) fn quarantine_row(&mut self, index: u64, due_micros: i64, text: &str, file: FileRef) {
+        let hour = hour_of(due_micros);
         let Some(trace) = self.at_index(index) else {
             return self.stray_row(&format!("index {index}"), file);
         };
@@ -237,6 +261,7 @@ impl Ledger {
         if trace.quarantine == 1 {
             self.quarantine_tally.count(hour, None);
         }
+        self.quarantine_tally.add_hash(hour, of_refused(index, due_micros, text));
         if hour != file.hour {
             let due = show_hour(hour);
             self.misplaced.note(|| format!("index {index}, due {due}, in {}", self.files[file.number as usize]));
@@ -266,7 +291,11 @@ impl Ledger {
         }
         trace.table = trace.table.saturating_add(1);
         trace.day = day;
-        if own && trace.table == 1 {
+        let first = trace.table == 1;
+        if own {
+            self.table_tally.add_hash(event.hour(), of_event(event));
+        }
+        if own && first {
             self.table_tally.count(event.hour(), Some(event.kind));
         }
     }

@@ -17,6 +17,7 @@
 //! In the order of the flow: [`Run`] is the manifest's claim; [`Stores`] and [`Terms`] say where to look and what for;
 //! [`judge()`] gathers and weighs; [`Verdict`] is what came out, and [`equation`] names its rows.
 
+mod canonical;
 mod database;
 pub mod equation;
 mod equations;

@@ -36,6 +36,8 @@ pub struct Run {
     pub(crate) event_types: BTreeMap<String, u64>,
     /// (valid, invalid, corrupt) by hours since 1970.
     pub(crate) hours: BTreeMap<i64, (u64, u64, u64)>,
+    /// Sums of the hashes of (valid, invalid, corrupt) by hours since 1970.
+    pub(crate) hashes: BTreeMap<i64, (u128, u128, u128)>,
     /// Absent if the run went without Kafka.
     pub kafka: Option<KafkaClaim>,
     /// Absent if the run went without the lake.
@@ -166,6 +168,7 @@ impl<'v> Part<'v> {
             faults: (faults.count("invalid")?, faults.count("corrupt")?),
             event_types: counts.event_types()?,
             hours: counts.hours()?,
+            hashes: counts.hashes()?,
             kafka: self.optional("kafka")?.map(|kafka| kafka.kafka()).transpose()?,
             lake: self.optional("lake")?.map(|lake| lake.lake()).transpose()?,
         })
@@ -193,6 +196,20 @@ impl<'v> Part<'v> {
             .collect()
     }
 
+    fn hashes(&self) -> Result<BTreeMap<i64, (u128, u128, u128)>, String> {
+        let sum = |part: &Part, field| {
+            u128::from_str_radix(part.text(field)?, 16).map_err(|e| format!("{}.{field}: {e}", part.path))
+        };
+        let hours = self.entries("hours")?;
+        hours
+            .into_iter()
+            .map(|(name, part)| {
+                let hour = parse_hour(name).ok_or_else(|| format!("{} is not an hour", part.path))?;
+                Ok((hour, (sum(&part, "valid_hash")?, sum(&part, "invalid_hash")?, sum(&part, "corrupt_hash")?)))
+            })
+            .collect()
+    }
+
     fn kafka(&self) -> Result<KafkaClaim, String> {
         Ok(KafkaClaim { topic: self.text("topic")?.to_owned(), records: self.count("records")? })
     }
@@ -213,7 +230,7 @@ mod tests {
     const MANIFEST: &str = r#"{ "version": 1, "run": {"id": "mine", "tag": "0a1b2c3d4"}, "first_index": 10, "next_index": 16,
         "counts": { "outcomes": {"valid": 3, "invalid": 2, "corrupt": 1}, "faults": {"invalid": 2, "corrupt": 1, "duplicate": 1},
                     "event_types": {"rfq_sent": 2, "product_viewed": 1},
-                    "hours": {"2026-11-22T10": {"valid": 3, "invalid": 2, "corrupt": 1}} },
+                    "hours": {"2026-11-22T10": {"valid": 3, "invalid": 2, "corrupt": 1, "valid_hash": "0f", "invalid_hash": "0", "corrupt_hash": "1"}} },
         "kafka": {"topic": "product-events", "records": 5, "end_offsets": {"0": 5}},
         "lake": {"url": "s3://x", "segment_indices": 5, "raw": {"files": 1, "rows": 3}, "quarantine": {"files": 1, "rows": 2}} }"#;
 

@@ -1,6 +1,7 @@
 //! A small run as it should look in every store, kept as plain data so that a test can damage it before it is written.
 
 use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// 2026-11-22T10:00:00Z
@@ -77,12 +78,23 @@ impl Event {
         Self { id: id(micros, tag, index), micros, user: 1 + i32::try_from(index).unwrap(), category: "tools".into() }
     }
 
+    /// Its canonical content.
+    fn content(&self) -> Vec<u8> {
+        format!("{}\n{}\nrfq_sent\n{}\n2\n3\n{}\nexp_1", self.id, self.micros, self.user, self.category).into_bytes()
+    }
+
     pub(crate) fn json(&self) -> Vec<u8> {
         let at = jiff::Timestamp::from_microsecond(self.micros).unwrap();
         let value = json!({ "event_id": self.id.to_string(), "event_timestamp": at.to_string(), "event_type": "rfq_sent",
             "user_id": self.user, "account_id": 2, "product_id": 3, "category": self.category, "experiment_id": "exp_1" });
         value.to_string().into_bytes()
     }
+}
+
+/// The sum of the hashes of contents, as docs/manifest.md has it.
+fn hashes(contents: impl IntoIterator<Item = Vec<u8>>) -> String {
+    let hash = |content: Vec<u8>| u128::from_be_bytes(Sha256::digest(content)[..16].try_into().unwrap());
+    format!("{:032x}", contents.into_iter().map(hash).fold(0, u128::wrapping_add))
 }
 
 /// Milliseconds, version 7, tag and index as the run's ids have them, put together digit by digit.
@@ -205,13 +217,20 @@ impl State {
     }
 
     fn manifest(&self) -> Value {
+        let valid = |range: std::ops::Range<u64>| hashes(range.map(|index| Event::of(self.tag, index).content()));
+        let due = |index| Event::of(self.tag, index).micros;
+        let refused = hashes(REFUSED.map(|index| format!("{index}\n{}\n{{}}", due(index)).into_bytes()));
+        let broken = hashes(BROKEN.map(|index| [index.to_string().as_bytes(), b"1", b"\xff{"].join(&b'\n')));
+        let none = hashes([]);
         json!({ "version": 1, "run": { "id": self.run_id(), "tag": self.run_id() },
             "first_index": 0, "next_index": 11,
             "counts": { "outcomes": { "valid": 7, "invalid": 2, "corrupt": 2 },
                         "faults": { "invalid": 2, "corrupt": 2, "duplicate": 1 },
                         "event_types": { "rfq_sent": 7, "product_viewed": 0 },
-                        "hours": { "2026-11-22T10": { "valid": 6, "invalid": 0, "corrupt": 0 },
-                                   "2026-11-22T11": { "valid": 1, "invalid": 2, "corrupt": 2 } } },
+                        "hours": { "2026-11-22T10": { "valid": 6, "invalid": 0, "corrupt": 0,
+                                                      "valid_hash": valid(0..6), "invalid_hash": none, "corrupt_hash": none },
+                                   "2026-11-22T11": { "valid": 1, "invalid": 2, "corrupt": 2,
+                                                      "valid_hash": valid(6..7), "invalid_hash": refused, "corrupt_hash": broken } } },
             "kafka": { "topic": self.topic(), "records": 10, "end_offsets": {} },
             "lake": { "url": "", "segment_indices": 100, "raw": { "files": 2, "rows": 7 }, "quarantine": { "files": 1, "rows": 2 } } })
     }

@@ -205,6 +205,7 @@ fn refused_batch(file: &QuarantineFile) -> RecordBatch {
     let columns: Vec<(&str, ArrayRef)> = vec![
         ("event_index", Arc::new(UInt64Array::from_iter_values(file.rows.iter().map(|(index, _)| *index)))),
         ("due", Arc::new(dues.with_timezone("UTC"))),
+        ("raw", Arc::new(StringArray::from(vec!["{}"; file.rows.len()]))),
         ("reason_codes", Arc::new(reasons.finish())),
     ];
     RecordBatch::try_from_iter(columns).unwrap()

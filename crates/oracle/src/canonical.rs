@@ -1,0 +1,28 @@
+//! The canonical content of an event and its hash, by docs/manifest.md and by nothing else.
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use crate::event::Event;
+
+/// The hash of a valid event.
+pub(crate) fn of_event(event: &Event) -> u128 {
+    let id = Uuid::from_u128(event.id);
+    let Event { micros, kind, user, account, product, category, experiment, .. } = event;
+    hash(format!("{id:x}\n{micros}\n{kind}\n{user}\n{account}\n{product}\n{category}\n{experiment}").as_bytes())
+}
+
+/// The hash of a refused value as the quarantine shows it.
+pub(crate) fn of_refused(index: u64, due_micros: i64, text: &str) -> u128 {
+    hash(format!("{index}\n{due_micros}\n{text}").as_bytes())
+}
+
+/// The hash of a record that was sent broken on purpose.
+pub(crate) fn of_broken(index: u64, key: &[u8], value: &[u8]) -> u128 {
+    hash(&[index.to_string().as_bytes(), key, value].join(&b'\n'))
+}
+
+fn hash(content: &[u8]) -> u128 {
+    let digest = Sha256::digest(content);
+    digest.iter().take(16).fold(0, |number, byte| number << 8 | u128::from(*byte))
+}
