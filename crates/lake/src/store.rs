@@ -193,6 +193,19 @@ impl Lake {
         self.put_replacing(&draft_key(&manifest.run.id), manifest.to_json()?.into()).await
     }
 
+    /// Writes the draft, and tells whether the store heeds `If-None-Match`: one that does not takes the draft for new when it
+    /// is written where it is already. There two writers would overwrite each other's files.
+    pub async fn put_draft_and_probe(&self, manifest: &Manifest) -> Result<bool, LakeError> {
+        self.put_draft(manifest).await?;
+        let text = manifest.to_json()?;
+        let hash = ContentHash::of_bytes(&text);
+        match self.put_new(&draft_key(&manifest.run.id), text.into(), hash).await {
+            Ok(put) => Ok(put == Put::AlreadyThere),
+            Err(LakeError::Conflict { .. }) => Ok(true),
+            Err(error) => Err(error),
+        }
+    }
+
     /// A finished run's manifest; none when it has none.
     pub async fn manifest(&self, run: &RunId) -> Result<Option<Manifest>, LakeError> {
         self.read_manifest(&manifest_key(run)).await
