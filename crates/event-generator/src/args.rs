@@ -9,10 +9,12 @@ use clap_complete::Shell;
 use event_model::Timestamp;
 use event_source::{EventRate, FaultShare, ParseRateError};
 use lake::LakeUrl;
+use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::telemetry::LogArgs;
 
 use crate::count::Count;
+use crate::memory::MemoryLimit;
 use crate::span::Span;
 use crate::state::default_state_dir;
 
@@ -118,6 +120,13 @@ pub struct RunArgs {
     /// [default: $XDG_STATE_HOME/event-generator or ~/.local/state/event-generator]
     #[arg(long, value_name = "FOLDER", help_heading = "Machine")]
     pub state_dir: Option<PathBuf>,
+    /// The most memory that the process may take, however slow Kafka or the lake are. Worlds of millions of users or
+    /// products come on top
+    #[arg(long, value_name = "BYTES", default_value_t, help_heading = "Machine")]
+    pub memory_limit: MemoryLimit,
+    /// Where /metrics, /livez and /readyz are answered, or off [default: 127.0.0.1:9465, where it is free]
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Machine")]
+    pub http_addr: Option<HttpAddr>,
     /// Print the whole configuration as it would be used, secrets taken out, and end
     #[arg(long, help_heading = "Machine")]
     pub print_config: bool,

@@ -15,6 +15,7 @@ use crate::lake_sink::{Fed, LakeFeed};
 use crate::lateness::Lateness;
 use crate::makers::{MakerGone, Makers};
 use crate::schedule::{Clock, Pace};
+use crate::site::Site;
 use crate::state::{Allowance, Checkpoints, Failed, Handed, Sealed};
 use crate::tally::{BlockCounts, Tally};
 
@@ -49,6 +50,8 @@ pub struct Dispatch {
     pub allowance: Allowance,
     /// Who is told of segments that are handed out.
     pub checkpoints: Arc<Checkpoints>,
+    /// Who is told how late events are.
+    pub site: Arc<Site>,
     /// Whether to end.
     pub ending: Ending,
 }
@@ -230,6 +233,7 @@ impl Dispatch {
         }
         let late = state.now - due;
         state.lateness.note(late);
+        self.site.handed_over(late);
         if (late > BEHIND_MICROS) != state.behind {
             state.behind = !state.behind;
             tracing::warn!(behind = state.behind, late_ms = late / 1_000, "schedule");

@@ -16,13 +16,8 @@ use tokio::task::{JoinSet, spawn_blocking};
 
 use crate::failpoint::{AFTER_PUT, BEFORE_PUT, pass};
 use crate::judge::{Verdict, judge};
+use crate::memory::MemoryLimit;
 use crate::state::Safe;
-
-/// Segments that are made and uploaded at a time, so many that the slower of the two does not wait for the other.
-const PARALLEL: usize = 4;
-/// Fewer where segments are large: each may take a hundred bytes of memory an event.
-const PARALLEL_LARGE: usize = 2;
-const LARGE: u64 = 100_000;
 
 /// The part of a run that becomes files.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +77,10 @@ pub fn indices_of(source: &Source) -> u64 {
 impl LakeSink {
     /// A sink for what comes after what is stored already, and what feeds it.
     #[must_use]
-    pub fn new(lake: Lake, source: Arc<Source>, run: RunId, safe: &Safe) -> (Self, LakeFeed) {
+    pub fn new(lake: Lake, source: Arc<Source>, run: RunId, safe: &Safe, memory: MemoryLimit) -> (Self, LakeFeed) {
         let indices = indices_of(&source);
         let (sender, segments) = channel(1);
-        let parallel = if indices > LARGE { PARALLEL_LARGE } else { PARALLEL };
+        let parallel = memory.segments(indices);
         let written = Written(Mutex::new(Inside { files: safe.files, segments: BTreeMap::new() }));
         let sink = Self { lake, source, run, parallel, segments, written: Arc::new(written) };
         (sink, LakeFeed { segments: sender, indices, next: safe.next_segment })
@@ -302,8 +297,13 @@ mod tests {
         let source = Arc::new(source(&["invalid=2%", "corrupt=1%", "duplicate=1%"]));
         let counts = BlockCounts::of(&source, 0..50_000).into_counts();
         for _ in 0..2 {
-            let (sink, mut feed) =
-                LakeSink::new(lake.clone(), Arc::clone(&source), "r".parse().unwrap(), &Safe::default());
+            let (sink, mut feed) = LakeSink::new(
+                lake.clone(),
+                Arc::clone(&source),
+                "r".parse().unwrap(),
+                &Safe::default(),
+                MemoryLimit::default(),
+            );
             let written = sink.written();
             let sink = tokio::spawn(sink.run());
             while feed.finish(50_000) == Fed::Full {

@@ -5,7 +5,7 @@
 //! due ([`schedule`], [`dispatch`]) to Kafka ([`kafka_sink`]) and tells the lake how far it may write
 //! ([`lake_sink`]). How far it is stays on the disk ([`state`]), for whoever goes on with it after a kill
 //! ([`resume`]). What was made is counted on the way ([`tally`], [`lateness`]) and becomes the run's
-//! [`manifest`] and the [`summary`].
+//! [`manifest`] and the [`summary`]; the [`site`] shows it to others meanwhile. What waits is bounded ([`memory`]).
 
 pub mod args;
 pub mod block;
@@ -19,6 +19,8 @@ pub mod lake_sink;
 pub mod lateness;
 pub mod makers;
 pub mod manifest;
+pub mod memory;
+pub mod metrics;
 pub mod pipeline;
 pub mod plan;
 pub mod recall;
@@ -26,6 +28,7 @@ pub mod resume;
 pub mod run;
 pub mod sample;
 pub mod schedule;
+pub mod site;
 pub mod span;
 pub mod state;
 pub mod summary;

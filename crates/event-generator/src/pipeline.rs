@@ -24,8 +24,10 @@ use crate::lake_sink::LakeSink;
 use crate::lateness::Lateness;
 use crate::makers::Makers;
 use crate::manifest::Ledger;
+use crate::memory::MemoryLimit;
 use crate::plan::Plan;
 use crate::schedule::{Clock, Cut, Pace};
+use crate::site::Site;
 use crate::state::{Checkpoints, Keeper, RunFolder, RunState, Watched};
 use crate::tally::{Made, Tally};
 
@@ -42,6 +44,8 @@ pub struct Sinks {
 pub struct Machine {
     /// Threads that make events.
     pub threads: u16,
+    /// What it may take of the memory.
+    pub memory: MemoryLimit,
     /// Whether a person watches.
     pub progress: bool,
 }
@@ -82,6 +86,7 @@ pub async fn run(
     machine: Machine,
     clock: Clock,
     ending: &Ending,
+    site: &Arc<Site>,
 ) -> anyhow::Result<Ended> {
     let begun = Instant::now();
     let Memory { folder, state } = memory;
@@ -116,7 +121,8 @@ pub async fn run(
     });
     let (writing, feed) = match &sinks.lake {
         Some(lake) => {
-            let (sink, feed) = LakeSink::new(lake.clone(), Arc::clone(&source), plan.run.clone(), &state.safe);
+            let (sink, feed) =
+                LakeSink::new(lake.clone(), Arc::clone(&source), plan.run.clone(), &state.safe, machine.memory);
             ledger.lake = Some((lake.url().to_string(), segment_indices, sink.written()));
             (Some(tokio::spawn(sink.run())), Some(feed))
         }
@@ -142,10 +148,13 @@ pub async fn run(
         start,
         allowance,
         checkpoints,
+        site: Arc::clone(site),
         ending: ending_too,
     };
+    site.begin(ledger.clone(), pace);
 
-    let watching = tokio::spawn(watch(ledger.clone(), sinks.lake, plan.count, machine.progress, pace, clock));
+    let watching =
+        tokio::spawn(watch(ledger.clone(), sinks.lake, plan.count, machine.progress, pace, clock, Arc::clone(site)));
     let sending = tokio::task::spawn_blocking(|| dispatch.run());
     let sent = finish(sending, writing, ending, &ledger).await;
     watching.abort();
@@ -224,11 +233,23 @@ fn all_of(sent: Dispatched, written: bool, ledger: &Ledger) -> anyhow::Result<Di
 }
 
 /// Shows how far it is, and keeps a draft of the manifest in the lake.
-async fn watch(ledger: Ledger, lake: Option<Lake>, count: Option<u64>, show: bool, pace: Pace, clock: Clock) {
+async fn watch(
+    ledger: Ledger,
+    lake: Option<Lake>,
+    count: Option<u64>,
+    show: bool,
+    pace: Pace,
+    clock: Clock,
+    site: Arc<Site>,
+) {
     let progress = Progress::new(show, count, "events");
     let mut glances = tokio::time::interval(GLANCE);
+    if let Some(lake) = &lake {
+        probe(lake, &ledger).await;
+    }
     for number in (0..GLANCES_BETWEEN_DRAFTS).cycle() {
         glances.tick().await;
+        site.look();
         let made = ledger.tally.next_index();
         progress.set(made);
         if show {
@@ -242,6 +263,20 @@ async fn watch(ledger: Ledger, lake: Option<Lake>, count: Option<u64>, show: boo
                 Err(_) => tracing::warn!("draft of the manifest not written in time"),
             }
         }
+    }
+}
+
+/// Says so if the lake is one where files can be overwritten.
+async fn probe(lake: &Lake, ledger: &Ledger) {
+    match tokio::time::timeout(DRAFT_PATIENCE, lake.put_draft_and_probe(&ledger.draft())).await {
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => tracing::warn!(
+            lake = %lake.url(),
+            "the lake ignores If-None-Match: nothing keeps two processes of one run, or two runs of one name, from \
+             overwriting each other's files"
+        ),
+        Ok(Err(error)) => tracing::warn!(%error, "could not see whether the lake heeds If-None-Match"),
+        Err(_) => tracing::warn!("could not see in time whether the lake heeds If-None-Match"),
     }
 }
 

@@ -32,10 +32,10 @@ pub fn recall(args: &RunArgs, matches: &ArgMatches) -> Result<(RunArgs, Flags), 
     let mut all = parse(command, &flags)?;
     // A run that has its name from its settings has none among them.
     all.shape.run_id = state.settings.get("run_id").and_then(|name| name.as_str()).map(str::to_owned);
-    let RunArgs { kafka, threads, state_dir, print_config, .. } = args.clone();
+    let RunArgs { kafka, threads, state_dir, memory_limit, http_addr, print_config, .. } = args.clone();
     all.kafka.properties = kafka.properties;
     all.kafka.kafka_config = kafka.kafka_config;
-    Ok((RunArgs { resume: true, threads, state_dir, print_config, ..all }, flags))
+    Ok((RunArgs { resume: true, threads, state_dir, memory_limit, http_addr, print_config, ..all }, flags))
 }
 
 fn nothing_there(args: &RunArgs, name: &str) -> Failure {

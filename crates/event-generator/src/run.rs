@@ -3,6 +3,7 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
@@ -22,7 +23,8 @@ use crate::kafka_sink::{Deliveries, GUARDS, KafkaSink, MIN_MESSAGE_BYTES, produc
 use crate::pipeline::{self, Ended, Machine, Memory, Sinks};
 use crate::plan::Plan;
 use crate::resume::{self, Begun};
-use crate::schedule::Clock;
+use crate::schedule::{Clock, Pace};
+use crate::site::{self, Site};
 use crate::state::Flags;
 use crate::summary;
 
@@ -35,6 +37,8 @@ const LOCAL_REGION: &str = "us-east-1";
 
 /// Records that are removed before a consumer that was down for a while has read them are lost to it.
 const SHORT_RETENTION_MILLIS: u64 = 3_600_000;
+/// So late is worth a note at the end.
+const LATE: Duration = Duration::from_secs(1);
 /// What is left of the ten seconds for the manifest.
 const MANIFEST_PATIENCE: Duration = Duration::from_millis(700);
 
@@ -45,6 +49,8 @@ pub async fn run(args: &RunArgs, flags: Flags, log: &LogArgs) -> Result<(), Fail
     let plan = Plan::resolve(args, clock.now(), chance)?;
     let user = args.kafka.client_config(GUARDS)?;
     let ending = Ending::on(shutdown::on_signal().context("signals can't be received")?);
+    let site = Arc::new(Site::new(clock, ending.clone()));
+    let _server = site::listen(args.http_addr.as_ref(), &site).await?;
 
     let (kafka, lake) = tokio::join!(reach_kafka(args, &user), reach_lake(args));
     let (topic, lake) = both(kafka, lake)?;
@@ -68,9 +74,9 @@ pub async fn run(args: &RunArgs, flags: Flags, log: &LogArgs) -> Result<(), Fail
     };
     announce(args, &plan, lake.as_ref(), &memory);
 
-    let machine = Machine { threads: threads(args), progress: log.shows_progress() };
+    let machine = Machine { threads: threads(args), memory: args.memory_limit, progress: log.shows_progress() };
     let sinks = Sinks { kafka, lake: lake.clone() };
-    let ended = pipeline::run(&plan, sinks, memory, machine, clock, &ending).await;
+    let ended = pipeline::run(&plan, sinks, memory, machine, clock, &ending, &site).await;
     let ended = ended.map_err(|error| resumable(&error, &plan))?;
     pass(BEFORE_MANIFEST);
     let manifest = finish(&ended, lake.as_ref(), &plan, &ending).await.map_err(|error| resumable(&error, &plan))?;
@@ -86,7 +92,7 @@ fn start_kafka(
     plan: &Plan,
     memory: &Memory,
 ) -> anyhow::Result<(String, KafkaSink)> {
-    let config = producer_config(user, plan.pace, topic);
+    let config = producer_config(user, plan.pace, topic, args.memory_limit);
     let tag = plan.source.run_tag().to_string();
     let deliveries = Deliveries::after(&memory.state.safe, memory.state.destination.segment_indices);
     let sink = KafkaSink::start(&config, &args.kafka.topic, tag, !args.no_headers, deliveries)?;
@@ -139,6 +145,8 @@ pub fn print_config(args: &RunArgs, mut out: impl Write) -> Result<(), Failure> 
         "lake": lake,
         "threads": threads(args),
         "state_dir": args.state_dir(),
+        "memory_limit": args.memory_limit.to_string(),
+        "http_addr": args.http_addr.as_ref().map(ToString::to_string),
     });
     writeln!(out, "{config:#}").context("the configuration could not be printed")?;
     Ok(())
@@ -255,6 +263,10 @@ fn announce(args: &RunArgs, plan: &Plan, lake: Option<&Lake>, memory: &Memory) {
 
 /// A table for people, a line for logs.
 fn sum_up(ended: &Ended, plan: &Plan, log: &LogArgs) {
+    if plan.pace == Pace::Live && ended.lateness.max() > LATE {
+        let seconds = ended.lateness.max().as_secs_f64();
+        tracing::warn!(seconds, "the run fell behind its schedule: no event is lost, some were sent late");
+    }
     if !log.is_text() {
         summary::log(ended, plan.pace);
     } else if log.quiet == 0 {

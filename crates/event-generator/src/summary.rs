@@ -42,12 +42,13 @@ pub fn table(ended: &Ended, pace: Pace) -> String {
     row("time", &seconds(ended.elapsed));
     row("events a second", &grouped(per_second(ended)));
     if pace == Pace::Live {
+        row("behind schedule, p50", &seconds(ended.lateness.percentile(50)));
         row("behind schedule, p99", &seconds(ended.lateness.percentile(99)));
         row("behind schedule, max", &seconds(ended.lateness.max()));
     }
     match &manifest.lake {
         Some(lake) => row("manifest", &format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
-        None => row("manifest", &"none (--no-lake)"),
+        None => row("manifest", &ended.folder.path().join("manifest.json").display()),
     }
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -74,6 +75,7 @@ pub fn log(ended: &Ended, pace: Pace) {
         quarantine_rows = manifest.lake.as_ref().map(|lake| lake.quarantine.rows),
         elapsed_seconds = ended.elapsed.as_secs_f64(),
         events_per_second = per_second(ended),
+        lateness_p50_micros = micros(ended.lateness.percentile(50)),
         lateness_p99_micros = micros(ended.lateness.percentile(99)),
         lateness_max_micros = micros(ended.lateness.max()),
         manifest = manifest.lake.as_ref().map(|lake| format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),

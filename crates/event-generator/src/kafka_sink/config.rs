@@ -3,6 +3,7 @@
 use pipeline_runtime::kafka::{Guard, TopicSettings};
 use rdkafka::config::ClientConfig;
 
+use crate::memory::MemoryLimit;
 use crate::schedule::Pace;
 
 /// Properties that a user may not set otherwise.
@@ -30,25 +31,23 @@ const COUNTED: &str = "every record's delivery is counted";
 const FIXED: [(&str, &str); 4] =
     [("enable.idempotence", "true"), ("acks", "all"), ("partitioner", "murmur2_random"), ("message.timeout.ms", "0")];
 
-/// The largest batch, and what bounds the memory of records that wait: half a second's worth at full speed.
+/// The largest batch.
 const BATCH_BYTES: u64 = 512 * 1024;
-const QUEUE_MESSAGES: &str = "200000";
-const QUEUE_KBYTES: &str = "131072";
 
 /// A topic that takes less could not take our largest record with its headers.
 pub const MIN_MESSAGE_BYTES: u64 = 4_096;
 
 /// The producer's properties: ours, then the user's, then what must be.
 #[must_use]
-pub fn producer_config(user: &ClientConfig, pace: Pace, topic: TopicSettings) -> ClientConfig {
+pub fn producer_config(user: &ClientConfig, pace: Pace, topic: TopicSettings, memory: MemoryLimit) -> ClientConfig {
     let batch = topic.max_message_bytes.map_or(BATCH_BYTES, |most| most.min(BATCH_BYTES));
     let defaults = [
         // By the clock a record should not wait; a backfill is cheaper in full batches.
         ("linger.ms", if pace == Pace::Max { "50" } else { "5" }.to_owned()),
         ("batch.size", batch.to_string()),
         ("compression.type", "lz4".to_owned()),
-        ("queue.buffering.max.messages", QUEUE_MESSAGES.to_owned()),
-        ("queue.buffering.max.kbytes", QUEUE_KBYTES.to_owned()),
+        ("queue.buffering.max.messages", memory.queue_messages().to_string()),
+        ("queue.buffering.max.kbytes", memory.queue_kbytes().to_string()),
         ("client.id", "event-generator".to_owned()),
     ];
     let mut config = user.clone();
@@ -86,7 +85,7 @@ mod tests {
     fn users_tune_but_do_not_loosen() {
         let mut user = ClientConfig::new();
         user.set("queue.buffering.max.ms", "1").set("acks", "1");
-        let config = producer_config(&user, Pace::Max, UNKNOWN);
+        let config = producer_config(&user, Pace::Max, UNKNOWN, MemoryLimit::default());
         assert_eq!(config.get("linger.ms"), None);
         assert_eq!(config.get("acks"), Some("all"));
         assert_eq!(config.get("message.timeout.ms"), Some("0"));
@@ -96,7 +95,7 @@ mod tests {
     #[test]
     fn batches_fit_the_topic() {
         let topic = TopicSettings { max_message_bytes: Some(100_000), ..UNKNOWN };
-        let config = producer_config(&ClientConfig::new(), Pace::Live, topic);
+        let config = producer_config(&ClientConfig::new(), Pace::Live, topic, MemoryLimit::default());
         assert_eq!(config.get("batch.size"), Some("100000"));
         assert_eq!(config.get("linger.ms"), Some("5"));
     }
