@@ -7,7 +7,7 @@ use crate::servers::Place;
 
 /// What the stores say of a finished run, which must be all right: I1, I2, I4 and I5. Gives its manifest.
 pub(crate) async fn holds(place: &Place, run: &str) -> Manifest {
-    let manifest = place.open_lake().await.manifest(&run.parse().unwrap()).await.unwrap().expect("a manifest");
+    let manifest = place.open_lake().await.manifest(&run.parse().unwrap()).await.unwrap().unwrap();
     let verdict = verdict(place, &manifest).await;
     assert!(verdict.holds(), "{verdict}");
     manifest

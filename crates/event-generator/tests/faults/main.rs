@@ -7,11 +7,17 @@
     reason = "a test stops at what it did not expect, and uses a part of what is shared"
 )]
 
+mod disk;
+mod front;
 mod judge;
 mod kills;
+mod lake_faults;
+mod memory;
 #[path = "../generator/program.rs"]
 mod program;
+mod seen;
 #[path = "../generator/servers.rs"]
 mod servers;
+mod stops;
 #[path = "../generator/stores.rs"]
 mod stores;

@@ -2,7 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::mpsc::{Receiver, channel};
@@ -16,6 +16,12 @@ use crate::servers::Place;
 /// Longer than anything here may take on a busy machine.
 const PATIENCE: Duration = Duration::from_mins(2);
 
+/// Where runs are remembered that have no place of their own.
+fn state() -> &'static Path {
+    static STATE: OnceLock<PathBuf> = OnceLock::new();
+    STATE.get_or_init(|| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep())
+}
+
 /// A command with no settings but those given.
 pub(crate) fn command(flags: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_event-generator"));
@@ -26,9 +32,7 @@ pub(crate) fn command(flags: &str) -> Command {
         }
     }
     command.args(flags.split_whitespace()).stdin(Stdio::null());
-    static STATE: OnceLock<PathBuf> = OnceLock::new();
-    let state = STATE.get_or_init(|| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep());
-    command.env("EVENT_GENERATOR_STATE_DIR", state);
+    command.env("EVENT_GENERATOR_STATE_DIR", state()).env("EVENT_GENERATOR_HTTP_ADDR", "off");
     command
 }
 
@@ -108,6 +112,15 @@ impl Running {
             let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no {text:?} in {}", self.seen));
             self.note(&line);
         }
+    }
+
+    /// The line of the log with this message, which it has said already.
+    pub(crate) fn line(&self, message: &str) -> Value {
+        let lines = self.seen.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        lines
+            .into_iter()
+            .find(|line| line["message"] == message)
+            .unwrap_or_else(|| panic!("no {message}: {}", self.seen))
     }
 
     pub(crate) fn pid(&self) -> u32 {
