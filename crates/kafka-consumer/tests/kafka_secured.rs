@@ -100,7 +100,8 @@ impl Servers {
 
     fn generator(&self, user: &str) -> Command {
         let mut command = self.program("event-generator", user);
-        command.args(["--no-lake", "--rate", "max", "--count", "1000"]);
+        command.args(["--no-lake", "--rate", "max", "--count", "1000", "--http-addr", "off", "--state-dir"]);
+        command.arg(self.folder.path());
         command
     }
 }

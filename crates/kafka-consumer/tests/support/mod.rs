@@ -82,6 +82,9 @@ pub(crate) fn sender(stack: &Stack, rate: &str) -> Command {
     assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
     let mut command = Command::new(path);
     command.args(["run", "--rate", rate, "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]);
+    // Runs of one name in stacks of their own are no concern of each other.
+    let state = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
+    command.env("EVENT_GENERATOR_STATE_DIR", state).env("EVENT_GENERATOR_HTTP_ADDR", "off");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
