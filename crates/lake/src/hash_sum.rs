@@ -149,7 +149,9 @@ mod tests {
         let other = ProductEvent { user_id: 2, ..event() };
         let mut sum = |events: &[&ProductEvent<'_>]| {
             let mut sum = HashSum::default();
-            events.iter().for_each(|event| sum.add_event(event, &mut scratch));
+            for event in events {
+                sum.add_event(event, &mut scratch);
+            }
             sum
         };
         let event = event();

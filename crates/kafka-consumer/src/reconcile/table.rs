@@ -79,7 +79,7 @@ impl Table {
         let floor = self.client().query_one(floor, &[]).await.context("retention's floor cannot be read")?.get(0);
         let rows = Rows { store: Store::of(subject), floor };
         let hours = &subject.manifest.counts.hours;
-        let mut hours = hours.iter().filter(|(_, counts)| counts.valid > 0).map(|(hour, _)| *hour);
+        let mut hours = hours.iter().filter(|(_, counts)| counts.outcomes.valid > 0).map(|(hour, _)| *hour);
         let Some(first) = hours.next() else { return Ok(rows) };
         let last = hours.next_back().unwrap_or(first);
         let (from, to) = (first.start().micros() - HOUR, last.end().micros() + HOUR);
