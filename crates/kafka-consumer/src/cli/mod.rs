@@ -1,11 +1,13 @@
 //! The command line: a file for each command.
 
+mod check;
 mod dead_letters;
 mod doctor;
 mod healthcheck;
 mod offsets;
 mod rebuild;
 mod reconcile;
+mod refine;
 mod retention;
 mod run;
 mod status;
@@ -26,12 +28,14 @@ use tokio_postgres::Client;
 use crate::migrations::{self, Pending};
 use crate::offsets::Claim;
 use crate::postgres::{self, Target};
+use check::CheckArgs;
 use dead_letters::DeadLettersCommand;
 use doctor::DoctorArgs;
 use healthcheck::HealthcheckArgs;
 use offsets::OffsetsCommand;
 use rebuild::RebuildArgs;
 use reconcile::ReconcileArgs;
+use refine::RefineArgs;
 use retention::RetentionArgs;
 use run::RunArgs;
 use status::StatusArgs;
@@ -70,6 +74,10 @@ enum Command {
     Offsets(OffsetsCommand),
     /// Account for every event of a run, over topic, lake, table and dead letters
     Reconcile(ReconcileArgs),
+    /// Bring the features of users and accounts up to date
+    Refine(RefineArgs),
+    /// Look whether the data is as it should be: exit 3 where it is not
+    Check(CheckArgs),
     /// Fill the table from the lake's Parquet files, what is there already stays
     Rebuild(RebuildArgs),
     /// Let days that are older than what is kept go from the table
@@ -197,6 +205,8 @@ pub fn main() -> Result<(), Failure> {
             Command::DeadLetters(command) => command.run().await,
             Command::Offsets(command) => command.run().await,
             Command::Reconcile(args) => args.run().await,
+            Command::Refine(args) => args.run().await,
+            Command::Check(args) => args.run().await,
             Command::Rebuild(args) => args.run(&cli.log).await,
             Command::Retention(args) => args.run().await,
             Command::Doctor(args) => args.run().await,

@@ -1,0 +1,40 @@
+-- name: user_features_in_step
+-- severity: error
+-- threshold: 0
+-- unit: users
+-- explanation: Their features are not what the rows say that the last refinement saw. Somebody has changed rows or
+--   features by hand: `kafka-consumer refine --all` makes all of them anew.
+WITH last AS MATERIALIZED (
+    SELECT as_of, refined_at, snapshot, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xid
+    FROM pipeline.refinements ORDER BY id DESC LIMIT 1
+), plain AS (
+    SELECT user_id, count(*) FILTER (WHERE event_type = 'search_performed') AS searches,
+           count(*) FILTER (WHERE event_type IN ('result_clicked', 'recommendation_clicked')) AS clicks,
+           max(event_timestamp) AS newest
+    FROM staging.product_events_raw AS raw, last
+    WHERE event_timestamp > (SELECT as_of FROM last) - interval '1 day'
+      AND event_timestamp <= (SELECT as_of FROM last)
+      -- What a transaction wrote that the refinement did not see, it does later.
+      AND (ingested_at < refined_at - interval '1 hour'
+           OR pg_visible_in_snapshot((next_xid - ((next_xid - raw.xmin::text::bigint) & 4294967295))::text::xid8, snapshot))
+    GROUP BY user_id
+), compared AS (
+    SELECT user_id,
+           CASE
+               WHEN features.user_id IS NULL THEN true
+               WHEN plain.user_id IS NULL THEN searches_last_24h <> 0 OR clicks_last_24h <> 0
+                   OR ctr_last_24h IS NOT NULL
+                   OR last_activity_timestamp > (SELECT as_of FROM last) - interval '1 day'
+               ELSE (searches_last_24h, clicks_last_24h, ctr_last_24h, last_activity_timestamp)
+                   IS DISTINCT FROM (searches, clicks, clicks::double precision / nullif(searches, 0), newest)
+           END AS differs
+    FROM plain FULL JOIN refined.user_features AS features USING (user_id)
+)
+SELECT CASE
+           -- Not refined yet, or not since retention has last taken something.
+           WHEN EXISTS (SELECT FROM last)
+            AND NOT EXISTS (SELECT FROM pipeline.retention_floors, last WHERE set_at > refined_at)
+           THEN count(*) FILTER (WHERE differs)
+       END AS value,
+       'such as user ' || min(user_id) FILTER (WHERE differs) AS detail
+FROM compared

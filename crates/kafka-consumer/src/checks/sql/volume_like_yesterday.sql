@@ -1,0 +1,24 @@
+-- name: volume_like_yesterday
+-- severity: warning
+-- threshold: 0
+-- unit: hours
+-- explanation: So many of the last 24 whole hours have less than half or more than twice the events of the same hour of
+--   the day before. Hours that had fewer than 100 events the day before are not judged.
+WITH this AS (
+    SELECT date_bin('1 hour', now(), 'epoch') AS hour
+), hours AS (
+    SELECT date_bin('1 hour', event_timestamp, 'epoch') AS hour, count(*) AS events
+    FROM staging.product_events_raw
+    WHERE event_timestamp >= (SELECT hour FROM this) - interval '48 hours'
+      AND event_timestamp < (SELECT hour FROM this)
+    GROUP BY 1
+), pairs AS (
+    SELECT before.hour + interval '24 hours' AS hour, coalesce(after.events, 0) AS events, before.events AS yesterday
+    FROM hours AS before LEFT JOIN hours AS after ON after.hour = before.hour + interval '24 hours'
+    WHERE before.hour < (SELECT hour FROM this) - interval '24 hours' AND before.events >= 100
+)
+SELECT CASE WHEN count(*) > 0 THEN count(*) FILTER (WHERE events * 2 < yesterday OR events > yesterday * 2) END AS value,
+       (array_agg(format('the worst: %s with %s events, %s the day before',
+                         to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00'), events, yesterday)
+                  ORDER BY abs(ln((events + 1.0) / yesterday)) DESC))[1] AS detail
+FROM pairs

@@ -1,0 +1,24 @@
+//! The statements, in their order.
+
+pub(super) const SUMMARIZE: &str = "SELECT pipeline.summarize_days()";
+
+pub(super) const WORK_TABLES: &str = include_str!("sql/01_work_tables.sql");
+
+pub(super) const TERMS: &str = include_str!("sql/02_terms.sql");
+
+/// From the notes to the roll-ups.
+pub(super) const HOURS: [&str; 7] = [
+    include_str!("sql/03_touched_hours.sql"),
+    include_str!("sql/04_fresh_hours.sql"),
+    include_str!("sql/05_all_hours.sql"),
+    include_str!("sql/06_edges.sql"),
+    include_str!("sql/07_affected.sql"),
+    include_str!("sql/08_user_hours.sql"),
+    include_str!("sql/09_account_hours.sql"),
+];
+
+pub(super) const USER_FEATURES: &str = include_str!("sql/10_user_features.sql");
+
+pub(super) const ACCOUNT_FEATURES: &str = include_str!("sql/11_account_features.sql");
+
+pub(super) const REFINEMENT: &str = include_str!("sql/12_refinement.sql");

@@ -1,0 +1,48 @@
+//! The features of users and accounts, against their plain definition.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod beside_writers;
+mod command;
+mod streams;
+
+use event_model::Timestamp;
+use kafka_consumer::postgres::{Target, connect};
+use kafka_consumer::refine::{Refined, Request, refine};
+use local_stack::Stack;
+use support::{WRITER, url_of};
+use tokio_postgres::Client;
+
+/// A session as the program has it, with a writer's rights.
+async fn session(stack: &Stack) -> Client {
+    session_of(stack, "warehouse").await
+}
+
+/// The same of another database.
+async fn session_of(stack: &Stack, warehouse: &str) -> Client {
+    let url = url_of(stack, WRITER).replace("/warehouse", &format!("/{warehouse}"));
+    let target = Target::resolve(Some(&url)).unwrap();
+    connect(&target.named("kafka-consumer refine")).await.unwrap()
+}
+
+async fn refine_as_of(client: &mut Client, as_of: &str) -> Refined {
+    let as_of: Timestamp = as_of.parse().unwrap();
+    refine(client, Request { as_of: Some(as_of), all: false }).await.unwrap()
+}
+
+/// What differs from the plain definition.
+async fn differences(client: &Client, as_of: &str) -> Vec<String> {
+    let rows = client.query(include_str!("plain.sql"), &[&as_of]).await.unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+/// An event as a row, and a note of its hour.
+fn insert(time: &str, kind: &str, user: i32, account: i32, category: &str) -> String {
+    format!(
+        "INSERT INTO staging.product_events_raw VALUES
+            (gen_random_uuid(), '{time}', '{kind}', {user}, {account}, 1, '{category}', 'exp_1');
+         INSERT INTO pipeline.touched_hours (hour) VALUES (date_trunc('hour', timestamptz '{time}'));"
+    )
+}
