@@ -102,24 +102,25 @@ pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Demo {
-    /// Generator and consumer side by side, then the oracle, whose exit code is returned.
+    /// Generator and consumer side by side, then features, checks and the oracle. Returns the first exit code that is not
+    /// zero.
     fn play(&self, programs: &Programs, events: u64, interrupt: &Interrupt) -> anyhow::Result<u8> {
         let consumer = programs.consumer(&self.stack, self.folder.path())?;
         let generator = programs.generator(&self.stack, self.folder.path(), events)?;
         let summary = self.watch(generator, consumer, events, interrupt)?;
         show::summary(&summary, &self.stores.by_type_and_experiment(&self.runtime)?)?;
-        let mut oracle = programs.oracle(&self.stack, self.folder.path())?;
-        let status = loop {
-            interrupt.check()?;
-            if let Some(status) = oracle.ended()? {
-                break status;
-            }
-            thread::sleep(PAUSE);
-        };
-        if !status.success() {
-            writeln!(io::stderr(), "{}", oracle.failure(status))?;
+        let logs = self.folder.path();
+        let refined = finish(programs.refine(&self.stack, logs)?, interrupt)?;
+        if refined != 0 {
+            return Ok(refined);
         }
-        Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
+        show::features(&self.stores.users(&self.runtime)?)?;
+        let checked = finish(programs.check(&self.stack, logs)?, interrupt)?;
+        if checked != 0 {
+            return Ok(checked);
+        }
+        show::before_the_oracle()?;
+        finish(programs.oracle(&self.stack, logs)?, interrupt)
     }
 
     /// Until the generator has ended and all that it sent is consumed.
@@ -177,6 +178,21 @@ impl Demo {
         writeln!(io::stderr(), "All logs are kept in {}", folder.display())?;
         Ok(())
     }
+}
+
+/// Waits for a program's end and returns its exit code.
+fn finish(mut program: Running, interrupt: &Interrupt) -> anyhow::Result<u8> {
+    let status = loop {
+        interrupt.check()?;
+        if let Some(status) = program.ended()? {
+            break status;
+        }
+        thread::sleep(PAUSE);
+    };
+    if !status.success() {
+        writeln!(io::stderr(), "{}", program.failure(status))?;
+    }
+    Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }
 
 impl Interrupt {

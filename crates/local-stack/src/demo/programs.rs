@@ -72,6 +72,20 @@ impl Programs {
         Running::start("oracle", command, logs, Stdio::inherit())
     }
 
+    /// Brings the features up to date.
+    pub(super) fn refine(&self, stack: &Stack, logs: &Path) -> anyhow::Result<Running> {
+        let mut command = self.command("kafka-consumer", stack);
+        command.arg("refine");
+        Running::start("kafka-consumer refine", command, logs, Stdio::null())
+    }
+
+    /// Its table goes to our standard output.
+    pub(super) fn check(&self, stack: &Stack, logs: &Path) -> anyhow::Result<Running> {
+        let mut command = self.command("kafka-consumer", stack);
+        command.arg("check");
+        Running::start("kafka-consumer check", command, logs, Stdio::inherit())
+    }
+
     fn command(&self, name: &str, stack: &Stack) -> Command {
         let mut command = Command::new(self.folder.join(name));
         for (variable, _) in std::env::vars_os() {

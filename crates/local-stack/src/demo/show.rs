@@ -10,7 +10,7 @@ use comfy_table::{CellAlignment, LineStyle, Table};
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::stores::{Counts, Events};
+use super::stores::{Counts, Events, Features};
 use crate::output;
 
 /// How often a line is written where there is no terminal.
@@ -141,8 +141,39 @@ pub(super) fn summary(summary: &Summary, events: &Events) -> io::Result<()> {
     for line in summary.lines() {
         writeln!(out, "{line}")?;
     }
-    writeln!(out, "\nThe warehouse, events by experiment and type:\n{}\n", table(events))?;
-    writeln!(out, "Every event accounted for? The oracle reads all stores again:")
+    writeln!(out, "\nThe warehouse, events by experiment and type:\n{}", table(events))
+}
+
+/// What a few users did of late, and what comes next.
+pub(super) fn features(users: &[Features]) -> io::Result<()> {
+    let mut table = Table::new();
+    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─'))).set_header([
+        "user",
+        "searches",
+        "clicks",
+        "clicks a search",
+        "last active (UTC)",
+    ]);
+    for user in users {
+        table.add_row([
+            user.user_id.to_string(),
+            user.searches.to_string(),
+            user.clicks.to_string(),
+            user.ctr.map_or_else(String::new, |ctr| format!("{ctr:.2}")),
+            user.last_activity.clone(),
+        ]);
+    }
+    for column in table.column_iter_mut().take(4) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    let mut out = io::stdout().lock();
+    writeln!(out, "\nThe features of the most active users, last 24 hours:\n{table}")?;
+    writeln!(out, "\nIs the data as it should be?")
+}
+
+/// The last part.
+pub(super) fn before_the_oracle() -> io::Result<()> {
+    writeln!(io::stdout(), "\nEvery event accounted for? The oracle reads all stores again:")
 }
 
 /// Experiments down, types across by their frequency: fits 80 columns.

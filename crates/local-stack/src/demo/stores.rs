@@ -20,6 +20,10 @@ const OFFSETS: &str = "SELECT partition, next_offset, records, rows_inserted, du
 const BY_TYPE_AND_EXPERIMENT: &str = "SELECT event_type, experiment_id, count(*)
     FROM staging.product_events_raw GROUP BY event_type, experiment_id";
 
+const MOST_ACTIVE: &str = "SELECT user_id, searches_last_24h, clicks_last_24h, ctr_last_24h,
+        to_char(last_activity_timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
+    FROM refined.user_features ORDER BY searches_last_24h + clicks_last_24h DESC, user_id LIMIT 5";
+
 /// The open connections.
 pub(super) struct Stores {
     kafka: BaseConsumer,
@@ -41,6 +45,15 @@ pub(super) struct Counts {
 
 /// Number of events by type, then by experiment.
 pub(super) type Events = BTreeMap<String, BTreeMap<String, i64>>;
+
+/// A row of `refined.user_features`.
+pub(super) struct Features {
+    pub(super) user_id: i32,
+    pub(super) searches: i64,
+    pub(super) clicks: i64,
+    pub(super) ctr: Option<f64>,
+    pub(super) last_activity: String,
+}
 
 impl Counts {
     /// Records that Kafka has.
@@ -114,5 +127,19 @@ impl Stores {
             events.entry(row.get(0)).or_default().insert(row.get(1), row.get(2));
         }
         Ok(events)
+    }
+
+    /// The features of the most active users.
+    pub(super) fn users(&self, runtime: &Runtime) -> anyhow::Result<Vec<Features>> {
+        let rows =
+            runtime.block_on(self.postgres.query(MOST_ACTIVE, &[])).context("asking PostgreSQL for the features")?;
+        let features = |row: &tokio_postgres::Row| Features {
+            user_id: row.get(0),
+            searches: row.get(1),
+            clicks: row.get(2),
+            ctr: row.get(3),
+            last_activity: row.get(4),
+        };
+        Ok(rows.iter().map(features).collect())
     }
 }
