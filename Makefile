@@ -4,7 +4,7 @@
 FAILPOINTS := --features kafka-consumer/failpoints,event-generator/failpoints
 # Flags of a benchmark: BENCH='--events 5000000 --rounds 3 --only consumer'
 BENCH ?=
-.PHONY: help setup packages servers browser build demo up down status test test-faults test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator format diagram schema
+.PHONY: help setup packages servers browser build demo up down status test test-faults test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-refine format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -74,6 +74,10 @@ bench-consumer: setup ## Compare kafka-consumer with psql's copy on the same row
 bench-generator: setup ## Compare event-generator with Kafka's and librdkafka's producers (target/bench/generator.json)
 	cargo build --release --locked -p event-generator -p bench
 	cargo run --release --locked -p bench -- generator $(BENCH)
+
+bench-refine: setup ## Measure what a refinement costs after new rows, by the size of the table (8 GB of disk, half an hour)
+	cargo build --release --locked -p kafka-consumer -p bench
+	cargo run --release --locked -p bench -- refine $(BENCH)
 
 test-pgbouncer: setup ## Tests against PgBouncer, which has to be installed (apt-get install pgbouncer)
 	cargo test --locked -p kafka-consumer --test pgbouncer -- --include-ignored

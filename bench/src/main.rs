@@ -7,6 +7,7 @@
 mod consumer;
 mod generator;
 mod programs;
+mod refine;
 mod report;
 mod run;
 mod usage;
@@ -20,11 +21,14 @@ enum Command {
     Consumer(consumer::Arguments),
     /// event-generator beside Kafka's and librdkafka's own producers
     Generator(generator::Arguments),
+    /// kafka-consumer refine with tables of several sizes
+    Refine(refine::Arguments),
 }
 
 fn main() {
     match Command::parse() {
         Command::Consumer(arguments) => consumer::compare(&arguments),
         Command::Generator(arguments) => generator::compare(&arguments),
+        Command::Refine(arguments) => refine::compare(&arguments),
     }
 }
