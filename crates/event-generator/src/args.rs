@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use event_model::Timestamp;
-use event_source::{EventRate, FaultShare, ParseRateError};
+use event_source::{EventRate, ExperimentEffect, FaultShare, ParseRateError};
 use lake::LakeUrl;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
@@ -47,6 +47,7 @@ Examples:
   event-generator --lake file:///tmp/lake --no-kafka    only Parquet files, into a folder
   event-generator --resume --run-id 5a52d93c6           go on with a run that was killed
   event-generator sample -n 5                           look at events, touch nothing
+  event-generator describe --effect exp_3=+15%          what to expect of events, touch nothing
 
 Every flag can be given as a variable too: --rate as EVENT_GENERATOR_RATE.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
@@ -59,6 +60,8 @@ pub enum Command {
     Run(RunArgs),
     /// Print events as JSON lines, touch nothing
     Sample(SampleArgs),
+    /// Print the truth behind the settings: probabilities, and what to expect by type, experiment and user decile
+    Describe(DescribeArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -157,6 +160,10 @@ pub struct ShapeArgs {
     /// event, sent) or duplicate (sent twice). May be repeated: --fault invalid=0.5% --fault duplicate=1%
     #[arg(long, value_name = "KIND=SHARE", value_delimiter = ',')]
     pub fault: Vec<FaultShare>,
+    /// What an experiment does to how often a request for quotation follows a view: `exp_3=+15%` makes 13.8% of 12%. May
+    /// be repeated
+    #[arg(long, value_name = "EXPERIMENT=CHANGE", value_delimiter = ',')]
+    pub effect: Vec<ExperimentEffect>,
     /// Number of users, heavy and light ones
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     pub users: u32,
@@ -174,6 +181,23 @@ pub struct SampleArgs {
     /// How many
     #[arg(short, long, default_value = "10", value_name = "N")]
     pub number: Count,
+    /// How densely the events lie in time
+    #[arg(long, default_value = "10M/day", value_name = "RATE")]
+    pub rate: EventRate,
+    /// The events
+    #[command(flatten)]
+    pub shape: ShapeArgs,
+}
+
+/// What to expect of which events.
+#[derive(Args, Clone, Debug)]
+pub struct DescribeArgs {
+    /// Of so many events
+    #[arg(long, default_value = "1M", value_name = "N")]
+    pub count: Count,
+    /// As one JSON document
+    #[arg(long)]
+    pub json: bool,
     /// How densely the events lie in time
     #[arg(long, default_value = "10M/day", value_name = "RATE")]
     pub rate: EventRate,

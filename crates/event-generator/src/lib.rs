@@ -10,6 +10,7 @@
 pub mod args;
 pub mod block;
 pub mod count;
+pub mod describe;
 pub mod dispatch;
 pub mod ending;
 mod failpoint;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use event_generator::args::{Cli, Command, RunArgs, SampleArgs};
+use event_generator::args::{Cli, Command, DescribeArgs, RunArgs, SampleArgs};
 use event_generator::schedule::Clock;
-use event_generator::{plan, recall, run, sample};
+use event_generator::{describe, plan, recall, run, sample};
 use pipeline_runtime::environment::with_variables;
 use pipeline_runtime::exit::{self, Failure};
 use pipeline_runtime::telemetry::LogArgs;
@@ -27,6 +27,7 @@ fn start(cli: &Cli, matches: &ArgMatches) -> Result<(), Failure> {
             publish(args, matches.subcommand().map_or(matches, |(_, matches)| matches), &cli.log)
         }
         Some(Command::Sample(args)) => print_sample(args),
+        Some(Command::Describe(args)) => print_description(args),
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), env!("CARGO_PKG_NAME"), &mut stdout());
             Ok(())
@@ -51,4 +52,10 @@ fn print_sample(args: &SampleArgs) -> Result<(), Failure> {
     let from = args.shape.from.unwrap_or_else(|| Clock::start().now());
     let source = plan::source(&args.shape, args.rate, from, run::random_seed())?;
     sample::print(&source, args.number.get(), stdout().lock())
+}
+
+fn print_description(args: &DescribeArgs) -> Result<(), Failure> {
+    let from = args.shape.from.unwrap_or_else(|| Clock::start().now());
+    let source = plan::source(&args.shape, args.rate, from, run::random_seed())?;
+    describe::print(&source, args.count.get(), args.json, stdout().lock())
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use event_model::{Timestamp, Window};
-use event_source::{EventRate, Faults, MAX_INDEX, Settings, Source, World};
+use event_source::{Effects, EventRate, Faults, MAX_INDEX, Settings, Source, World};
 use lake::RunId;
 use pipeline_runtime::exit::Failure;
 
@@ -67,8 +67,9 @@ impl Plan {
 pub fn source(shape: &ShapeArgs, event_rate: EventRate, from: Timestamp, chance: u64) -> Result<Source, Failure> {
     let world = World { users: shape.users, accounts: shape.accounts, products: shape.products, ..World::default() };
     let faults = Faults::from_shares(&shape.fault).map_err(|error| Failure::usage(format!("--fault: {error}")))?;
+    let effects = Effects::new(&shape.effect).map_err(|error| Failure::usage(format!("--effect: {error}")))?;
     let seed = shape.seed.unwrap_or(chance);
-    let settings = Settings { seed, world, faults, event_rate, from, run_id: shape.run_id.clone() };
+    let settings = Settings { seed, world, effects, faults, event_rate, from, run_id: shape.run_id.clone() };
     Source::new(settings).map_err(|error| Failure::usage(error.to_string()))
 }
 
@@ -141,6 +142,8 @@ mod tests {
             ("--rate max --duration 1s", "--count"),
             ("--event-rate 1/s", "--rate max"),
             ("--fault invalid=1% --fault invalid=2%", "twice"),
+            ("--effect exp_3=+1%,exp_3=+2%", "twice"),
+            ("--effect exp_11=+1%", "exp_11"),
             ("--run-id a/b", "letters"),
             ("--users 0", "users"),
             ("--from 2020-01-01T00:00:00Z", "400 days"),

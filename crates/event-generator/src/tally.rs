@@ -141,7 +141,7 @@ impl Tally {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-    use event_source::{Faults, Settings, World};
+    use event_source::{Effects, Faults, Settings, World};
 
     use super::*;
 
@@ -150,6 +150,7 @@ pub(crate) mod tests {
         Source::new(Settings {
             seed: 7,
             world: World::default(),
+            effects: Effects::default(),
             faults: Faults::from_shares(&shares).unwrap(),
             event_rate: "10M/day".parse().unwrap(),
             from: "2026-11-22T09:59:50Z".parse().unwrap(),

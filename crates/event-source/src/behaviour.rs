@@ -1,44 +1,71 @@
-//! What people do. Each event stands for itself: the types come by fixed weights.
+//! What people do: sessions, each a walk along a Markov chain that begins with a search.
 
 use event_model::EventType;
 
-use crate::keyed::Keyed;
-use crate::population::{Population, Product, User};
+use crate::effect::Effects;
+use crate::keyed::scale;
 
-/// Per cent of all events, by type.
-const WEIGHTS: [(EventType, u64); 5] = [
-    (EventType::SearchPerformed, 40),
-    (EventType::ResultClicked, 25),
-    (EventType::ProductViewed, 20),
-    (EventType::RecommendationClicked, 10),
-    (EventType::RfqSent, 5),
+/// Probabilities are whole parts of a billion.
+pub(crate) const WHOLE: u32 = 1_000_000_000;
+
+const PER_CENT: u32 = WHOLE / 100;
+
+/// What follows an event in its session, in per cent; what is left to a hundred ends the session.
+/// The order of the columns is that of [`EventType::ALL`]: search, result, view, recommendation, request.
+const STEPS: [(EventType, [u32; TYPES]); TYPES] = [
+    (EventType::SearchPerformed, [20, 45, 0, 10, 0]),
+    (EventType::ResultClicked, [10, 0, 70, 0, 0]),
+    (EventType::ProductViewed, [13, 15, 0, 20, 12]),
+    (EventType::RecommendationClicked, [10, 0, 75, 0, 0]),
+    (EventType::RfqSent, [30, 0, 0, 0, 0]),
 ];
 
-/// Who did what to which product.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Action {
-    pub(crate) event_type: EventType,
-    pub(crate) user: User,
-    pub(crate) product: Product,
+pub(crate) const TYPES: usize = EventType::ALL.len();
+
+/// The walk of one arm of an experiment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Chain {
+    /// By event type, the parts of a billion below which each type follows: sums from the left.
+    limits: [[u32; TYPES]; TYPES],
 }
 
-/// Takes three numbers of the event, always.
-pub(crate) fn act(population: &Population, numbers: &mut Keyed) -> Action {
-    Action {
-        user: population.user(numbers.next()),
-        product: population.product(numbers.next()),
-        event_type: event_type(numbers.below(100)),
-    }
-}
-
-fn event_type(mut per_cent: u64) -> EventType {
-    for (event_type, weight) in WEIGHTS {
-        if per_cent < weight {
-            return event_type;
+impl Chain {
+    /// The chain in which requests after views are `1 + effect` times as frequent as they are without an effect; the
+    /// sessions that end there are fewer by as many.
+    pub(crate) fn new(effect: i32) -> Self {
+        let mut limits = [[0; TYPES]; TYPES];
+        for (from, parts) in STEPS {
+            let mut sum = 0;
+            for to in EventType::ALL {
+                let mut part = parts[to as usize] * PER_CENT;
+                if (from, to) == (EventType::ProductViewed, EventType::RfqSent) {
+                    part = Effects::apply(part, effect);
+                }
+                sum += part;
+                limits[from as usize][to as usize] = sum;
+            }
         }
-        per_cent -= weight;
+        Self { limits }
     }
-    EventType::SearchPerformed
+
+    /// What follows an event; none ends the session.
+    pub(crate) fn next(&self, from: EventType, random: u64) -> Option<EventType> {
+        let part = scale(random, WHOLE.into());
+        let limits = &self.limits[from as usize];
+        EventType::ALL.into_iter().find(|to| part < u64::from(limits[*to as usize]))
+    }
+
+    /// The probability that `to` follows `from`, in parts of a billion.
+    pub(crate) fn probability(&self, from: EventType, to: EventType) -> u32 {
+        let limits = &self.limits[from as usize];
+        let before = (to as usize).checked_sub(1).map_or(0, |before| limits[before]);
+        limits[to as usize] - before
+    }
+}
+
+/// Whether an event is about another product than the one before it: one that was searched for or recommended.
+pub(crate) fn brings_a_product(event_type: EventType) -> bool {
+    matches!(event_type, EventType::SearchPerformed | EventType::RecommendationClicked)
 }
 
 #[cfg(test)]
@@ -46,11 +73,28 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_weights_are_per_cent() {
-        assert_eq!(WEIGHTS.iter().map(|(_, weight)| weight).sum::<u64>(), 100);
-        for (event_type, weight) in WEIGHTS {
-            let times = (0..100).filter(|&n| super::event_type(n) == event_type).count();
-            assert_eq!(times as u64, weight);
+    fn the_rows_are_in_their_places() {
+        for (place, (event_type, _)) in STEPS.iter().enumerate() {
+            assert_eq!((*event_type as usize, EventType::ALL[place]), (place, *event_type));
         }
+    }
+
+    #[test]
+    fn steps_follow_the_probabilities() {
+        let chain = Chain::new(500_000);
+        let mut numbers = crate::keyed::Keyed::new(1, 1);
+        for from in EventType::ALL {
+            let mut seen = [0_u32; TYPES];
+            for _ in 0..100_000 {
+                if let Some(to) = chain.next(from, numbers.next()) {
+                    seen[to as usize] += 1;
+                }
+            }
+            for to in EventType::ALL {
+                let expected = chain.probability(from, to) / 10_000;
+                assert!(seen[to as usize].abs_diff(expected) < 700, "{from:?} {to:?}: {seen:?}");
+            }
+        }
+        assert_eq!(chain.probability(EventType::ProductViewed, EventType::RfqSent), 18 * PER_CENT);
     }
 }

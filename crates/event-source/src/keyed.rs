@@ -26,6 +26,11 @@ impl Keyed {
         mix(self.counter)
     }
 
+    /// The number that the n-th call of [`Keyed::next`] from here would give, counted from 0.
+    pub(crate) const fn nth(&self, n: u64) -> u64 {
+        mix(self.counter.wrapping_add(STEP.wrapping_mul(n + 1)))
+    }
+
     /// An even choice from `0..bound`, by multiplication: the bias is under `bound / 2^64`.
     pub(crate) fn below(&mut self, bound: u64) -> u64 {
         scale(self.next(), bound)
@@ -60,6 +65,7 @@ mod tests {
     fn the_sequence_is_splitmix64() {
         // The first values of the authors' reference implementation for the seed 1234567.
         let mut numbers = Keyed { counter: 1_234_567 };
+        assert_eq!(numbers.nth(2), 9_817_491_932_198_370_423);
         assert_eq!(numbers.next(), 6_457_827_717_110_365_317);
         assert_eq!(numbers.next(), 3_203_168_211_198_807_973);
         assert_eq!(numbers.next(), 9_817_491_932_198_370_423);

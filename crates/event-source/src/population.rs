@@ -11,18 +11,42 @@ use crate::world::World;
 const USERS: u64 = 1;
 const PRODUCTS: u64 = 2;
 
-/// The n-th most active user has a weight of `1 / (n + SHIFT)`: Zipf's law with Mandelbrot's shift,
-/// which keeps the first from having a tenth of all events, and so one Kafka partition too.
-const SHIFT: u64 = 10;
+/// The n-th most active user has a weight of `1 / (n + shift)`: Zipf's law with Mandelbrot's shift, which keeps the
+/// first from having a tenth of all events, and so one Kafka partition too.
+const LEAST_SHIFT: u32 = 10;
+/// The shift grows with the number: the most active is about twenty times as active as the least.
+const SHIFT_PER: u32 = 20;
+/// A lane has at least so many users: fewer would make the lane's share of events, which is the same for all, decide
+/// how active its users are.
+const LEAST_IN_LANE: u32 = 12;
+const MOST_LANES: u32 = 1 << 16;
 const UNIT_WEIGHT: u64 = 1 << 40;
 
 /// Users and products with what they keep for life.
 #[derive(Debug)]
 pub(crate) struct Population {
-    users: Vec<User>,
+    lanes: Vec<Lane>,
     products: Vec<Product>,
-    active_users: AliasTable,
     popular_products: AliasTable,
+}
+
+/// Users who take turns: no other lane has them.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    /// The heaviest first.
+    users: Vec<User>,
+    active: AliasTable,
+}
+
+impl Lane {
+    /// Who begins a session, heavy users more often than light ones.
+    pub(crate) fn user(&self, random: u64) -> User {
+        self.users[self.active.choose(random) as usize]
+    }
+
+    pub(crate) fn users(&self) -> &[User] {
+        &self.users
+    }
 }
 
 /// What a user keeps.
@@ -49,14 +73,16 @@ impl Population {
         numbers.set_stream(USERS);
         let experiments = u16::try_from(world.experiments.len() - 1).ok()?;
         let accounts = i32::try_from(world.accounts).ok()?;
-        let users = (1..=i32::try_from(world.users).ok()?)
+        let mut users: Vec<User> = (1..=i32::try_from(world.users).ok()?)
             .map(|id| User {
                 id,
                 account: (1..=accounts).fake_with_rng(&mut numbers),
                 experiment: (0..=experiments).fake_with_rng(&mut numbers),
             })
             .collect();
-        let active_users = AliasTable::new(&weights(world.users, &mut numbers))?;
+        // From here on in the order of their weights, which is not that of their ids.
+        shuffle(&mut users, &mut numbers);
+        let lanes = lanes_of(&users)?;
 
         let mut numbers = ChaCha12Rng::seed_from_u64(seed);
         numbers.set_stream(PRODUCTS);
@@ -64,13 +90,24 @@ impl Population {
         let products = (1..=i32::try_from(world.products).ok()?)
             .map(|id| Product { id, category: (0..=categories).fake_with_rng(&mut numbers) })
             .collect();
-        let popular_products = AliasTable::new(&weights(world.products, &mut numbers))?;
-        Some(Self { users, products, active_users, popular_products })
+        let mut weights: Vec<u64> = (0..world.products).map(|rank| weight(rank, world.products)).collect();
+        shuffle(&mut weights, &mut numbers);
+        let popular_products = AliasTable::new(&weights)?;
+        Some(Self { lanes, products, popular_products })
     }
 
-    /// A user, heavy ones more often than light ones.
-    pub(crate) fn user(&self, random: u64) -> User {
-        self.users[self.active_users.choose(random) as usize]
+    /// All lanes, a power of two of them.
+    pub(crate) fn lanes(&self) -> &[Lane] {
+        &self.lanes
+    }
+
+    /// The weights of a lane's users, in their order.
+    pub(crate) fn weights(&self, lane: usize) -> Vec<u64> {
+        let users = self.lanes.iter().map(|lane| lane.users.len()).sum::<usize>();
+        let users = u32::try_from(users).unwrap_or(u32::MAX);
+        let lanes = u32::try_from(self.lanes.len()).unwrap_or(1);
+        let lane = u32::try_from(lane).unwrap_or(0);
+        ranks(lane, lanes, users).map(|rank| weight(rank, users)).collect()
     }
 
     /// A product, popular ones more often.
@@ -79,15 +116,39 @@ impl Population {
     }
 }
 
-/// Zipf's weights in an order of no meaning, so that a low id is no sign of a heavy user.
-fn weights(count: u32, numbers: &mut ChaCha12Rng) -> Vec<u64> {
-    let mut weights: Vec<u64> = (1..=u64::from(count)).map(|rank| UNIT_WEIGHT / (rank + SHIFT)).collect();
-    // Fisher and Yates, from the end.
-    for end in (1..count).rev() {
+/// The weight of the one at a rank among so many, from 0.
+fn weight(rank: u32, count: u32) -> u64 {
+    UNIT_WEIGHT / (u64::from(rank) + 1 + u64::from((count / SHIFT_PER).max(LEAST_SHIFT)))
+}
+
+/// Deals users out to lanes, there and back, so that the lanes weigh nearly the same.
+fn lanes_of(users: &[User]) -> Option<Vec<Lane>> {
+    let count = u32::try_from(users.len()).ok()?;
+    let most = (count / LEAST_IN_LANE).clamp(1, MOST_LANES);
+    let lanes = 1 << most.ilog2();
+    (0..lanes)
+        .map(|lane| {
+            let weights: Vec<u64> = ranks(lane, lanes, count).map(|rank| weight(rank, count)).collect();
+            let users = ranks(lane, lanes, count).map(|rank| users[rank as usize]).collect();
+            Some(Lane { users, active: AliasTable::new(&weights)? })
+        })
+        .collect()
+}
+
+/// The ranks that a lane gets.
+fn ranks(lane: u32, lanes: u32, count: u32) -> impl Iterator<Item = u32> {
+    let there = (lane..count).step_by(lanes as usize * 2);
+    let back = (2 * lanes - 1 - lane..count).step_by(lanes as usize * 2);
+    let mut turns = (there, back);
+    (0..).map_while(move |turn| if turn % 2 == 0 { turns.0.next() } else { turns.1.next() })
+}
+
+/// Fisher and Yates, from the end.
+fn shuffle<T>(all: &mut [T], numbers: &mut ChaCha12Rng) {
+    for end in (1..u32::try_from(all.len()).unwrap_or(0)).rev() {
         let other: u32 = (0..=end).fake_with_rng(numbers);
-        weights.swap(end as usize, other as usize);
+        all.swap(end as usize, other as usize);
     }
-    weights
 }
 
 #[cfg(test)]
@@ -100,6 +161,10 @@ mod tests {
         World { users: 50, ..World::default() }
     }
 
+    fn users(population: &Population) -> Vec<User> {
+        population.lanes.iter().flat_map(|lane| lane.users.clone()).collect()
+    }
+
     #[test]
     fn the_seed_decides() {
         let (a, b, c) = (
@@ -107,9 +172,9 @@ mod tests {
             Population::new(1, &small()).unwrap(),
             Population::new(2, &small()).unwrap(),
         );
-        assert_eq!(a.users, b.users);
+        assert_eq!(users(&a), users(&b));
         assert_eq!(a.products, b.products);
-        assert_ne!(a.users, c.users);
+        assert_ne!(users(&a), users(&c));
         assert_ne!(a.products, c.products);
     }
 
@@ -120,16 +185,16 @@ mod tests {
     }
 
     #[test]
-    fn heavy_users_are_heavy_and_light_ones_are_seen() {
-        let world = World::default();
-        let population = Population::new(3, &world).unwrap();
-        let mut seen = vec![0_u32; 1_001];
-        let mut numbers = crate::keyed::Keyed::new(3, 0);
-        for _ in 0..1_000_000 {
-            seen[usize::try_from(population.user(numbers.next()).id).unwrap()] += 1;
+    fn everybody_is_in_one_lane_and_lanes_weigh_the_same() {
+        for (count, lanes) in [(1, 1), (11, 1), (23, 1), (50, 4), (1_000, 64), (100_000, 8_192)] {
+            let population = Population::new(3, &World { users: count, ..World::default() }).unwrap();
+            assert_eq!(population.lanes().len(), lanes, "{count}");
+            let mut ids: Vec<i32> = users(&population).iter().map(|user| user.id).collect();
+            ids.sort_unstable();
+            assert!(ids.into_iter().eq(1..=i32::try_from(count).unwrap()));
+            let sums: Vec<u64> = (0..lanes).map(|lane| population.weights(lane).iter().sum()).collect();
+            let (least, most) = (*sums.iter().min().unwrap(), *sums.iter().max().unwrap());
+            assert!(most < least + least / 2, "{count}: {least} to {most}");
         }
-        seen[1..].sort_unstable();
-        assert!(seen[1] > 100, "the lightest user: {}", seen[1]);
-        assert!((15_000..25_000).contains(&seen[1_000]), "the heaviest: {}", seen[1_000]);
     }
 }

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::effect::{EffectError, Effects};
 use crate::fault::{Faults, FaultsError};
 use crate::origin::RunTag;
 use crate::rate::EventRate;
@@ -12,7 +13,7 @@ use crate::world::{World, WorldError};
 
 /// Raised whenever the same settings would give other events than before, so that such runs are
 /// not taken for one another.
-const GENERATION: u32 = 1;
+const GENERATION: u32 = 2;
 
 /// 1980-01-01 and 9000-01-01: well inside what all stores can hold, and later than 1970.
 const EARLIEST_FROM: Timestamp = Timestamp::from_micros(315_532_800_000_000);
@@ -26,6 +27,9 @@ pub struct Settings {
     pub seed: u64,
     /// Who and what there is.
     pub world: World,
+    /// What experiments do.
+    #[serde(default)]
+    pub effects: Effects,
     /// What goes wrong on purpose.
     pub faults: Faults,
     /// How densely events lie in time.
@@ -43,6 +47,9 @@ pub enum SettingsError {
     /// The world.
     #[error(transparent)]
     World(#[from] WorldError),
+    /// The effects.
+    #[error(transparent)]
+    Effects(#[from] EffectError),
     /// The faults.
     #[error(transparent)]
     Faults(#[from] FaultsError),
@@ -70,6 +77,7 @@ impl Settings {
     /// Whether a run can be made of these. [`Source::new`](crate::Source::new) asks too.
     pub fn check(&self) -> Result<(), SettingsError> {
         self.world.check()?;
+        self.effects.check(&self.world.experiments)?;
         self.faults.check()?;
         if !(EARLIEST_FROM..=LATEST_FROM).contains(&self.from) {
             return Err(SettingsError::From(self.from));
@@ -84,7 +92,7 @@ impl Settings {
     /// default, so that the tags of older runs stay.
     fn canonical(&self) -> String {
         // Taken apart in full, so that a new setting can't be forgotten here.
-        let Self { seed, world, faults, event_rate, from, run_id } = self;
+        let Self { seed, world, effects, faults, event_rate, from, run_id } = self;
         let World { users, accounts, products, categories, experiments } = world;
         let Faults { invalid, corrupt, duplicate } = faults;
         let mut lines = vec![
@@ -102,6 +110,7 @@ impl Settings {
             format!("event_rate {event_rate}"),
             format!("from {}", from.micros()),
         ];
+        lines.extend(effects.iter().map(|(name, effect)| format!("effect {name:?} {}", effect.parts_per_million())));
         lines.extend(run_id.iter().map(|name| format!("run_id {name:?}")));
         lines.join("\n")
     }
@@ -124,6 +133,7 @@ mod tests {
         Settings {
             seed: 7,
             world: World::default(),
+            effects: Effects::default(),
             faults: Faults::default(),
             event_rate: "10M/day".parse().unwrap(),
             from: "2026-11-22T10:00:00Z".parse().unwrap(),
@@ -133,19 +143,20 @@ mod tests {
 
     #[test]
     fn the_tag_is_fixed_for_ever() {
-        assert_eq!(settings().run_tag().to_string(), "5a52d93c6");
+        assert_eq!(settings().run_tag().to_string(), "17cef11bd");
         assert_eq!(settings().run_name(), settings().run_tag().to_string());
     }
 
     #[test]
     fn every_setting_changes_the_tag() {
-        let changes: [fn(&mut Settings); 12] = [
+        let changes: [fn(&mut Settings); 13] = [
             |s| s.seed = 8,
             |s| s.world.users += 1,
             |s| s.world.accounts += 1,
             |s| s.world.products += 1,
             |s| s.world.categories.push("toys".to_owned()),
             |s| s.world.experiments.truncate(9),
+            |s| s.effects = Effects::new(&["exp_3=+15%".parse().unwrap()]).unwrap(),
             |s| s.faults.invalid = "1%".parse().unwrap(),
             |s| s.faults.corrupt = "1%".parse().unwrap(),
             |s| s.faults.duplicate = "1%".parse().unwrap(),
@@ -161,7 +172,7 @@ mod tests {
         }
         tags.sort_unstable();
         tags.dedup();
-        assert_eq!(tags.len(), 13);
+        assert_eq!(tags.len(), 14);
     }
 
     #[test]
@@ -182,6 +193,8 @@ mod tests {
         assert!(matches!(error(|s| s.world.users = 0), SettingsError::World(_)));
         assert!(matches!(error(|s| s.world.categories.clear()), SettingsError::World(_)));
         assert!(matches!(error(|s| s.world.categories[0].clear()), SettingsError::World(_)));
+        let unknown = |s: &mut Settings| s.effects = Effects::new(&["exp_11=+1%".parse().unwrap()]).unwrap();
+        assert!(matches!(error(unknown), SettingsError::Effects(_)));
         assert!(matches!(
             error(|s| (s.faults.invalid, s.faults.corrupt) = (crate::Share::ALL, crate::Share::ALL)),
             SettingsError::Faults(_)

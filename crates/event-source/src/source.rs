@@ -4,24 +4,20 @@ use std::borrow::Cow;
 
 use event_model::{ProductEvent, Timestamp};
 
-use crate::behaviour;
+use crate::behaviour::Chain;
 use crate::fault::Fault;
-use crate::keyed::{Keyed, key_for};
 use crate::origin::{self, RunTag};
 use crate::population::Population;
+use crate::session::Sessions;
 use crate::settings::{Settings, SettingsError};
 use crate::world::WorldError;
-
-/// The key's purpose: what is in an event.
-const PURPOSE: u64 = 1;
 
 /// A run's events, any of them at any time. Shared freely between threads.
 #[derive(Debug)]
 pub struct Source {
     settings: Settings,
     run_tag: RunTag,
-    key: u64,
-    population: Population,
+    sessions: Sessions,
 }
 
 /// Event `index` as it leaves the source.
@@ -44,7 +40,10 @@ impl Source {
         settings.check()?;
         let population =
             Population::new(settings.seed, &settings.world).ok_or(WorldError::Names { what: "world", count: 0 })?;
-        Ok(Self { run_tag: settings.run_tag(), key: key_for(settings.seed, PURPOSE), population, settings })
+        let effect = |name: &String| settings.effects.of(name).parts_per_million();
+        let chains = settings.world.experiments.iter().map(|name| Chain::new(effect(name))).collect();
+        let sessions = Sessions::new(settings.seed, population, chains);
+        Ok(Self { run_tag: settings.run_tag(), sessions, settings })
     }
 
     /// The settings that this is the run of.
@@ -59,6 +58,10 @@ impl Source {
         self.run_tag
     }
 
+    pub(crate) const fn sessions(&self) -> &Sessions {
+        &self.sessions
+    }
+
     /// When event `index` is due: exact, see [`EventRate::due`](crate::EventRate::due).
     #[must_use]
     pub fn due(&self, index: u64) -> Timestamp {
@@ -70,7 +73,7 @@ impl Source {
     #[must_use]
     pub fn make(&self, index: u64) -> Generated<'_> {
         let world = &self.settings.world;
-        let action = behaviour::act(&self.population, &mut Keyed::new(self.key, index));
+        let action = self.sessions.action(index);
         let due = self.due(index);
         Generated {
             index,

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use event_model::{EventType, FIELD_NAMES, Reason, Window, parse};
-use event_source::{Fault, FaultKind, Faults, Settings, Source, World, origin};
+use event_source::{Effects, Fault, FaultKind, Faults, Settings, Source, World, origin};
 use proptest::prelude::*;
 
 fn settings(seed: u64, faults: &[&str]) -> Settings {
@@ -12,6 +12,7 @@ fn settings(seed: u64, faults: &[&str]) -> Settings {
     Settings {
         seed,
         world: World::default(),
+        effects: Effects::default(),
         faults: Faults::from_shares(&shares).unwrap(),
         event_rate: "10M/day".parse().unwrap(),
         from: "2026-11-22T10:00:00Z".parse().unwrap(),
@@ -103,16 +104,81 @@ fn a_user_keeps_its_account_and_a_product_its_category() {
 }
 
 #[test]
-fn event_types_come_by_their_weights() {
+fn sessions_of_a_user_begin_with_a_search_and_never_overlap() {
     let source = source(6, &[]);
-    let mut counts = HashMap::new();
-    for index in 0..1_000_000 {
-        *counts.entry(source.make(index).event.event_type).or_insert(0_i32) += 1;
+    let mut last: HashMap<i32, (EventType, i32)> = HashMap::new();
+    for index in 0..200_000 {
+        let event = source.make(index).event;
+        let (this, user) = (event.event_type, event.user_id);
+        let before = last.insert(user, (this, event.product_id));
+        match (before, this) {
+            (_, EventType::SearchPerformed)
+            | (Some((EventType::SearchPerformed | EventType::ProductViewed, _)), EventType::RecommendationClicked) => {}
+            (Some((EventType::SearchPerformed | EventType::ProductViewed, product)), EventType::ResultClicked)
+            | (
+                Some((EventType::ResultClicked | EventType::RecommendationClicked, product)),
+                EventType::ProductViewed,
+            )
+            | (Some((EventType::ProductViewed, product)), EventType::RfqSent) => {
+                assert_eq!(event.product_id, product, "{index}");
+            }
+            other => panic!("{index}: {other:?}"),
+        }
     }
-    for (event_type, per_cent) in EventType::ALL.into_iter().zip([40, 25, 20, 10, 5]) {
-        let far = counts[&event_type] - per_cent * 10_000;
-        assert!(far.abs() < 2_000, "{event_type:?}: {}", counts[&event_type]);
+    assert_eq!(last.len(), 1_000);
+}
+
+/// As an analyst would count them, against what is computed.
+#[test]
+fn the_description_is_true() {
+    for (seed, effects) in [(6, vec![]), (7, vec!["exp_3=+40%", "exp_5=-50%"])] {
+        let effects: Vec<_> = effects.into_iter().map(|text| text.parse().unwrap()).collect();
+        let mut settings = settings(seed, &[]);
+        settings.effects = Effects::new(&effects).unwrap();
+        let source = Source::new(settings).unwrap();
+        let description = source.describe();
+        let mut counts: HashMap<(String, EventType), f64> = HashMap::new();
+        let mut users: HashMap<i32, f64> = HashMap::new();
+        for index in 0..1_000_000 {
+            let event = source.make(index).event;
+            *counts.entry(("all".to_owned(), event.event_type)).or_default() += 1.0;
+            *counts.entry((event.experiment_id.to_string(), event.event_type)).or_default() += 1.0;
+            *users.entry(event.user_id).or_default() += 1.0;
+        }
+        for group in std::iter::once(&description.all).chain(&description.experiments) {
+            for event_type in EventType::ALL {
+                let expected = group.types[event_type as usize] * 1e6;
+                let found = counts[&(group.name.clone(), event_type)];
+                // Sessions bring several events at a time, so numbers scatter a little more than Poisson's.
+                assert!(
+                    (found - expected).abs() < 6.0 * expected.sqrt() + 1.0,
+                    "{} {event_type}: {found} of {expected}",
+                    group.name
+                );
+            }
+        }
+        let mut users: Vec<f64> = users.into_values().collect();
+        users.sort_unstable_by(|a, b| b.total_cmp(a));
+        for (found, group) in users.chunks(100).zip(&description.user_deciles) {
+            let (found, expected) = (found.iter().sum::<f64>(), group.share * 1e6);
+            // Who is counted as the tenth decile is so by chance too.
+            assert!((found - expected).abs() < 0.1 * expected, "decile {}: {found} of {expected}", group.name);
+        }
     }
+}
+
+#[test]
+fn an_effect_changes_conversion_and_nothing_before_it() {
+    let mut settings = settings(8, &[]);
+    let plain = Source::new(settings.clone()).unwrap().describe();
+    settings.effects = Effects::new(&["exp_3=+15%".parse().unwrap()]).unwrap();
+    let with = Source::new(settings).unwrap().describe();
+    let rates = |of: usize| (plain.experiments[of].rfq_per_view, with.experiments[of].rfq_per_view);
+    let (before, after) = rates(2);
+    assert!((after / before - 1.15).abs() < 0.01, "{before} {after}");
+    let (before, after) = rates(3);
+    assert!((after / before - 1.0).abs() < 0.001, "{before} {after}");
+    assert!((with.all.share - 1.0).abs() < 1e-9);
 }
 
 #[test]
