@@ -7,7 +7,7 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use event_model::Timestamp;
-use event_source::{EventRate, ExperimentEffect, FaultShare, ParseRateError};
+use event_source::{EventRate, ExperimentEffect, FaultShare, ParseRateError, Shape};
 use lake::LakeUrl;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
@@ -43,6 +43,8 @@ Examples:
   event-generator --rate max --count 1M                 a backfill, as fast as it goes
   event-generator --seed 7 --from 2026-11-22T00:00:00Z --rate max --count 10M
                                                         a whole day, the same one every time
+  event-generator --shape daily --rate max --from 2026-11-22T00:00:00Z --then-live
+                                                        the days since then, then on by the clock
   event-generator --fault invalid=0.5% --fault corrupt=0.1% --fault duplicate=1%
   event-generator --lake file:///tmp/lake --no-kafka    only Parquet files, into a folder
   event-generator --resume --run-id 5a52d93c6           go on with a run that was killed
@@ -73,7 +75,7 @@ pub enum Command {
 #[derive(Args, Clone, Debug)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub struct RunArgs {
-    /// How fast: 10M/day, 2500/s, 0.5/s, 1k/min, 3/h, or max for a backfill (with --count). Exact, and never drifts:
+    /// How fast: 10M/day, 2500/s, 0.5/s, 1k/min, 3/h, or max for a backfill (with an end). Exact, and never drifts:
     /// event i is due at --from plus i / rate
     #[arg(long, default_value = "10M/day", value_name = "RATE|max", help_heading = "How much")]
     pub rate: Rate,
@@ -86,6 +88,12 @@ pub struct RunArgs {
     /// End after so much of the schedule: 90s, 15m, 2h, 1d
     #[arg(long, conflicts_with = "count", help_heading = "How much")]
     pub duration: Option<Span>,
+    /// End before this time of the schedule, as 2026-11-23T00:00:00Z
+    #[arg(long, value_name = "TIME", value_parser = timestamp, conflicts_with_all = ["count", "duration"], help_heading = "How much")]
+    pub to: Option<Timestamp>,
+    /// With --rate max and --from: once the schedule has reached the present, go on by the clock. No gap, no overlap
+    #[arg(long, requires = "from", help_heading = "How much")]
+    pub then_live: bool,
 
     /// The events
     #[command(flatten)]
@@ -153,6 +161,9 @@ pub struct ShapeArgs {
     /// When event 0 happens, as 2026-11-22T10:00:00Z [default: now; with --rate max so that the last event is now]
     #[arg(long, value_name = "TIME", value_parser = timestamp)]
     pub from: Option<Timestamp>,
+    /// How events lie over the day, in UTC: flat, or daily, which is busy from 8 to 22 and has the same number a day
+    #[arg(long, default_value_t = Shape::Flat, value_name = "flat|daily")]
+    pub shape: Shape,
     /// A name for the run, in its keys and its manifest [default: its tag, nine hexadecimal digits]
     #[arg(long, value_name = "NAME")]
     pub run_id: Option<String>,
@@ -271,6 +282,9 @@ mod tests {
             "event-generator --rate fast",
             "event-generator --count 0",
             "event-generator --count 1 --duration 1s",
+            "event-generator --count 1 --to 2026-11-22T00:00:00Z",
+            "event-generator --rate max --then-live",
+            "event-generator --shape round",
             "event-generator --from yesterday",
             "event-generator --fault late",
             "event-generator --lake /tmp/x",

@@ -222,6 +222,7 @@ impl Dispatch {
         while due > state.now {
             state.now = self.clock.micros();
             let Ok(early @ 1..) = u64::try_from(due - state.now) else { break };
+            state.caught_up = true;
             if self.may_end(index) {
                 return Ok(Err(Cut));
             }
@@ -230,6 +231,9 @@ impl Dispatch {
             }
             self.serve(Duration::ZERO, state)?;
             thread::sleep(NAP.min(Duration::from_micros(early)));
+        }
+        if self.pace == Pace::ThenLive && !state.caught_up {
+            return Ok(Ok(()));
         }
         let late = state.now - due;
         state.lateness.note(late);
@@ -300,10 +304,19 @@ struct State {
     /// The time when it was read last: reading it for each record would cost too much.
     now: i64,
     behind: bool,
+    /// Whether the schedule has reached the present.
+    caught_up: bool,
 }
 
 impl State {
     fn new(now: i64) -> Self {
-        Self { segment: Counts::default(), lateness: Lateness::default(), since_reports: 0, now, behind: false }
+        Self {
+            segment: Counts::default(),
+            lateness: Lateness::default(),
+            since_reports: 0,
+            now,
+            behind: false,
+            caught_up: false,
+        }
     }
 }

@@ -70,7 +70,7 @@ pub struct Files {
 pub fn indices_of(source: &Source) -> u64 {
     let World { categories, experiments, .. } = &source.settings().world;
     let longest = |names: &[String]| names.iter().map(String::len).max().unwrap_or(0);
-    let (events, micros) = source.settings().event_rate.fraction();
+    let (events, micros) = source.least_rate();
     segment_indices(events, micros, longest(categories) + longest(experiments), false)
 }
 

@@ -290,7 +290,7 @@ fn state(ledger: &Ledger, made: u64, pace: Pace, clock: Clock) -> String {
         words.push(format!("files {}", written.files().raw.files));
     }
     let behind = clock.micros().saturating_sub(ledger.source.due(made).micros()) / 1_000_000;
-    if pace == Pace::Live && behind > 0 {
+    if pace != Pace::Max && behind > 0 {
         words.push(format!("{behind} s behind"));
     }
     words.join(", ")

@@ -31,35 +31,56 @@ pub struct Plan {
 impl Plan {
     /// Resolves the flags. `now` is the present and `chance` a random number, for what the flags leave open.
     pub fn resolve(args: &RunArgs, now: Timestamp, chance: u64) -> Result<Self, Failure> {
-        let (pace, rate) = match (args.rate, args.event_rate) {
-            (Rate::Live(rate), None) => (Pace::Live, rate),
-            (Rate::Live(_), Some(_)) => {
-                return Err(Failure::usage("--event-rate goes with --rate max only: otherwise --rate says it"));
+        let (pace, rate) = pace_and_rate(args)?;
+        let shape = args.shape.shape;
+        let from = args.shape.from.unwrap_or_else(|| match (pace, args.count) {
+            (Pace::Max, Some(count)) => Timestamp::from_micros(shape.start_before(rate, now.micros(), count.get())),
+            _ => now,
+        });
+        let until = |to: i64| shape.events_between(rate, from.micros(), to);
+        let count = match (args.count, args.duration, args.to) {
+            (Some(count), ..) => Some(count.get()),
+            (_, Some(_), _) if pace == Pace::Max => {
+                return Err(Failure::usage("--duration goes by the clock; with --rate max give --count or --to"));
             }
-            (Rate::Max, rate) => (Pace::Max, rate.map_or_else(default_event_rate, Ok)?),
+            (_, Some(duration), _) => Some(until(from.micros().saturating_add_unsigned(duration.micros()))),
+            (.., Some(_)) if pace == Pace::Max && args.shape.from.is_none() => {
+                return Err(Failure::usage("--rate max --to needs a beginning too: give --from"));
+            }
+            (.., Some(to)) => Some(until(to.micros())),
+            _ if pace == Pace::Max => {
+                return Err(Failure::usage(
+                    "--rate max needs an end: give --count, such as --count 10M, or --to, or --then-live",
+                ));
+            }
+            _ => None,
         };
-        let count = match (args.count, args.duration) {
-            (Some(count), _) => Some(count.get()),
-            (None, Some(_)) if pace == Pace::Max => {
-                return Err(Failure::usage("--duration goes by the clock; with --rate max give --count"));
-            }
-            (None, Some(duration)) => Some(rate.events_within(duration.micros())),
-            (None, None) if pace == Pace::Max => {
-                return Err(Failure::usage("--rate max needs an end: give --count, such as --count 10M"));
-            }
-            (None, None) => None,
-        };
+        if count == Some(0) {
+            return Err(Failure::usage("--to: no event is due before it; it must be later than --from"));
+        }
         if count.is_some_and(|count| count > MAX_INDEX + 1) {
             return Err(Failure::usage(format!("--count: a run has at most {} events", MAX_INDEX + 1)));
         }
-        let from = args.shape.from.unwrap_or_else(|| match (pace, count) {
-            (Pace::Max, Some(count)) => Timestamp::from_micros(now.micros().saturating_sub(rate.due(count))),
-            _ => now,
-        });
         let source = source(&args.shape, rate, from, chance)?;
         check_times(&source, count, pace, now)?;
         let run = source.settings().run_name().parse().map_err(|error| Failure::usage(format!("--run-id: {error}")))?;
         Ok(Self { source: Arc::new(source), run, count, pace, again: args.again })
+    }
+}
+
+fn pace_and_rate(args: &RunArgs) -> Result<(Pace, EventRate), Failure> {
+    match (args.rate, args.event_rate) {
+        (Rate::Live(_), _) if args.then_live => {
+            Err(Failure::usage("--then-live goes with --rate max; give the rate as --event-rate"))
+        }
+        (Rate::Live(_), Some(_)) => {
+            Err(Failure::usage("--event-rate goes with --rate max only: otherwise --rate says it"))
+        }
+        (Rate::Live(rate), None) => Ok((Pace::Live, rate)),
+        (Rate::Max, rate) => {
+            let pace = if args.then_live { Pace::ThenLive } else { Pace::Max };
+            Ok((pace, rate.map_or_else(default_event_rate, Ok)?))
+        }
     }
 }
 
@@ -69,7 +90,8 @@ pub fn source(shape: &ShapeArgs, event_rate: EventRate, from: Timestamp, chance:
     let faults = Faults::from_shares(&shape.fault).map_err(|error| Failure::usage(format!("--fault: {error}")))?;
     let effects = Effects::new(&shape.effect).map_err(|error| Failure::usage(format!("--effect: {error}")))?;
     let seed = shape.seed.unwrap_or(chance);
-    let settings = Settings { seed, world, effects, faults, event_rate, from, run_id: shape.run_id.clone() };
+    let settings =
+        Settings { seed, world, effects, faults, event_rate, shape: shape.shape, from, run_id: shape.run_id.clone() };
     Source::new(settings).map_err(|error| Failure::usage(error.to_string()))
 }
 
@@ -129,6 +151,24 @@ mod tests {
     }
 
     #[test]
+    fn an_end_in_time_is_a_count() {
+        let day = "--rate max --from 2026-11-21T00:00:00Z --to 2026-11-22T00:00:00Z";
+        assert_eq!(plan(day).unwrap().count, Some(10_000_000));
+        assert_eq!(plan(&format!("{day} --shape daily")).unwrap().count, Some(10_000_000));
+        assert_eq!(plan("--rate 0.5/s --to 2026-11-22T12:00:10Z").unwrap().count, Some(5));
+        let noon = plan("--rate 24k/day --shape daily --duration 1h").unwrap();
+        assert_eq!(noon.count, Some(1_400));
+        let backfill = plan("--rate max --count 10M --shape daily").unwrap();
+        assert_eq!(backfill.source.settings().from.to_string(), "2026-11-21T12:00:00.000000Z");
+    }
+
+    #[test]
+    fn a_backfill_that_goes_live_has_no_end() {
+        let plan = plan("--rate max --from 2026-11-21T00:00:00Z --then-live").unwrap();
+        assert_eq!((plan.pace, plan.count), (Pace::ThenLive, None));
+    }
+
+    #[test]
     fn pace_and_end_are_not_part_of_the_run() {
         let live = plan("--seed 1 --from 2026-11-22T10:00:00Z").unwrap();
         let backfill = plan("--seed 1 --from 2026-11-22T10:00:00Z --rate max --count 10").unwrap();
@@ -140,6 +180,9 @@ mod tests {
         for (flags, part) in [
             ("--rate max", "--count"),
             ("--rate max --duration 1s", "--count"),
+            ("--rate max --to 2026-11-22T00:00:00Z", "--from"),
+            ("--rate max --from 2026-11-22T00:00:00Z --to 2026-11-22T00:00:00Z", "later than --from"),
+            ("--rate 1/s --from 2026-11-22T00:00:00Z --then-live", "--event-rate"),
             ("--event-rate 1/s", "--rate max"),
             ("--fault invalid=1% --fault invalid=2%", "twice"),
             ("--effect exp_3=+1%,exp_3=+2%", "twice"),

@@ -13,6 +13,8 @@ pub enum Pace {
     Live,
     /// As fast as the sinks take it.
     Max,
+    /// As fast as the sinks take it until the schedule has reached the present, then [`Pace::Live`].
+    ThenLive,
 }
 
 /// The time of day, read once at the start and counted on by a clock that never jumps.
@@ -71,7 +73,7 @@ impl Cut {
     pub fn new(pace: Pace, rate: EventRate, end: Option<u64>) -> Self {
         let size = match pace {
             Pace::Max => MAX_BLOCK,
-            Pace::Live => rate.events_within(LIVE_BLOCK_MICROS).clamp(1, MAX_BLOCK),
+            Pace::Live | Pace::ThenLive => rate.events_within(LIVE_BLOCK_MICROS).clamp(1, MAX_BLOCK),
         };
         Self { size, end, first: 0, segment: u64::MAX }
     }

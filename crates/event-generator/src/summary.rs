@@ -41,7 +41,7 @@ pub fn table(ended: &Ended, pace: Pace) -> String {
     }
     row("time", &seconds(ended.elapsed));
     row("events a second", &grouped(per_second(ended)));
-    if pace == Pace::Live {
+    if pace != Pace::Max {
         row("behind schedule, p50", &seconds(ended.lateness.percentile(50)));
         row("behind schedule, p99", &seconds(ended.lateness.percentile(99)));
         row("behind schedule, max", &seconds(ended.lateness.max()));
@@ -60,7 +60,7 @@ pub fn table(ended: &Ended, pace: Pace) -> String {
 pub fn log(ended: &Ended, pace: Pace) {
     let manifest = &ended.manifest;
     let counts = &manifest.counts;
-    let micros = |time: Duration| (pace == Pace::Live).then(|| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
+    let micros = |time: Duration| (pace != Pace::Max).then(|| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
     tracing::info!(
         run = %manifest.run.id,
         complete = manifest.end == Some(End::CountReached),

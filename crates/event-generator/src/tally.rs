@@ -141,7 +141,7 @@ impl Tally {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-    use event_source::{Effects, Faults, Settings, World};
+    use event_source::{Effects, Faults, Settings, Shape, World};
 
     use super::*;
 
@@ -153,6 +153,7 @@ pub(crate) mod tests {
             effects: Effects::default(),
             faults: Faults::from_shares(&shares).unwrap(),
             event_rate: "10M/day".parse().unwrap(),
+            shape: Shape::Flat,
             from: "2026-11-22T09:59:50Z".parse().unwrap(),
             run_id: None,
         })

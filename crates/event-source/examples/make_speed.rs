@@ -6,7 +6,7 @@ use std::io::{Write, stdout};
 use std::time::Instant;
 
 use event_model::Window;
-use event_source::{Effects, Faults, Settings, Source, World};
+use event_source::{Effects, Faults, Settings, Shape, Source, World};
 
 type Step = fn(&Source, u64, &mut Vec<u8>);
 
@@ -18,6 +18,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         effects: Effects::default(),
         faults: Faults::default(),
         event_rate: "10M/day".parse()?,
+        shape: Shape::Flat,
         from: "2026-11-22T10:00:00Z".parse()?,
         run_id: None,
     })?;

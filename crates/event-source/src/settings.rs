@@ -9,6 +9,7 @@ use crate::effect::{EffectError, Effects};
 use crate::fault::{Faults, FaultsError};
 use crate::origin::RunTag;
 use crate::rate::EventRate;
+use crate::shape::Shape;
 use crate::world::{World, WorldError};
 
 /// Raised whenever the same settings would give other events than before, so that such runs are
@@ -34,6 +35,9 @@ pub struct Settings {
     pub faults: Faults,
     /// How densely events lie in time.
     pub event_rate: EventRate,
+    /// How they lie over the day.
+    #[serde(default)]
+    pub shape: Shape,
     /// When event 0 is due.
     pub from: Timestamp,
     /// A name of the user's choosing, which makes this another run than one without it.
@@ -88,11 +92,17 @@ impl Settings {
         }
     }
 
+    /// How many events are due before a time; the one that is due exactly then is not.
+    #[must_use]
+    pub fn events_before(&self, time: Timestamp) -> u64 {
+        self.shape.events_between(self.event_rate, self.from.micros(), time.micros())
+    }
+
     /// One text for each set of settings. Later settings add a line only where they are not at their
     /// default, so that the tags of older runs stay.
     fn canonical(&self) -> String {
         // Taken apart in full, so that a new setting can't be forgotten here.
-        let Self { seed, world, effects, faults, event_rate, from, run_id } = self;
+        let Self { seed, world, effects, faults, event_rate, shape, from, run_id } = self;
         let World { users, accounts, products, categories, experiments } = world;
         let Faults { invalid, corrupt, duplicate } = faults;
         let mut lines = vec![
@@ -111,6 +121,9 @@ impl Settings {
             format!("from {}", from.micros()),
         ];
         lines.extend(effects.iter().map(|(name, effect)| format!("effect {name:?} {}", effect.parts_per_million())));
+        if *shape != Shape::Flat {
+            lines.push(format!("shape {shape}"));
+        }
         lines.extend(run_id.iter().map(|name| format!("run_id {name:?}")));
         lines.join("\n")
     }
@@ -136,6 +149,7 @@ mod tests {
             effects: Effects::default(),
             faults: Faults::default(),
             event_rate: "10M/day".parse().unwrap(),
+            shape: Shape::Flat,
             from: "2026-11-22T10:00:00Z".parse().unwrap(),
             run_id: None,
         }
@@ -149,7 +163,7 @@ mod tests {
 
     #[test]
     fn every_setting_changes_the_tag() {
-        let changes: [fn(&mut Settings); 13] = [
+        let changes: [fn(&mut Settings); 14] = [
             |s| s.seed = 8,
             |s| s.world.users += 1,
             |s| s.world.accounts += 1,
@@ -161,6 +175,7 @@ mod tests {
             |s| s.faults.corrupt = "1%".parse().unwrap(),
             |s| s.faults.duplicate = "1%".parse().unwrap(),
             |s| s.event_rate = "1/s".parse().unwrap(),
+            |s| s.shape = Shape::Daily,
             |s| s.from = Timestamp::from_micros(s.from.micros() + 1),
             |s| s.run_id = Some("a".to_owned()),
         ];
@@ -172,7 +187,7 @@ mod tests {
         }
         tags.sort_unstable();
         tags.dedup();
-        assert_eq!(tags.len(), 14);
+        assert_eq!(tags.len(), 15);
     }
 
     #[test]

@@ -62,11 +62,24 @@ impl Source {
         &self.sessions
     }
 
-    /// When event `index` is due: exact, see [`EventRate::due`](crate::EventRate::due).
+    /// When event `index` is due: exact, see [`Shape`](crate::Shape).
     #[must_use]
     pub fn due(&self, index: u64) -> Timestamp {
-        let micros = self.settings.event_rate.due(index);
-        Timestamp::from_micros(self.settings.from.micros().saturating_add(micros))
+        let Settings { shape, event_rate, from, .. } = &self.settings;
+        Timestamp::from_micros(shape.due(*event_rate, from.micros(), index))
+    }
+
+    /// How many events are due before a time; the one that is due exactly then is not.
+    #[must_use]
+    pub fn events_before(&self, time: Timestamp) -> u64 {
+        self.settings.events_before(time)
+    }
+
+    /// So many events in so many microseconds, at the time of day at which they are fewest.
+    #[must_use]
+    pub fn least_rate(&self) -> (u64, u64) {
+        let (events, micros) = self.settings.event_rate.fraction();
+        (events.saturating_mul(self.settings.shape.least()), micros.saturating_mul(10))
     }
 
     /// Event `index`, 0 to [`MAX_INDEX`](crate::MAX_INDEX); beyond it ids would repeat.

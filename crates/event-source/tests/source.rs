@@ -4,7 +4,7 @@
 use std::collections::{HashMap, HashSet};
 
 use event_model::{EventType, FIELD_NAMES, Reason, Window, parse};
-use event_source::{Effects, Fault, FaultKind, Faults, Settings, Source, World, origin};
+use event_source::{Effects, Fault, FaultKind, Faults, Settings, Shape, Source, World, origin};
 use proptest::prelude::*;
 
 fn settings(seed: u64, faults: &[&str]) -> Settings {
@@ -15,6 +15,7 @@ fn settings(seed: u64, faults: &[&str]) -> Settings {
         effects: Effects::default(),
         faults: Faults::from_shares(&shares).unwrap(),
         event_rate: "10M/day".parse().unwrap(),
+        shape: Shape::Flat,
         from: "2026-11-22T10:00:00Z".parse().unwrap(),
         run_id: None,
     }

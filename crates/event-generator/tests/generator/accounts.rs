@@ -131,6 +131,25 @@ async fn a_live_run_keeps_its_schedule() {
     assert_eq!(topic.headers, []);
 }
 
+/// An hour and a second before now as fast as it goes, and from then on by the clock.
+#[tokio::test]
+async fn a_backfill_goes_live_without_a_gap() {
+    let place = place();
+    let begun = now_micros();
+    let [from, to] =
+        [begun - 3_600_000_000, begun + 10_000_000].map(|at| event_model::Timestamp::from_micros(at).to_string());
+    let flags = format!("--rate max --event-rate 20/s --from {from} --then-live --to {to}");
+    let done = run(publish(&place, &flags)).expect_code(0);
+    assert!(now_micros() >= begun + 9_900_000, "the last event is not due earlier");
+    let ended = done.line("run ended");
+    assert_eq!(ended["events"], 3_610 * 20);
+    assert!(ended["lateness_max_micros"].as_u64().unwrap() < 3_000_000_000, "what is backfilled is not late: {ended}");
+    let files = read_lake(&place).await;
+    let topic = read_topic(&place, source_of(&files.manifests[0]).run_tag());
+    assert!(topic.events.into_iter().eq((0..3_610 * 20).map(|index| (index, 1))));
+    assert_eq!(files.raw_rows, 3_610 * 20);
+}
+
 #[tokio::test]
 async fn each_sink_can_do_without_the_other() {
     let folder = tempfile::tempdir().unwrap();
