@@ -168,13 +168,17 @@ pub struct ShapeArgs {
     #[arg(long, value_name = "NAME")]
     pub run_id: Option<String>,
     /// Make a share of the events wrong on purpose: invalid (refused, to the quarantine), corrupt (bytes that are no
-    /// event, sent) or duplicate (sent twice). May be repeated: --fault invalid=0.5% --fault duplicate=1%
+    /// event, sent), oversize (over 64 KiB, sent), duplicate (sent again, at once or later), late, out-of-order, hot-key
+    /// (all of one user), burst (a hundred at once). May be repeated: --fault invalid=0.5% --fault duplicate=1%
     #[arg(long, value_name = "KIND=SHARE", value_delimiter = ',')]
     pub fault: Vec<FaultShare>,
     /// What an experiment does to how often a request for quotation follows a view: `exp_3=+15%` makes 13.8% of 12%. May
     /// be repeated
     #[arg(long, value_name = "EXPERIMENT=CHANGE", value_delimiter = ',')]
     pub effect: Vec<ExperimentEffect>,
+    /// Make each record larger by a field of so many letters, which readers ignore and the lake has not; 60000 at most
+    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    pub pad: u32,
     /// Number of users, heavy and light ones
     #[arg(long, default_value_t = 1_000, value_name = "N")]
     pub users: u32,
@@ -287,6 +291,7 @@ mod tests {
             "event-generator --shape round",
             "event-generator --from yesterday",
             "event-generator --fault late",
+            "event-generator --fault tardy=1%",
             "event-generator --lake /tmp/x",
             "event-generator --lake file:///tmp --no-lake",
             "event-generator --threads 0",

@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::Range;
 
-use event_source::{Fault, Source};
+use event_source::{Fault, Generated, Source};
 
 use crate::judge::{Verdict, judge};
 use crate::tally::BlockCounts;
@@ -30,6 +30,13 @@ pub struct Record {
     pub due: i64,
     /// How it is sent.
     pub form: Form,
+    own: Place,
+    copy: Option<Place>,
+}
+
+/// Where a key and a value are.
+#[derive(Clone, Copy, Debug)]
+struct Place {
     key_at: u32,
     value_at: u32,
     end: u32,
@@ -40,7 +47,7 @@ pub struct Record {
 pub enum Form {
     /// As it is.
     Once,
-    /// Two times, one after the other.
+    /// With a copy right after it: of itself, or of an earlier event.
     Twice,
     /// With headers that name its run and its index, which cannot be read from its bytes.
     Marked,
@@ -67,41 +74,60 @@ impl Block {
             let form = match verdict {
                 Verdict::Invalid { .. } => continue,
                 Verdict::Corrupt => Form::Marked,
-                Verdict::Valid if generated.fault == Some(Fault::Duplicate) => Form::Twice,
+                Verdict::Valid if is_copied(&generated) => Form::Twice,
                 Verdict::Valid => Form::Once,
             };
             if records {
-                let key_at = block.place();
-                // Writing to memory cannot fail.
-                let _ = write!(block.bytes, "{}", generated.event.user_id);
-                let value_at = block.place();
-                match form {
-                    Form::Marked => generated.write_value(&mut block.bytes),
-                    Form::Once | Form::Twice => generated.event.write_json(&mut block.bytes),
-                }
-                let end = block.place();
-                block.records.push(Record { index, due: generated.due.micros(), form, key_at, value_at, end });
+                let own = block.write(&generated);
+                let copy = source
+                    .copy_after(&generated)
+                    .map(|copy| if copy.index == index { own } else { block.write(&copy) });
+                block.records.push(Record { index, due: generated.due.micros(), form, own, copy });
             }
         }
         block
     }
 
+    fn write(&mut self, generated: &Generated<'_>) -> Place {
+        let key_at = self.place();
+        // Writing to memory cannot fail.
+        let _ = write!(self.bytes, "{}", generated.event.user_id);
+        let value_at = self.place();
+        generated.write_value(&mut self.bytes);
+        Place { key_at, value_at, end: self.place() }
+    }
+
     /// The user's id in decimal digits.
     #[must_use]
     pub fn key(&self, record: &Record) -> &[u8] {
-        &self.bytes[record.key_at as usize..record.value_at as usize]
+        self.at(record.own).0
     }
 
     /// The event's JSON, or what its fault makes of it.
     #[must_use]
     pub fn value(&self, record: &Record) -> &[u8] {
-        &self.bytes[record.value_at as usize..record.end as usize]
+        self.at(record.own).1
+    }
+
+    /// Key and value of the copy that comes after the record, where its form has one.
+    #[must_use]
+    pub fn copy(&self, record: &Record) -> (&[u8], &[u8]) {
+        self.at(record.copy.unwrap_or(record.own))
+    }
+
+    fn at(&self, place: Place) -> (&[u8], &[u8]) {
+        let Place { key_at, value_at, end } = place;
+        (&self.bytes[key_at as usize..value_at as usize], &self.bytes[value_at as usize..end as usize])
     }
 
     /// Blocks are a few thousand events of a few hundred bytes.
     fn place(&self) -> u32 {
         u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
     }
+}
+
+fn is_copied(generated: &Generated<'_>) -> bool {
+    matches!(generated.fault, Some(Fault::Duplicate | Fault::FarDuplicate(_)))
 }
 
 #[cfg(test)]
@@ -118,7 +144,7 @@ mod tests {
         let source = source(&["invalid=10%", "corrupt=10%", "duplicate=10%"]);
         let block = Block::make(&source, 1_000..3_000, true);
         let mut records = block.records.iter().peekable();
-        let mut twice = 0;
+        let (mut twice, mut far) = (0, 0);
         for index in 1_000..3_000 {
             let generated = source.make(index);
             let Some(record) = records.next_if(|record| record.index == index) else {
@@ -130,12 +156,21 @@ mod tests {
             let read = parse(Some(block.value(record)), Some(generated.due), Window::default());
             match generated.fault {
                 Some(Fault::Corrupt(_)) => assert!(record.form == Form::Marked && read.is_err()),
-                Some(Fault::Duplicate) => assert_eq!((record.form, read.unwrap()), (Form::Twice, generated.event)),
+                Some(Fault::Duplicate | Fault::FarDuplicate(_)) => {
+                    let earlier = source.copy_after(&generated).unwrap();
+                    let (key, value) = block.copy(record);
+                    assert_eq!(key, earlier.event.user_id.to_string().as_bytes());
+                    let copy = parse(Some(value), Some(generated.due), Window::default()).unwrap();
+                    assert_eq!(copy.event_id, earlier.event.event_id);
+                    far += u64::from(earlier.index < index);
+                    assert_eq!((record.form, read.unwrap()), (Form::Twice, generated.event));
+                }
                 _ => assert_eq!((record.form, read.unwrap()), (Form::Once, generated.event)),
             }
             twice += u64::from(record.form == Form::Twice);
         }
         assert!(records.next().is_none());
+        assert!(far > 50, "{far} of {twice}");
         let counts = block.counts.clone().into_counts();
         assert_eq!(counts.faults.duplicate, twice);
         assert_eq!(block.records.len() as u64, counts.outcomes.valid + counts.outcomes.corrupt);

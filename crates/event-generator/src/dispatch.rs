@@ -247,9 +247,9 @@ impl Dispatch {
 
     fn send(&self, block: &Block, record: &Record, state: &mut State) -> Step<()> {
         let Some(kafka) = &self.kafka else { return Ok(Ok(())) };
-        let (key, value) = (block.key(record), block.value(record));
         let copies = if record.form == Form::Twice { 2 } else { 1 };
         for copy in 0..copies {
+            let (key, value) = if copy == 0 { (block.key(record), block.value(record)) } else { block.copy(record) };
             while kafka.offer(record.index, key, value, record.form == Form::Marked)? == Offered::Full {
                 self.serve(ROOM, state)?;
                 // Between two copies there is no end: an event is sent whole or not at all.

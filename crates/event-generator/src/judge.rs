@@ -15,7 +15,7 @@ pub enum Verdict {
         /// Why it is not.
         rejection: Rejection,
     },
-    /// To Kafka although it is no event: that is what was asked for.
+    /// To Kafka although no reader can take it for an event: that is what was asked for.
     Corrupt,
 }
 
@@ -26,7 +26,7 @@ pub fn judge(generated: &Generated<'_>) -> Verdict {
     let record_time = Some(generated.due);
     let window = Window::default();
     match generated.fault {
-        Some(Fault::Corrupt(_)) => Verdict::Corrupt,
+        Some(Fault::Corrupt(_) | Fault::Oversize(_)) => Verdict::Corrupt,
         Some(Fault::Invalid(_)) => {
             let mut value = Vec::new();
             generated.write_value(&mut value);
@@ -35,7 +35,7 @@ pub fn judge(generated: &Generated<'_>) -> Verdict {
                 None => Verdict::Valid,
             }
         }
-        None | Some(Fault::Duplicate) => match generated.event.check(record_time, window) {
+        _ => match generated.event.check(record_time, window) {
             Ok(()) => Verdict::Valid,
             Err(rejection) => {
                 let mut value = Vec::new();
@@ -59,14 +59,16 @@ mod tests {
 
     #[test]
     fn each_fault_has_its_verdict() {
-        let source = source(&["invalid=30%", "corrupt=30%", "duplicate=30%"]);
+        let source = source(&["invalid=30%", "corrupt=30%", "duplicate=10%", "oversize=1%", "late=10%", "hot-key=5%"]);
         for index in 0..1_000 {
             let generated = source.make(index);
             match (generated.fault, judge(&generated)) {
                 (Some(Fault::Invalid(breakage)), Verdict::Invalid { rejection, .. }) => {
                     assert_eq!(rejection.reason(), breakage.reason());
                 }
-                (Some(Fault::Corrupt(_)), Verdict::Corrupt) | (None | Some(Fault::Duplicate), Verdict::Valid) => {}
+                (Some(Fault::Corrupt(_) | Fault::Oversize(_)), Verdict::Corrupt) => {}
+                (Some(Fault::Invalid(_) | Fault::Corrupt(_) | Fault::Oversize(_)), other) => panic!("{other:?}"),
+                (_, Verdict::Valid) => {}
                 other => panic!("{other:?}"),
             }
         }

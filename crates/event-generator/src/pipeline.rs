@@ -111,7 +111,9 @@ pub async fn run(
         lake: None,
     };
 
-    let cut = Cut::new(plan.pace, source.settings().event_rate, plan.count).in_segments(start.first, segment_indices);
+    let cut = Cut::new(plan.pace, source.settings().event_rate, plan.count)
+        .for_larger(source.settings().pad)
+        .in_segments(start.first, segment_indices);
     let records = sinks.kafka.is_some() || sinks.lake.is_none();
     let makers = Makers::start(&source, cut, machine.threads, records).context("no thread could be started")?;
 

@@ -90,8 +90,17 @@ pub fn source(shape: &ShapeArgs, event_rate: EventRate, from: Timestamp, chance:
     let faults = Faults::from_shares(&shape.fault).map_err(|error| Failure::usage(format!("--fault: {error}")))?;
     let effects = Effects::new(&shape.effect).map_err(|error| Failure::usage(format!("--effect: {error}")))?;
     let seed = shape.seed.unwrap_or(chance);
-    let settings =
-        Settings { seed, world, effects, faults, event_rate, shape: shape.shape, from, run_id: shape.run_id.clone() };
+    let settings = Settings {
+        seed,
+        world,
+        effects,
+        faults,
+        event_rate,
+        shape: shape.shape,
+        pad: shape.pad,
+        from,
+        run_id: shape.run_id.clone(),
+    };
     Source::new(settings).map_err(|error| Failure::usage(error.to_string()))
 }
 
@@ -187,6 +196,7 @@ mod tests {
             ("--fault invalid=1% --fault invalid=2%", "twice"),
             ("--effect exp_3=+1%,exp_3=+2%", "twice"),
             ("--effect exp_11=+1%", "exp_11"),
+            ("--pad 60001", "64 KiB"),
             ("--run-id a/b", "letters"),
             ("--users 0", "users"),
             ("--from 2020-01-01T00:00:00Z", "400 days"),

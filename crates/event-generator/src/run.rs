@@ -52,7 +52,7 @@ pub async fn run(args: &RunArgs, flags: Flags, log: &LogArgs) -> Result<(), Fail
     let site = Arc::new(Site::new(clock, ending.clone()));
     let _server = site::listen(args.http_addr.as_ref(), &site).await?;
 
-    let (kafka, lake) = tokio::join!(reach_kafka(args, &user), reach_lake(args));
+    let (kafka, lake) = tokio::join!(reach_kafka(args, &user, plan.source.largest_value()), reach_lake(args));
     let (topic, lake) = both(kafka, lake)?;
     // A run without --from begins when everything is ready, not when the first server was asked.
     let (clock, plan) = if args.shape.from.is_some() {
@@ -203,17 +203,18 @@ pub(crate) fn in_words(error: LakeError) -> anyhow::Error {
     }
 }
 
-async fn reach_kafka(args: &RunArgs, config: &ClientConfig) -> anyhow::Result<Option<TopicSettings>> {
+async fn reach_kafka(args: &RunArgs, config: &ClientConfig, largest_value: usize) -> anyhow::Result<Option<TopicSettings>> {
     if args.no_kafka {
         return Ok(None);
     }
     let topic = &args.kafka.topic;
     ensure_topic(config, topic).await?;
     let settings = topic_settings(config, topic).await;
-    if let Some(most) = settings.max_message_bytes.filter(|most| *most < MIN_MESSAGE_BYTES) {
+    let needed = MIN_MESSAGE_BYTES.max(largest_value as u64 + MIN_MESSAGE_BYTES / 2);
+    if let Some(most) = settings.max_message_bytes.filter(|most| *most < needed) {
         return Err(anyhow!(
             "the topic {topic} takes {most} bytes at a time (max.message.bytes), but a record may need \
-             {MIN_MESSAGE_BYTES}: raise it"
+             {needed}: raise it"
         ));
     }
     if let Some(retention_ms) = settings.retention_ms.filter(|kept| *kept < SHORT_RETENTION_MILLIS) {

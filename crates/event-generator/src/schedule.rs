@@ -64,6 +64,7 @@ pub struct Cut {
 
 /// Large enough that what is done once for a block costs nothing, small enough for the processor's cache.
 const MAX_BLOCK: u64 = 4_096;
+const BLOCK_BYTES: u64 = 1 << 20;
 /// Blocks are made before they are due, so this is only how far ahead.
 const LIVE_BLOCK_MICROS: u64 = 250_000;
 
@@ -83,6 +84,13 @@ impl Cut {
     #[must_use]
     pub fn in_segments(self, first: u64, segment: u64) -> Self {
         Self { first, segment: segment.max(1), ..self }
+    }
+
+    /// The same in smaller blocks, for records of so many bytes more than usual.
+    #[must_use]
+    pub fn for_larger(self, bytes: u32) -> Self {
+        let most = if bytes == 0 { MAX_BLOCK } else { BLOCK_BYTES / u64::from(bytes) };
+        Self { size: self.size.min(most.max(1)), ..self }
     }
 
     /// The indices of a block; none after the last.

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use event_model::{EventType, Hour};
-use event_source::{Fault, Generated, Source};
+use event_source::{Fault, FaultKind, Generated, Source};
 use lake::{Counts, FaultCounts, HourCounts, OutcomeCounts};
 
 use crate::judge::{Verdict, judge};
@@ -41,8 +41,13 @@ impl BlockCounts {
                 hour.outcomes.valid += 1;
                 hour.valid_hash.add_event(&generated.event, &mut scratch);
                 self.types[generated.event.event_type as usize] += 1;
-                if generated.fault == Some(Fault::Duplicate) {
-                    self.faults.duplicate += 1;
+                match generated.fault.map(Fault::kind) {
+                    Some(FaultKind::Duplicate) => self.faults.duplicate += 1,
+                    Some(FaultKind::Late) => self.faults.late += 1,
+                    Some(FaultKind::OutOfOrder) => self.faults.out_of_order += 1,
+                    Some(FaultKind::HotKey) => self.faults.hot_key += 1,
+                    Some(FaultKind::Burst) => self.faults.burst += 1,
+                    _ => {}
                 }
             }
             Verdict::Invalid { value, .. } => {
@@ -59,7 +64,10 @@ impl BlockCounts {
                 let hour = self.hour(generated.due.hour());
                 hour.outcomes.corrupt += 1;
                 hour.corrupt_hash.add_broken(generated.index, generated.event.user_id, &value, &mut scratch);
-                self.faults.corrupt += 1;
+                match generated.fault {
+                    Some(Fault::Oversize(_)) => self.faults.oversize += 1,
+                    _ => self.faults.corrupt += 1,
+                }
             }
         }
         self.scratch = scratch;
@@ -154,6 +162,7 @@ pub(crate) mod tests {
             faults: Faults::from_shares(&shares).unwrap(),
             event_rate: "10M/day".parse().unwrap(),
             shape: Shape::Flat,
+            pad: 0,
             from: "2026-11-22T09:59:50Z".parse().unwrap(),
             run_id: None,
         })

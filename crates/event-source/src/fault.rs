@@ -13,6 +13,21 @@ use crate::{Breakage, Corruption};
 /// The key's purpose: which events are faulty has nothing to do with what is in them.
 const PURPOSE: u64 = 2;
 
+/// Bursts: which groups of events come at once.
+const BURSTS: u64 = 4;
+
+/// Events of a burst, all due when the first of them is.
+pub const BURST_EVENTS: u64 = 100;
+/// So far back a far duplicate's event is at most, in indices, and never more than come in a day.
+pub const FAR_MOST: u64 = 1_000;
+/// The least and the most that an event is late, in microseconds: a minute and an hour.
+const LATE: std::ops::RangeInclusive<u64> = 60_000_000..=LATE_MOST;
+pub(crate) const LATE_MOST: u64 = 3_600_000_000;
+/// So many places an event out of order is before its own at most.
+const OUT_OF_ORDER_MOST: u64 = 50;
+/// Larger shares would fill a block's memory with padding.
+const OVERSIZE_MOST: &str = "1%";
+
 /// What is wrong with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -20,8 +35,21 @@ pub enum Fault {
     Invalid(Breakage),
     /// Its bytes are no event, and they are sent all the same.
     Corrupt(Corruption),
-    /// Its record is sent twice.
+    /// Its record is sent twice, one after the other.
     Duplicate,
+    /// It carries a copy of the event so many indices before it, which was sent with its own: the copy comes right after
+    /// this event's record.
+    FarDuplicate(u64),
+    /// It is padded to so many bytes more than a record may have, and sent all the same.
+    Oversize(u32),
+    /// It happened so many microseconds before it is sent.
+    Late(i64),
+    /// It happened before the event so many places before it: its time is that one's, and a microsecond earlier.
+    OutOfOrder(u64),
+    /// It is the most active user's, whoever's turn it was.
+    HotKey,
+    /// It is sent at once with up to [`BURST_EVENTS`] others, when the first of them is due.
+    Burst,
 }
 
 /// The kinds of faults that can be asked for.
@@ -31,13 +59,32 @@ pub enum FaultKind {
     Invalid,
     /// See [`Fault::Corrupt`].
     Corrupt,
-    /// See [`Fault::Duplicate`].
+    /// See [`Fault::Duplicate`] and [`Fault::FarDuplicate`]: half of each.
     Duplicate,
+    /// See [`Fault::Oversize`].
+    Oversize,
+    /// See [`Fault::Late`].
+    Late,
+    /// See [`Fault::OutOfOrder`].
+    OutOfOrder,
+    /// See [`Fault::HotKey`].
+    HotKey,
+    /// See [`Fault::Burst`].
+    Burst,
 }
 
 impl FaultKind {
     /// All kinds.
-    pub const ALL: [Self; 3] = [Self::Invalid, Self::Corrupt, Self::Duplicate];
+    pub const ALL: [Self; 8] = [
+        Self::Invalid,
+        Self::Corrupt,
+        Self::Duplicate,
+        Self::Oversize,
+        Self::Late,
+        Self::OutOfOrder,
+        Self::HotKey,
+        Self::Burst,
+    ];
 
     /// The name that people write.
     #[must_use]
@@ -46,6 +93,11 @@ impl FaultKind {
             Self::Invalid => "invalid",
             Self::Corrupt => "corrupt",
             Self::Duplicate => "duplicate",
+            Self::Oversize => "oversize",
+            Self::Late => "late",
+            Self::OutOfOrder => "out-of-order",
+            Self::HotKey => "hot-key",
+            Self::Burst => "burst",
         }
     }
 }
@@ -63,7 +115,12 @@ impl Fault {
         match self {
             Self::Invalid(_) => FaultKind::Invalid,
             Self::Corrupt(_) => FaultKind::Corrupt,
-            Self::Duplicate => FaultKind::Duplicate,
+            Self::Duplicate | Self::FarDuplicate(_) => FaultKind::Duplicate,
+            Self::Oversize(_) => FaultKind::Oversize,
+            Self::Late(_) => FaultKind::Late,
+            Self::OutOfOrder(_) => FaultKind::OutOfOrder,
+            Self::HotKey => FaultKind::HotKey,
+            Self::Burst => FaultKind::Burst,
         }
     }
 }
@@ -76,8 +133,18 @@ pub struct Faults {
     pub invalid: Share,
     /// See [`Fault::Corrupt`].
     pub corrupt: Share,
-    /// See [`Fault::Duplicate`].
+    /// See [`FaultKind::Duplicate`].
     pub duplicate: Share,
+    /// See [`Fault::Oversize`]. At most 1%.
+    pub oversize: Share,
+    /// See [`Fault::Late`].
+    pub late: Share,
+    /// See [`Fault::OutOfOrder`].
+    pub out_of_order: Share,
+    /// See [`Fault::HotKey`].
+    pub hot_key: Share,
+    /// See [`Fault::Burst`].
+    pub burst: Share,
 }
 
 /// One share as it is written, `invalid=0.5%`.
@@ -96,7 +163,9 @@ pub enum FaultsError {
     #[error("`{0}` is not a fault with its share: write it as invalid=0.5%")]
     Form(String),
     /// A kind that doesn't exist.
-    #[error("`{0}` is not a kind of fault: there are invalid, corrupt and duplicate")]
+    #[error(
+        "`{0}` is not a kind of fault: there are invalid, corrupt, duplicate, oversize, late, out-of-order, hot-key and burst"
+    )]
     Kind(String),
     /// The share can't be read.
     #[error("{kind}: {source}")]
@@ -112,6 +181,9 @@ pub enum FaultsError {
     /// More faults than events.
     #[error("the shares of the faults add up to more than 100%; an event has one fault at most")]
     TooMany,
+    /// More padding than fits.
+    #[error("oversize={0} is too much: {OVERSIZE_MOST} at most, as each of them has 64 KiB and more")]
+    Oversize(Share),
 }
 
 impl FromStr for FaultShare {
@@ -142,46 +214,105 @@ impl Faults {
             if shares[..place].iter().any(|earlier| earlier.kind == *kind) {
                 return Err(FaultsError::Twice(*kind));
             }
-            match kind {
-                FaultKind::Invalid => faults.invalid = *share,
-                FaultKind::Corrupt => faults.corrupt = *share,
-                FaultKind::Duplicate => faults.duplicate = *share,
-            }
+            *faults.share_mut(*kind) = *share;
         }
         faults.check()?;
         Ok(faults)
     }
 
     pub(crate) fn check(&self) -> Result<(), FaultsError> {
-        let sum: u64 = (self.in_order().iter()).map(|(_, share)| u64::from(share.parts_per_billion())).sum();
+        let sum: u64 = FaultKind::ALL.into_iter().map(|kind| u64::from(self.share(kind).parts_per_billion())).sum();
         if sum > u64::from(Share::ALL.parts_per_billion()) {
             return Err(FaultsError::TooMany);
         }
-        Ok(())
+        let most = OVERSIZE_MOST.parse().unwrap_or_default();
+        if self.oversize > most { Err(FaultsError::Oversize(self.oversize)) } else { Ok(()) }
     }
 
-    /// The order in which the shares lie side by side. New kinds go to the end, so that the events
-    /// of runs without them stay as they are.
-    const fn in_order(&self) -> [(FaultKind, Share); 3] {
-        [(FaultKind::Invalid, self.invalid), (FaultKind::Corrupt, self.corrupt), (FaultKind::Duplicate, self.duplicate)]
+    /// The share of a kind.
+    #[must_use]
+    pub const fn share(&self, kind: FaultKind) -> Share {
+        match kind {
+            FaultKind::Invalid => self.invalid,
+            FaultKind::Corrupt => self.corrupt,
+            FaultKind::Duplicate => self.duplicate,
+            FaultKind::Oversize => self.oversize,
+            FaultKind::Late => self.late,
+            FaultKind::OutOfOrder => self.out_of_order,
+            FaultKind::HotKey => self.hot_key,
+            FaultKind::Burst => self.burst,
+        }
     }
 
-    /// The fault that falls on event `index`.
-    pub(crate) fn at(&self, seed: u64, index: u64) -> Option<Fault> {
+    const fn share_mut(&mut self, kind: FaultKind) -> &mut Share {
+        match kind {
+            FaultKind::Invalid => &mut self.invalid,
+            FaultKind::Corrupt => &mut self.corrupt,
+            FaultKind::Duplicate => &mut self.duplicate,
+            FaultKind::Oversize => &mut self.oversize,
+            FaultKind::Late => &mut self.late,
+            FaultKind::OutOfOrder => &mut self.out_of_order,
+            FaultKind::HotKey => &mut self.hot_key,
+            FaultKind::Burst => &mut self.burst,
+        }
+    }
+
+    /// The first event of the burst that event `index` is in.
+    pub(crate) fn burst(&self, seed: u64, index: u64) -> Option<u64> {
+        let share = u64::from(self.burst.parts_per_billion());
+        if share == 0 {
+            return None;
+        }
+        let group = index / BURST_EVENTS;
+        let place = Keyed::new(key_for(seed, BURSTS), group).below(Share::ALL.parts_per_billion().into());
+        (place < share).then_some(group * BURST_EVENTS)
+    }
+
+    /// The kind of fault that falls on event `index`, and the numbers for its details. Bursts take whole groups of
+    /// events, so the shares of the others are of what they leave.
+    fn kind_at(&self, seed: u64, index: u64) -> Option<(FaultKind, Keyed)> {
         let mut numbers = Keyed::new(key_for(seed, PURPOSE), index);
-        let mut place = scale(numbers.next(), Share::ALL.parts_per_billion().into());
-        for (kind, share) in self.in_order() {
-            let parts = u64::from(share.parts_per_billion());
+        if self.burst(seed, index).is_some() {
+            return Some((FaultKind::Burst, numbers));
+        }
+        let whole = Share::ALL.parts_per_billion() - self.burst.parts_per_billion();
+        let mut place = scale(numbers.next(), whole.into());
+        // New kinds go to the end, so that the events of runs without them stay as they are.
+        for kind in FaultKind::ALL {
+            let parts = if kind == FaultKind::Burst { 0 } else { u64::from(self.share(kind).parts_per_billion()) };
             if place < parts {
-                return Some(match kind {
-                    FaultKind::Invalid => Fault::Invalid(Breakage::choose(&mut numbers)),
-                    FaultKind::Corrupt => Fault::Corrupt(Corruption::choose(&mut numbers)),
-                    FaultKind::Duplicate => Fault::Duplicate,
-                });
+                return Some((kind, numbers));
             }
             place -= parts;
         }
         None
+    }
+
+    /// The fault that falls on event `index`. A copy is of an event at most `far_most` indices before it.
+    pub(crate) fn at(&self, seed: u64, index: u64, far_most: u64) -> Option<Fault> {
+        let (kind, mut numbers) = self.kind_at(seed, index)?;
+        Some(match kind {
+            FaultKind::Invalid => Fault::Invalid(Breakage::choose(&mut numbers)),
+            FaultKind::Corrupt => Fault::Corrupt(Corruption::choose(&mut numbers)),
+            FaultKind::Duplicate => self.duplicate(seed, index, far_most, &mut numbers),
+            FaultKind::Oversize => Fault::Oversize(1 + u32::try_from(numbers.below(4_096)).unwrap_or(0)),
+            FaultKind::Late => {
+                let late = LATE.start() + numbers.below(LATE.end() - LATE.start() + 1);
+                Fault::Late(late.cast_signed())
+            }
+            FaultKind::OutOfOrder => Fault::OutOfOrder(1 + numbers.below(OUT_OF_ORDER_MOST)),
+            FaultKind::HotKey => Fault::HotKey,
+            FaultKind::Burst => Fault::Burst,
+        })
+    }
+
+    /// Near or far; near where the event that would come again was not sent as an event.
+    fn duplicate(&self, seed: u64, index: u64, far_most: u64, numbers: &mut Keyed) -> Fault {
+        let far = numbers.below(2) == 1;
+        let back = 1 + numbers.below(far_most);
+        let unsent = [FaultKind::Invalid, FaultKind::Corrupt, FaultKind::Oversize];
+        let sent = |index| self.kind_at(seed, index).is_none_or(|(kind, _)| !unsent.contains(&kind));
+        if far && index.checked_sub(back).is_some_and(sent) { Fault::FarDuplicate(back) } else { Fault::Duplicate }
     }
 }
 
@@ -198,23 +329,35 @@ mod tests {
 
     #[test]
     fn shares_of_the_events_are_faulty() {
-        let faults = faults(&["invalid=1%", "corrupt=0.5%", "duplicate=0.02"]).unwrap();
-        let mut counts = [0_i32; 3];
+        let faults = faults(&[
+            "invalid=1%",
+            "corrupt=0.5%",
+            "duplicate=0.02",
+            "oversize=1%",
+            "late=2%",
+            "out-of-order=3%",
+            "hot-key=4%",
+            "burst=30%",
+        ])
+        .unwrap();
+        let mut counts = [0_i32; 8];
         for index in 0..1_000_000 {
-            if let Some(fault) = faults.at(11, index) {
+            if let Some(fault) = faults.at(11, index, FAR_MOST) {
                 counts[fault.kind() as usize] += 1;
             }
         }
-        for (count, expected) in counts.into_iter().zip([10_000, 5_000, 20_000]) {
-            assert!((count - expected).abs() < 600, "{counts:?}");
+        // Of groups there are fewer, so bursts scatter more.
+        assert!((counts[7] - 300_000).abs() < 20_000, "{counts:?}");
+        for (count, expected) in counts.into_iter().zip([10_000, 5_000, 20_000, 10_000, 20_000, 30_000, 40_000]) {
+            assert!((count - expected).abs() < 600 + expected / 20, "{counts:?}");
         }
     }
 
     #[test]
     fn all_or_none() {
         let all = faults(&["duplicate=100%"]).unwrap();
-        assert!((0..1_000).all(|index| all.at(1, index) == Some(Fault::Duplicate)));
-        assert!((0..1_000).all(|index| Faults::default().at(1, index).is_none()));
+        assert!((0..1_000).all(|index| all.at(1, index, FAR_MOST).map(Fault::kind) == Some(FaultKind::Duplicate)));
+        assert!((0..1_000).all(|index| Faults::default().at(1, index, FAR_MOST).is_none()));
     }
 
     #[test]
@@ -225,5 +368,6 @@ mod tests {
         assert!(matches!(error("invalid=much"), FaultsError::Share { .. }));
         assert_eq!(faults(&["invalid=1%", "invalid=2%"]), Err(FaultsError::Twice(FaultKind::Invalid)));
         assert_eq!(faults(&["invalid=60%", "corrupt=60%"]), Err(FaultsError::TooMany));
+        assert!(matches!(faults(&["oversize=2%"]), Err(FaultsError::Oversize(_))));
     }
 }

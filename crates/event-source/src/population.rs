@@ -101,6 +101,11 @@ impl Population {
         &self.lanes
     }
 
+    /// The most active user.
+    pub(crate) fn heaviest(&self) -> User {
+        self.lanes[0].users[0]
+    }
+
     /// The weights of a lane's users, in their order.
     pub(crate) fn weights(&self, lane: usize) -> Vec<u64> {
         let users = self.lanes.iter().map(|lane| lane.users.len()).sum::<usize>();

@@ -10,11 +10,15 @@ use crate::fault::{Faults, FaultsError};
 use crate::origin::RunTag;
 use crate::rate::EventRate;
 use crate::shape::Shape;
+use crate::share::Share;
 use crate::world::{World, WorldError};
 
 /// Raised whenever the same settings would give other events than before, so that such runs are
 /// not taken for one another.
 const GENERATION: u32 = 2;
+
+/// The most padding: with it an event is still within the 64 KiB that a record may have.
+pub const MAX_PAD: u32 = 60_000;
 
 /// 1980-01-01 and 9000-01-01: well inside what all stores can hold, and later than 1970.
 const EARLIEST_FROM: Timestamp = Timestamp::from_micros(315_532_800_000_000);
@@ -38,6 +42,9 @@ pub struct Settings {
     /// How they lie over the day.
     #[serde(default)]
     pub shape: Shape,
+    /// Bytes of a field of no meaning in each event, to make records larger: 0 for none, at most [`MAX_PAD`].
+    #[serde(default)]
+    pub pad: u32,
     /// When event 0 is due.
     pub from: Timestamp,
     /// A name of the user's choosing, which makes this another run than one without it.
@@ -57,6 +64,9 @@ pub enum SettingsError {
     /// The faults.
     #[error(transparent)]
     Faults(#[from] FaultsError),
+    /// The padding.
+    #[error("pad: {0} is more than 60000 bytes; no record may have more than 64 KiB")]
+    Pad(u32),
     /// The start.
     #[error("from: {0} is not between the years 1980 and 9000")]
     From(Timestamp),
@@ -83,6 +93,9 @@ impl Settings {
         self.world.check()?;
         self.effects.check(&self.world.experiments)?;
         self.faults.check()?;
+        if self.pad > MAX_PAD {
+            return Err(SettingsError::Pad(self.pad));
+        }
         if !(EARLIEST_FROM..=LATEST_FROM).contains(&self.from) {
             return Err(SettingsError::From(self.from));
         }
@@ -102,9 +115,9 @@ impl Settings {
     /// default, so that the tags of older runs stay.
     fn canonical(&self) -> String {
         // Taken apart in full, so that a new setting can't be forgotten here.
-        let Self { seed, world, effects, faults, event_rate, shape, from, run_id } = self;
+        let Self { seed, world, effects, faults, event_rate, shape, pad, from, run_id } = self;
         let World { users, accounts, products, categories, experiments } = world;
-        let Faults { invalid, corrupt, duplicate } = faults;
+        let Faults { invalid, corrupt, duplicate, oversize, late, out_of_order, hot_key, burst } = faults;
         let mut lines = vec![
             format!("generation {GENERATION}"),
             format!("seed {seed}"),
@@ -121,6 +134,18 @@ impl Settings {
             format!("from {}", from.micros()),
         ];
         lines.extend(effects.iter().map(|(name, effect)| format!("effect {name:?} {}", effect.parts_per_million())));
+        let later = [
+            ("oversize", oversize),
+            ("late", late),
+            ("out_of_order", out_of_order),
+            ("hot_key", hot_key),
+            ("burst", burst),
+        ];
+        let given = later.into_iter().filter(|(_, share)| **share != Share::NONE);
+        lines.extend(given.map(|(kind, share)| format!("{kind} {}", share.parts_per_billion())));
+        if *pad > 0 {
+            lines.push(format!("pad {pad}"));
+        }
         if *shape != Shape::Flat {
             lines.push(format!("shape {shape}"));
         }
@@ -150,6 +175,7 @@ mod tests {
             faults: Faults::default(),
             event_rate: "10M/day".parse().unwrap(),
             shape: Shape::Flat,
+            pad: 0,
             from: "2026-11-22T10:00:00Z".parse().unwrap(),
             run_id: None,
         }
@@ -163,7 +189,7 @@ mod tests {
 
     #[test]
     fn every_setting_changes_the_tag() {
-        let changes: [fn(&mut Settings); 14] = [
+        let changes: [fn(&mut Settings); 20] = [
             |s| s.seed = 8,
             |s| s.world.users += 1,
             |s| s.world.accounts += 1,
@@ -175,6 +201,12 @@ mod tests {
             |s| s.faults.corrupt = "1%".parse().unwrap(),
             |s| s.faults.duplicate = "1%".parse().unwrap(),
             |s| s.event_rate = "1/s".parse().unwrap(),
+            |s| s.faults.oversize = "1%".parse().unwrap(),
+            |s| s.faults.late = "1%".parse().unwrap(),
+            |s| s.faults.out_of_order = "1%".parse().unwrap(),
+            |s| s.faults.hot_key = "1%".parse().unwrap(),
+            |s| s.faults.burst = "1%".parse().unwrap(),
+            |s| s.pad = 1,
             |s| s.shape = Shape::Daily,
             |s| s.from = Timestamp::from_micros(s.from.micros() + 1),
             |s| s.run_id = Some("a".to_owned()),
@@ -187,7 +219,7 @@ mod tests {
         }
         tags.sort_unstable();
         tags.dedup();
-        assert_eq!(tags.len(), 15);
+        assert_eq!(tags.len(), 21);
     }
 
     #[test]
@@ -208,6 +240,7 @@ mod tests {
         assert!(matches!(error(|s| s.world.users = 0), SettingsError::World(_)));
         assert!(matches!(error(|s| s.world.categories.clear()), SettingsError::World(_)));
         assert!(matches!(error(|s| s.world.categories[0].clear()), SettingsError::World(_)));
+        assert_eq!(error(|s| s.pad = MAX_PAD + 1), SettingsError::Pad(MAX_PAD + 1));
         let unknown = |s: &mut Settings| s.effects = Effects::new(&["exp_11=+1%".parse().unwrap()]).unwrap();
         assert!(matches!(error(unknown), SettingsError::Effects(_)));
         assert!(matches!(

@@ -5,12 +5,16 @@ use std::borrow::Cow;
 use event_model::{ProductEvent, Timestamp};
 
 use crate::behaviour::Chain;
-use crate::fault::Fault;
+use crate::fault::{FAR_MOST, Fault, LATE_MOST};
 use crate::origin::{self, RunTag};
+use crate::padding::{pad, pad_to};
 use crate::population::Population;
 use crate::session::Sessions;
 use crate::settings::{Settings, SettingsError};
+use crate::share::Share;
 use crate::world::WorldError;
+
+const DAY_MICROS: u64 = 86_400_000_000;
 
 /// A run's events, any of them at any time. Shared freely between threads.
 #[derive(Debug)]
@@ -18,6 +22,7 @@ pub struct Source {
     settings: Settings,
     run_tag: RunTag,
     sessions: Sessions,
+    far_most: u64,
 }
 
 /// Event `index` as it leaves the source.
@@ -27,10 +32,13 @@ pub struct Generated<'s> {
     pub index: u64,
     /// When it is to be sent.
     pub due: Timestamp,
-    /// What it says where no fault falls on it: always a valid event, `due` its time.
+    /// What it says where no fault breaks it: always a valid event, its time `due` or, late or out of order, an hour
+    /// earlier at most.
     pub event: ProductEvent<'s>,
     /// What is wrong with it.
     pub fault: Option<Fault>,
+    /// Bytes of padding.
+    pad: u32,
 }
 
 impl Source {
@@ -43,7 +51,8 @@ impl Source {
         let effect = |name: &String| settings.effects.of(name).parts_per_million();
         let chains = settings.world.experiments.iter().map(|name| Chain::new(effect(name))).collect();
         let sessions = Sessions::new(settings.seed, population, chains);
-        Ok(Self { run_tag: settings.run_tag(), sessions, settings })
+        let far_most = settings.event_rate.events_within(DAY_MICROS).clamp(1, FAR_MOST);
+        Ok(Self { run_tag: settings.run_tag(), sessions, far_most, settings })
     }
 
     /// The settings that this is the run of.
@@ -62,10 +71,11 @@ impl Source {
         &self.sessions
     }
 
-    /// When event `index` is due: exact, see [`Shape`](crate::Shape).
+    /// When event `index` is due: exact, see [`Shape`](crate::Shape). In a burst, when its first event is.
     #[must_use]
     pub fn due(&self, index: u64) -> Timestamp {
-        let Settings { shape, event_rate, from, .. } = &self.settings;
+        let Settings { seed, faults, shape, event_rate, from, .. } = &self.settings;
+        let index = faults.burst(*seed, index).unwrap_or(index);
         Timestamp::from_micros(shape.due(*event_rate, from.micros(), index))
     }
 
@@ -73,6 +83,15 @@ impl Source {
     #[must_use]
     pub fn events_before(&self, time: Timestamp) -> u64 {
         self.settings.events_before(time)
+    }
+
+    /// What a record's value may have in bytes, however its event turns out.
+    #[must_use]
+    pub fn largest_value(&self) -> usize {
+        let Settings { faults, pad, .. } = &self.settings;
+        let oversize = if faults.oversize > Share::NONE { event_model::MAX_VALUE_BYTES + 4_096 } else { 0 };
+        // Two texts of 64 characters, two events in one value.
+        oversize.max(2_048 + *pad as usize)
     }
 
     /// So many events in so many microseconds, at the time of day at which they are fewest.
@@ -86,22 +105,48 @@ impl Source {
     #[must_use]
     pub fn make(&self, index: u64) -> Generated<'_> {
         let world = &self.settings.world;
+        let fault = self.settings.faults.at(self.settings.seed, index, self.far_most);
         let action = self.sessions.action(index);
+        let user = if fault == Some(Fault::HotKey) { self.sessions.population().heaviest() } else { action.user };
         let due = self.due(index);
+        let at = Timestamp::from_micros(due.micros().saturating_sub(self.displacement(fault)));
         Generated {
             index,
             due,
             event: ProductEvent {
-                event_id: origin::event_id(due, self.run_tag, index),
-                event_timestamp: due,
+                event_id: origin::event_id(at, self.run_tag, index),
+                event_timestamp: at,
                 event_type: action.event_type,
-                user_id: action.user.id,
-                account_id: action.user.account,
+                user_id: user.id,
+                account_id: user.account,
                 product_id: action.product.id,
                 category: Cow::Borrowed(&world.categories[usize::from(action.product.category)]),
-                experiment_id: Cow::Borrowed(&world.experiments[usize::from(action.user.experiment)]),
+                experiment_id: Cow::Borrowed(&world.experiments[usize::from(user.experiment)]),
             },
-            fault: self.settings.faults.at(self.settings.seed, index),
+            fault,
+            pad: self.settings.pad,
+        }
+    }
+
+    /// The event that comes again right after this one's record, if any: itself, or an earlier one.
+    #[must_use]
+    pub fn copy_after(&self, generated: &Generated<'_>) -> Option<Generated<'_>> {
+        match generated.fault {
+            Some(Fault::Duplicate) => Some(self.make(generated.index)),
+            Some(Fault::FarDuplicate(back)) => generated.index.checked_sub(back).map(|index| self.make(index)),
+            _ => None,
+        }
+    }
+
+    /// By how many microseconds an event's time is before it is due.
+    fn displacement(&self, fault: Option<Fault>) -> i64 {
+        match fault {
+            Some(Fault::Late(micros)) => micros,
+            // By the mean rate, an hour at most: enough to come before it, whatever the time of day.
+            Some(Fault::OutOfOrder(places)) => {
+                (self.settings.event_rate.due(places).saturating_add(1)).min(LATE_MOST.cast_signed())
+            }
+            _ => 0,
         }
     }
 }
@@ -110,9 +155,19 @@ impl Generated<'_> {
     /// Appends the bytes that stand for the event: its JSON, or what its fault makes of it.
     pub fn write_value(&self, out: &mut Vec<u8>) {
         match self.fault {
-            None | Some(Fault::Duplicate) => self.event.write_json(out),
             Some(Fault::Invalid(breakage)) => breakage.write(&self.event, out),
             Some(Fault::Corrupt(corruption)) => corruption.write(&self.event, out),
+            Some(Fault::Oversize(more)) => {
+                let start = out.len();
+                self.event.write_json(out);
+                pad_to(out, self.index, start, event_model::MAX_VALUE_BYTES + more as usize);
+            }
+            _ => {
+                self.event.write_json(out);
+                if self.pad > 0 {
+                    pad(out, self.index, self.pad as usize);
+                }
+            }
         }
     }
 }

@@ -16,6 +16,7 @@ fn settings(seed: u64, faults: &[&str]) -> Settings {
         faults: Faults::from_shares(&shares).unwrap(),
         event_rate: "10M/day".parse().unwrap(),
         shape: Shape::Flat,
+        pad: 0,
         from: "2026-11-22T10:00:00Z".parse().unwrap(),
         run_id: None,
     }

@@ -119,10 +119,20 @@ pub struct HourCounts {
 pub struct FaultCounts {
     /// Refused by the generator.
     pub invalid: u64,
-    /// Sent broken.
+    /// Sent as bytes that are no event; of the outcome `corrupt`.
     pub corrupt: u64,
-    /// Sent twice.
+    /// Sent with a copy, of itself or of an earlier event, which is counted here and not there.
     pub duplicate: u64,
+    /// Sent larger than a record may be; of the outcome `corrupt` too.
+    pub oversize: u64,
+    /// Valid, but sent long after it happened.
+    pub late: u64,
+    /// Valid, but sent after events that happened later.
+    pub out_of_order: u64,
+    /// Valid, and moved to the most active user.
+    pub hot_key: u64,
+    /// Valid, and sent at once with others.
+    pub burst: u64,
 }
 
 /// What went to Kafka.
@@ -196,9 +206,7 @@ impl Counts {
     /// Adds what another part of the run made.
     pub fn merge(&mut self, other: &Self) {
         add_outcomes(&mut self.outcomes, other.outcomes);
-        self.faults.invalid += other.faults.invalid;
-        self.faults.corrupt += other.faults.corrupt;
-        self.faults.duplicate += other.faults.duplicate;
+        add_faults(&mut self.faults, other.faults);
         for (event_type, count) in &other.event_types {
             *self.event_types.entry(event_type.clone()).or_default() += count;
         }
@@ -231,6 +239,19 @@ impl HourCounts {
         self.invalid_hash.add(others.invalid_hash);
         self.corrupt_hash.add(others.corrupt_hash);
     }
+}
+
+fn add_faults(sum: &mut FaultCounts, other: FaultCounts) {
+    // Taken apart in full, so that a new kind can't be forgotten here.
+    let FaultCounts { invalid, corrupt, duplicate, oversize, late, out_of_order, hot_key, burst } = other;
+    sum.invalid += invalid;
+    sum.corrupt += corrupt;
+    sum.duplicate += duplicate;
+    sum.oversize += oversize;
+    sum.late += late;
+    sum.out_of_order += out_of_order;
+    sum.hot_key += hot_key;
+    sum.burst += burst;
 }
 
 fn add_outcomes(sum: &mut OutcomeCounts, other: OutcomeCounts) {
@@ -281,6 +302,12 @@ impl Manifest {
             ("indices made", indices, "valid, invalid and corrupt", outcomes.generated()),
             ("valid events", outcomes.valid, "valid events by hour", by_hour.valid),
             ("invalid values", outcomes.invalid, "invalid values by hour", by_hour.invalid),
+            (
+                "broken values",
+                outcomes.corrupt,
+                "broken by fault",
+                self.counts.faults.corrupt + self.counts.faults.oversize,
+            ),
             ("corrupt values", outcomes.corrupt, "corrupt values by hour", by_hour.corrupt),
             ("valid events", outcomes.valid, "valid events by type", by_type),
         ];

@@ -26,7 +26,7 @@ fn manifest() -> Manifest {
     let more = HourCounts { outcomes: faulty, valid_hash: "01".repeat(16).parse().unwrap(), ..HourCounts::default() };
     counts.merge(&Counts {
         outcomes: faulty,
-        faults: FaultCounts { invalid: 2, corrupt: 1, duplicate: 3 },
+        faults: FaultCounts { invalid: 2, corrupt: 1, duplicate: 3, ..FaultCounts::default() },
         hours: [(hour, more)].into(),
         ..Counts::default()
     });
@@ -71,7 +71,9 @@ fn the_form_is_the_documented_one() {
             "next_index": 10,
             "counts": {
                 "outcomes": {"valid": 7, "invalid": 2, "corrupt": 1},
-                "faults": {"invalid": 2, "corrupt": 1, "duplicate": 3},
+                "faults": {
+                    "invalid": 2, "corrupt": 1, "duplicate": 3, "oversize": 0, "late": 0, "out_of_order": 0, "hot_key": 0, "burst": 0
+                },
                 "event_types": {"search_performed": 7},
                 "hours": {"2026-11-22T10": {
                     "valid": 7, "invalid": 2, "corrupt": 1,

@@ -30,7 +30,7 @@ pub struct Run {
     pub corrupt: u64,
     /// Valid events whose record was sent twice on purpose.
     pub duplicate: u64,
-    /// Faults of the kinds `invalid` and `corrupt`, counted where they were made.
+    /// Faults of the kind `invalid`, and of the kinds `corrupt` and `oversize` together, counted where they were made.
     pub(crate) faults: (u64, u64),
     /// Valid events by type.
     pub(crate) event_types: BTreeMap<String, u64>,
@@ -94,7 +94,7 @@ impl Run {
             ("corrupt by hour, and corrupt", by_hour(|h| h.2), self.corrupt),
             ("valid by event type, and valid", self.event_types.values().sum(), self.valid),
             ("faults of kind invalid, and invalid", self.faults.0, self.invalid),
-            ("faults of kind corrupt, and corrupt", self.faults.1, self.corrupt),
+            ("faults of kinds corrupt and oversize, and corrupt", self.faults.1, self.corrupt),
         ];
         if let Some(lake) = &self.lake {
             sums.push(("rows of the raw lake, and valid", lake.raw.1, self.valid));
@@ -134,6 +134,11 @@ impl<'v> Part<'v> {
         part.value.as_u64().ok_or_else(|| format!("{} is not a count", part.path))
     }
 
+    /// What older manifests don't have is none.
+    fn count_or_none(&self, field: &str) -> Result<u64, String> {
+        if self.value.get(field).is_some() { self.count(field) } else { Ok(0) }
+    }
+
     fn entries(&self, field: &str) -> Result<Vec<(&'v str, Part<'v>)>, String> {
         let part = self.get(field)?;
         let object = part.value.as_object().ok_or_else(|| format!("{} is not an object", part.path))?;
@@ -165,7 +170,7 @@ impl<'v> Part<'v> {
             invalid: outcomes.count("invalid")?,
             corrupt: outcomes.count("corrupt")?,
             duplicate: faults.count("duplicate")?,
-            faults: (faults.count("invalid")?, faults.count("corrupt")?),
+            faults: (faults.count("invalid")?, faults.count("corrupt")? + faults.count_or_none("oversize")?),
             event_types: counts.event_types()?,
             hours: counts.hours()?,
             hashes: counts.hashes()?,

@@ -1,15 +1,16 @@
 //! What is counted is what is there.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use event_source::{Fault, RunTag, Settings, Source};
+use event_source::{Fault, FaultKind, RunTag, Settings, Source};
 use lake::{End, Manifest};
 
 use crate::program::{command, publish, run};
 use crate::servers::place;
 use crate::stores::{read_lake, read_topic};
 
-const FAULTS: &str = "--fault invalid=1% --fault corrupt=0.5% --fault duplicate=2%";
+const FAULTS: &str =
+    "--fault invalid=1%,corrupt=0.5%,duplicate=2%,oversize=0.1%,late=1%,out-of-order=1%,hot-key=1%,burst=2%";
 
 fn source_of(manifest: &Manifest) -> Source {
     let settings: Settings = serde_json::from_value(manifest.settings.clone()).unwrap();
@@ -32,17 +33,25 @@ async fn every_event_is_where_the_manifest_says() {
         (0..).zip(&faults).filter(|(_, fault)| wanted(**fault)).map(|(index, _)| index).collect()
     };
     let invalid = of(|fault| matches!(fault, Some(Fault::Invalid(_))));
-    let corrupt = of(|fault| matches!(fault, Some(Fault::Corrupt(_))));
-    let twice = of(|fault| fault == Some(Fault::Duplicate));
-    let valid = of(|fault| matches!(fault, None | Some(Fault::Duplicate)));
+    let corrupt = of(|fault| matches!(fault, Some(Fault::Corrupt(_) | Fault::Oversize(_))));
+    let kind = |wanted| faults.iter().flatten().filter(|fault| fault.kind() == wanted).count() as u64;
+    let valid: BTreeSet<u64> = (0..200_000).filter(|i| !invalid.contains(i) && !corrupt.contains(i)).collect();
+    let mut times: BTreeMap<u64, u64> = valid.iter().map(|index| (*index, 1)).collect();
+    for (index, fault) in (0..).zip(&faults) {
+        match fault {
+            Some(Fault::Duplicate) => *times.get_mut(&index).unwrap() += 1,
+            Some(Fault::FarDuplicate(back)) => *times.get_mut(&(index - back)).unwrap() += 1,
+            _ => {}
+        }
+    }
+    let copies = kind(FaultKind::Duplicate);
 
-    assert_eq!(topic.events.keys().copied().collect::<BTreeSet<_>>(), valid);
     assert_eq!(
-        topic.events.iter().filter(|(_, times)| **times == 2).map(|(index, _)| *index).collect::<BTreeSet<_>>(),
-        twice
+        topic.events.iter().map(|(index, times)| (*index, u64::from(*times))).collect::<BTreeMap<_, _>>(),
+        times
     );
     assert_eq!(topic.corrupt.iter().copied().collect::<BTreeSet<_>>(), corrupt);
-    assert_eq!(topic.records, (valid.len() + twice.len() + corrupt.len()) as u64);
+    assert_eq!(topic.records, (valid.len() + corrupt.len()) as u64 + copies);
     assert_eq!(topic.end_offsets.len(), 6);
     assert!(topic.in_order);
     let headers = [("run".to_owned(), source.run_tag().to_string()), ("schema".to_owned(), "1".to_owned())];
@@ -62,7 +71,19 @@ async fn every_event_is_where_the_manifest_says() {
     assert_eq!(manifest.counts.outcomes.valid, valid.len() as u64);
     assert_eq!(manifest.counts.outcomes.invalid, invalid.len() as u64);
     assert_eq!(manifest.counts.outcomes.corrupt, corrupt.len() as u64);
-    assert_eq!(manifest.counts.faults.duplicate, twice.len() as u64);
+    let counted = &manifest.counts.faults;
+    for (kind_of, counted) in [
+        (FaultKind::Invalid, counted.invalid),
+        (FaultKind::Corrupt, counted.corrupt),
+        (FaultKind::Duplicate, counted.duplicate),
+        (FaultKind::Oversize, counted.oversize),
+        (FaultKind::Late, counted.late),
+        (FaultKind::OutOfOrder, counted.out_of_order),
+        (FaultKind::HotKey, counted.hot_key),
+        (FaultKind::Burst, counted.burst),
+    ] {
+        assert!(counted > 0 && counted == kind(kind_of), "{kind_of}: {counted}");
+    }
     assert_eq!(manifest.discrepancies(), Vec::<String>::new());
 
     let ended = done.line("run ended");

@@ -85,7 +85,7 @@ impl Subject {
     fn outcome(&self, generated: &Generated<'_>) -> &Marks {
         let due = Some(generated.due);
         let valid = match generated.fault {
-            Some(Fault::Corrupt(_)) => return &self.corrupt,
+            Some(Fault::Corrupt(_) | Fault::Oversize(_)) => return &self.corrupt,
             Some(Fault::Invalid(_)) => {
                 let mut value = Vec::new();
                 generated.write_value(&mut value);
