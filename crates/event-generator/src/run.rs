@@ -203,7 +203,11 @@ pub(crate) fn in_words(error: LakeError) -> anyhow::Error {
     }
 }
 
-async fn reach_kafka(args: &RunArgs, config: &ClientConfig, largest_value: usize) -> anyhow::Result<Option<TopicSettings>> {
+async fn reach_kafka(
+    args: &RunArgs,
+    config: &ClientConfig,
+    largest_value: usize,
+) -> anyhow::Result<Option<TopicSettings>> {
     if args.no_kafka {
         return Ok(None);
     }

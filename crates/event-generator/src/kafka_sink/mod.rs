@@ -5,6 +5,7 @@ mod deliveries;
 
 use std::cell::Cell;
 use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
@@ -103,7 +104,17 @@ impl KafkaSink {
 
     /// Takes in delivery reports for so long, and says if one is a refusal. Zero takes what is there.
     pub fn serve(&self, time: Duration) -> Result<(), KafkaSinkError> {
-        self.producer.poll(time);
+        // The client would wait in whole milliseconds, and ask without a pause in what is left of the last one.
+        if !time.is_zero() {
+            thread::sleep(time);
+        }
+        loop {
+            let before = self.deliveries.records();
+            self.producer.poll(Duration::ZERO);
+            if self.deliveries.records() == before {
+                break;
+            }
+        }
         self.deliveries.refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 
