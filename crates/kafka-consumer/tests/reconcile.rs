@@ -11,7 +11,7 @@ use lake::{Lake, S3Access};
 use local_stack::Stack;
 use serde_json::Value;
 use support::records::{Record, produce};
-use support::{READER, catch_up, execute, fail, generator, program, query, runtime, succeed};
+use support::{READER, catch_up, execute, fail, generator, judge, program, query, runtime, succeed};
 use uuid::Uuid;
 
 const RUN: &str = "accounted";
@@ -31,6 +31,10 @@ impl Landed {
         let foreign = support::records::event(1, support::records::now(), "tools");
         produce(&stack, &[Record::of(0, foreign), Record::of(1, "no event".to_owned())]);
         catch_up(&stack, &[]);
+        Self::over(stack)
+    }
+
+    fn over(stack: Stack) -> Self {
         let s3 = stack.s3();
         let access = S3Access::Fixed {
             endpoint: s3.endpoint,
@@ -108,6 +112,26 @@ fn publish(stack: &Stack, run: &str) {
     command.args(["--count", "20000", "--event-rate", "500/min", "--from", "2026-11-24T23:40:00Z", "--run-id", run]);
     command.args(["--fault", faults]);
     succeed(command);
+}
+
+/// All kinds of faults at once: the oracle, which shares no code with us, is content, and so is this.
+#[test]
+fn every_kind_of_fault_ends_where_it_should() {
+    let stack = Stack::ephemeral().unwrap();
+    let faults = "invalid=1%,corrupt=1%,duplicate=2%,oversize=0.3%,late=2%,out-of-order=2%,hot-key=2%,burst=2%";
+    let mut command = generator(&stack);
+    command.args(["--count", "30000", "--event-rate", "500/min", "--run-id", RUN, "--fault", faults]);
+    succeed(command);
+    catch_up(&stack, &[]);
+    let verdict = judge(&stack, RUN);
+    assert!(verdict.holds(), "{verdict}");
+    let landed = Landed::over(stack);
+    landed.is_clean();
+    let manifest = runtime().block_on(landed.lake.manifest(&RUN.parse().unwrap())).unwrap().unwrap();
+    let lake::FaultCounts { invalid, corrupt, duplicate, oversize, late, out_of_order, hot_key, burst } =
+        manifest.counts.faults;
+    let all = [invalid, corrupt, duplicate, oversize, late, out_of_order, hot_key, burst];
+    assert!(all.iter().all(|count| *count > 0), "{all:?}");
 }
 
 #[test]

@@ -108,7 +108,9 @@ async fn the_same_settings_are_the_same_run() {
         data.map(|(key, size)| (key.clone(), *size)).collect()
     };
     assert_eq!(files(&a), files(&b));
-    assert_eq!(files(&a).len(), 6, "two segments, the first in two hours, raw and quarantine");
+    let two =
+        "two segments, raw and quarantine: the first in two hours, and late events of the second in the hour before";
+    assert_eq!(files(&a).len(), 7, "{two}");
     assert_eq!(a.manifests[0].counts, b.manifests[0].counts);
     assert_eq!(a.manifests[0].settings, b.manifests[0].settings);
     assert_eq!(a.manifests[0].run, b.manifests[0].run);

@@ -38,7 +38,7 @@ fn wrong_usage() {
         ("--rate fast", &["fast", "10M/day"][..]),
         ("--no-such-flag", &["--no-such-flag"]),
         ("--rate max", &["--count"]),
-        ("--fault late=1%", &["late", "invalid, corrupt and duplicate"]),
+        ("--fault latest=1%", &["latest", "invalid, corrupt, duplicate"]),
         ("--lake /tmp/x", &["file:///folder"]),
         ("-X no.such.property=1", &["no.such.property"]),
         ("-X acks=1", &["acks", "in-sync"]),
