@@ -12,11 +12,12 @@ use crate::defaults::{KAFKA_PORT, POSTGRES_PORT, S3_PORT};
 use crate::error::{At, StackError};
 use crate::kafka::KafkaService;
 use crate::places::{outside_folder, stack_folder};
+use crate::ports;
 use crate::postgres::PostgresService;
 use crate::process::{PAUSE, Process};
 use crate::s3::S3Service;
-use crate::server::{Name, STOP_PATIENCE};
-use crate::service::{Service, ask, launch};
+use crate::server::{Name, PORT_ATTEMPTS, STOP_PATIENCE};
+use crate::service::{Service, ask, is_port_race, launch};
 
 /// How long a server that runs already may take to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
@@ -170,8 +171,16 @@ impl Resident {
         }
         let begun = Instant::now();
         report(S::NAME, Step::Starting);
-        let service = S::at(&self.folder(S::NAME)?, &self.log(S::NAME), wanted.unwrap_or(default_port(S::NAME)))?;
-        let launched = launch(&service, |child| self.note(&service, child.id()));
+        let port = wanted.unwrap_or(default_port(S::NAME));
+        let mut attempt = 1;
+        let launched = loop {
+            let service = S::at(&self.folder(S::NAME)?, &self.log(S::NAME), port)?;
+            match launch(&service, |child| self.note(&service, child.id())) {
+                // Its own port is there: somebody was quicker with one of those that it uses within itself.
+                Err(error) if attempt < PORT_ATTEMPTS && is_port_race(&error) && ports::is_free(port) => attempt += 1,
+                launched => break launched,
+            }
+        };
         if let Err(error) = launched {
             let _ = fs::remove_file(self.pid_file(S::NAME));
             return Err(error);

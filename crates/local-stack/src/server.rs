@@ -17,7 +17,7 @@ pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a PostgreSQL that is told to end at once may take.
 const ABORT_PATIENCE: Duration = Duration::from_secs(5);
 /// How often another port is tried.
-const PORT_ATTEMPTS: usize = 5;
+pub(crate) const PORT_ATTEMPTS: usize = 5;
 
 /// The three servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
