@@ -8,9 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use event_model::Timestamp;
 use event_source::{EventRate, ExperimentEffect, FaultShare, ParseRateError, Shape};
-use lake::LakeUrl;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::lake::LakeArgs;
 use pipeline_runtime::telemetry::LogArgs;
 
 use crate::count::Count;
@@ -116,10 +116,9 @@ pub struct RunArgs {
     #[arg(long, help_heading = "Kafka")]
     pub no_headers: bool,
 
-    /// The lake: `s3://bucket/prefix`, with the usual AWS_* variables, profiles and roles, or `file:///folder`
-    /// [default: the local stack's bucket]
-    #[arg(long, value_name = "URL", help_heading = "Lake")]
-    pub lake: Option<LakeUrl>,
+    /// The lake
+    #[command(flatten)]
+    pub lake: LakeArgs,
     /// Do not write to a lake
     #[arg(long, conflicts_with = "lake", help_heading = "Lake")]
     pub no_lake: bool,

@@ -52,6 +52,8 @@ pub struct Written(Mutex<Inside>);
 #[derive(Debug, Default)]
 struct Inside {
     files: Files,
+    /// Segments that are being written.
+    open: usize,
     /// Those of segments that are there whole, until they are taken.
     segments: BTreeMap<u64, Files>,
 }
@@ -81,7 +83,7 @@ impl LakeSink {
         let indices = indices_of(&source);
         let (sender, segments) = channel(1);
         let parallel = memory.segments(indices);
-        let written = Written(Mutex::new(Inside { files: safe.files, segments: BTreeMap::new() }));
+        let written = Written(Mutex::new(Inside { files: safe.files, ..Inside::default() }));
         let sink = Self { lake, source, run, parallel, segments, written: Arc::new(written) };
         (sink, LakeFeed { segments: sender, indices, next: safe.next_segment })
     }
@@ -116,6 +118,7 @@ impl LakeSink {
         let written = Arc::clone(&self.written);
         async move {
             let number = segment.number;
+            written.begin();
             let files = spawn_blocking(move || make_files(&source, run, segment)).await.map_err(broken)??;
             let mut done = Files::default();
             for file in &files.raw {
@@ -252,8 +255,20 @@ impl Written {
         one
     }
 
+    /// Whether a segment is being written.
+    #[must_use]
+    pub fn is_writing(&self) -> bool {
+        self.lock().open > 0
+    }
+
+    fn begin(&self) {
+        self.lock().open += 1;
+    }
+
     fn whole(&self, segment: u64, files: Files) {
-        self.lock().segments.insert(segment, files);
+        let mut inside = self.lock();
+        inside.open -= 1;
+        inside.segments.insert(segment, files);
     }
 
     fn lock(&self) -> MutexGuard<'_, Inside> {

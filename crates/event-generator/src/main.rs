@@ -12,6 +12,10 @@ use pipeline_runtime::environment::with_variables;
 use pipeline_runtime::exit::{self, Failure};
 use pipeline_runtime::telemetry::LogArgs;
 
+/// librdkafka's malloc as well: it makes a record in one thread and frees it in another, which glibc's is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let matches = with_variables(Cli::command(), "EVENT_GENERATOR").get_matches();
     match Cli::from_arg_matches(&matches) {

@@ -145,7 +145,7 @@ mod tests {
         assert_eq!((args.rate.to_string(), args.shape.users, args.shape.fault.len()), ("0.5/s".to_owned(), 5, 2));
         assert_eq!((args.shape.seed, args.shape.run_id, args.threads), (Some(7), None, Some(3)));
         assert_eq!(args.shape.from.unwrap().to_string(), "2026-11-22T10:00:00.000000Z");
-        assert_eq!((args.kafka.topic, args.lake.unwrap().to_string()), ("t".to_owned(), "file:///tmp".to_owned()));
+        assert_eq!((args.kafka.topic, args.lake.lake.unwrap().to_string()), ("t".to_owned(), "file:///tmp".to_owned()));
     }
 
     #[test]

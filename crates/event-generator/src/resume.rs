@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use event_model::Timestamp;
 use lake::{Lake, manifest_key};
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::lake::in_words;
 use serde_json::Value;
 
 use crate::args::RunArgs;
 use crate::lake_sink::indices_of;
 use crate::pipeline::Memory;
 use crate::plan::Plan;
-use crate::run::{in_words, lake_address};
 use crate::state::{Destination, Flags, RunFolder, RunState};
 
 /// What there is to do.
@@ -63,7 +63,7 @@ pub async fn begin(
 fn destination(args: &RunArgs, plan: &Plan) -> Destination {
     Destination {
         topic: (!args.no_kafka).then(|| args.kafka.topic.clone()),
-        lake: (!args.no_lake).then(|| lake_address(args).0.to_string()),
+        lake: (!args.no_lake).then(|| args.lake.url().to_string()),
         segment_indices: indices_of(&plan.source),
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
-use lake::{Lake, LakeError, LakeUrl, Manifest, S3Access, draft_key, manifest_key};
-use pipeline_runtime::START_LOCAL_STACK;
+use lake::{Lake, LakeError, Manifest, draft_key, manifest_key};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::{TopicSettings, ensure_topic, topic_settings};
+use pipeline_runtime::lake::in_words;
 use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::{progress, shutdown};
 use rdkafka::config::ClientConfig;
@@ -27,13 +27,6 @@ use crate::schedule::{Clock, Pace};
 use crate::site::{self, Site};
 use crate::state::Flags;
 use crate::summary;
-
-/// The local stack's bucket and how to reach it: for the lake that is meant when none is named, and for no other.
-const LOCAL_BUCKET: &str = "product-events-lake";
-const LOCAL_ENDPOINT: &str = "http://localhost:9000";
-const LOCAL_ACCESS_KEY: &str = "local-stack";
-const LOCAL_SECRET_KEY: &str = "local-stack-secret";
-const LOCAL_REGION: &str = "us-east-1";
 
 /// Records that are removed before a consumer that was down for a while has read them are lost to it.
 const SHORT_RETENTION_MILLIS: u64 = 3_600_000;
@@ -124,7 +117,7 @@ fn resumable(error: &anyhow::Error, plan: &Plan) -> anyhow::Error {
 pub fn print_config(args: &RunArgs, mut out: impl Write) -> Result<(), Failure> {
     let plan = Plan::resolve(args, Clock::start().now(), random_seed())?;
     args.kafka.client_config(GUARDS)?;
-    let lake = (!args.no_lake).then(|| lake_address(args).0.to_string());
+    let lake = (!args.no_lake).then(|| args.lake.url().to_string());
     let properties: serde_json::Map<_, _> =
         args.kafka.redacted_properties()?.into_iter().map(|(name, value)| (name, value.into())).collect();
     let kafka = (!args.no_kafka).then(|| {
@@ -164,43 +157,12 @@ fn threads(args: &RunArgs) -> u16 {
     args.threads.unwrap_or_else(|| u16::try_from((cores() / 2).clamp(1, 64)).unwrap_or(1))
 }
 
-pub(crate) fn lake_address(args: &RunArgs) -> (LakeUrl, S3Access) {
-    let local = || LakeUrl::S3 { bucket: LOCAL_BUCKET.to_owned(), prefix: String::new() };
-    match &args.lake {
-        Some(url) => (url.clone(), S3Access::Standard),
-        None => (
-            local(),
-            S3Access::Fixed {
-                endpoint: LOCAL_ENDPOINT.to_owned(),
-                access_key: LOCAL_ACCESS_KEY.to_owned(),
-                secret_key: LOCAL_SECRET_KEY.to_owned(),
-                region: LOCAL_REGION.to_owned(),
-            },
-        ),
-    }
-}
-
 async fn reach_lake(args: &RunArgs) -> anyhow::Result<Option<Lake>> {
     if args.no_lake {
         return Ok(None);
     }
-    let (url, access) = lake_address(args);
-    let lake = Lake::open(&url, access).await.map_err(in_words)?;
     // Once it has answered, an outage is waited out.
-    Ok(Some(lake.with_patience(None)))
-}
-
-/// The lake's own words, and the command for whoever has no other lake.
-pub(crate) fn in_words(error: LakeError) -> anyhow::Error {
-    match error {
-        LakeError::Unreachable { .. } => {
-            anyhow!("{error} `{START_LOCAL_STACK}` starts the local one, --lake names another")
-        }
-        LakeError::NoBucket { ref bucket, .. } if bucket == LOCAL_BUCKET => {
-            anyhow!("{error} (`{START_LOCAL_STACK}` makes the local one)")
-        }
-        other => anyhow::Error::new(other),
-    }
+    Ok(Some(args.lake.open().await?.with_patience(None)))
 }
 
 async fn reach_kafka(

@@ -1,6 +1,6 @@
 //! What a running generator answers over HTTP: probes and metrics.
 
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pipeline_runtime::http::{Answer, Answers, HttpAddr, HttpError, Server};
@@ -13,8 +13,10 @@ use crate::schedule::{Clock, Pace};
 
 /// Where it is listened unless told otherwise.
 const DEFAULT_ADDRESS: &str = "127.0.0.1:9465";
-/// So long nothing is acknowledged, and the run is not ready.
-const STALL: Duration = Duration::from_secs(5);
+/// So long Kafka acknowledges nothing, and the run is not ready.
+const KAFKA_STALL: Duration = Duration::from_secs(5);
+/// So long the lake takes no file. The largest ones need that where the line is slow.
+const LAKE_STALL: Duration = Duration::from_secs(30);
 
 /// All that is seen from outside.
 #[derive(Debug)]
@@ -23,13 +25,14 @@ pub struct Site {
     lateness: Histogram,
     clock: Clock,
     ending: Ending,
-    stall: Mutex<Stall>,
+    kafka: Mutex<Stall>,
+    lake: Mutex<Stall>,
 }
 
-/// Since when Kafka has acknowledged no more, although there is more.
+/// Since when a sink has taken no more, although there is more.
 #[derive(Debug)]
 struct Stall {
-    records: u64,
+    taken: u64,
     since: Instant,
 }
 
@@ -37,14 +40,16 @@ impl Site {
     /// Of a process that has just started.
     #[must_use]
     pub fn new(clock: Clock, ending: Ending) -> Self {
-        let stall = Mutex::new(Stall { records: 0, since: Instant::now() });
-        Self { run: OnceLock::new(), lateness: Histogram::new(LATENESS_BOUNDS), clock, ending, stall }
+        let [kafka, lake] = [(), ()].map(|()| Mutex::new(Stall { taken: 0, since: Instant::now() }));
+        Self { run: OnceLock::new(), lateness: Histogram::new(LATENESS_BOUNDS), clock, ending, kafka, lake }
     }
 
     /// The run has begun.
     pub fn begin(&self, ledger: Ledger, pace: Pace) {
         self.run.get_or_init(|| (ledger, pace));
-        self.stall.lock().unwrap_or_else(PoisonError::into_inner).since = Instant::now();
+        for stall in [&self.kafka, &self.lake] {
+            lock(stall).since = Instant::now();
+        }
     }
 
     /// An event was handed over so many microseconds after it was due.
@@ -53,17 +58,16 @@ impl Site {
         self.lateness.observe(late_micros.max(0) as f64 / 1e6, 1);
     }
 
-    /// Looks whether Kafka gets on. Called a few times a second.
+    /// Looks whether Kafka and the lake get on. Called a few times a second.
     pub fn look(&self) {
-        let Some((Some((_, deliveries)), made)) = self.run.get().map(|(ledger, _)| (&ledger.kafka, &ledger.tally))
-        else {
-            return;
-        };
-        let records = deliveries.records();
-        let all = made.made().counts.ends().kafka_records <= records;
-        let mut stall = self.stall.lock().unwrap_or_else(PoisonError::into_inner);
-        if all || records != stall.records {
-            *stall = Stall { records, since: Instant::now() };
+        let Some((ledger, _)) = self.run.get() else { return };
+        if let Some((_, deliveries)) = &ledger.kafka {
+            let records = deliveries.records();
+            lock(&self.kafka).see(records, ledger.tally.made().counts.ends().kafka_records > records);
+        }
+        if let Some((_, _, written)) = &ledger.lake {
+            let files = written.files();
+            lock(&self.lake).see(files.raw.files + files.quarantine.files, written.is_writing());
         }
     }
 
@@ -95,6 +99,18 @@ pub async fn listen(address: Option<&HttpAddr>, site: &Arc<Site>) -> anyhow::Res
     }
 }
 
+impl Stall {
+    fn see(&mut self, taken: u64, more: bool) {
+        if !more || taken != self.taken {
+            *self = Self { taken, since: Instant::now() };
+        }
+    }
+}
+
+fn lock(stall: &Mutex<Stall>) -> MutexGuard<'_, Stall> {
+    stall.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Answers for Site {
     fn metrics(&self) -> String {
         #[expect(clippy::cast_precision_loss, reason = "seconds with a fraction")]
@@ -114,9 +130,12 @@ impl Answers for Site {
         if self.run.get().is_none() {
             return Err("starting: Kafka and the lake are being reached".to_owned());
         }
-        let still = self.stall.lock().unwrap_or_else(PoisonError::into_inner).since.elapsed();
-        if still > STALL {
+        let stalled = |stall: &Mutex<Stall>, most| Some(lock(stall).since.elapsed()).filter(|still| *still > most);
+        if let Some(still) = stalled(&self.kafka, KAFKA_STALL) {
             return Err(format!("Kafka has acknowledged nothing for {} s", still.as_secs()));
+        }
+        if let Some(still) = stalled(&self.lake, LAKE_STALL) {
+            return Err(format!("the lake has taken no file for {} s", still.as_secs()));
         }
         Ok(())
     }

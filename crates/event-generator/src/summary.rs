@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use lake::{End, manifest_key};
+use lake::{End, FaultCounts, manifest_key};
 
 use crate::count::grouped;
 use crate::pipeline::Ended;
@@ -28,7 +28,11 @@ pub fn table(ended: &Ended, pace: Pace) -> String {
     row("  valid", &grouped(counts.outcomes.valid));
     row("  invalid, to quarantine", &grouped(counts.outcomes.invalid));
     row("  corrupt, sent on purpose", &grouped(counts.outcomes.corrupt));
-    row("  of the valid, sent twice", &grouped(counts.faults.duplicate));
+    for (name, count) in faults(&counts.faults) {
+        if count > 0 {
+            row(&format!("  of them {name}"), &grouped(count));
+        }
+    }
     match &manifest.kafka {
         Some(kafka) => row(&format!("records in {}", kafka.topic), &grouped(kafka.records)),
         None => row("records", &"none (--no-kafka)"),
@@ -69,6 +73,11 @@ pub fn log(ended: &Ended, pace: Pace) {
         invalid = counts.outcomes.invalid,
         corrupt = counts.outcomes.corrupt,
         duplicate = counts.faults.duplicate,
+        oversize = counts.faults.oversize,
+        late = counts.faults.late,
+        out_of_order = counts.faults.out_of_order,
+        hot_key = counts.faults.hot_key,
+        burst = counts.faults.burst,
         records_acknowledged = manifest.kafka.as_ref().map(|kafka| kafka.records),
         raw_files = manifest.lake.as_ref().map(|lake| lake.raw.files),
         raw_rows = manifest.lake.as_ref().map(|lake| lake.raw.rows),
@@ -81,6 +90,18 @@ pub fn log(ended: &Ended, pace: Pace) {
         manifest = manifest.lake.as_ref().map(|lake| format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
         "run ended"
     );
+}
+
+/// Kinds of faults as people read them; those that are outcomes have lines of their own.
+fn faults(counts: &FaultCounts) -> [(&'static str, u64); 6] {
+    [
+        ("oversize", counts.oversize),
+        ("sent twice", counts.duplicate),
+        ("late", counts.late),
+        ("out of order", counts.out_of_order),
+        ("of the most active user", counts.hot_key),
+        ("in bursts", counts.burst),
+    ]
 }
 
 fn per_second(ended: &Ended) -> u64 {

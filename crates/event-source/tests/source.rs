@@ -46,6 +46,49 @@ fn golden_events() {
     assert_eq!(lines.join("\n"), include_str!("golden_events.txt").trim_end());
 }
 
+/// The first records of each kind of fault, as above; long ones by their beginning and their length.
+#[test]
+fn golden_faults() {
+    let mut lines = Vec::new();
+    for kind in FaultKind::ALL {
+        let share = if kind == FaultKind::Oversize { "1%" } else { "30%" };
+        let mut settings = settings(7, &[&format!("{kind}={share}")]);
+        settings.pad = 20;
+        let source = Source::new(settings).unwrap();
+        let faulty = (2_000..).map(|index| source.make(index)).filter(|made| made.fault.map(Fault::kind) == Some(kind));
+        for made in faulty.take(3) {
+            let due = made.due;
+            for record in std::iter::once(made.clone()).chain(source.copy_after(&made)) {
+                let mut value = Vec::new();
+                record.write_value(&mut value);
+                let shown = value[..value.len().min(300)].escape_ascii();
+                lines.push(format!("{kind} {} due {due} {} bytes {shown}", record.index, value.len()));
+            }
+        }
+    }
+    assert_eq!(lines.join("\n"), include_str!("golden_faults.txt").trim_end());
+}
+
+/// Every byte of the padding counts, and nobody sees it in the event.
+#[test]
+fn padding_is_as_long_as_asked_for_and_ignored() {
+    for pad in [1, 20, 2_000, 60_000] {
+        let (plain, mut settings) = (source(9, &[]), settings(9, &[]));
+        settings.pad = pad;
+        let padded = Source::new(settings).unwrap();
+        for index in 0..100 {
+            let (short, long) = (value(&plain, index), value(&padded, index));
+            let due = padded.due(index);
+            let read = parse(Some(&long), Some(due), Window::default()).unwrap();
+            assert_eq!(read, padded.make(index).event);
+            let fields: serde_json::Value = serde_json::from_slice(&long).unwrap();
+            assert_eq!(fields["padding"].as_str().unwrap().len(), pad as usize);
+            assert_eq!(long.len(), short.len() + r#","padding":"""#.len() + pad as usize);
+            assert!(long.len() <= padded.largest_value());
+        }
+    }
+}
+
 #[test]
 fn sound_events_are_valid_and_belong_to_the_run() {
     let source = source(1, &["duplicate=1%"]);

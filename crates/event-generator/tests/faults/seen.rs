@@ -2,9 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use local_stack::Kafka;
+use local_stack::{Kafka, S3};
 use pipeline_runtime::http::get;
 
+use crate::front::Front;
 use crate::program::{Running, publish};
 use crate::servers::{Place, place};
 use crate::stops::signal;
@@ -12,7 +13,7 @@ use crate::stops::signal;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 async fn until(address: &str, path: &str, status: u16, text: &str) -> String {
-    let deadline = Instant::now() + Duration::from_mins(1);
+    let deadline = Instant::now() + Duration::from_mins(2);
     loop {
         let (found, body) = get(address, path, PATIENCE).await.unwrap();
         if found == status && body.contains(text) {
@@ -53,6 +54,26 @@ async fn probes_and_metrics() {
     until(&address, "/readyz", 503, "acknowledged nothing").await;
     until(&address, "/metrics", 200, "generator_ready 0").await;
     signal(&kafka, "-CONT");
+    until(&address, "/readyz", 200, "ok").await;
+    running.signal("-TERM");
+    running.wait().expect_code(0);
+}
+
+#[tokio::test]
+#[ignore = "fault"]
+async fn a_lake_that_takes_no_file_is_told() {
+    let s3 = S3::ephemeral().unwrap();
+    let front = Front::before(s3.port());
+    let mut place = Place { s3: s3.access(), ..place() };
+    place.s3.endpoint.clone_from(&front.endpoint);
+    let flags = "--rate 100k/s --http-addr 127.0.0.1:0 --run-id stalled";
+    let mut running = Running::start(publish(&place, flags));
+    running.wait_for("run started");
+    let address = running.line("http listening")["address"].as_str().unwrap().to_owned();
+    until(&address, "/readyz", 200, "ok").await;
+    front.set_busy(true);
+    until(&address, "/readyz", 503, "the lake has taken no file").await;
+    front.set_busy(false);
     until(&address, "/readyz", 200, "ok").await;
     running.signal("-TERM");
     running.wait().expect_code(0);
