@@ -102,13 +102,13 @@ pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Demo {
-    /// Generator and consumer side by side, then features, checks and the oracle. Returns the first exit code that is not
-    /// zero.
+    /// Generator and consumer side by side, then features, checks, reconcile and the oracle. Returns the first exit code
+    /// that is not zero.
     fn play(&self, programs: &Programs, events: u64, interrupt: &Interrupt) -> anyhow::Result<u8> {
         let consumer = programs.consumer(&self.stack, self.folder.path())?;
         let generator = programs.generator(&self.stack, self.folder.path(), events)?;
         let summary = self.watch(generator, consumer, events, interrupt)?;
-        show::summary(&summary, &self.stores.by_type_and_experiment(&self.runtime)?)?;
+        show::summary(&summary, &self.stores.funnel(&self.runtime)?)?;
         let logs = self.folder.path();
         let refined = finish(programs.refine(&self.stack, logs)?, interrupt)?;
         if refined != 0 {
@@ -118,6 +118,11 @@ impl Demo {
         let checked = finish(programs.check(&self.stack, logs)?, interrupt)?;
         if checked != 0 {
             return Ok(checked);
+        }
+        show::before_reconciling()?;
+        let reconciled = finish(programs.reconcile(&self.stack, logs)?, interrupt)?;
+        if reconciled != 0 {
+            return Ok(reconciled);
         }
         show::before_the_oracle()?;
         finish(programs.oracle(&self.stack, logs)?, interrupt)

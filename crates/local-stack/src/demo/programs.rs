@@ -12,6 +12,7 @@ use anyhow::{Context, bail};
 use local_stack::Stack;
 use serde_json::Value;
 
+use super::show::EFFECT;
 use super::{GROUP, RUN, TOPIC, log_file};
 
 /// How many of a log's last lines a failure shows.
@@ -52,6 +53,7 @@ impl Programs {
         let mut command = self.command("event-generator", stack);
         command.args(["--rate", "max", "--run-id", RUN, "--topic", TOPIC, "--count", &events.to_string()]);
         command.args(["--fault", "invalid=0.5%", "--fault", "corrupt=0.1%", "--fault", "duplicate=1%"]);
+        command.args(["--effect", EFFECT]);
         command.args(["--lake", &stack.lake_url(), "--bootstrap-servers", &stack.bootstrap_servers()]);
         command.args(["--log-format", "json"]);
         Running::start("event-generator", command, logs, Stdio::null())
@@ -84,6 +86,14 @@ impl Programs {
         let mut command = self.command("kafka-consumer", stack);
         command.arg("check");
         Running::start("kafka-consumer check", command, logs, Stdio::inherit())
+    }
+
+    /// Its table goes to our standard output.
+    pub(super) fn reconcile(&self, stack: &Stack, logs: &Path) -> anyhow::Result<Running> {
+        let mut command = self.command("kafka-consumer", stack);
+        command.args(["reconcile", "--run", RUN, "--group-id", GROUP, "--topic", TOPIC]);
+        command.args(["--lake", &stack.lake_url(), "--bootstrap-servers", &stack.bootstrap_servers()]);
+        Running::start("kafka-consumer reconcile", command, logs, Stdio::inherit())
     }
 
     fn command(&self, name: &str, stack: &Stack) -> Command {

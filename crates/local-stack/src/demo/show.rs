@@ -1,7 +1,5 @@
 //! What the demo shows: progress on standard error, results on standard output.
 
-use std::cmp::Reverse;
-use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
@@ -10,11 +8,13 @@ use comfy_table::{CellAlignment, LineStyle, Table};
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 use serde_json::Value;
 
-use super::stores::{Counts, Events, Features};
+use super::stores::{Counts, Features, Funnel};
 use crate::output;
 
 /// How often a line is written where there is no terminal.
 const LINE_INTERVAL: Duration = Duration::from_secs(2);
+/// What the demo's generator was told to do to an experiment, so that there is something to see.
+pub(super) const EFFECT: &str = "exp_3=+40%";
 const NEXT: &str = "Next, with servers that stay:
   cargo run -p local-stack -- up
   cargo run -p event-generator      in one terminal
@@ -135,13 +135,13 @@ impl Summary {
 }
 
 /// What the programs did, and what the warehouse has.
-pub(super) fn summary(summary: &Summary, events: &Events) -> io::Result<()> {
+pub(super) fn summary(summary: &Summary, funnel: &[Funnel]) -> io::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out)?;
     for line in summary.lines() {
         writeln!(out, "{line}")?;
     }
-    writeln!(out, "\nThe warehouse, events by experiment and type:\n{}", table(events))
+    writeln!(out, "\nThe funnel by experiment, from the warehouse (made with --effect {EFFECT}):\n{}", table(funnel))
 }
 
 /// What a few users did of late, and what comes next.
@@ -171,39 +171,35 @@ pub(super) fn features(users: &[Features]) -> io::Result<()> {
     writeln!(out, "\nIs the data as it should be?")
 }
 
-/// The last part.
-pub(super) fn before_the_oracle() -> io::Result<()> {
-    writeln!(io::stdout(), "\nEvery event accounted for? The oracle reads all stores again:")
+pub(super) fn before_reconciling() -> io::Result<()> {
+    writeln!(io::stdout(), "\nIs every event of the run where it belongs? `kafka-consumer reconcile` says:")
 }
 
-/// Experiments down, types across by their frequency: fits 80 columns.
-fn table(events: &Events) -> Table {
-    let mut types: Vec<_> = events.iter().collect();
-    types.sort_by_key(|(_, by_experiment)| Reverse(by_experiment.values().sum::<i64>()));
-    let mut experiments: Vec<&String> =
-        types.iter().flat_map(|(_, by_experiment)| by_experiment.keys()).collect::<BTreeSet<_>>().into_iter().collect();
-    // exp_2 before exp_10
-    experiments.sort_by_key(|name| name.len());
-    let header = types.iter().map(|(name, _)| name.replacen('_', "\n", 1)).chain(["all".to_owned()]);
+/// The last part.
+pub(super) fn before_the_oracle() -> io::Result<()> {
+    writeln!(io::stdout(), "\nAnd the oracle, which shares no code with the programs:")
+}
+
+/// Experiments down, steps across: fits 80 columns.
+fn table(funnel: &[Funnel]) -> Table {
     let mut table = Table::new();
-    table
-        .load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─')))
-        .set_header(["experiment".to_owned()].into_iter().chain(header));
-    for experiment in experiments {
-        let counts: Vec<i64> =
-            types.iter().map(|(_, by_experiment)| by_experiment.get(experiment).copied().unwrap_or(0)).collect();
-        table.add_row([experiment.clone()].into_iter().chain(with_sum(&counts)));
+    table.load_style(NOTHING.header_separator(LineStyle::none().fill('─').junction('─'))).set_header([
+        "experiment",
+        "searches",
+        "clicks",
+        "views",
+        "requests",
+        "requests a view",
+    ]);
+    for Funnel { experiment, counts, requests_per_view } in funnel {
+        let counts = counts.map(|count| HumanCount(count.unsigned_abs()).to_string());
+        let ratio = requests_per_view.map_or_else(String::new, |ratio| format!("{:.1} %", ratio * 100.0));
+        table.add_row([experiment.clone()].into_iter().chain(counts).chain([ratio]));
     }
-    let sums: Vec<i64> = types.iter().map(|(_, by_experiment)| by_experiment.values().sum()).collect();
-    table.add_row(["all".to_owned()].into_iter().chain(with_sum(&sums)));
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
     }
     table
-}
-
-fn with_sum(counts: &[i64]) -> impl Iterator<Item = String> {
-    counts.iter().copied().chain([counts.iter().sum()]).map(|count| HumanCount(count.unsigned_abs()).to_string())
 }
 
 /// The last word of a demo that went well.

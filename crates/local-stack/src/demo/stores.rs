@@ -17,8 +17,15 @@ use super::{GROUP, TOPIC};
 const KAFKA_LIMIT: Duration = Duration::from_secs(10);
 const OFFSETS: &str = "SELECT partition, next_offset, records, rows_inserted, duplicates, dead_letters
     FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2";
-const BY_TYPE_AND_EXPERIMENT: &str = "SELECT event_type, experiment_id, count(*)
-    FROM staging.product_events_raw GROUP BY event_type, experiment_id";
+const FUNNEL: &str = "SELECT experiment_id, searches, clicks, views, requests, requests::float8 / nullif(views, 0)
+    FROM (SELECT experiment_id,
+                 count(*) FILTER (WHERE event_type = 'search_performed') AS searches,
+                 count(*) FILTER (WHERE event_type IN ('result_clicked', 'recommendation_clicked')) AS clicks,
+                 count(*) FILTER (WHERE event_type = 'product_viewed') AS views,
+                 count(*) FILTER (WHERE event_type = 'rfq_sent') AS requests
+          FROM staging.product_events_raw GROUP BY experiment_id) AS counted
+    -- exp_2 before exp_10
+    ORDER BY length(experiment_id), experiment_id";
 
 const MOST_ACTIVE: &str = "SELECT user_id, searches_last_24h, clicks_last_24h, ctr_last_24h,
         to_char(last_activity_timestamp AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI:SS')
@@ -43,8 +50,13 @@ pub(super) struct Counts {
     pub(super) dead_letters: i64,
 }
 
-/// Number of events by type, then by experiment.
-pub(super) type Events = BTreeMap<String, BTreeMap<String, i64>>;
+/// What the users of one experiment did.
+pub(super) struct Funnel {
+    pub(super) experiment: String,
+    /// Searches, clicks, views and requests for quotation.
+    pub(super) counts: [i64; 4],
+    pub(super) requests_per_view: Option<f64>,
+}
 
 /// A row of `refined.user_features`.
 pub(super) struct Features {
@@ -118,15 +130,14 @@ impl Stores {
     }
 
     /// What an analyst would ask the warehouse first.
-    pub(super) fn by_type_and_experiment(&self, runtime: &Runtime) -> anyhow::Result<Events> {
-        let rows = runtime
-            .block_on(self.postgres.query(BY_TYPE_AND_EXPERIMENT, &[]))
-            .context("asking PostgreSQL for events by type")?;
-        let mut events = Events::new();
-        for row in rows {
-            events.entry(row.get(0)).or_default().insert(row.get(1), row.get(2));
-        }
-        Ok(events)
+    pub(super) fn funnel(&self, runtime: &Runtime) -> anyhow::Result<Vec<Funnel>> {
+        let rows = runtime.block_on(self.postgres.query(FUNNEL, &[])).context("asking PostgreSQL for the funnel")?;
+        let funnel = |row: &tokio_postgres::Row| Funnel {
+            experiment: row.get(0),
+            counts: [1, 2, 3, 4].map(|column| row.get(column)),
+            requests_per_view: row.get(5),
+        };
+        Ok(rows.iter().map(funnel).collect())
     }
 
     /// The features of the most active users.

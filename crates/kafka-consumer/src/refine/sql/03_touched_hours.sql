@@ -5,7 +5,7 @@ INSERT INTO refine_hours
 SELECT date_bin('1 hour', hour, 'epoch') FROM eaten
 UNION
 SELECT hour FROM refined.user_hours
-WHERE hour < (SELECT floor FROM refine_terms) OR (SELECT previous = '-infinity' FROM refine_terms)
+WHERE hour < (SELECT CASE previous WHEN '-infinity' THEN 'infinity' ELSE floor END FROM refine_terms)
 UNION
 SELECT hour FROM refined.account_hours
-WHERE hour < (SELECT floor FROM refine_terms) OR (SELECT previous = '-infinity' FROM refine_terms)
+WHERE hour < (SELECT CASE previous WHEN '-infinity' THEN 'infinity' ELSE floor END FROM refine_terms)

@@ -5,7 +5,9 @@ USING (
     FULL JOIN (SELECT hour, user_id, account_id FROM refined.user_hours JOIN refine_hours USING (hour)) AS old
         USING (hour, user_id, account_id)
 ) AS fresh
-ON kept.hour = fresh.hour AND kept.user_id = fresh.user_id AND kept.account_id = fresh.account_id
+-- The hours once more, so that PostgreSQL finds the rows by their index and does not read all that there ever were.
+ON kept.hour = ANY (ARRAY(SELECT hour FROM refine_hours))
+    AND kept.hour = fresh.hour AND kept.user_id = fresh.user_id AND kept.account_id = fresh.account_id
 WHEN MATCHED AND fresh.newest IS NULL THEN DELETE
 WHEN MATCHED AND (kept.searches, kept.clicks, kept.newest)
               IS DISTINCT FROM (fresh.searches, fresh.clicks, fresh.newest) THEN
