@@ -33,6 +33,8 @@ pub(crate) struct Seat {
     pub(crate) cause: Cause,
     /// Whether somebody should sit there.
     pub(crate) wanted: bool,
+    /// It goes on with a run whose end is decided, and ends there.
+    pub(crate) ends_by_itself: bool,
     /// For the next start: place and its passes, and the fault's kind.
     pub(crate) next_failpoint: Option<(&'static str, u32, String)>,
     next_start: Instant,
@@ -51,7 +53,9 @@ pub(crate) struct End {
 impl Seat {
     pub(crate) fn new(who: Who, wanted: bool, logs: PathBuf) -> Self {
         let cause = Cause::Nothing;
-        Self { who, program: None, cause, wanted, next_failpoint: None, next_start: Instant::now(), starts: 0, logs }
+        let next_start = Instant::now();
+        let program = None;
+        Self { who, program, cause, wanted, ends_by_itself: false, next_failpoint: None, next_start, starts: 0, logs }
     }
 
     pub(crate) fn name(&self) -> &'static str {
@@ -96,7 +100,8 @@ impl Seat {
             return Ok(None);
         };
         let cause = std::mem::replace(&mut self.cause, Cause::Nothing);
-        if let Some(wrong) = wrong_end(program, status, &cause, troubled, report) {
+        let is_through = self.ends_by_itself && status.success();
+        if !is_through && let Some(wrong) = wrong_end(program, status, &cause, troubled, report) {
             let (log, words) = (program.log().display(), program.last_words());
             report.find(format!("{} ended with {status}, {wrong} ({log}): {words}", self.who));
         }

@@ -1,5 +1,6 @@
 //! The servers, the proxies before them, and the commands of our programs there.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -208,6 +209,13 @@ impl Site {
     /// Where the generator remembers a run.
     pub(crate) fn state_of(&self, run: u32) -> PathBuf {
         Path::new(&self.state).join(run_id(run))
+    }
+
+    /// Whether a run's end is decided.
+    pub(crate) fn is_sealed(&self, run: u32) -> bool {
+        let state = fs::read(self.state_of(run).join("state.json")).unwrap_or_default();
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
+        !state["sealed"].is_null()
     }
 }
 

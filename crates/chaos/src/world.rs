@@ -126,8 +126,9 @@ impl World {
             Who::Member(member) => self.site.member(member),
             Who::Generator => {
                 self.count_run();
-                let resume = self.site.state_of(self.run).join("state.json").exists();
+                let resume = self.has_open_run();
                 self.resumed |= resume;
+                self.seats[number].ends_by_itself = resume && self.site.is_sealed(self.run);
                 self.site.generator(self.run, resume)
             }
         };
@@ -136,7 +137,8 @@ impl World {
 
     fn ended(&mut self, number: usize, end: &End) {
         let who = self.seats[number].who;
-        if end.asked && !self.healing {
+        // Who leaves is asked to end, too.
+        if end.asked && !self.healing && self.seats[number].wanted {
             self.report.proved(Fault::Terminate(who).kind());
         }
         if who == Who::Generator && !self.count_run() && end.finished && self.site.state_of(self.run).exists() {
