@@ -5,9 +5,11 @@
 //! - `program`, `seat`: a child process, and the place in which it is started again and again
 //! - `world`: time passes, faults end, programs are replaced
 //! - `inflict`: how each fault is done and proved
-//! - `judge`: everything heals and is weighed by the oracle and by `kafka-consumer reconcile`
+//! - `heal`: all of it is undone, and the pipeline comes to rest
+//! - `judge`: what landed is weighed by the oracle and by `kafka-consumer reconcile`
 //! - `report`: what was done and what held
 
+mod heal;
 mod inflict;
 mod judge;
 mod plan;
