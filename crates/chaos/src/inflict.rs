@@ -7,6 +7,7 @@ use local_stack::proxy::Way;
 
 use crate::plan::{Damage, Fault, Link, Step, Target, Who};
 use crate::program::{signal, state};
+use crate::seat::Armed;
 use crate::world::{Lasting, Undo, World};
 
 /// How long a fault waits for what it is done to: a server that is down comes back, a program is started again.
@@ -98,7 +99,7 @@ impl World {
     /// The process after this one will die at a place; this one dies now.
     fn arm(&mut self, who: Who, point: &'static str, pass: u32, fault: Fault) -> anyhow::Result<()> {
         self.kill(who)?;
-        self.seat(who).next_failpoint = Some((point, pass, fault.kind()));
+        self.seat(who).next_failpoint = Some(Armed { point, pass, kind: fault.kind() });
         self.pass_until(PROOF, |world| world.seat(who).next_failpoint.is_none())?;
         Ok(())
     }

@@ -22,8 +22,18 @@ pub(crate) enum Cause {
     Nothing,
     Killed,
     Terminated(Instant),
-    /// Dies at a place; the fault's kind, and when it was asked to end in order to get there.
-    Failpoint(&'static str, String, Option<Instant>),
+    /// Dies at a place; when it was asked to end in order to get there.
+    Failpoint(Armed, Option<Instant>),
+}
+
+/// A place where a program will die.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Armed {
+    pub(crate) point: &'static str,
+    /// At which pass.
+    pub(crate) pass: u32,
+    /// The fault's row in the report.
+    pub(crate) kind: String,
 }
 
 /// A program's place.
@@ -35,8 +45,8 @@ pub(crate) struct Seat {
     pub(crate) wanted: bool,
     /// It goes on with a run whose end is decided, and ends there.
     pub(crate) ends_by_itself: bool,
-    /// For the next start: place and its passes, and the fault's kind.
-    pub(crate) next_failpoint: Option<(&'static str, u32, String)>,
+    /// For the next start.
+    pub(crate) next_failpoint: Option<Armed>,
     next_start: Instant,
     starts: u32,
     logs: PathBuf,
@@ -80,9 +90,9 @@ impl Seat {
     pub(crate) fn start(&mut self, mut command: Command) -> anyhow::Result<()> {
         self.starts += 1;
         self.cause = Cause::Nothing;
-        if let Some((point, pass, kind)) = self.next_failpoint.take() {
-            command.env("FAILPOINTS", format!("{point}=kill@{pass}"));
-            self.cause = Cause::Failpoint(point, kind, None);
+        if let Some(armed) = self.next_failpoint.take() {
+            command.env("FAILPOINTS", format!("{}=kill@{}", armed.point, armed.pass));
+            self.cause = Cause::Failpoint(armed, None);
         }
         let log = self.logs.join(format!("{}-{:03}.log", self.who, self.starts));
         self.program = Some(Program::start(command, log)?);
@@ -107,8 +117,12 @@ impl Seat {
         }
         self.program = None;
         self.next_start = Instant::now() + BREATH;
-        let finished = status.code() == Some(0);
-        Ok(Some(End { finished, asked: matches!(cause, Cause::Terminated(_)) }))
+        let asked = matches!(cause, Cause::Terminated(_));
+        if let (Cause::Failpoint(armed, None), Some(1)) = (cause, status.code()) {
+            // It found no servers; the next one may come as far.
+            self.next_failpoint = Some(armed);
+        }
+        Ok(Some(End { finished: status.success(), asked }))
     }
 
     /// Asks it to end.
@@ -154,8 +168,8 @@ fn wrong_end(
 ) -> Option<&'static str> {
     let says_why = || !program.last_words().starts_with("(nothing)");
     match (cause, status.code(), status.signal()) {
-        (Cause::Failpoint(point, kind, _), _, Some(9)) if program.said(&format!("failpoint {point}")) => {
-            report.proved(kind.clone());
+        (Cause::Failpoint(armed, _), _, Some(9)) if program.said(&format!("failpoint {}", armed.point)) => {
+            report.proved(armed.kind.clone());
             None
         }
         (Cause::Killed, _, Some(9)) | (Cause::Terminated(_) | Cause::Failpoint(.., Some(_)), Some(0), _) => None,
