@@ -16,9 +16,13 @@ const PROOF: Duration = Duration::from_secs(10);
 
 impl World {
     /// Does the next fault of the plan as soon as nothing else is being done to its target.
-    pub(crate) fn inflict(&mut self, step: &Step) -> anyhow::Result<()> {
+    pub(crate) fn inflict(&mut self, step: &Step, is_over: impl Fn() -> bool) -> anyhow::Result<()> {
         let fault = step.fault;
-        if !self.pass_until(TURN, |world| world.is_free(fault))? {
+        let is_free = self.pass_until(TURN, |world| is_over() || world.is_free(fault))?;
+        if is_over() {
+            return Ok(());
+        }
+        if !is_free {
             self.tell(&format!("{}: left out, {:?} was not to be had", fault.kind(), fault.target()));
             return Ok(());
         }

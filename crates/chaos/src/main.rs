@@ -93,7 +93,7 @@ fn go(world: &mut World, logs: &Path, seed: u64, length: Duration, over: &Atomic
         if is_over() {
             break;
         }
-        world.inflict(&step)?;
+        world.inflict(&step, is_over)?;
     }
     world.heal()?;
     world.judge(logs)
