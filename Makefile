@@ -4,7 +4,10 @@
 FAILPOINTS := --features kafka-consumer/failpoints,event-generator/failpoints
 # Flags of a benchmark: BENCH='--events 5000000 --rounds 3 --only consumer'
 BENCH ?=
-.PHONY: help setup packages servers browser build demo up down status test test-faults test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-refine format diagram schema
+# Of chaos: SEED=7 gives the same order of faults again
+SEED ?=
+MINUTES ?= 10
+.PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-refine format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +59,10 @@ test-faults: setup ## What must not break the programs, the tests that take long
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test faults -- --ignored --test-threads 2
 	cargo test --locked -p event-generator --test generator -- --ignored --test-threads 2
+
+chaos: setup ## Break everything at random under load, heal it, and judge what landed: SEED=7 MINUTES=10
+	cargo build --locked -p chaos -p event-generator -p kafka-consumer $(FAILPOINTS)
+	target/debug/chaos $(if $(SEED),--seed $(SEED)) --minutes $(MINUTES)
 
 test-page: setup browser ## Look at the consumer's page with a browser
 	cargo build --workspace --locked $(FAILPOINTS)

@@ -36,11 +36,11 @@ pub struct KafkaService {
     log: PathBuf,
     port: u16,
     controller_port: u16,
-    behind: Option<Behind>,
+    behind: Vec<Behind>,
     security: Option<Security>,
 }
 
-/// A second listener, which tells clients to come to another port: a proxy's.
+/// A further listener, which tells clients to come to another port: a proxy's.
 #[derive(Debug, Clone, Copy)]
 struct Behind {
     port: u16,
@@ -51,12 +51,20 @@ impl Kafka {
     /// A broker that is also reached through a proxy: clients that first ask the proxy's port stay behind it, those that ask
     /// [`Kafka::bootstrap_servers`] don't.
     pub fn ephemeral_behind(proxy: &Proxy) -> Result<Self, StackError> {
-        let advertised = proxy.port();
-        let kafka = Self::ephemeral_as(|service| {
-            let port = ports::free_where(|other| other != service.port && other != service.controller_port)?;
-            Ok(KafkaService { behind: Some(Behind { port, advertised }), ..service })
+        Self::ephemeral_behind_all(&[proxy])
+    }
+
+    /// The same with several proxies, of which each can fail by itself.
+    pub fn ephemeral_behind_all(proxies: &[&Proxy]) -> Result<Self, StackError> {
+        let kafka = Self::ephemeral_as(|mut service| {
+            for proxy in proxies {
+                let taken = service.ports();
+                let port = ports::free_where(|other| !taken.contains(&other))?;
+                service.behind.push(Behind { port, advertised: proxy.port() });
+            }
+            Ok(service)
         })?;
-        if let Some(behind) = kafka.service.behind {
+        for (proxy, behind) in proxies.iter().zip(&kafka.service.behind) {
             proxy.pass_to(behind.port);
         }
         Ok(kafka)
@@ -134,19 +142,27 @@ impl KafkaService {
              log.dirs={}\n",
             log.display()
         );
-        if let Some(Behind { port: other, advertised }) = self.behind {
-            // The last line of a name counts.
-            let _ = write!(
-                text,
-                "listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port},BEHIND://127.0.0.1:{other}\n\
-                 advertised.listeners=BROKER://127.0.0.1:{port},BEHIND://127.0.0.1:{advertised}\n\
-                 listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT,BEHIND:PLAINTEXT\n"
-            );
+        if !self.behind.is_empty() {
+            text += &self.listeners_behind();
         }
         match &self.security {
             Some(_) => text.replace("BROKER:PLAINTEXT", "BROKER:SASL_SSL") + &Security::broker_properties(&self.folder),
             None => text,
         }
+    }
+
+    /// The listeners with those for proxies; the last line of a name counts.
+    fn listeners_behind(&self) -> String {
+        let Self { port, controller_port, .. } = self;
+        let mut listeners = format!("listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}");
+        let mut advertised = format!("advertised.listeners=BROKER://127.0.0.1:{port}");
+        let mut protocols = "listener.security.protocol.map=BROKER:PLAINTEXT,CONTROLLER:PLAINTEXT".to_owned();
+        for (number, behind) in self.behind.iter().enumerate() {
+            let _ = write!(listeners, ",BEHIND{number}://127.0.0.1:{}", behind.port);
+            let _ = write!(advertised, ",BEHIND{number}://127.0.0.1:{}", behind.advertised);
+            let _ = write!(protocols, ",BEHIND{number}:PLAINTEXT");
+        }
+        format!("{listeners}\n{advertised}\n{protocols}\n")
     }
 
     /// A log folder as Kafka's own format command makes it, but for the cluster's id, which is a new one.
@@ -179,7 +195,7 @@ impl Service for KafkaService {
             log: log.to_owned(),
             port,
             controller_port,
-            behind: None,
+            behind: Vec::new(),
             security: None,
         })
     }
@@ -193,7 +209,7 @@ impl Service for KafkaService {
     }
 
     fn ports(&self) -> Vec<u16> {
-        let behind = self.behind.map(|behind| behind.port);
+        let behind = self.behind.iter().map(|behind| behind.port);
         [self.port, self.controller_port].into_iter().chain(behind).collect()
     }
 

@@ -41,6 +41,11 @@ impl Stack {
         Self::around(|| Kafka::ephemeral_behind(proxy))
     }
 
+    /// The same with several proxies before the broker, of which each can fail by itself.
+    pub fn ephemeral_behind_all(proxies: &[&Proxy]) -> Result<Self, StackError> {
+        Self::around(|| Kafka::ephemeral_behind_all(proxies))
+    }
+
     /// For `bootstrap.servers`.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {

@@ -9,7 +9,8 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{eventually, exists, listed_buckets, query_one, topics};
-use local_stack::{Kafka, Postgres, S3, Stack};
+use local_stack::proxy::Way;
+use local_stack::{Kafka, Postgres, Proxy, S3, Stack};
 
 #[test]
 fn a_stack_answers_and_leaves_nothing() {
@@ -34,6 +35,23 @@ fn a_stack_answers_and_leaves_nothing() {
     for folder in folders {
         assert!(!folder.exists(), "{} is still there", folder.display());
     }
+}
+
+#[test]
+fn clients_stay_behind_the_proxy_that_they_came_through() {
+    let [first, second] = [Proxy::listen().unwrap(), Proxy::listen().unwrap()];
+    let mut kafka = Kafka::ephemeral_behind_all(&[&first, &second]).unwrap();
+    first.set(Way::Closed);
+    for topic in ["before", "after"] {
+        let through = format!("127.0.0.1:{}", second.port());
+        let create = ["--bootstrap-server", &through, "--create", "--topic", topic];
+        assert!(kafka.tool("org.apache.kafka.tools.TopicCommand", &create).output().unwrap().status.success());
+        // Also those that come after a restart.
+        kafka.restart().unwrap();
+    }
+    assert_eq!(topics(&kafka.bootstrap_servers()).len(), 2);
+    assert!(second.seen().passed > 0);
+    assert_eq!(first.seen().accepted, 0);
 }
 
 #[test]

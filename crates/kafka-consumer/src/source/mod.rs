@@ -46,6 +46,9 @@ const IDLE_WAIT: Duration = Duration::from_millis(20);
 const BACK_PRESSURE: Duration = Duration::from_secs(2);
 /// How often what PostgreSQL has is told to Kafka's group, for those who watch the lag there.
 const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
+/// librdkafka can't go on after this, nor tell the two apart.
+const FENCED: &str = "another consumer has started under this --group-instance-id and has the partitions now; or, after an \
+    outage of Kafka, the group takes this one for another: then start it again";
 
 /// What the source needs to know.
 pub struct Setting {
@@ -217,8 +220,7 @@ impl Source {
         use rdkafka::error::RDKafkaErrorCode as Code;
         let topic = &self.setting.resume.claim.topic;
         match error.rdkafka_error_code() {
-            Some(Code::FencedInstanceId) => Err(error)
-                .context("another consumer has started under this --group-instance-id and has the partitions now"),
+            Some(Code::FencedInstanceId) => Err(error).context(FENCED),
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
                 tracing::warn!(%error, topic, "kafka no longer has the records that come next");
                 self.assignment.doubt();

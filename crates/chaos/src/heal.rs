@@ -1,0 +1,99 @@
+//! After the faults: all of them end, and the pipeline gets over them by itself and comes to rest.
+
+use std::time::{Duration, Instant};
+
+use crate::plan::Who;
+use crate::seat::Seat;
+use crate::world::World;
+
+/// How long the programs may take to find their servers again and to be on schedule: a client may wait a minute for an
+/// answer that went nowhere.
+const RECOVERY: Duration = Duration::from_secs(100);
+/// In which everything must be in the table afterwards.
+pub(crate) const CATCH_UP: Duration = Duration::from_mins(2);
+/// How often the lag is asked for.
+const LOOK: Duration = Duration::from_secs(1);
+const END_OF_A_PROGRAM: Duration = Duration::from_secs(30);
+/// How often the generator may be asked for its end, of which each but one was an honest refusal.
+const ATTEMPTS: u32 = 4;
+
+impl World {
+    /// Ends all faults and brings the pipeline to rest.
+    pub(crate) fn heal(&mut self) -> anyhow::Result<()> {
+        self.tell("healing");
+        self.healing = true;
+        self.lasting.iter_mut().for_each(|one| one.until = Instant::now());
+        for seat in &mut self.seats {
+            seat.next_failpoint = None;
+            if !seat.is_free() {
+                seat.kill()?;
+            }
+        }
+        self.recover()?;
+        self.end_of_the_generator()?;
+        let began = Instant::now();
+        let caught_up = self.pass_until(CATCH_UP, |world| world.site.behind().is_ok_and(|behind| behind == 0))?;
+        self.tell(&format!("caught up: {caught_up}, {:.1} s after the generator's end", began.elapsed().as_secs_f64()));
+        let left = self.site.behind()?;
+        let said = (!caught_up).then(|| format!("{left} records behind"));
+        self.report.hold(&format!("caught up within {} s", CATCH_UP.as_secs()), said);
+        self.end_of_the_members()
+    }
+
+    /// All that was done is undone: the programs have to get over it by themselves.
+    fn recover(&mut self) -> anyhow::Result<()> {
+        let began = Instant::now();
+        let mut next_look = began;
+        let recovered = self.pass_until(RECOVERY, |world| {
+            if Instant::now() < next_look || !world.lasting.is_empty() || !world.seats.iter().all(Seat::is_settled) {
+                return false;
+            }
+            next_look = Instant::now() + LOOK;
+            world.site.behind().is_ok_and(|behind| behind < world.site.in_flight())
+        })?;
+        self.tell(&format!("at work again: {recovered}, after {:.1} s", began.elapsed().as_secs_f64()));
+        let said = (!recovered).then(|| format!("{:?} records behind", self.site.behind()));
+        self.report.hold(&format!("at work again within {} s", RECOVERY.as_secs()), said);
+        // Until then an end with exit code 1 could still be an honest one.
+        self.pass_until(RECOVERY, |world| !world.seats.iter().any(|seat| world.is_troubled(seat.who)))?;
+        Ok(())
+    }
+
+    fn end_of_the_generator(&mut self) -> anyhow::Result<()> {
+        for _ in 0..ATTEMPTS {
+            self.seats[0].wanted = true;
+            self.pass_until(END_OF_A_PROGRAM, |world| world.seats[0].is_settled() && world.has_open_run())?;
+            self.seats[0].wanted = false;
+            self.seats[0].terminate()?;
+            self.pass_until(END_OF_A_PROGRAM, |world| world.seats[0].program.is_none())?;
+            if !self.has_open_run() {
+                break;
+            }
+        }
+        let open = self.has_open_run().then(|| "its run is still not finished".to_owned());
+        self.report.hold("the generator ends in order", open);
+        Ok(())
+    }
+
+    fn end_of_the_members(&mut self) -> anyhow::Result<()> {
+        let before = self.report.findings.len();
+        for seat in &mut self.seats {
+            seat.wanted = false;
+            seat.terminate()?;
+        }
+        let ended = self.pass_until(END_OF_A_PROGRAM, |world| world.seats.iter().all(|seat| seat.program.is_none()))?;
+        let honest = ended && self.report.findings.len() == before;
+        self.report.hold("the consumers end in order", (!honest).then(|| "see above".to_owned()));
+        Ok(())
+    }
+}
+
+impl Seat {
+    /// Nobody is wanted here, or somebody works.
+    fn is_settled(&self) -> bool {
+        match &self.program {
+            Some(_) => self.is_free() && self.works(),
+            None => !self.wanted && self.who != Who::Generator,
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! How each fault is done, and the proof that it was.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use local_stack::proxy::Way;
+
+use crate::plan::{Damage, Fault, Link, Step, Target, Who};
+use crate::program::{signal, state};
+use crate::seat::Armed;
+use crate::world::{Lasting, Undo, World};
+
+/// How long a fault waits for what it is done to: a server that is down comes back, a program is started again.
+const TURN: Duration = Duration::from_mins(1);
+const PROOF: Duration = Duration::from_secs(10);
+
+impl World {
+    /// Does the next fault of the plan as soon as nothing else is being done to its target.
+    pub(crate) fn inflict(&mut self, step: &Step, is_over: impl Fn() -> bool) -> anyhow::Result<()> {
+        let fault = step.fault;
+        let is_free = self.pass_until(TURN, |world| is_over() || world.is_free(fault))?;
+        if is_over() {
+            return Ok(());
+        }
+        if !is_free {
+            self.tell(&format!("{}: left out, {:?} was not to be had", fault.kind(), fault.target()));
+            return Ok(());
+        }
+        self.tell(&format!("{} ({:?} for {:.1} s)", fault.kind(), fault, step.lasts.as_secs_f64()));
+        self.report.tried(fault.kind());
+        let (undo, proved) = self.hurt(fault)?;
+        if let Some(undo) = undo {
+            self.lasting.push(Lasting { fault, until: Instant::now() + step.lasts, undo });
+        }
+        if proved {
+            self.report.proved(fault.kind());
+        }
+        Ok(())
+    }
+
+    fn is_free(&mut self, fault: Fault) -> bool {
+        let target = fault.target();
+        let untouched = !self.lasting.iter().any(|one| one.fault.target() == target);
+        untouched
+            && match target {
+                Target::Program(who) => {
+                    let seat = self.seat(who);
+                    let is_away = !seat.wanted && seat.program.is_none();
+                    seat.is_free() || fault == Fault::ComeOrGo && is_away
+                }
+                Target::Server(_) | Target::Link(_) => true,
+            }
+    }
+
+    /// What ends the fault, if something must, and whether it has been seen to happen already.
+    fn hurt(&mut self, fault: Fault) -> anyhow::Result<(Option<Undo>, bool)> {
+        match fault {
+            Fault::Kill(who) => Ok((None, self.kill(who)?)),
+            Fault::Freeze(who) => self.freeze(who),
+            // Proved by the end that follows.
+            Fault::Terminate(who) => self.seat(who).terminate().map(|()| (None, false)),
+            Fault::KillAt(who, point, pass) => self.arm(who, point, pass, fault).map(|()| (None, false)),
+            Fault::KillAtEnd(point, pass) => {
+                self.arm(Who::Generator, point, pass, fault)?;
+                Ok((Some(Undo::Terminate), false))
+            }
+            Fault::KillServer(name) => {
+                let pid = self.site.pid(name);
+                self.site.kill(name)?;
+                let dead = pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
+                Ok((Some(Undo::Restart(name)), dead))
+            }
+            Fault::FreezeServer(name) => {
+                let Some(pid) = self.site.pid(name) else { return Ok((None, false)) };
+                signal(pid, "STOP")?;
+                Ok((Some(Undo::ContinueServer(name)), self.is_stopped(pid)?))
+            }
+            Fault::EndSessions => Ok((None, self.site.end_sessions()? > 0)),
+            Fault::Damage(link, damage) => Ok((Some(self.damage(link, damage)), false)),
+            Fault::ComeOrGo => self.come_or_go(),
+        }
+    }
+
+    fn kill(&mut self, who: Who) -> anyhow::Result<bool> {
+        let pid = self.seat(who).program.as_ref().map(crate::program::Program::pid);
+        self.seat(who).kill()?;
+        let Some(pid) = pid else { return Ok(false) };
+        self.pass_until(PROOF, |_| state(pid).is_none_or(|state| state == 'Z'))
+    }
+
+    fn freeze(&mut self, who: Who) -> anyhow::Result<(Option<Undo>, bool)> {
+        let Some(pid) = self.seat(who).program.as_ref().map(crate::program::Program::pid) else {
+            return Ok((None, false));
+        };
+        signal(pid, "STOP")?;
+        Ok((Some(Undo::Continue(who)), self.is_stopped(pid)?))
+    }
+
+    fn is_stopped(&mut self, pid: u32) -> anyhow::Result<bool> {
+        self.pass_until(PROOF, |_| state(pid) == Some('T'))
+    }
+
+    /// The process after this one will die at a place; this one dies now.
+    fn arm(&mut self, who: Who, point: &'static str, pass: u32, fault: Fault) -> anyhow::Result<()> {
+        self.kill(who)?;
+        self.seat(who).next_failpoint = Some(Armed { point, pass, kind: fault.kind() });
+        self.pass_until(PROOF, |world| world.seat(who).next_failpoint.is_none())?;
+        Ok(())
+    }
+
+    fn damage(&mut self, link: Link, damage: Damage) -> Undo {
+        let proxy = self.site.proxy(link);
+        let before = proxy.seen();
+        proxy.set(match damage {
+            Damage::Cut => Way::Closed,
+            Damage::HalfOpen => Way::HalfOpen,
+            Damage::Slow => Way::Throttled(1_000),
+            Damage::Late => Way::Delayed(Duration::from_secs(2)),
+        });
+        if damage == Damage::Cut {
+            proxy.cut();
+        }
+        Undo::Mend(link, damage, before)
+    }
+
+    fn come_or_go(&mut self) -> anyhow::Result<(Option<Undo>, bool)> {
+        let Target::Program(last) = Fault::ComeOrGo.target() else { return Ok((None, false)) };
+        let seat = self.seat(last);
+        seat.wanted = !seat.wanted;
+        if !seat.wanted {
+            seat.terminate()?;
+        }
+        let wanted = seat.wanted;
+        let came_or_went = self.pass_until(PROOF * 2, |world| world.seat(last).program.is_some() == wanted)?;
+        Ok((None, came_or_went))
+    }
+}

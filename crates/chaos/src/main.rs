@@ -1,0 +1,116 @@
+//! Everything that can break, at random, under load; then the judgement. `make chaos SEED=7 MINUTES=10`.
+//!
+//! - `plan`: which fault comes when, a function of the seed
+//! - `site`: servers, proxies, and the commands of our programs there
+//! - `program`, `seat`: a child process, and the place in which it is started again and again
+//! - `world`: time passes, faults end, programs are replaced
+//! - `inflict`: how each fault is done and proved
+//! - `heal`: all of it is undone, and the pipeline comes to rest
+//! - `judge`: what landed is weighed by the oracle and by `kafka-consumer reconcile`
+//! - `report`: what was done and what held
+
+mod heal;
+mod inflict;
+mod judge;
+mod plan;
+mod program;
+mod report;
+mod seat;
+mod site;
+mod world;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use clap::Parser;
+use plan::Plan;
+use site::Site;
+use world::World;
+
+/// Break the whole pipeline at random for a while, heal it, and judge what landed.
+///
+/// Exit code 0: all holds. 1: this tool failed. 2: wrong usage. 3: something was found. Ctrl-C heals and judges early.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Args {
+    /// The root of all chance: the same seed gives the same order of faults [default: a random one, printed].
+    #[arg(long)]
+    seed: Option<u64>,
+    /// For how long things break.
+    #[arg(long, default_value_t = 10)]
+    minutes: u64,
+    /// Events a second.
+    #[arg(long, default_value_t = 2_000)]
+    rate: u32,
+    /// Where the logs go, in a folder of their own; they stay when something was found.
+    #[arg(long, default_value = "target/chaos")]
+    logs: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(3),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whether nothing was found.
+fn run(args: &Args) -> anyhow::Result<bool> {
+    let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
+    println!("seed {seed}, {} minutes", args.minutes);
+    let logs = args.logs.join(format!("{seed}-{}", jiff::Timestamp::now().as_second()));
+    std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
+    let logs = logs.canonicalize()?;
+    let over = on_ctrl_c()?;
+    let mut world = World::new(Site::start(logs.join("state"), args.rate, seed)?, &logs);
+    let done = go(&mut world, &logs, seed, Duration::from_secs(60 * args.minutes), &over);
+    judge::keep_logs_of_servers(&world, &logs);
+    world.report.print();
+    done.with_context(|| format!("the logs are in {}", logs.display()))?;
+    let clean = world.report.findings.is_empty();
+    drop(world);
+    if clean {
+        std::fs::remove_dir_all(&logs)?;
+    } else {
+        println!("Seed {seed}; the logs are in {}", logs.display());
+    }
+    Ok(clean)
+}
+
+fn go(world: &mut World, logs: &Path, seed: u64, length: Duration, over: &AtomicBool) -> anyhow::Result<()> {
+    let end = Instant::now() + length;
+    let is_over = || over.load(Ordering::Relaxed) || Instant::now() >= end;
+    for step in Plan::new(seed) {
+        world.pass_until(step.pause, |_| is_over())?;
+        if is_over() {
+            break;
+        }
+        world.inflict(&step, is_over)?;
+    }
+    world.heal()?;
+    world.judge(logs)
+}
+
+/// Set by the first Ctrl-C; the second one ends us.
+fn on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
+    let over = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&over);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        while runtime.block_on(tokio::signal::ctrl_c()).is_ok() {
+            if asked.swap(true, Ordering::Relaxed) {
+                std::process::exit(130);
+            }
+            eprintln!("heals and judges now; once more: ends at once");
+        }
+    });
+    Ok(over)
+}

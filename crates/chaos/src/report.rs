@@ -1,0 +1,123 @@
+//! What was done and what held, for people.
+
+use std::collections::BTreeMap;
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+
+/// How often a kind must have come without a proof before the tool is to blame.
+const PATIENCE: u32 = 3;
+
+/// Faults by kind, and findings.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    kinds: BTreeMap<String, Count>,
+    /// What is not as it should be, each with where to look.
+    pub(crate) findings: Vec<String>,
+    /// What happens and is documented, and how often it did.
+    pub(crate) known: BTreeMap<&'static str, u32>,
+    /// The most memory, in MiB, by program.
+    pub(crate) peaks: BTreeMap<&'static str, u64>,
+    /// Statements about the whole, and whether they held.
+    pub(crate) held: Vec<(String, bool)>,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    tried: u32,
+    proved: u32,
+}
+
+impl Report {
+    pub(crate) fn tried(&mut self, kind: String) {
+        self.kinds.entry(kind).or_default().tried += 1;
+    }
+
+    pub(crate) fn proved(&mut self, kind: String) {
+        self.kinds.entry(kind).or_default().proved += 1;
+    }
+
+    pub(crate) fn find(&mut self, what: String) {
+        eprintln!("FINDING {what}");
+        self.findings.push(what);
+    }
+
+    /// A statement, and what was found where it doesn't hold.
+    pub(crate) fn hold(&mut self, statement: &str, otherwise: Option<String>) {
+        self.held.push((statement.to_owned(), otherwise.is_none()));
+        if let Some(what) = otherwise {
+            self.find(format!("{statement}: {what}"));
+        }
+    }
+
+    pub(crate) fn peak(&mut self, program: &'static str, mib: u64) {
+        let most = self.peaks.entry(program).or_default();
+        *most = (*most).max(mib);
+    }
+
+    /// Kinds that came and never could be seen to have happened: this tool's own failure.
+    pub(crate) fn blame_unproved(&mut self) {
+        let unproved = self.kinds.iter().filter(|(_, count)| count.tried >= PATIENCE && count.proved == 0);
+        let said: Vec<String> =
+            unproved.map(|(kind, count)| format!("{kind}: came {} times, was never proved", count.tried)).collect();
+        for what in said {
+            self.find(what);
+        }
+    }
+
+    pub(crate) fn print(&self) {
+        println!("{}\n\n{}", self.faults(), self.statements());
+        for (program, mib) in &self.peaks {
+            println!("{program}: {mib} MiB at most");
+        }
+        for (what, times) in &self.known {
+            println!("known: {what}, {times} times");
+        }
+        match self.findings.len() {
+            0 => println!("Nothing was found."),
+            count => println!("{count} findings:"),
+        }
+        for what in &self.findings {
+            println!("- {what}");
+        }
+    }
+
+    fn faults(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(UTF8_BORDERS_ONLY).set_header(["fault", "done", "proved"]);
+        for (kind, count) in &self.kinds {
+            table.add_row([kind.clone(), count.tried.to_string(), count.proved.to_string()]);
+        }
+        for column in table.column_iter_mut().skip(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table
+    }
+
+    fn statements(&self) -> Table {
+        let mut table = Table::new();
+        table.load_style(UTF8_BORDERS_ONLY).set_header(["afterwards", ""]);
+        for (statement, holds) in &self.held {
+            table.add_row([statement.as_str(), if *holds { "holds" } else { "DOES NOT HOLD" }]);
+        }
+        table
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_never_happened_is_the_tools_own_finding() {
+        let mut report = Report::default();
+        for _ in 0..3 {
+            report.tried("dud".to_owned());
+            report.tried("real".to_owned());
+        }
+        report.proved("real".to_owned());
+        report.tried("rare".to_owned());
+        report.blame_unproved();
+        assert_eq!(report.findings, ["dud: came 3 times, was never proved"]);
+    }
+}

@@ -1,0 +1,233 @@
+//! The servers, the proxies before them, and the commands of our programs there.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use local_stack::{Name, Proxy, Stack};
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::metadata::MetadataTopic;
+use tokio::runtime::Runtime;
+
+use crate::plan::{Link, Who};
+
+pub(crate) const TOPIC: &str = "product-events";
+pub(crate) const GROUP: &str = "kafka-consumer";
+const FAULTS: &str =
+    "invalid=0.5%,corrupt=0.2%,oversize=0.01%,duplicate=1%,late=1%,out-of-order=1%,hot-key=0.5%,burst=0.1%";
+const USERS: &str = "
+    CREATE ROLE warehouse_admin LOGIN PASSWORD 'warehouse_admin' IN ROLE pipeline_owner;
+    CREATE ROLE event_writer LOGIN PASSWORD 'event_writer' IN ROLE pipeline_writer;
+    ALTER ROLE warehouse_admin SET role = pipeline_owner";
+/// The settings here count, not those of the shell that this is called from.
+const FOREIGN_VARIABLES: [&str; 7] =
+    ["EVENT_GENERATOR_", "KAFKA_CONSUMER_", "AWS_", "PG", "DATABASE_URL", "RUST_LOG", "FAILPOINTS"];
+const QUESTION_LIMIT: Duration = Duration::from_secs(10);
+
+/// Everything that the programs meet.
+pub(crate) struct Site {
+    pub(crate) stack: Stack,
+    proxies: [Proxy; 4],
+    programs: PathBuf,
+    pub(crate) state: PathBuf,
+    runtime: Runtime,
+    rate: u32,
+    seed: u64,
+}
+
+impl Site {
+    /// Starts the servers and makes the tables. `state` is where the generator remembers its runs.
+    pub(crate) fn start(state: PathBuf, rate: u32, seed: u64) -> anyhow::Result<Self> {
+        let programs = std::env::current_exe()?.parent().context("our executable has no folder")?.to_owned();
+        for name in ["event-generator", "kafka-consumer"] {
+            if !programs.join(name).is_file() {
+                bail!("{} is not there. Run `make chaos`", programs.join(name).display());
+            }
+        }
+        let [to_kafka, from_kafka] = [Proxy::listen()?, Proxy::listen()?];
+        let stack = Stack::ephemeral_behind_all(&[&to_kafka, &from_kafka])?;
+        let proxies = [to_kafka, from_kafka, Proxy::to(stack.postgres.port())?, Proxy::to(stack.object_store.port())?];
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let site = Self { stack, proxies, programs, state, runtime, rate, seed };
+        site.ask(USERS)?;
+        let migrated = site.consumer("migrate", "warehouse_admin", false).output()?;
+        if !migrated.status.success() {
+            bail!("migrate: {}", String::from_utf8_lossy(&migrated.stderr));
+        }
+        Ok(site)
+    }
+
+    pub(crate) fn proxy(&self, link: Link) -> &Proxy {
+        &self.proxies[link as usize]
+    }
+
+    /// Through the proxies: one that goes on with a run, or begins it.
+    pub(crate) fn generator(&self, run: u32, resume: bool) -> Command {
+        let mut command = self.command("event-generator");
+        command.args(["run", "--run-id", &run_id(run), "--log-format", "json", "--http-addr", "off"]);
+        command.args(["--bootstrap-servers", &self.address(Link::GeneratorKafka)]);
+        if resume {
+            command.arg("--resume");
+        } else {
+            let seed = self.seed.wrapping_add(u64::from(run)).to_string();
+            command.args(["--rate", &format!("{}/s", self.rate), "--seed", &seed, "--fault", FAULTS]);
+            command.args(["--topic", TOPIC, "--lake", &self.stack.lake_url()]);
+        }
+        command.env("EVENT_GENERATOR_STATE_DIR", &self.state);
+        self.with_lake(&mut command, &format!("http://{}", self.address(Link::GeneratorLake)));
+        command
+    }
+
+    /// Through the proxies. All but the last have a name that outlives them, or not.
+    pub(crate) fn member(&self, number: usize) -> Command {
+        let mut command = self.consumer("run", "event_writer", true);
+        command.args(["--log-format", "json", "--http-addr", "off"]);
+        if number == 0 {
+            command.args(["--group-instance-id", "first"]);
+        }
+        command
+    }
+
+    /// A command of the consumer, through the proxies or not.
+    pub(crate) fn consumer(&self, name: &str, user: &str, behind: bool) -> Command {
+        let mut command = self.command("kafka-consumer");
+        let direct = format!("127.0.0.1:{}", self.stack.postgres.port());
+        let mut url = self.stack.database_url().replacen("admin:admin@", &format!("{user}:{user}@"), 1);
+        command.arg(name);
+        if behind {
+            url = url.replace(&direct, &self.address(Link::ConsumerPostgres));
+            command.args(["--bootstrap-servers", &self.address(Link::ConsumerKafka), "--topic", TOPIC]);
+        } else if name != "migrate" {
+            command.args(["--bootstrap-servers", &self.stack.bootstrap_servers(), "--topic", TOPIC]);
+        }
+        command.args(["--database-url", &url]);
+        command
+    }
+
+    /// Accounts for a run.
+    pub(crate) fn reconcile(&self, run: u32) -> Command {
+        let mut command = self.consumer("reconcile", "event_writer", false);
+        command.args(["--run", &run_id(run), "--json", "--whole-table", "--lake", &self.stack.lake_url()]);
+        self.with_lake(&mut command, &self.stack.s3().endpoint);
+        command
+    }
+
+    fn with_lake(&self, command: &mut Command, endpoint: &str) {
+        let s3 = self.stack.s3();
+        command.env("AWS_ENDPOINT_URL_S3", endpoint).env("AWS_REGION", s3.region);
+        command.env("AWS_ACCESS_KEY_ID", s3.access_key).env("AWS_SECRET_ACCESS_KEY", s3.secret_key);
+    }
+
+    fn address(&self, link: Link) -> String {
+        format!("127.0.0.1:{}", self.proxy(link).port())
+    }
+
+    fn command(&self, name: &str) -> Command {
+        let mut command = Command::new(self.programs.join(name));
+        for (variable, _) in std::env::vars_os() {
+            if FOREIGN_VARIABLES.iter().any(|foreign| variable.to_string_lossy().starts_with(foreign)) {
+                command.env_remove(variable);
+            }
+        }
+        command
+    }
+
+    /// The process of a server, while it runs.
+    pub(crate) fn pid(&self, name: Name) -> Option<u32> {
+        match name {
+            Name::Kafka => self.stack.kafka.pid(),
+            Name::Postgres => self.stack.postgres.pid(),
+            Name::S3 => self.stack.object_store.pid(),
+        }
+    }
+
+    pub(crate) fn kill(&mut self, name: Name) -> anyhow::Result<()> {
+        Ok(match name {
+            Name::Kafka => self.stack.kafka.kill(),
+            Name::Postgres => self.stack.postgres.kill(),
+            Name::S3 => self.stack.object_store.kill(),
+        }?)
+    }
+
+    pub(crate) fn restart(&mut self, name: Name) -> anyhow::Result<()> {
+        Ok(match name {
+            Name::Kafka => self.stack.kafka.restart(),
+            Name::Postgres => self.stack.postgres.restart(),
+            Name::S3 => self.stack.object_store.restart(),
+        }?)
+    }
+
+    /// Ends the sessions of all consumers. How many there were.
+    pub(crate) fn end_sessions(&self) -> anyhow::Result<usize> {
+        let sql =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'kafka-consumer%'";
+        self.ask(sql)
+    }
+
+    /// Runs statements as the superuser and tells how many rows they gave.
+    fn ask(&self, sql: &str) -> anyhow::Result<usize> {
+        let answers = self.runtime.block_on(async {
+            let client = self.connect().await?;
+            client.simple_query(sql).await
+        })?;
+        Ok(answers.iter().filter(|one| matches!(one, tokio_postgres::SimpleQueryMessage::Row(_))).count())
+    }
+
+    async fn connect(&self) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+        let url = self.stack.database_url();
+        let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
+        tokio::spawn(connection);
+        Ok(client)
+    }
+
+    /// Records that the group has not committed yet.
+    pub(crate) fn behind(&self) -> anyhow::Result<i64> {
+        let sql = "SELECT coalesce(sum(next_offset), 0)::bigint FROM pipeline.consumer_offsets
+            WHERE consumer_group = $1 AND topic = $2";
+        let next: i64 = self.runtime.block_on(async {
+            let row = self.connect().await?.query_one(sql, &[&GROUP, &TOPIC]).await?;
+            Ok::<_, tokio_postgres::Error>(row.get(0))
+        })?;
+        let client: BaseConsumer =
+            ClientConfig::new().set("bootstrap.servers", self.stack.bootstrap_servers()).create()?;
+        let metadata = client.fetch_metadata(Some(TOPIC), QUESTION_LIMIT)?;
+        let mut ends = 0;
+        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
+            ends += client.fetch_watermarks(TOPIC, partition.id(), QUESTION_LIMIT)?.1;
+        }
+        Ok(ends - next)
+    }
+
+    /// As many records as may be under way where nothing is wrong.
+    pub(crate) fn in_flight(&self) -> i64 {
+        5 * i64::from(self.rate)
+    }
+
+    /// Where the generator remembers a run.
+    pub(crate) fn state_of(&self, run: u32) -> PathBuf {
+        Path::new(&self.state).join(run_id(run))
+    }
+
+    /// Whether a run's end is decided.
+    pub(crate) fn is_sealed(&self, run: u32) -> bool {
+        let state = fs::read(self.state_of(run).join("state.json")).unwrap_or_default();
+        let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
+        !state["sealed"].is_null()
+    }
+}
+
+/// The name of a run.
+pub(crate) fn run_id(run: u32) -> String {
+    format!("chaos-{run}")
+}
+
+/// Which servers and connections a program depends on.
+pub(crate) fn needs(who: Who) -> ([Name; 2], [Link; 2]) {
+    match who {
+        Who::Generator => ([Name::Kafka, Name::S3], [Link::GeneratorKafka, Link::GeneratorLake]),
+        Who::Member(_) => ([Name::Kafka, Name::Postgres], [Link::ConsumerKafka, Link::ConsumerPostgres]),
+    }
+}

@@ -1,0 +1,214 @@
+//! The pipeline under faults: programs in their places, and what is wrong at the moment.
+
+use std::path::Path;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use local_stack::proxy::{Seen, Way};
+
+use crate::plan::{Damage, Fault, Link, MEMBERS, Target, Who};
+use crate::program::signal;
+use crate::report::Report;
+use crate::seat::{End, Seat};
+use crate::site::{Site, needs};
+
+const PAUSE: Duration = Duration::from_millis(50);
+/// So long after an outage a program may still suffer from it.
+const AFTERMATH: Duration = Duration::from_secs(30);
+/// The same for connections that swallowed bytes: librdkafka waits 60 s for an answer.
+const LONG_AFTERMATH: Duration = Duration::from_secs(90);
+
+/// How a fault ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Undo {
+    Continue(Who),
+    Terminate,
+    Restart(local_stack::Name),
+    ContinueServer(local_stack::Name),
+    Mend(Link, Damage, Seen),
+}
+
+/// A fault that goes on.
+pub(crate) struct Lasting {
+    pub(crate) fault: Fault,
+    pub(crate) until: Instant,
+    pub(crate) undo: Undo,
+}
+
+pub(crate) struct World {
+    pub(crate) site: Site,
+    /// The generator first.
+    pub(crate) seats: Vec<Seat>,
+    pub(crate) report: Report,
+    pub(crate) lasting: Vec<Lasting>,
+    /// Until when the programs may suffer from what was done to it.
+    troubles: Vec<(Target, Instant)>,
+    /// The generator's run now.
+    run: u32,
+    /// Runs that have their manifest, and whether they were gone on with.
+    pub(crate) runs: Vec<(u32, bool)>,
+    resumed: bool,
+    /// No more faults: an end is not one.
+    pub(crate) healing: bool,
+    pub(crate) began: Instant,
+}
+
+impl World {
+    pub(crate) fn new(site: Site, logs: &Path) -> Self {
+        let mut seats = vec![Seat::new(Who::Generator, true, logs.to_owned())];
+        seats.extend((0..MEMBERS).map(|number| Seat::new(Who::Member(number), number + 1 < MEMBERS, logs.to_owned())));
+        Self {
+            site,
+            seats,
+            report: Report::default(),
+            lasting: Vec::new(),
+            troubles: Vec::new(),
+            run: 1,
+            runs: Vec::new(),
+            resumed: false,
+            healing: false,
+            began: Instant::now(),
+        }
+    }
+
+    pub(crate) fn seat(&mut self, who: Who) -> &mut Seat {
+        match who {
+            Who::Generator => &mut self.seats[0],
+            Who::Member(number) => &mut self.seats[number + 1],
+        }
+    }
+
+    /// A line for whoever looks on.
+    pub(crate) fn tell(&self, what: &str) {
+        eprintln!("{:7.1} s  {what}", self.began.elapsed().as_secs_f64());
+    }
+
+    /// Time passes: what is over is undone, who has ended is replaced.
+    pub(crate) fn pass(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        while let Some(over) = self.lasting.iter().position(|one| one.until <= now) {
+            let lasting = self.lasting.swap_remove(over);
+            self.undo(&lasting)?;
+        }
+        for number in 0..self.seats.len() {
+            let troubled = self.is_troubled(self.seats[number].who);
+            if let Some(end) = self.seats[number].look(troubled, &mut self.report)? {
+                self.ended(number, &end);
+            }
+            if self.seats[number].is_vacant() {
+                self.start(number)?;
+            }
+        }
+        sleep(PAUSE);
+        Ok(())
+    }
+
+    /// Passes time until something holds, or not even after `patience`.
+    pub(crate) fn pass_until(
+        &mut self,
+        patience: Duration,
+        mut condition: impl FnMut(&mut Self) -> bool,
+    ) -> anyhow::Result<bool> {
+        let deadline = Instant::now() + patience;
+        loop {
+            if condition(self) {
+                return Ok(true);
+            }
+            if Instant::now() >= deadline {
+                return Ok(false);
+            }
+            self.pass()?;
+        }
+    }
+
+    fn start(&mut self, number: usize) -> anyhow::Result<()> {
+        let command = match self.seats[number].who {
+            Who::Member(member) => self.site.member(member),
+            Who::Generator => {
+                self.count_run();
+                let resume = self.has_open_run();
+                self.resumed |= resume;
+                self.seats[number].ends_by_itself = resume && self.site.is_sealed(self.run);
+                self.site.generator(self.run, resume)
+            }
+        };
+        self.seats[number].start(command)
+    }
+
+    fn ended(&mut self, number: usize, end: &End) {
+        let who = self.seats[number].who;
+        // Who leaves is asked to end, too.
+        if end.asked && !self.healing && self.seats[number].wanted {
+            self.report.proved(Fault::Terminate(who).kind());
+        }
+        if who == Who::Generator && !self.count_run() && end.finished && self.site.state_of(self.run).exists() {
+            self.report.find(format!("generator ended with exit code 0 and has no manifest of run {}", self.run));
+        }
+    }
+
+    /// Goes on to the next run when this one has its manifest.
+    fn count_run(&mut self) -> bool {
+        let finished = self.site.state_of(self.run).join("manifest.json").exists();
+        if finished {
+            self.runs.push((self.run, std::mem::take(&mut self.resumed)));
+            self.run += 1;
+        }
+        finished
+    }
+
+    /// Whether a run has begun that has no manifest.
+    pub(crate) fn has_open_run(&self) -> bool {
+        self.site.state_of(self.run).join("state.json").exists()
+    }
+
+    /// Whether what a program needs is not all there, or was not of late.
+    pub(crate) fn is_troubled(&self, who: Who) -> bool {
+        let (servers, links) = needs(who);
+        let concerns = |target: Target| match target {
+            Target::Server(name) => servers.contains(&name),
+            Target::Link(link) => links.contains(&link),
+            Target::Program(_) => false,
+        };
+        let now = Instant::now();
+        self.lasting.iter().any(|one| concerns(one.fault.target()))
+            || self.troubles.iter().any(|(target, until)| concerns(*target) && *until > now)
+    }
+
+    fn undo(&mut self, lasting: &Lasting) -> anyhow::Result<()> {
+        let kind = lasting.fault.kind();
+        self.tell(&format!("{kind}: over"));
+        match lasting.undo {
+            Undo::Continue(who) => {
+                if let Some(program) = &self.seat(who).program {
+                    signal(program.pid(), "CONT")?;
+                }
+            }
+            Undo::Terminate => self.seat(Who::Generator).terminate()?,
+            Undo::Restart(name) => self.site.restart(name)?,
+            Undo::ContinueServer(name) => {
+                if let Some(pid) = self.site.pid(name) {
+                    signal(pid, "CONT")?;
+                }
+            }
+            Undo::Mend(link, damage, before) => self.mend(link, damage, before, kind),
+        }
+        let half_open = matches!(lasting.undo, Undo::Mend(_, Damage::HalfOpen, _));
+        let aftermath = if half_open { LONG_AFTERMATH } else { AFTERMATH };
+        self.troubles.push((lasting.fault.target(), Instant::now() + aftermath));
+        Ok(())
+    }
+
+    fn mend(&mut self, link: Link, damage: Damage, before: Seen, kind: String) {
+        let proxy = self.site.proxy(link);
+        let seen = proxy.seen();
+        proxy.set(Way::Open);
+        let happened = match damage {
+            Damage::Cut => seen.cut > before.cut || seen.accepted > before.accepted,
+            Damage::HalfOpen => seen.swallowed > before.swallowed,
+            Damage::Slow | Damage::Late => seen.passed > before.passed,
+        };
+        if happened {
+            self.report.proved(kind);
+        }
+    }
+}
