@@ -7,10 +7,12 @@ use local_stack::Stack;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::member::{Member, offsets};
+use crate::member::{Member, PATIENCE, offsets};
 use crate::support::{generator, judge, runtime, succeed};
 
 pub(crate) const TOPIC: &str = "product-events";
@@ -67,20 +69,25 @@ impl Drop for Flow {
     }
 }
 
-/// The ends of the topic's partitions.
+/// The ends of the topic's partitions. A broker that has just come back may not yet lead them all.
 pub(crate) fn ends(stack: &Stack) -> Vec<(i32, i64)> {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", stack.bootstrap_servers())
         .set("isolation.level", "read_uncommitted")
         .create()
         .unwrap();
-    let patience = Duration::from_secs(10);
-    let metadata = client.fetch_metadata(Some(TOPIC), patience).unwrap();
-    let mut ends: Vec<(i32, i64)> = metadata.topics()[0]
-        .partitions()
-        .iter()
-        .map(|one| (one.id(), client.fetch_watermarks(TOPIC, one.id(), patience).unwrap().1))
-        .collect();
+    let (deadline, limit) = (Instant::now() + PATIENCE, Duration::from_secs(10));
+    let ask = || -> KafkaResult<Vec<(i32, i64)>> {
+        let metadata = client.fetch_metadata(Some(TOPIC), limit)?;
+        let ids = metadata.topics()[0].partitions().iter().map(MetadataPartition::id);
+        ids.map(|id| Ok((id, client.fetch_watermarks(TOPIC, id, limit)?.1))).collect()
+    };
+    let mut ends = loop {
+        match ask() {
+            Ok(ends) => break ends,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    };
     ends.sort_unstable();
     ends
 }
