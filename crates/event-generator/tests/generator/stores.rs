@@ -8,7 +8,9 @@ use event_source::{RunTag, Settings, Source, origin};
 use lake::{EventFile, Manifest, QUARANTINE_PREFIX, QuarantineFile, QuarantineRow, RAW_PREFIX, RUNS_PREFIX};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::servers::Place;
@@ -42,13 +44,20 @@ fn consumer(place: &Place) -> BaseConsumer {
     config.create().unwrap()
 }
 
-/// The end of each partition.
+/// The end of each partition. A broker that has just come back may not yet lead them all.
 fn ends(consumer: &BaseConsumer, place: &Place) -> BTreeMap<i32, i64> {
-    let wait = Duration::from_secs(30);
-    let metadata = consumer.fetch_metadata(Some(&place.topic), wait).unwrap();
-    let partitions = metadata.topics()[0].partitions().iter();
-    let end = |partition: i32| consumer.fetch_watermarks(&place.topic, partition, wait).unwrap().1;
-    partitions.map(|partition| (partition.id(), end(partition.id()))).collect()
+    let (deadline, limit) = (Instant::now() + Duration::from_mins(1), Duration::from_secs(30));
+    let ask = || -> KafkaResult<BTreeMap<i32, i64>> {
+        let metadata = consumer.fetch_metadata(Some(&place.topic), limit)?;
+        let ids = metadata.topics()[0].partitions().iter().map(MetadataPartition::id);
+        ids.map(|id| Ok((id, consumer.fetch_watermarks(&place.topic, id, limit)?.1))).collect()
+    };
+    loop {
+        match ask() {
+            Ok(ends) => return ends,
+            Err(error) => assert!(Instant::now() < deadline, "{error}"),
+        }
+    }
 }
 
 pub(crate) fn read_topic(place: &Place, tag: RunTag) -> Topic {
