@@ -134,10 +134,8 @@ fn generator(stage: &Stage, topic: &str, more: &[&str]) -> Command {
     command.args(["run", "--rate", "max", "--log-format", "json", "-q", "--topic", topic]);
     command.args(["--count", &stage.events.to_string(), "--bootstrap-servers", &stage.stack.bootstrap_servers()]);
     if !more.contains(&"--no-lake") {
-        let s3 = stage.stack.s3();
         command.args(["--lake", &stage.stack.lake_url()]);
-        command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
-        command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+        command.envs(stage.stack.s3().variables());
     }
     command.args(more).args(&stage.generator_flags);
     command

@@ -1,21 +1,18 @@
 //! One of our programs as a child, with its log and the most memory that it took.
 
 use std::fs::{self, File};
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Instant;
 
 use anyhow::Context;
-
-/// Reads a line that never comes: when we die, however we die, the kernel closes the pipe. $1 is the process.
-const WATCH: &str = r#"read -r word && exit 0; kill -KILL "$1" 2>/dev/null"#;
+use local_stack::Watch;
 
 /// Killed when dropped, and also when we are killed.
 pub(crate) struct Program {
     child: Child,
-    watch: Child,
+    watch: Option<Watch>,
     log: PathBuf,
     pub(crate) begun: Instant,
     /// In MiB, as last seen.
@@ -29,10 +26,9 @@ impl Program {
         // A group of its own: Ctrl-C on the terminal is for us alone.
         command.process_group(0).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
-        let mut watch = Command::new("sh");
-        watch.args(["-c", WATCH, "chaos-watch", &child.id().to_string()]).process_group(0);
-        let watch = watch.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
-        Ok(Self { child, watch, log, begun: Instant::now(), peak: 0 })
+        let mut program = Self { child, watch: None, log, begun: Instant::now(), peak: 0 };
+        program.watch = Some(Watch::killing(program.pid())?);
+        Ok(program)
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -67,10 +63,6 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(mut pipe) = self.watch.stdin.take() {
-            let _ = pipe.write_all(b"done\n");
-        }
-        let _ = self.watch.wait();
     }
 }
 

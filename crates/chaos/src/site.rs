@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
-use local_stack::{Name, Proxy, Stack};
+use local_stack::{Name, Proxy, Stack, program};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
@@ -22,9 +22,6 @@ const USERS: &str = "
     CREATE ROLE warehouse_admin LOGIN PASSWORD 'warehouse_admin' IN ROLE pipeline_owner;
     CREATE ROLE event_writer LOGIN PASSWORD 'event_writer' IN ROLE pipeline_writer;
     ALTER ROLE warehouse_admin SET role = pipeline_owner";
-/// The settings here count, not those of the shell that this is called from.
-const FOREIGN_VARIABLES: [&str; 7] =
-    ["EVENT_GENERATOR_", "KAFKA_CONSUMER_", "AWS_", "PG", "DATABASE_URL", "RUST_LOG", "FAILPOINTS"];
 const QUESTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// Everything that the programs meet.
@@ -77,7 +74,8 @@ impl Site {
             command.args(["--topic", TOPIC, "--lake", &self.stack.lake_url()]);
         }
         command.env("EVENT_GENERATOR_STATE_DIR", &self.state);
-        self.with_lake(&mut command, &format!("http://{}", self.address(Link::GeneratorLake)));
+        command.envs(self.stack.s3().variables());
+        command.env("AWS_ENDPOINT_URL_S3", format!("http://{}", self.address(Link::GeneratorLake)));
         command
     }
 
@@ -111,14 +109,8 @@ impl Site {
     pub(crate) fn reconcile(&self, run: u32) -> Command {
         let mut command = self.consumer("reconcile", "event_writer", false);
         command.args(["--run", &run_id(run), "--json", "--whole-table", "--lake", &self.stack.lake_url()]);
-        self.with_lake(&mut command, &self.stack.s3().endpoint);
+        command.envs(self.stack.s3().variables());
         command
-    }
-
-    fn with_lake(&self, command: &mut Command, endpoint: &str) {
-        let s3 = self.stack.s3();
-        command.env("AWS_ENDPOINT_URL_S3", endpoint).env("AWS_REGION", s3.region);
-        command.env("AWS_ACCESS_KEY_ID", s3.access_key).env("AWS_SECRET_ACCESS_KEY", s3.secret_key);
     }
 
     fn address(&self, link: Link) -> String {
@@ -126,13 +118,7 @@ impl Site {
     }
 
     fn command(&self, name: &str) -> Command {
-        let mut command = Command::new(self.programs.join(name));
-        for (variable, _) in std::env::vars_os() {
-            if FOREIGN_VARIABLES.iter().any(|foreign| variable.to_string_lossy().starts_with(foreign)) {
-                command.env_remove(variable);
-            }
-        }
-        command
+        program::command(&self.programs.join(name))
     }
 
     /// The process of a server, while it runs.

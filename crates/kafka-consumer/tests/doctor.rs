@@ -11,10 +11,9 @@ use support::records::{Record, event, now, produce};
 use support::{OWNER, READER, WRITER, catch_up, execute, migrate, program, succeed};
 
 fn command(stack: &Stack, user: &str, more: &[&str]) -> Command {
-    let (servers, s3) = (stack.bootstrap_servers(), stack.s3());
+    let servers = stack.bootstrap_servers();
     let mut command = program(stack, user, &["doctor", "--bootstrap-servers", &servers]);
-    command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
-    command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+    command.envs(stack.s3().variables());
     command.args(more);
     command
 }

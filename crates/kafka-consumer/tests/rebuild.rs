@@ -21,10 +21,8 @@ fn publish(stack: &Stack, run: &str, more: &[&str]) {
 }
 
 fn rebuild_as(stack: &Stack, user: &str, more: &[&str]) -> Command {
-    let s3 = stack.s3();
     let mut command = program(stack, user, &["rebuild", "--log-format", "json", "--lake", &stack.lake_url()]);
-    command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
-    command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+    command.envs(stack.s3().variables());
     command.args(more);
     command
 }

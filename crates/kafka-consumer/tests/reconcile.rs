@@ -52,8 +52,7 @@ impl Landed {
         let servers = stack.bootstrap_servers();
         let arguments = ["reconcile", "--bootstrap-servers", &servers, "--lake", &stack.lake_url()];
         let mut command = program(stack, READER, &arguments);
-        command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
-        command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+        command.envs(s3.variables());
         command.args(more);
         command
     }

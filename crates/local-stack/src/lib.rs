@@ -9,15 +9,17 @@
 //! - [`kafka`], [`postgres`], [`s3`]: how each server is prepared, started and asked whether it works
 //! - [`kafka_security`]: a broker that wants TLS and a login
 //! - [`service`]: what they have in common, and the wait for an answer
-//! - [`server`]: one of them as a child of a test; `watch` ends it when the test is killed
+//! - [`server`]: one of them as a child of a test; [`watch`] ends it when the test is killed
 //! - [`stack`]: all three
 //! - [`resident`]: all three as servers that outlive the program that started them
+//! - [`program`]: our programs as children of a tool
 //! - [`proxy`]: a connection that can be cut, slowed down and swallowed, for tests
 //! - `places`, `account`, `ports`, `process`: folders, whom PostgreSQL runs as, who listens where, processes and signals
 
 mod account;
 pub mod certificates;
 pub mod defaults;
+mod ends;
 mod error;
 pub mod kafka;
 pub mod kafka_security;
@@ -25,14 +27,16 @@ mod places;
 mod ports;
 pub mod postgres;
 mod process;
+pub mod program;
 pub mod proxy;
 pub mod resident;
 pub mod s3;
 pub mod server;
 pub mod service;
 pub mod stack;
-mod watch;
+pub mod watch;
 
+pub use ends::end_offsets;
 pub use error::StackError;
 pub use kafka::Kafka;
 pub use ports::Holder;
@@ -42,3 +46,4 @@ pub use resident::Resident;
 pub use s3::{S3, S3Access};
 pub use server::Name;
 pub use stack::Stack;
+pub use watch::Watch;

@@ -60,6 +60,17 @@ pub struct S3Access {
 }
 
 impl S3Access {
+    /// The same as the variables of AWS's tools, with their names.
+    #[must_use]
+    pub fn variables(&self) -> [(&'static str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL_S3", &self.endpoint),
+            ("AWS_REGION", &self.region),
+            ("AWS_ACCESS_KEY_ID", &self.access_key),
+            ("AWS_SECRET_ACCESS_KEY", &self.secret_key),
+        ]
+    }
+
     fn on(scheme: &str, port: u16) -> Self {
         Self {
             endpoint: format!("{scheme}://127.0.0.1:{port}"),

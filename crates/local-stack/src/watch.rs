@@ -1,4 +1,4 @@
-//! Ends a test's server when the test cannot do it any more, because it was killed.
+//! Ends a test's server, or a tool's program, when its owner cannot do it any more, because it was killed.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -20,11 +20,16 @@ if [ -n "$3" ]; then sleep 0.5; rm -rf -- "$3"; fi
 
 /// A shell of a few hundred kilobytes that waits for its owner's end.
 #[derive(Debug)]
-pub(crate) struct Watch {
+pub struct Watch {
     shell: Child,
 }
 
 impl Watch {
+    /// Kills process `pid` when we die, however we die. Dropped after its end.
+    pub fn killing(pid: u32) -> Result<Self, StackError> {
+        Self::over(pid, Signal::Kill, None)
+    }
+
     /// Watches over process `pid`; `folder` is removed after its end, too.
     pub(crate) fn over(pid: u32, signal: Signal, folder: Option<&Path>) -> Result<Self, StackError> {
         let shell = Command::new("sh")

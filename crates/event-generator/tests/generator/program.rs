@@ -42,10 +42,7 @@ pub(crate) fn publish(place: &Place, flags: &str) -> Command {
     command
         .args(["--bootstrap-servers", &place.bootstrap_servers, "--topic", &place.topic, "--lake", &place.lake])
         .env("EVENT_GENERATOR_STATE_DIR", place.state.path())
-        .env("AWS_ENDPOINT_URL_S3", &place.s3.endpoint)
-        .env("AWS_ACCESS_KEY_ID", &place.s3.access_key)
-        .env("AWS_SECRET_ACCESS_KEY", &place.s3.secret_key)
-        .env("AWS_REGION", &place.s3.region);
+        .envs(place.s3.variables());
     command
 }
 

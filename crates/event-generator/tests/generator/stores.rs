@@ -8,9 +8,7 @@ use event_source::{RunTag, Settings, Source, origin};
 use lake::{EventFile, Manifest, QUARANTINE_PREFIX, QuarantineFile, QuarantineRow, RAW_PREFIX, RUNS_PREFIX};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
-use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
 use crate::servers::Place;
@@ -32,7 +30,7 @@ pub(crate) struct Topic {
 
 /// How many records a topic has by now.
 pub(crate) fn records_in(place: &Place) -> i64 {
-    ends(&consumer(place), place).values().sum()
+    ends(place).values().sum()
 }
 
 fn consumer(place: &Place) -> BaseConsumer {
@@ -44,25 +42,14 @@ fn consumer(place: &Place) -> BaseConsumer {
     config.create().unwrap()
 }
 
-/// The end of each partition. A broker that has just come back may not yet lead them all.
-fn ends(consumer: &BaseConsumer, place: &Place) -> BTreeMap<i32, i64> {
-    let (deadline, limit) = (Instant::now() + Duration::from_mins(1), Duration::from_secs(30));
-    let ask = || -> KafkaResult<BTreeMap<i32, i64>> {
-        let metadata = consumer.fetch_metadata(Some(&place.topic), limit)?;
-        let ids = metadata.topics()[0].partitions().iter().map(MetadataPartition::id);
-        ids.map(|id| Ok((id, consumer.fetch_watermarks(&place.topic, id, limit)?.1))).collect()
-    };
-    loop {
-        match ask() {
-            Ok(ends) => return ends,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-    }
+/// The end of each partition.
+fn ends(place: &Place) -> BTreeMap<i32, i64> {
+    local_stack::end_offsets(&place.bootstrap_servers, &place.topic).unwrap()
 }
 
 pub(crate) fn read_topic(place: &Place, tag: RunTag) -> Topic {
     let consumer = consumer(place);
-    let ends = ends(&consumer, place);
+    let ends = ends(place);
     let mut all = TopicPartitionList::new();
     for partition in ends.keys() {
         all.add_partition_offset(&place.topic, *partition, Offset::Beginning).unwrap();

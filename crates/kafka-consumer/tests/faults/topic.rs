@@ -7,12 +7,10 @@ use local_stack::Stack;
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::KafkaResult;
-use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::member::{Member, PATIENCE, offsets};
+use crate::member::{Member, offsets};
 use crate::support::{generator, judge, runtime, succeed};
 
 pub(crate) const TOPIC: &str = "product-events";
@@ -69,27 +67,9 @@ impl Drop for Flow {
     }
 }
 
-/// The ends of the topic's partitions. A broker that has just come back may not yet lead them all.
+/// The ends of the topic's partitions.
 pub(crate) fn ends(stack: &Stack) -> Vec<(i32, i64)> {
-    let client: BaseConsumer = ClientConfig::new()
-        .set("bootstrap.servers", stack.bootstrap_servers())
-        .set("isolation.level", "read_uncommitted")
-        .create()
-        .unwrap();
-    let (deadline, limit) = (Instant::now() + PATIENCE, Duration::from_secs(10));
-    let ask = || -> KafkaResult<Vec<(i32, i64)>> {
-        let metadata = client.fetch_metadata(Some(TOPIC), limit)?;
-        let ids = metadata.topics()[0].partitions().iter().map(MetadataPartition::id);
-        ids.map(|id| Ok((id, client.fetch_watermarks(TOPIC, id, limit)?.1))).collect()
-    };
-    let mut ends = loop {
-        match ask() {
-            Ok(ends) => break ends,
-            Err(error) => assert!(Instant::now() < deadline, "{error}"),
-        }
-    };
-    ends.sort_unstable();
-    ends
+    local_stack::end_offsets(&stack.bootstrap_servers(), TOPIC).unwrap().into_iter().collect()
 }
 
 /// Waits until all of the topic is in. So much time may pass without any progress.

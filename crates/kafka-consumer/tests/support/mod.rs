@@ -68,11 +68,9 @@ pub(crate) fn url_of(stack: &Stack, user: &str) -> String {
 
 /// The generator beside it, which `cargo build --workspace` has made.
 pub(crate) fn generator(stack: &Stack) -> Command {
-    let s3 = stack.s3();
     let mut command = sender(stack, "max");
     command.args(["--lake", &stack.lake_url()]);
-    command.env("AWS_ENDPOINT_URL_S3", &s3.endpoint).env("AWS_REGION", &s3.region);
-    command.env("AWS_ACCESS_KEY_ID", &s3.access_key).env("AWS_SECRET_ACCESS_KEY", &s3.secret_key);
+    command.envs(stack.s3().variables());
     command
 }
 

@@ -1,7 +1,6 @@
 //! The pipeline's programs as our children.
 
 use std::fs;
-use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -9,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use local_stack::Stack;
+use local_stack::{Stack, Watch, program};
 use serde_json::Value;
 
 use super::show::EFFECT;
@@ -17,11 +16,6 @@ use super::{GROUP, RUN, TOPIC, log_file};
 
 /// How many of a log's last lines a failure shows.
 const TAIL_LINES: usize = 30;
-/// The demo's own settings count, not those of the shell that it is called from.
-const FOREIGN_VARIABLES: [&str; 6] = ["EVENT_GENERATOR_", "KAFKA_CONSUMER_", "AWS_", "PG", "DATABASE_URL", "RUST_LOG"];
-/// Reads a line that never comes: when we die, however we die, the kernel closes the pipe. $1 is the process.
-const WATCH: &str = r#"read -r word && exit 0; kill -KILL "$1" 2>/dev/null"#;
-
 /// Where the programs are.
 pub(super) struct Programs {
     folder: PathBuf,
@@ -32,7 +26,7 @@ pub(super) struct Running {
     name: &'static str,
     log: PathBuf,
     child: Child,
-    watch: Option<Child>,
+    watch: Option<Watch>,
 }
 
 impl Programs {
@@ -97,19 +91,8 @@ impl Programs {
     }
 
     fn command(&self, name: &str, stack: &Stack) -> Command {
-        let mut command = Command::new(self.folder.join(name));
-        for (variable, _) in std::env::vars_os() {
-            if FOREIGN_VARIABLES.iter().any(|foreign| variable.to_string_lossy().starts_with(foreign)) {
-                command.env_remove(variable);
-            }
-        }
-        let s3 = stack.s3();
-        command
-            .env("DATABASE_URL", stack.database_url())
-            .env("AWS_ENDPOINT_URL_S3", s3.endpoint)
-            .env("AWS_ACCESS_KEY_ID", s3.access_key)
-            .env("AWS_SECRET_ACCESS_KEY", s3.secret_key)
-            .env("AWS_REGION", s3.region);
+        let mut command = program::command(&self.folder.join(name));
+        command.env("DATABASE_URL", stack.database_url()).envs(stack.s3().variables());
         command
     }
 }
@@ -126,16 +109,7 @@ impl Running {
             .spawn()
             .with_context(|| format!("starting {}", command.get_program().display()))?;
         let mut running = Self { name, log, child, watch: None };
-        let watch = Command::new("sh")
-            .args(["-c", WATCH, "local-stack-watch", &running.child.id().to_string()])
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .context("starting sh")?;
-        running.watch = Some(watch);
+        running.watch = Some(Watch::killing(running.child.id())?);
         Ok(running)
     }
 
@@ -191,11 +165,5 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
-        if let Some(mut watch) = self.watch.take() {
-            if let Some(mut pipe) = watch.stdin.take() {
-                let _ = pipe.write_all(b"done\n");
-            }
-            let _ = watch.wait();
-        }
     }
 }
