@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, anyhow};
 use lake::{Lake, LakeError, Manifest, draft_key, manifest_key};
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::kafka::{TopicSettings, ensure_topic, topic_settings};
+use pipeline_runtime::kafka::{Topic, TopicSettings, ensure_topic, topic_settings};
 use pipeline_runtime::lake::in_words;
 use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::{progress, shutdown};
@@ -81,14 +81,14 @@ pub async fn run(args: &RunArgs, flags: Flags, log: &LogArgs) -> Result<(), Fail
 fn start_kafka(
     args: &RunArgs,
     user: &ClientConfig,
-    topic: TopicSettings,
+    (topic, settings): (Topic, TopicSettings),
     plan: &Plan,
     memory: &Memory,
 ) -> anyhow::Result<(String, KafkaSink)> {
-    let config = producer_config(user, plan.pace, topic, args.memory_limit);
+    let config = producer_config(user, plan.pace, settings, args.memory_limit);
     let tag = plan.source.run_tag().to_string();
     let deliveries = Deliveries::after(&memory.state.safe, memory.state.destination.segment_indices);
-    let sink = KafkaSink::start(&config, &args.kafka.topic, tag, !args.no_headers, deliveries)?;
+    let sink = KafkaSink::start(&config, &args.kafka.topic, topic.partitions, tag, !args.no_headers, deliveries)?;
     Ok((args.kafka.topic.clone(), sink))
 }
 
@@ -169,12 +169,12 @@ async fn reach_kafka(
     args: &RunArgs,
     config: &ClientConfig,
     largest_value: usize,
-) -> anyhow::Result<Option<TopicSettings>> {
+) -> anyhow::Result<Option<(Topic, TopicSettings)>> {
     if args.no_kafka {
         return Ok(None);
     }
     let topic = &args.kafka.topic;
-    ensure_topic(config, topic).await?;
+    let found = ensure_topic(config, topic).await?;
     let settings = topic_settings(config, topic).await;
     let needed = MIN_MESSAGE_BYTES.max(largest_value as u64 + MIN_MESSAGE_BYTES / 2);
     if let Some(most) = settings.max_message_bytes.filter(|most| *most < needed) {
@@ -186,7 +186,7 @@ async fn reach_kafka(
     if let Some(retention_ms) = settings.retention_ms.filter(|kept| *kept < SHORT_RETENTION_MILLIS) {
         tracing::warn!(topic, retention_ms, "topic keeps records for less than an hour");
     }
-    Ok(Some(settings))
+    Ok(Some((found, settings)))
 }
 
 /// Both, or what is wrong with either.

@@ -32,7 +32,7 @@ const FIXED: [(&str, &str); 4] =
     [("enable.idempotence", "true"), ("acks", "all"), ("partitioner", "murmur2_random"), ("message.timeout.ms", "0")];
 
 /// The largest batch.
-const BATCH_BYTES: u64 = 512 * 1024;
+const BATCH_BYTES: u64 = 128 * 1024;
 
 /// A topic that takes less could not take our largest record with its headers.
 pub const MIN_MESSAGE_BYTES: u64 = 4_096;
@@ -60,6 +60,11 @@ pub fn producer_config(user: &ClientConfig, pace: Pace, topic: TopicSettings, me
         config.set(property, value);
     }
     config
+}
+
+/// The largest batch of a producer that is configured like this.
+pub(super) fn batch_bytes(config: &ClientConfig) -> u64 {
+    config.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH_BYTES)
 }
 
 /// The other names that librdkafka has for a property.

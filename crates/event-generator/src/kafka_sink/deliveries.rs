@@ -20,6 +20,8 @@ pub struct Deliveries {
     /// Those that this process did not send: it goes on with a run.
     before: u64,
     records: AtomicU64,
+    /// Of keys and values.
+    bytes: AtomicU64,
     segment_indices: u64,
     refused: AtomicBool,
     details: Mutex<Details>,
@@ -98,6 +100,7 @@ impl Deliveries {
         Self {
             before: safe.counts.ends().kafka_records,
             records: AtomicU64::new(0),
+            bytes: AtomicU64::new(0),
             segment_indices: segment_indices.max(1),
             refused: AtomicBool::new(false),
             details: Mutex::new(details),
@@ -113,6 +116,11 @@ impl Deliveries {
     /// Those of them that this process has sent.
     pub(super) fn of_this_process(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
+    }
+
+    /// The bytes of their keys and values.
+    pub(super) fn bytes_of_this_process(&self) -> u64 {
+        self.bytes.load(Ordering::Relaxed)
     }
 
     /// How many records of a segment are acknowledged.
@@ -144,9 +152,10 @@ impl Deliveries {
         if self.refused.load(Ordering::Relaxed) { self.lock().refusal.clone() } else { None }
     }
 
-    fn delivered(&self, index: u64, partition: i32, offset: i64) {
+    fn delivered(&self, index: u64, partition: i32, offset: i64, bytes: usize) {
         pass(AFTER_ACK);
         self.records.fetch_add(1, Ordering::Relaxed);
+        self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let mut details = self.lock();
         details.ends_at(partition, offset + 1);
         details.count(index / self.segment_indices);
@@ -210,7 +219,10 @@ impl ProducerContext for DeliveryContext {
 
     fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
         match result {
-            Ok(message) => self.deliveries.delivered(index as u64, message.partition(), message.offset()),
+            Ok(message) => {
+                let bytes = message.key_len() + message.payload_len();
+                self.deliveries.delivered(index as u64, message.partition(), message.offset(), bytes);
+            }
             // Thrown away by ourselves at the end, which has been reported already.
             Err((error, _)) if is_purge(error) => {}
             Err((error, _)) => self.deliveries.refuse(Refusal::new(index as u64, error)),
@@ -230,7 +242,7 @@ mod tests {
     fn offsets_are_those_after_the_last() {
         let deliveries = Deliveries::after(&Safe::default(), 10);
         for (index, partition, offset) in [(0, 2, 7), (1, 0, 0), (2, 2, 8), (3, 2, 5)] {
-            deliveries.delivered(index, partition, offset);
+            deliveries.delivered(index, partition, offset, 300);
         }
         let acknowledged = deliveries.acknowledged();
         assert_eq!(acknowledged.records, 4);
@@ -243,7 +255,7 @@ mod tests {
         safe.counts.outcomes.valid = 20;
         let deliveries = Deliveries::after(&safe, 10);
         for index in [20, 29, 29, 30, 51] {
-            deliveries.delivered(index, 0, 3);
+            deliveries.delivered(index, 0, 3, 300);
         }
         let of = |segment| deliveries.of_segment(segment);
         assert_eq!([1, 2, 3, 4, 5, 6].map(of), [0, 3, 1, 0, 1, 0]);

@@ -2,11 +2,12 @@
 
 mod config;
 mod deliveries;
+mod window;
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -14,10 +15,12 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use thiserror::Error;
 
+use config::batch_bytes;
 pub use config::{GUARDS, MIN_MESSAGE_BYTES, producer_config};
 pub use deliveries::{Acknowledged, Deliveries, Refusal};
 
 use deliveries::DeliveryContext;
+use window::Window;
 
 use crate::failpoint::{AFTER_SEND, pass};
 
@@ -31,8 +34,10 @@ pub struct KafkaSink {
     run_tag: String,
     headers: Option<OwnedHeaders>,
     deliveries: Arc<Deliveries>,
-    /// Records that the client took, each of which must be reported.
+    /// Records that the client took, each of which must be reported, and the bytes of their keys and values.
     taken: Cell<u64>,
+    taken_bytes: Cell<u64>,
+    window: RefCell<Window>,
 }
 
 /// What became of a record that was offered.
@@ -40,7 +45,7 @@ pub struct KafkaSink {
 pub enum Offered {
     /// It will be sent, and reported.
     Taken,
-    /// The queue is full: nothing was done. [`KafkaSink::serve`] makes room.
+    /// As much as can be of use is on its way: nothing was done. [`KafkaSink::serve`] makes room.
     Full,
 }
 
@@ -60,6 +65,7 @@ impl KafkaSink {
     pub fn start(
         config: &ClientConfig,
         topic: &str,
+        partitions: i32,
         run_tag: String,
         headers: bool,
         deliveries: Deliveries,
@@ -72,7 +78,17 @@ impl KafkaSink {
                 .insert(Header { key: "run", value: Some(&run_tag) })
                 .insert(Header { key: "schema", value: Some(SCHEMA) })
         });
-        Ok(Self { producer, topic: topic.to_owned(), run_tag, headers, deliveries, taken: Cell::new(0) })
+        let window = Window::new(u64::try_from(partitions).unwrap_or(1), batch_bytes(config));
+        Ok(Self {
+            producer,
+            topic: topic.to_owned(),
+            run_tag,
+            headers,
+            deliveries,
+            taken: Cell::new(0),
+            taken_bytes: Cell::new(0),
+            window: RefCell::new(window),
+        })
     }
 
     /// What was acknowledged so far, for whoever watches.
@@ -83,17 +99,25 @@ impl KafkaSink {
 
     /// Offers the record of event `index`, of whose segment it will be counted. A marked one carries its run and its index in headers.
     pub fn offer(&self, index: u64, key: &[u8], value: &[u8], marked: bool) -> Result<Offered, KafkaSinkError> {
+        if !self.window.borrow_mut().admits(self.open_bytes()) {
+            return Ok(Offered::Full);
+        }
         let mut record = BaseRecord::with_opaque_to(&self.topic, usize::try_from(index).unwrap_or(usize::MAX));
         record.headers = if marked { Some(self.mark(index)) } else { self.headers.clone() };
         match self.producer.send(record.key(key).payload(value)) {
             Ok(()) => {
                 pass(AFTER_SEND);
                 self.taken.set(self.taken.get() + 1);
+                self.taken_bytes.set(self.taken_bytes.get() + (key.len() + value.len()) as u64);
                 Ok(Offered::Taken)
             }
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offered::Full),
             Err((error, _)) => Err(Refusal::new(index, &error).into()),
         }
+    }
+
+    fn open_bytes(&self) -> u64 {
+        self.taken_bytes.get() - self.deliveries.bytes_of_this_process()
     }
 
     fn mark(&self, index: u64) -> OwnedHeaders {
@@ -115,6 +139,8 @@ impl KafkaSink {
                 break;
             }
         }
+        let open = self.open_bytes();
+        self.window.borrow_mut().note(Instant::now(), self.taken_bytes.get() - open, open);
         self.deliveries.refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 
