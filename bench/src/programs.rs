@@ -33,3 +33,8 @@ pub(crate) fn summary(log: &str) -> Value {
 pub(crate) fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
 }
+
+/// Waits until the disk has what was written before, so that nobody runs beside another's leftovers.
+pub(crate) fn settle() {
+    succeed(&mut Command::new("sync"));
+}

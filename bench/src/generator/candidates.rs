@@ -8,7 +8,7 @@ use clap::ValueEnum;
 use event_generator::block::Block;
 
 use super::stage::Stage;
-use crate::programs::ours;
+use crate::programs::{ours, settle};
 use crate::run::Run;
 use crate::usage;
 
@@ -86,6 +86,10 @@ impl Candidate {
         matches!(self, Self::RdkafkaPerformance | Self::RdkafkaPerformanceLz4)
     }
 
+    pub(crate) fn needs_kafka(self) -> bool {
+        !matches!(self, Self::MakeOnly | Self::LakeOnly)
+    }
+
     pub(crate) fn run(self, stage: &Stage, round: usize) -> Run {
         let topic = format!("{self:?}-{round}");
         let mut command = match self {
@@ -101,6 +105,7 @@ impl Candidate {
             Self::Both => generator(stage, &topic, &[]),
         };
         stage.make_topic(&topic);
+        settle();
         let before = stage.server_cpu_seconds();
         let began = Instant::now();
         let usage = usage::watch(&mut command.stdout(Stdio::null()).spawn().unwrap(), began);

@@ -63,7 +63,7 @@ pub struct Cut {
 }
 
 /// Large enough that what is done once for a block costs nothing, small enough for the processor's cache.
-const MAX_BLOCK: u64 = 4_096;
+const MAX_BLOCK: u64 = 512;
 const BLOCK_BYTES: u64 = 1 << 20;
 /// Blocks are made before they are due, so this is only how far ahead.
 const LIVE_BLOCK_MICROS: u64 = 250_000;

@@ -81,6 +81,7 @@ impl Window {
     }
 
     fn follow(&mut self, now: Instant, trip: Duration) {
+        tracing::trace!(bytes = self.size, trip_us = trip.as_micros(), "window");
         match &mut self.state {
             State::Trying { trips, wide } => {
                 trips.push(trip);
