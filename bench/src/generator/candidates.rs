@@ -20,6 +20,7 @@ pub(crate) enum Candidate {
     ProducerPerformanceSmall,
     RdkafkaPerformance,
     RdkafkaPerformanceLz4,
+    RdkafkaPerformanceWithHeaders,
     MakeOnly,
     LakeOnly,
     KafkaOnly,
@@ -35,14 +36,18 @@ impl fmt::Display for Candidate {
             Self::ProducerPerformanceSmall => "ProducerPerformance, 64 KiB",
             Self::RdkafkaPerformance => "rdkafka_performance",
             Self::RdkafkaPerformanceLz4 => "rdkafka_performance, lz4",
+            Self::RdkafkaPerformanceWithHeaders => "rdkafka_performance, headers",
             Self::MakeOnly => "make, validate, JSON; 1 thread",
             Self::LakeOnly => "event-generator, lake only",
             Self::KafkaOnly => "event-generator, Kafka only",
-            Self::KafkaOnlyWithoutHeaders => "the same without headers",
+            Self::KafkaOnlyWithoutHeaders => "event-generator, no headers",
             Self::Both => "event-generator, both",
         })
     }
 }
+
+/// As each record of event-generator has them.
+const HEADERS: [&str; 2] = ["run=1b6985c34", "schema=1"];
 
 /// How a producer collects what it sends.
 struct Batching {
@@ -69,12 +74,13 @@ impl Batching {
 }
 
 impl Candidate {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::ProducerPerformance,
         Self::ProducerPerformanceLz4,
         Self::ProducerPerformanceSmall,
         Self::RdkafkaPerformance,
         Self::RdkafkaPerformanceLz4,
+        Self::RdkafkaPerformanceWithHeaders,
         Self::MakeOnly,
         Self::LakeOnly,
         Self::KafkaOnly,
@@ -83,7 +89,7 @@ impl Candidate {
     ];
 
     pub(crate) fn is_rdkafka_performance(self) -> bool {
-        matches!(self, Self::RdkafkaPerformance | Self::RdkafkaPerformanceLz4)
+        matches!(self, Self::RdkafkaPerformance | Self::RdkafkaPerformanceLz4 | Self::RdkafkaPerformanceWithHeaders)
     }
 
     pub(crate) fn needs_kafka(self) -> bool {
@@ -97,8 +103,9 @@ impl Candidate {
             Self::ProducerPerformance => producer_performance(stage, &topic, &LARGE),
             Self::ProducerPerformanceLz4 => producer_performance(stage, &topic, &LZ4),
             Self::ProducerPerformanceSmall => producer_performance(stage, &topic, &SMALL),
-            Self::RdkafkaPerformance => rdkafka_performance(stage, &topic, &LARGE),
-            Self::RdkafkaPerformanceLz4 => rdkafka_performance(stage, &topic, &LZ4),
+            Self::RdkafkaPerformance => rdkafka_performance(stage, &topic, &LARGE, &[]),
+            Self::RdkafkaPerformanceLz4 => rdkafka_performance(stage, &topic, &LZ4, &[]),
+            Self::RdkafkaPerformanceWithHeaders => rdkafka_performance(stage, &topic, &LARGE, &HEADERS),
             Self::LakeOnly => generator(stage, &topic, &["--no-kafka"]),
             Self::KafkaOnly => generator(stage, &topic, &["--no-lake"]),
             Self::KafkaOnlyWithoutHeaders => generator(stage, &topic, &["--no-lake", "--no-headers"]),
@@ -158,14 +165,14 @@ fn producer_performance(stage: &Stage, topic: &str, batching: &Batching) -> Comm
 }
 
 /// It sends one payload again and again, of our events' size.
-fn rdkafka_performance(stage: &Stage, topic: &str, batching: &Batching) -> Command {
+fn rdkafka_performance(stage: &Stage, topic: &str, batching: &Batching, headers: &[&str]) -> Command {
     let mut command = Command::new(stage.rdkafka_performance.as_ref().expect("built"));
     command.args(["-P", "-q", "-t", topic, "-b", &stage.stack.bootstrap_servers()]);
     command.args(["-s", &stage.event_bytes.to_string(), "-c", &stage.events.to_string()]);
     for property in batching.properties() {
         command.args(["-X", &property]);
     }
-    // As many as our generator keeps.
+    command.args(headers.iter().flat_map(|header| ["-H", header]));
     command.args(["-X", "queue.buffering.max.messages=200000", "-X", "queue.buffering.max.kbytes=131072"]);
     command
 }

@@ -33,8 +33,8 @@ pub(crate) struct Arguments {
 
 fn form() -> Form<Candidate> {
     use Candidate::{
-        Both, KafkaOnly, LakeOnly, ProducerPerformance, ProducerPerformanceLz4, ProducerPerformanceSmall,
-        RdkafkaPerformance,
+        Both, KafkaOnly, KafkaOnlyWithoutHeaders, LakeOnly, ProducerPerformance, ProducerPerformanceLz4,
+        ProducerPerformanceSmall, RdkafkaPerformance, RdkafkaPerformanceWithHeaders,
     };
     Form {
         name: "generator",
@@ -48,6 +48,16 @@ fn form() -> Form<Candidate> {
             },
             // Its one payload shrinks to nothing with lz4: shown, but no measure for events that differ.
             Ratio { name: "ratio_to_rdkafka_performance", one: KafkaOnly, others: &[RdkafkaPerformance] },
+            Ratio {
+                name: "ratio_to_rdkafka_performance_with_headers",
+                one: KafkaOnly,
+                others: &[RdkafkaPerformanceWithHeaders],
+            },
+            Ratio {
+                name: "ratio_to_rdkafka_performance_without_headers",
+                one: KafkaOnlyWithoutHeaders,
+                others: &[RdkafkaPerformance],
+            },
             Ratio { name: "ratio_of_both_sinks_to_kafka_only", one: Both, others: &[KafkaOnly] },
             Ratio { name: "ratio_of_both_sinks_to_lake_only", one: Both, others: &[LakeOnly] },
         ],

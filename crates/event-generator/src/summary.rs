@@ -44,7 +44,7 @@ pub fn table(ended: &Ended, pace: Pace) -> String {
         row("rows in the quarantine", &quarantine);
     }
     row("time", &seconds(ended.elapsed));
-    row("events a second", &grouped(per_second(ended)));
+    row("events a second", &rate(per_second(ended)));
     if pace != Pace::Max {
         row("behind schedule, p50", &seconds(ended.lateness.percentile(50)));
         row("behind schedule, p99", &seconds(ended.lateness.percentile(99)));
@@ -104,10 +104,16 @@ fn faults(counts: &FaultCounts) -> [(&'static str, u64); 6] {
     ]
 }
 
-fn per_second(ended: &Ended) -> u64 {
-    let micros = ended.elapsed.as_micros().max(1);
-    let events = u128::from(ended.manifest.counts.outcomes.generated());
-    u64::try_from(events * 1_000_000 / micros).unwrap_or(u64::MAX)
+/// Rounded to two digits after the point, which slow rates need.
+#[expect(clippy::cast_precision_loss, reason = "for people")]
+fn per_second(ended: &Ended) -> f64 {
+    let seconds = ended.elapsed.as_secs_f64().max(1e-6);
+    (ended.manifest.counts.outcomes.generated() as f64 / seconds * 100.0).round() / 100.0
+}
+
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
+fn rate(per_second: f64) -> String {
+    if per_second < 100.0 { format!("{per_second:.2}") } else { grouped(per_second.round() as u64) }
 }
 
 fn seconds(time: Duration) -> String {
@@ -121,6 +127,11 @@ fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn slow_rates_are_not_rounded_to_nothing() {
+        assert_eq!([0.5, 99.994, 2_499.6].map(rate), ["0.50", "99.99", "2,500"]);
+    }
 
     #[test]
     fn times_in_their_own_unit() {
