@@ -14,8 +14,6 @@ pub(crate) struct Report {
     kinds: BTreeMap<String, Count>,
     /// What is not as it should be, each with where to look.
     pub(crate) findings: Vec<String>,
-    /// What happens and is documented, and how often it did.
-    pub(crate) known: BTreeMap<&'static str, u32>,
     /// The most memory, in MiB, by program.
     pub(crate) peaks: BTreeMap<&'static str, u64>,
     /// Statements about the whole, and whether they held.
@@ -69,9 +67,6 @@ impl Report {
         println!("{}\n\n{}", self.faults(), self.statements());
         for (program, mib) in &self.peaks {
             println!("{program}: {mib} MiB at most");
-        }
-        for (what, times) in &self.known {
-            println!("known: {what}, {times} times");
         }
         match self.findings.len() {
             0 => println!("Nothing was found."),

@@ -177,13 +177,6 @@ fn wrong_end(
         (Cause::Terminated(_), ..) => Some("though it was to end in order"),
         // One that finds no servers at its start says so and ends.
         (_, Some(1), _) if troubled && !has_started(program) && says_why() => None,
-        // Only one process has the name.
-        (Cause::Nothing | Cause::Failpoint(_, None), Some(1), _)
-            if troubled && program.last_words().contains("--group-instance-id") =>
-        {
-            *report.known.entry("a consumer with a name was fenced by itself after an outage").or_default() += 1;
-            None
-        }
         (Cause::Killed, ..) => Some("though it was killed"),
         _ => Some("which nobody asked for"),
     }

@@ -1,11 +1,12 @@
 //! The Kafka client: what it is set to, and what nobody may set otherwise.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::{Guard, KafkaArgs};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::BaseConsumer;
+use rdkafka::error::KafkaError;
 
 use crate::source::Context;
 
@@ -73,12 +74,39 @@ pub(crate) fn set_default(config: &mut ClientConfig, property: &str, value: impl
     }
 }
 
-/// A client with that configuration, which has subscribed to nothing. An instance's name outlives it in the group.
-pub fn consumer(config: &ClientConfig, instance: Option<&str>) -> Result<Arc<BaseConsumer<Context>>, Failure> {
-    let mut config = config.clone();
-    if let Some(instance) = instance {
-        config.set("group.instance.id", instance);
+/// A client that has subscribed to nothing, and the means to make another in its place. Clones share it.
+#[derive(Clone)]
+pub struct KafkaClient {
+    config: ClientConfig,
+    current: Arc<RwLock<Arc<BaseConsumer<Context>>>>,
+}
+
+impl KafkaClient {
+    /// A client with that configuration. An instance's name outlives it in the group.
+    pub fn new(config: &ClientConfig, instance: Option<&str>) -> Result<Self, Failure> {
+        let mut config = config.clone();
+        if let Some(instance) = instance {
+            config.set("group.instance.id", instance);
+        }
+        let consumer = consumer(&config)
+            .map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))?;
+        Ok(Self { config, current: Arc::new(RwLock::new(consumer)) })
     }
-    let consumer = BaseConsumer::from_config_and_context(&config, Context::default());
-    consumer.map(Arc::new).map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))
+
+    /// The client as it is now.
+    #[must_use]
+    pub fn current(&self) -> Arc<BaseConsumer<Context>> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Makes another, which has subscribed to nothing. The one before ends when nobody has it any more.
+    pub fn renew(&self) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
+        let consumer = consumer(&self.config)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&consumer);
+        Ok(consumer)
+    }
+}
+
+fn consumer(config: &ClientConfig) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
+    BaseConsumer::from_config_and_context(config, Context::default()).map(Arc::new)
 }

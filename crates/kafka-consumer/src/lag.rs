@@ -11,6 +11,7 @@ use tokio::task;
 use tokio_util::sync::CancellationToken;
 
 use crate::counters::{Counters, Totals};
+use crate::kafka_client::KafkaClient;
 use crate::offsets::Kafka;
 
 const BETWEEN: Duration = Duration::from_secs(1);
@@ -43,11 +44,17 @@ impl Ends {
 }
 
 /// Keeps the ends up to date until the end. Forgets them while Kafka is away: an old number would look like no lag.
-pub async fn watch(kafka: Kafka, topic: String, counters: Arc<Counters>, ends: Arc<Ends>, end: CancellationToken) {
+pub async fn watch(
+    kafka: KafkaClient,
+    topic: String,
+    counters: Arc<Counters>,
+    ends: Arc<Ends>,
+    end: CancellationToken,
+) {
     while !end.is_cancelled() {
         let owned = counters.totals().partitions.into_iter().filter(|(_, one)| one.next_offset.is_some());
         let partitions: Vec<i32> = owned.map(|(partition, _)| partition).collect();
-        ends.set(ask(&kafka, &topic, partitions, PATIENCE).await.unwrap_or_else(|error| {
+        ends.set(ask(&kafka.current(), &topic, partitions, PATIENCE).await.unwrap_or_else(|error| {
             tracing::debug!(error = format!("{error:#}"), "ends of partitions unknown");
             BTreeMap::new()
         }));

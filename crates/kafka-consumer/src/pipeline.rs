@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::arranger;
 use crate::batch::Limits;
 use crate::counters::Tally;
-use crate::kafka_client::{client_config, consumer};
+use crate::kafka_client::{KafkaClient, client_config};
 use crate::lag;
 use crate::memory::Memory;
 use crate::migrations::{self, Pending};
@@ -99,8 +99,8 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
         tracing::info!(script, "script applied");
     }
-    let kafka = consumer(&config, settings.instance.as_deref())?;
-    offsets::first_start(&mut client, &claim, &kafka, settings.start).await?;
+    let kafka = KafkaClient::new(&config, settings.instance.as_deref())?;
+    offsets::first_start(&mut client, &claim, &kafka.current(), settings.start).await?;
     drop(client);
     tracing::info!(topic = claim.topic, partitions = topic.partitions, group = claim.group, postgres = %settings.target, "reading");
 
@@ -116,7 +116,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
 
     let (target, accept) = (settings.target.clone(), settings.accept);
     let source = SourceSetting {
-        resume: Resume { target, claim, kafka: Arc::clone(&kafka), reread, accept },
+        resume: Resume { target, claim, kafka: kafka.clone(), reread, accept },
         limits: settings.limits,
         window: settings.window,
         until_caught_up: settings.until_caught_up,
@@ -127,7 +127,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     let stop_asking = CancellationToken::new();
     let asking = tokio::spawn(watch_lag(&site, &kafka, &stop_asking));
     let remembering = tokio::spawn(Arc::clone(&site.recent).keep(Arc::clone(&counters), Arc::clone(&site.ends)));
-    let source = Source::new(source, kafka, commands, reports);
+    let source = Source::new(source, commands, reports);
     let reading = std::thread::Builder::new()
         .name("source".to_owned())
         .spawn(|| source.run())
@@ -272,7 +272,7 @@ async fn listen(settings: &Settings, site: &Arc<Site>) -> Result<Option<Server>,
     }
 }
 
-fn watch_lag(site: &Site, kafka: &offsets::Kafka, end: &CancellationToken) -> impl Future<Output = ()> + use<> {
+fn watch_lag(site: &Site, kafka: &KafkaClient, end: &CancellationToken) -> impl Future<Output = ()> + use<> {
     let (counters, ends) = (Arc::clone(&site.counters), Arc::clone(&site.ends));
-    lag::watch(Arc::clone(kafka), site.claim.topic.clone(), counters, ends, end.clone())
+    lag::watch(kafka.clone(), site.claim.topic.clone(), counters, ends, end.clone())
 }

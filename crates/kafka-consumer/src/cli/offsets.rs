@@ -9,7 +9,7 @@ use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::KafkaArgs;
 
 use super::{ClaimArgs, DatabaseArgs, GroupArgs, unless_closed};
-use crate::kafka_client;
+use crate::kafka_client::{self, KafkaClient};
 use crate::offsets::resume::{Accept, Resume};
 use crate::offsets::set::{self, SetTo};
 use crate::offsets::{Claim, Start, show};
@@ -122,7 +122,7 @@ impl SetArgs {
         let resume = Resume {
             target: self.database.target()?,
             claim: Claim { group: self.group.group_id.clone(), topic: self.kafka.topic.clone() },
-            kafka: kafka_client::consumer(&config, None)?,
+            kafka: KafkaClient::new(&config, None)?,
             reread: Reread::new(&config, &self.kafka.topic),
             accept: Accept::default(),
         };

@@ -9,9 +9,10 @@ use thiserror::Error;
 use tokio_postgres::{Client, GenericClient};
 
 use super::watermarks::watermarks;
-use super::{Claim, INSERT, Kafka, Position};
+use super::{Claim, INSERT, Position};
 use crate::batch::Mark;
 use crate::fingerprint;
+use crate::kafka_client::KafkaClient;
 use crate::postgres::{self, SqlFault, Target, classify, describe};
 use crate::source::{Reread, RereadError};
 
@@ -32,7 +33,7 @@ pub struct Resume {
     /// Whose offsets of which topic.
     pub claim: Claim,
     /// Asks where partitions begin and end.
-    pub kafka: Kafka,
+    pub kafka: KafkaClient,
     /// Reads the last records again.
     pub reread: Reread,
     /// What a person has accepted.
@@ -140,7 +141,7 @@ impl Resume {
     async fn ask(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
         let client = answered(postgres::connect(&self.target)).await?;
         let mut found = self.select(&client, partitions).await?;
-        let ends = watermarks(&self.kafka, &self.claim.topic, partitions.to_vec()).await?;
+        let ends = watermarks(&self.kafka.current(), &self.claim.topic, partitions.to_vec()).await?;
         let new: Vec<i32> = partitions.iter().copied().filter(|partition| !found.contains_key(partition)).collect();
         if !new.is_empty() {
             let oldest: Vec<i64> = new.iter().map(|partition| ends.get(partition).map_or(0, |ends| ends.0)).collect();
@@ -167,7 +168,7 @@ impl Resume {
         let rows = answered(client.query(ALL, &[&self.claim.group, &self.claim.topic])).await?;
         let partitions: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
         let found = self.select(client, &partitions).await?;
-        let ends = watermarks(&self.kafka, &self.claim.topic, partitions).await?;
+        let ends = watermarks(&self.kafka.current(), &self.claim.topic, partitions).await?;
         let beyond = |(partition, position): (&i32, &Position)| {
             let high = ends.get(partition).copied().unwrap_or_default().1;
             (position.next_offset > high).then_some(*partition)

@@ -78,7 +78,7 @@ const NOTE: &str =
 /// transaction of it is open in PostgreSQL, where the topic is another one than the group has read, and where Kafka has
 /// no such offset.
 pub async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason: &str) -> anyhow::Result<Vec<Moved>> {
-    refuse_while_active(&resume.kafka, &resume.claim.group).await?;
+    refuse_while_active(&resume.kafka.current(), &resume.claim.group).await?;
     let transaction = client.transaction().await?;
     let before = lock(&transaction, &resume.claim).await?;
     if let Some(partition) = resume.first_renewed(&transaction).await? {
@@ -89,8 +89,8 @@ pub async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason: &str)
             resume.claim.group
         );
     }
-    let target = targets(&resume.kafka, &resume.claim, to, &before).await?;
-    let beginnings = start_offsets(&resume.kafka, &resume.claim.topic, Start::Beginning).await?;
+    let target = targets(&resume.kafka.current(), &resume.claim, to, &before).await?;
+    let beginnings = start_offsets(&resume.kafka.current(), &resume.claim.topic, Start::Beginning).await?;
     let text = to.to_string();
     let mut moved = Vec::new();
     let Claim { group, topic } = &resume.claim;

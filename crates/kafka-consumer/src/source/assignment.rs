@@ -128,6 +128,17 @@ impl Assignment {
         self.in_doubt = true;
     }
 
+    /// All partitions are gone with the client that read them. What was in hand of them is read again.
+    pub(super) fn lose_all(&mut self, writers: &mut HandOver) {
+        let read = std::mem::take(&mut self.read);
+        let partitions: Vec<i32> = read.into_keys().chain(self.to_seek.drain(..)).collect();
+        for partition in &partitions {
+            writers.drop_partition(*partition);
+        }
+        drop(writers.release(&partitions));
+        *self = Self { last_epoch: self.last_epoch, paused: self.paused, ..Self::default() };
+    }
+
     /// Carries on with what the group has decided, as far as it goes without waiting.
     pub(super) fn advance(
         &mut self,

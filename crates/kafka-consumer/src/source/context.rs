@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
 
 use pipeline_runtime::kafka::Complaints;
 use rdkafka::TopicPartitionList;
@@ -29,12 +30,18 @@ pub struct Context {
     changes: Mutex<VecDeque<Change>>,
     closing: AtomicBool,
     complaints: Complaints,
+    trouble: Mutex<Option<Instant>>,
 }
 
 impl Context {
     /// The next change, in the order in which they came.
     pub(super) fn next_change(&self) -> Option<Change> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
+    }
+
+    /// When the way to Kafka last failed.
+    pub(super) fn last_trouble(&self) -> Option<Instant> {
+        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// From now on partitions are let go at once, since nobody asks for changes any more. Without this a consumer that
@@ -48,6 +55,12 @@ impl Context {
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
+        use rdkafka::error::RDKafkaErrorCode as Code;
+        if let Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::AllBrokersDown) =
+            error.rdkafka_error_code()
+        {
+            *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        }
         self.complaints.note(&error, reason);
     }
 }

@@ -5,6 +5,7 @@ mod context;
 mod finish;
 mod hand_over;
 mod partition;
+mod rejoin;
 mod reread;
 
 use std::collections::BTreeMap;
@@ -34,6 +35,7 @@ pub use finish::Finish;
 use finish::commit;
 use hand_over::HandOver;
 use partition::Taken;
+use rejoin::Rejoin;
 pub use reread::{Reread, RereadError};
 
 /// Records that are taken of one partition before another one may be further behind.
@@ -46,9 +48,7 @@ const IDLE_WAIT: Duration = Duration::from_millis(20);
 const BACK_PRESSURE: Duration = Duration::from_secs(2);
 /// How often what PostgreSQL has is told to Kafka's group, for those who watch the lag there.
 const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
-/// librdkafka can't go on after this, nor tell the two apart.
-const FENCED: &str = "another consumer has started under this --group-instance-id and has the partitions now; or, after an \
-    outage of Kafka, the group takes this one for another: then start it again";
+const FENCED: &str = "another consumer has started under this --group-instance-id and has the partitions now";
 
 /// What the source needs to know.
 pub struct Setting {
@@ -72,6 +72,7 @@ pub struct Setting {
 pub struct Source {
     setting: Setting,
     kafka: Arc<BaseConsumer<Context>>,
+    rejoin: Rejoin,
     assignment: Assignment,
     writers: HandOver,
     reports: mpsc::UnboundedReceiver<Report>,
@@ -84,7 +85,6 @@ impl Source {
     #[must_use]
     pub fn new(
         setting: Setting,
-        kafka: Arc<BaseConsumer<Context>>,
         writers: Vec<mpsc::Sender<Command>>,
         reports: mpsc::UnboundedReceiver<Report>,
     ) -> Self {
@@ -92,7 +92,8 @@ impl Source {
         let last_commit = Instant::now();
         let assignment = Assignment::default();
         let committed = BTreeMap::new();
-        Self { setting, kafka, assignment, writers, reports, committed, last_commit }
+        let kafka = setting.resume.kafka.current();
+        Self { setting, kafka, rejoin: Rejoin::default(), assignment, writers, reports, committed, last_commit }
     }
 
     /// Reads until the end. Everything that was read is handed to the writers by then, or was dropped because another
@@ -220,7 +221,7 @@ impl Source {
         use rdkafka::error::RDKafkaErrorCode as Code;
         let topic = &self.setting.resume.claim.topic;
         match error.rdkafka_error_code() {
-            Some(Code::FencedInstanceId) => Err(error).context(FENCED),
+            Some(Code::FencedInstanceId) => self.fenced(error),
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
                 tracing::warn!(%error, topic, "kafka no longer has the records that come next");
                 self.assignment.doubt();
@@ -248,6 +249,21 @@ impl Source {
                 Ok(())
             }
         }
+    }
+
+    /// librdkafka can't go on with a client that was fenced: a new one joins in its place, or the program ends.
+    fn fenced(&mut self, error: KafkaError) -> anyhow::Result<()> {
+        if !self.rejoin.is_due(Instant::now(), self.kafka.context().last_trouble()) {
+            return Err(error).context(FENCED);
+        }
+        tracing::warn!(%error, "group joined again under the same name");
+        self.assignment.lose_all(&mut self.writers);
+        let kafka = self.setting.resume.kafka.renew().context("no new Kafka client")?;
+        let fenced = std::mem::replace(&mut self.kafka, kafka);
+        fenced.context().close(&fenced);
+        // It may wait for the broker.
+        self.setting.runtime.spawn_blocking(|| drop(fenced));
+        self.kafka.subscribe(&[&self.setting.resume.claim.topic]).context("Kafka refused the subscription")
     }
 
     /// Waits for a full writer: shortly as it is, longer with the partitions paused, so that the group still sees a
