@@ -7,7 +7,7 @@ BENCH ?=
 # Of chaos: SEED=7 gives the same order of faults again
 SEED ?=
 MINUTES ?= 10
-.PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-refine format diagram schema
+.PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-day bench-refine bench-check bench-steps format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -81,6 +81,19 @@ bench-consumer: setup ## Compare kafka-consumer with psql's copy on the same row
 bench-generator: setup ## Compare event-generator with Kafka's and librdkafka's producers (target/bench/generator.json)
 	cargo build --release --locked -p event-generator -p bench
 	cargo run --release --locked -p bench -- generator $(BENCH)
+
+bench-day: setup ## A day of events through everything at once, then reconcile (target/bench/day.json)
+	@scripts/setup psql
+	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
+	cargo run --release --locked -p bench -- day $(BENCH)
+
+# Where one of them takes longer than before, this says so on any machine, however busy.
+bench-check: packages ## Count the instructions of each step of an event's way and compare them with the baseline
+	@scripts/setup valgrind
+	cargo run --release --locked -p bench -- check $(BENCH)
+
+bench-steps: packages ## Measure each step of an event's way by the clock
+	cargo bench --locked -p bench --bench hot_path -- $(BENCH)
 
 bench-refine: setup ## Measure what a refinement costs after new rows, by the size of the table (8 GB of disk, half an hour)
 	cargo build --release --locked -p kafka-consumer -p bench

@@ -5,12 +5,15 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a development program fails by panicking")]
 
 mod consumer;
+mod day;
 mod generator;
+mod instructions;
 mod programs;
 mod refine;
 mod report;
 mod run;
 mod usage;
+mod watched;
 
 use clap::Parser;
 
@@ -21,6 +24,12 @@ enum Command {
     Consumer(consumer::Arguments),
     /// event-generator beside Kafka's and librdkafka's own producers
     Generator(generator::Arguments),
+    /// Both programs at once, a day of events from the first one made to the last row, then reconcile
+    Day(day::Arguments),
+    /// Instructions of each step of an event's way beside the baseline
+    Check(instructions::Check),
+    #[command(hide = true)]
+    Repeat(instructions::Repeat),
     /// kafka-consumer refine with tables of several sizes
     Refine(refine::Arguments),
 }
@@ -29,6 +38,9 @@ fn main() {
     match Command::parse() {
         Command::Consumer(arguments) => consumer::compare(&arguments),
         Command::Generator(arguments) => generator::compare(&arguments),
+        Command::Day(arguments) => day::run(&arguments),
+        Command::Check(arguments) => instructions::check(&arguments),
+        Command::Repeat(arguments) => instructions::repeat(&arguments),
         Command::Refine(arguments) => refine::compare(&arguments),
     }
 }

@@ -1,12 +1,11 @@
 //! Three consumers that come and go while they share a topic.
 
-use std::process::{Child, Command};
-use std::thread::{self, JoinHandle};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use super::stage::{Stage, TOPIC_OF_SIXTEEN};
 use crate::run::Run;
-use crate::usage::{self, Usage};
+use crate::watched::Watched;
 
 const MEMBERS: usize = 3;
 /// How often one of them leaves or joins.
@@ -16,10 +15,10 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// Lets them read the topic to its end. The time counts from the first row to the last, as for one consumer.
 pub(crate) fn consume(stage: &Stage, group: &str) -> Run {
-    let mut members: [Option<Member>; MEMBERS] = [None, None, None];
+    let mut members: [Option<Watched>; MEMBERS] = [None, None, None];
     let mut gone = Vec::new();
-    members[0] = Some(Member::start(stage, group));
-    members[1] = Some(Member::start(stage, group));
+    members[0] = Some(start(stage, group));
+    members[1] = Some(start(stage, group));
     let (mut first_row, mut next_turn, mut turn) = (None, Instant::now() + TURN, MEMBERS - 1);
     let rows = loop {
         let rows = stage.number(&committed(group));
@@ -34,7 +33,7 @@ pub(crate) fn consume(stage: &Stage, group: &str) -> Run {
             let place = turn % MEMBERS;
             match members[place].take() {
                 Some(member) => gone.push(member.stop()),
-                None => members[place] = Some(Member::start(stage, group)),
+                None => members[place] = Some(start(stage, group)),
             }
             turn += 1;
             next_turn += TURN;
@@ -43,7 +42,7 @@ pub(crate) fn consume(stage: &Stage, group: &str) -> Run {
     };
     let (began, before) = first_row.expect("rows");
     let elapsed = began.elapsed();
-    gone.extend(members.into_iter().flatten().map(Member::stop));
+    gone.extend(members.into_iter().flatten().map(Watched::stop));
     eprintln!("    {turn} turns, {} members in all", gone.len());
     Run {
         items: rows - before,
@@ -58,25 +57,6 @@ fn committed(group: &str) -> String {
     format!("SELECT coalesce(sum(records), 0) FROM pipeline.consumer_offsets WHERE consumer_group = '{group}'")
 }
 
-/// A consumer, watched until its end.
-struct Member {
-    pid: u32,
-    usage: JoinHandle<Usage>,
-}
-
-impl Member {
-    fn start(stage: &Stage, group: &str) -> Self {
-        let mut child: Child = stage.live_consumer(group, TOPIC_OF_SIXTEEN).spawn().unwrap();
-        let began = Instant::now();
-        Self { pid: child.id(), usage: thread::spawn(move || usage::watch(&mut child, began)) }
-    }
-
-    /// As Ctrl-C does.
-    fn stop(self) -> Usage {
-        let status = Command::new("kill").args(["-TERM", &self.pid.to_string()]).status().unwrap();
-        assert!(status.success());
-        let usage = self.usage.join().unwrap();
-        assert!(usage.status.success(), "a consumer failed: {}", usage.status);
-        usage
-    }
+fn start(stage: &Stage, group: &str) -> Watched {
+    Watched::start(&mut stage.live_consumer(group, TOPIC_OF_SIXTEEN))
 }

@@ -8,6 +8,7 @@ use arrow_array::builder::{ArrayBuilder, Int32Builder, StringBuilder, TimestampM
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, TimestampMicrosecondType};
 use arrow_schema::{DataType, TimeUnit};
+use serde::Serialize;
 use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -33,6 +34,9 @@ pub(crate) trait FieldValue<'a>: Sized {
 
     /// Any valid value, to stand where none could be read.
     fn stand_in() -> Self;
+
+    /// Appends its JSON, as serde writes it.
+    fn write_json(&self, out: &mut Vec<u8>);
 
     /// Appends PostgreSQL's binary form, without its length; returns nothing that could fail.
     fn write_binary(&self, out: &mut Vec<u8>);
@@ -90,6 +94,20 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
+/// A text that needs no escapes, in quotes.
+fn quote(text: &[u8], out: &mut Vec<u8>) {
+    out.push(b'"');
+    out.extend_from_slice(text);
+    out.push(b'"');
+}
+
+/// The long way.
+fn serialize(value: impl Serialize, out: &mut Vec<u8>) {
+    // Writing to memory cannot fail, and no field has a form that JSON lacks.
+    let written = serde_json::to_writer(out, &value);
+    debug_assert!(written.is_ok());
+}
+
 /// RFC 9562's text with hyphens only, in either case; the `uuid` crate would also take braces and URNs.
 fn uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
@@ -109,6 +127,10 @@ impl<'a> FieldValue<'a> for Uuid {
 
     fn stand_in() -> Self {
         Uuid::nil()
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        quote(self.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(), out);
     }
 
     fn write_binary(&self, out: &mut Vec<u8>) {
@@ -156,6 +178,10 @@ impl<'a> FieldValue<'a> for Timestamp {
         Timestamp::from_micros(0)
     }
 
+    fn write_json(&self, out: &mut Vec<u8>) {
+        quote(&self.write(), out);
+    }
+
     fn write_binary(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&(self.micros() - POSTGRES_EPOCH_MICROS).to_be_bytes());
     }
@@ -200,6 +226,10 @@ impl<'a> FieldValue<'a> for EventType {
 
     fn stand_in() -> Self {
         Self::SearchPerformed
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        quote(self.as_str().as_bytes(), out);
     }
 
     fn write_binary(&self, out: &mut Vec<u8>) {
@@ -251,6 +281,10 @@ impl<'a> FieldValue<'a> for i32 {
         1
     }
 
+    fn write_json(&self, out: &mut Vec<u8>) {
+        serialize(self, out);
+    }
+
     fn write_binary(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.to_be_bytes());
     }
@@ -294,6 +328,14 @@ impl<'a> FieldValue<'a> for Cow<'a, str> {
 
     fn stand_in() -> Self {
         Cow::Borrowed("-")
+    }
+
+    fn write_json(&self, out: &mut Vec<u8>) {
+        if self.bytes().any(|byte| byte < b' ' || byte == b'"' || byte == b'\\') {
+            serialize(self, out);
+        } else {
+            quote(self.as_bytes(), out);
+        }
     }
 
     fn write_binary(&self, out: &mut Vec<u8>) {

@@ -55,7 +55,7 @@ impl Timestamp {
     }
 
     /// Writes 27 bytes, `2026-11-22T09:30:00.000123Z`.
-    fn write(self) -> [u8; 27] {
+    pub(crate) fn write(self) -> [u8; 27] {
         let micros = self.0.rem_euclid(MICROS_PER_SECOND);
         let seconds = self.0.div_euclid(MICROS_PER_SECOND);
         let (year, month, day) = civil(seconds.div_euclid(SECONDS_PER_DAY));

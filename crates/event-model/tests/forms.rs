@@ -42,7 +42,16 @@ proptest! {
     fn json(event in events()) {
         let mut text = Vec::new();
         event.write_json(&mut text);
+        prop_assert_eq!(&text, &serde_json::to_vec(&event).unwrap());
         prop_assert_eq!(parse(Some(&text), None, Window::default()), Ok(event));
+    }
+
+    #[test]
+    fn json_with_what_has_to_be_escaped(event in events(), category in r#"[\x00-\x1f"\\\x7fa]{0,9}"#) {
+        let event = ProductEvent { category: category.into(), ..event };
+        let mut text = b"before".to_vec();
+        event.write_json(&mut text);
+        prop_assert_eq!(text.strip_prefix(b"before").unwrap(), serde_json::to_vec(&event).unwrap());
     }
 
     #[test]

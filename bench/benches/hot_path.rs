@@ -1,0 +1,17 @@
+//! The steps of an event's way by the clock: `cargo bench -p bench`.
+
+use bench::hot_path::Step;
+use divan::counter::ItemsCount;
+
+/// A writer's batch, a fraction of a lake file, sixty blocks of the generator.
+const EVENTS: u64 = 30_000;
+
+fn main() {
+    divan::main();
+}
+
+#[divan::bench(args = Step::ALL)]
+fn step(bencher: divan::Bencher<'_, '_>, step: Step) {
+    let mut run = step.prepare(EVENTS);
+    bencher.counter(ItemsCount::new(EVENTS)).bench_local(&mut run);
+}

@@ -1,0 +1,149 @@
+//! A day of events at once: event-generator and kafka-consumer side by side with Kafka, PostgreSQL and S3, all with their
+//! default settings. The time runs from the generator's start to the commit of the last row. Then every event is accounted
+//! for.
+
+mod stage;
+
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use comfy_table::{CellAlignment, Table};
+use serde_json::{Map, Value, json};
+
+use crate::programs::{settle, summary, target};
+use crate::usage::{self, Usage};
+use crate::watched::Watched;
+use stage::Stage;
+
+const RUN: &str = "day";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Events of the run
+    #[arg(long, default_value_t = 10_000_000)]
+    events: u64,
+    /// How often that is done; the round of the median time counts
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// Flags for event-generator, after `--`
+    #[arg(last = true)]
+    generator: Vec<String>,
+}
+
+/// What one process took.
+struct Share {
+    process: &'static str,
+    cpu_seconds: f64,
+    peak_memory_kib: Option<u64>,
+}
+
+struct Day {
+    events: u64,
+    elapsed: Duration,
+    /// When the generator had published all.
+    published: Duration,
+    shares: Vec<Share>,
+    reconcile: Usage,
+}
+
+/// Prints a table and writes target/bench/day.json. Fails when an event is not where it belongs.
+pub(crate) fn run(arguments: &Arguments) {
+    let mut days: Vec<Day> = (1..=arguments.rounds).map(|round| one(arguments, round)).collect();
+    days.sort_by_key(|day| day.elapsed);
+    let median = &days[days.len() / 2];
+    println!("{}", median.table());
+    let folder = target().join("bench");
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = serde_json::to_string_pretty(&median.json()).unwrap();
+    std::fs::write(folder.join("day.json"), text + "\n").unwrap();
+}
+
+fn one(arguments: &Arguments, round: usize) -> Day {
+    let stage = Stage::set(arguments);
+    settle();
+    let consumer = Watched::start(&mut stage.consumer());
+    stage.await_partitions();
+    let (before, consumer_before) = (stage.servers(), usage::cpu_seconds(consumer.pid));
+    let began = Instant::now();
+    let generator = Watched::start(&mut stage.generator()).wait();
+    let published = began.elapsed();
+    let records = summary(&stage.said("generator"))["records_acknowledged"].as_u64().unwrap();
+    stage.await_records(records);
+    let elapsed = began.elapsed();
+    let (after, consumer_cpu) = (stage.servers(), usage::cpu_seconds(consumer.pid) - consumer_before);
+    let consumer = consumer.stop();
+    let reconcile = Watched::start(&mut stage.reconcile()).wait();
+    let share = |process, cpu_seconds, peak_memory_kib| Share { process, cpu_seconds, peak_memory_kib };
+    let day = Day {
+        events: arguments.events,
+        elapsed,
+        published,
+        shares: vec![
+            share("event-generator", generator.cpu_seconds, Some(generator.peak_memory_kib)),
+            share("kafka-consumer", consumer_cpu, Some(consumer.peak_memory_kib)),
+            share("Kafka", after.kafka - before.kafka, None),
+            share("PostgreSQL", after.postgres - before.postgres, None),
+            share("S3", after.s3 - before.s3, None),
+        ],
+        reconcile,
+    };
+    eprintln!("round {round}: {:.1} s, {:.2} µs an event", day.elapsed.as_secs_f64(), day.micros(day.cpu_seconds()));
+    day
+}
+
+impl Day {
+    fn cpu_seconds(&self) -> f64 {
+        self.shares.iter().map(|share| share.cpu_seconds).sum()
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "a mean")]
+    fn micros(&self, seconds: f64) -> f64 {
+        seconds * 1e6 / self.events as f64
+    }
+
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
+        table.set_header(["", "CPU s", "CPU µs/event", "peak MiB"]);
+        let mut row = |name: &str, seconds: f64, kib: Option<u64>| {
+            let mib = kib.map_or(String::new(), |kib| (kib / 1024).to_string());
+            table.add_row([name, &format!("{seconds:.1}"), &format!("{:.2}", self.micros(seconds)), &mib]);
+        };
+        for share in &self.shares {
+            row(share.process, share.cpu_seconds, share.peak_memory_kib);
+        }
+        row("all", self.cpu_seconds(), None);
+        for column in 1..4 {
+            table.column_mut(column).unwrap().set_cell_alignment(CellAlignment::Right);
+        }
+        format!(
+            "{} events in {:.1} s, {:.0} a second; published after {:.1} s\n{table}\nreconcile: clean, {:.1} s, {} MiB",
+            self.events,
+            self.elapsed.as_secs_f64(),
+            self.events as f64 / self.elapsed.as_secs_f64(),
+            self.published.as_secs_f64(),
+            self.reconcile.elapsed.as_secs_f64(),
+            self.reconcile.peak_memory_kib / 1024,
+        )
+    }
+
+    fn json(&self) -> Value {
+        let process = |share: &Share| {
+            let figures = json!({
+                "cpu_micros_per_event": self.micros(share.cpu_seconds),
+                "peak_memory_kib": share.peak_memory_kib,
+            });
+            (share.process.to_owned(), figures)
+        };
+        json!({
+            "events": self.events,
+            "seconds": self.elapsed.as_secs_f64(),
+            "published_after_seconds": self.published.as_secs_f64(),
+            "cpu_micros_per_event": self.micros(self.cpu_seconds()),
+            "processes": self.shares.iter().map(process).collect::<Map<_, _>>(),
+            "reconcile_seconds": self.reconcile.elapsed.as_secs_f64(),
+            "reconcile_peak_memory_kib": self.reconcile.peak_memory_kib,
+        })
+    }
+}

@@ -1,0 +1,124 @@
+//! Servers, and what the programs are told about them.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use local_stack::Stack;
+use tempfile::TempDir;
+
+use super::{Arguments, RUN};
+use crate::programs::{ours, succeed};
+use crate::usage;
+
+const GROUP: &str = "day";
+const TOPIC: &str = "product-events";
+const LOOK: Duration = Duration::from_millis(50);
+/// For what takes a second.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+pub(crate) struct Stage<'a> {
+    stack: Stack,
+    arguments: &'a Arguments,
+    files: TempDir,
+}
+
+/// Processor time of the servers so far, in seconds.
+#[derive(Clone, Copy)]
+pub(crate) struct Servers {
+    pub(crate) kafka: f64,
+    pub(crate) postgres: f64,
+    pub(crate) s3: f64,
+}
+
+impl<'a> Stage<'a> {
+    pub(crate) fn set(arguments: &'a Arguments) -> Self {
+        let stack = Stack::ephemeral().expect("servers, which `make setup` installs");
+        succeed(ours("kafka-consumer").args(["migrate", "--database-url", &stack.database_url()]));
+        Self { stack, arguments, files: tempfile::tempdir().unwrap() }
+    }
+
+    pub(crate) fn servers(&self) -> Servers {
+        let seconds = |pid: Option<u32>| pid.map_or(0.0, usage::cpu_seconds);
+        let postgres = self.stack.postgres.pid().expect("PostgreSQL runs");
+        Servers {
+            kafka: seconds(self.stack.kafka.pid()),
+            postgres: usage::cpu_seconds_of_family(postgres),
+            s3: seconds(self.stack.object_store.pid()),
+        }
+    }
+
+    pub(crate) fn generator(&self) -> Command {
+        let mut command = ours("event-generator");
+        command.args(["run", "--rate", "max", "--run-id", RUN, "--log-format", "json", "--topic", TOPIC]);
+        command.args(["--count", &self.arguments.events.to_string(), "--seed", "7", "--lake", &self.stack.lake_url()]);
+        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]).args(&self.arguments.generator);
+        self.told(&mut command, "generator");
+        command
+    }
+
+    pub(crate) fn consumer(&self) -> Command {
+        let mut command = ours("kafka-consumer");
+        command.args(["run", "--log-format", "json", "--group-id", GROUP, "--topic", TOPIC, "--http-addr", "off"]);
+        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]);
+        command.args(["--database-url", &self.stack.database_url()]);
+        self.told(&mut command, "consumer");
+        command
+    }
+
+    /// Compares all stores with the manifest; exit code 3 is a difference.
+    pub(crate) fn reconcile(&self) -> Command {
+        let mut command = ours("kafka-consumer");
+        command.args(["reconcile", "--run", RUN, "--group-id", GROUP, "--topic", TOPIC, "--json"]);
+        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers(), "--lake", &self.stack.lake_url()]);
+        command.args(["--database-url", &self.stack.database_url()]).stdout(Stdio::null());
+        command.envs(self.stack.s3().variables());
+        command
+    }
+
+    fn told(&self, command: &mut Command, name: &str) {
+        command.envs(self.stack.s3().variables());
+        command.stdout(Stdio::null()).stderr(File::create(self.log(name)).unwrap());
+    }
+
+    fn log(&self, name: &str) -> PathBuf {
+        self.files.path().join(name).with_extension("log")
+    }
+
+    pub(crate) fn said(&self, name: &str) -> String {
+        std::fs::read_to_string(self.log(name)).unwrap()
+    }
+
+    /// Waits until the consumer has its partitions.
+    pub(crate) fn await_partitions(&self) {
+        let began = Instant::now();
+        while !self.said("consumer").contains("\"partitions assigned\"") {
+            assert!(began.elapsed() < PATIENCE, "{}", self.said("consumer"));
+            thread::sleep(LOOK);
+        }
+    }
+
+    /// Waits until so many records are committed.
+    pub(crate) fn await_records(&self, records: u64) {
+        let (mut before, mut since) = (0, Instant::now());
+        loop {
+            let committed = self.number("SELECT coalesce(sum(records), 0) FROM pipeline.consumer_offsets");
+            if committed >= records {
+                return;
+            }
+            if committed > before {
+                (before, since) = (committed, Instant::now());
+            }
+            assert!(since.elapsed() < PATIENCE, "{committed} of {records}\n{}", self.said("consumer"));
+            thread::sleep(LOOK);
+        }
+    }
+
+    pub(crate) fn number(&self, query: &str) -> u64 {
+        let mut command = Command::new("psql");
+        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]);
+        succeed(command.args(["--dbname", &self.stack.database_url(), "--command", query])).trim().parse().unwrap()
+    }
+}

@@ -1,0 +1,124 @@
+//! The steps of an event's way that cost the most, one by one, without servers.
+
+use std::time::{Duration, Instant};
+
+use clap::ValueEnum;
+use event_generator::judge::{Verdict, judge};
+use event_model::{Timestamp, Window, parse};
+use event_source::{Effects, EventRate, Faults, Generated, Settings, Shape, Source, World};
+use kafka_consumer::batch::{Mark, OpenBatch};
+use lake::SegmentBuilder;
+
+/// A step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Step {
+    /// event-generator: the event of an index.
+    Make,
+    /// event-generator: all rules, on an event that it has made.
+    Validate,
+    /// event-generator: the record's value.
+    WriteJson,
+    /// event-generator: a file of the lake, compressed and hashed.
+    WriteParquet,
+    /// kafka-consumer: a record's value to an event, with all rules.
+    Parse,
+    /// kafka-consumer: an event to a row in COPY's binary form, in its batch.
+    AddRow,
+    /// kafka-consumer: a batch of rows to the order of the key.
+    Sort,
+}
+
+/// A step over events that were prepared; what it returns is of no meaning but that it depends on all of them.
+pub type Run = Box<dyn FnMut() -> usize>;
+
+const PARTITIONS: usize = 6;
+const WINDOW: Window = Window { past: Duration::from_hours(24), future: Duration::from_mins(5) };
+
+impl Step {
+    /// All of them, in the order in which an event passes them.
+    pub const ALL: [Self; 7] =
+        [Self::Make, Self::Validate, Self::WriteJson, Self::WriteParquet, Self::Parse, Self::AddRow, Self::Sort];
+
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
+    /// Prepares so many events. Each call of the result takes the step once for each of them.
+    #[must_use]
+    pub fn prepare(self, events: u64) -> Run {
+        // A benchmark ends soon, and what it works on lives as long.
+        let source: &'static Source = Box::leak(Box::new(source()));
+        let made: Vec<Generated<'static>> = (0..events).map(|index| source.make(index)).collect();
+        match self {
+            Self::Make => Box::new(move || (0..events).map(|index| source.make(index).event.category.len()).sum()),
+            Self::Validate => Box::new(move || made.iter().filter(|one| judge(one) == Verdict::Valid).count()),
+            Self::WriteJson => {
+                let mut out = Vec::new();
+                Box::new(move || {
+                    out.clear();
+                    for one in &made {
+                        one.write_value(&mut out);
+                    }
+                    out.len()
+                })
+            }
+            Self::WriteParquet => Box::new(move || write_parquet(&made)),
+            Self::Parse => {
+                let values = values(&made);
+                Box::new(move || {
+                    values.iter().filter(|(value, time)| parse(Some(value), *time, WINDOW).is_ok()).count()
+                })
+            }
+            Self::AddRow => Box::new(move || fill(&made).is_full(&LIMITS).into()),
+            Self::Sort => Box::new(move || fill(&made).close().in_key_order().origin(0).is_some().into()),
+        }
+    }
+}
+
+const LIMITS: kafka_consumer::batch::Limits =
+    kafka_consumer::batch::Limits { rows: 1, bytes: 1, interval: Duration::from_secs(1) };
+
+fn write_parquet(made: &[Generated<'_>]) -> usize {
+    let mut segment = SegmentBuilder::new("bench".parse().unwrap(), 0, made.len());
+    for one in made {
+        segment.append(&one.event);
+    }
+    segment.finish().unwrap().raw.len()
+}
+
+fn values(made: &[Generated<'_>]) -> Vec<(Vec<u8>, Option<Timestamp>)> {
+    let value = |one: &Generated<'_>| {
+        let mut out = Vec::new();
+        one.write_value(&mut out);
+        (out, Some(one.due))
+    };
+    made.iter().map(value).collect()
+}
+
+fn fill(made: &[Generated<'_>]) -> OpenBatch {
+    let mut batch = OpenBatch::new(Instant::now());
+    for (place, one) in made.iter().enumerate() {
+        let partition = i32::try_from(place % PARTITIONS).unwrap();
+        let mark = Mark { offset: i64::try_from(place).unwrap(), fingerprint: 0 };
+        batch.add_row(partition, 1, mark, Some(one.due), &one.event);
+    }
+    batch
+}
+
+/// The default world, a day of it, from a fixed time on.
+fn source() -> Source {
+    let settings = Settings {
+        seed: 7,
+        world: World::default(),
+        effects: Effects::new(&[]).unwrap(),
+        faults: Faults::from_shares(&[]).unwrap(),
+        event_rate: "10M/day".parse::<EventRate>().unwrap(),
+        shape: Shape::Flat,
+        pad: 0,
+        from: "2026-01-01T00:00:00Z".parse().unwrap(),
+        run_id: None,
+    };
+    Source::new(settings).unwrap()
+}

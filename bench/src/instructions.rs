@@ -1,0 +1,119 @@
+//! Instructions that each step of the hot path takes for an event, counted by Valgrind's callgrind beside a baseline. They
+//! do not depend on what else the machine does, as times do.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::hint::black_box;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use bench::hot_path::Step;
+use clap::Args;
+use comfy_table::{CellAlignment, Table};
+use tempfile::TempDir;
+
+/// Events that are prepared.
+const EVENTS: u64 = 2_000;
+/// More than that is another program: what rustc or a dependency changes on its way stays below.
+const TOLERANCE: f64 = 0.03;
+
+#[derive(Args)]
+pub(crate) struct Check {
+    /// Write what was counted as the new baseline
+    #[arg(long)]
+    update: bool,
+    /// Only these steps
+    #[arg(long = "only", value_enum)]
+    only: Vec<Step>,
+}
+
+#[derive(Args)]
+pub(crate) struct Repeat {
+    #[arg(long, value_enum)]
+    step: Step,
+    #[arg(long)]
+    times: u64,
+}
+
+/// Instructions an event, by the step's name.
+type Counts = BTreeMap<String, f64>;
+
+/// Takes the step again and again. What callgrind looks at.
+pub(crate) fn repeat(arguments: &Repeat) {
+    let mut run = arguments.step.prepare(EVENTS);
+    for _ in 0..arguments.times {
+        black_box(run());
+    }
+}
+
+/// Counts, prints a table, and fails when a step takes more than the baseline allows.
+pub(crate) fn check(arguments: &Check) {
+    let files = tempfile::tempdir().unwrap();
+    let chosen = |step: &Step| arguments.only.is_empty() || arguments.only.contains(step);
+    let counted: Counts = Step::ALL.into_iter().filter(chosen).map(|step| (step.name(), count(step, &files))).collect();
+    let mut baseline: Counts =
+        fs::read_to_string(baseline_file()).map_or_else(|_| Counts::new(), |text| serde_json::from_str(&text).unwrap());
+    println!("{}", table(&counted, &baseline));
+    if arguments.update {
+        baseline.extend(counted);
+        fs::write(baseline_file(), serde_json::to_string_pretty(&baseline).unwrap() + "\n").unwrap();
+        return;
+    }
+    let costly: Vec<&str> =
+        counted.iter().filter(|one| change(one, &baseline) > TOLERANCE).map(|(name, _)| name.as_str()).collect();
+    assert!(
+        costly.is_empty(),
+        "more instructions than the baseline and {:.0}%: {}. Find out why; `make bench-check BENCH=--update` accepts it",
+        TOLERANCE * 100.0,
+        costly.join(", ")
+    );
+}
+
+/// The difference between few and many times, so that preparing and starting do not count.
+fn count(step: Step, files: &TempDir) -> f64 {
+    const FEW: u64 = 2;
+    const MANY: u64 = 6;
+    let [few, many] = [FEW, MANY].map(|times| instructions(step, times, files));
+    let events = (MANY - FEW) * EVENTS;
+    #[expect(clippy::cast_precision_loss, reason = "far below 2^52")]
+    let an_event = (many - few) as f64 / events as f64;
+    (an_event * 10.0).round() / 10.0
+}
+
+fn instructions(step: Step, times: u64, files: &TempDir) -> u64 {
+    let out = files.path().join(format!("{}-{times}", step.name()));
+    let mut command = Command::new("valgrind");
+    command.args(["--quiet", "--tool=callgrind", &format!("--callgrind-out-file={}", out.display())]);
+    command.arg(std::env::current_exe().unwrap());
+    command.args(["repeat", "--step", &step.name(), "--times", &times.to_string()]);
+    let status = command.stdout(Stdio::null()).status().expect("valgrind, which `make setup` installs");
+    assert!(status.success(), "{command:?}");
+    let text = fs::read_to_string(out).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
+    line.and_then(|number| number.trim().parse().ok()).expect("callgrind's total")
+}
+
+fn change((name, count): &(&String, &f64), baseline: &Counts) -> f64 {
+    baseline.get(*name).map_or(f64::INFINITY, |before| *count / before - 1.0)
+}
+
+fn table(counted: &Counts, baseline: &Counts) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
+    table.set_header(["instructions an event", "now", "baseline", "change"]);
+    for step in Step::ALL.into_iter().map(Step::name) {
+        let Some(now) = counted.get(&step) else { continue };
+        let before = baseline.get(&step).map_or("none".to_owned(), |before| format!("{before:.0}"));
+        let change = change(&(&step, now), baseline);
+        let change = if change.is_finite() { format!("{:+.1}%", change * 100.0) } else { String::new() };
+        table.add_row([step, format!("{now:.0}"), before, change]);
+    }
+    for column in 1..4 {
+        table.column_mut(column).unwrap().set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+fn baseline_file() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("instructions.json")
+}
