@@ -27,6 +27,11 @@ impl HashSum {
         self.0 = self.0.wrapping_add(others.0);
     }
 
+    /// Takes others out that were added.
+    pub fn subtract(&mut self, others: Self) {
+        self.0 = self.0.wrapping_sub(others.0);
+    }
+
     /// Adds a valid event. `scratch` is working memory.
     pub fn add_event(&mut self, event: &ProductEvent<'_>, scratch: &mut Vec<u8>) {
         scratch.clear();

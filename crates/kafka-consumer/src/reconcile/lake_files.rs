@@ -10,6 +10,7 @@ use pipeline_runtime::lake::in_words;
 use tokio::task;
 
 use super::findings::Findings;
+use super::hours::Hours;
 use super::marks::Marks;
 use super::store::Store;
 use super::subject::{Subject, Whose};
@@ -24,6 +25,8 @@ pub(super) struct Files {
     pub(super) quarantine_count: u64,
     /// Refused values.
     pub(super) quarantine: Marks,
+    /// What they say.
+    pub(super) quarantine_hours: Hours,
     /// In quarantine more than once.
     pub(super) quarantine_again: Findings,
     /// In quarantine, though the run has no such refused value.
@@ -49,6 +52,7 @@ pub(super) async fn read(lake: &Lake, subject: &Arc<Subject>) -> anyhow::Result<
         raw_count,
         quarantine_count: keys.len() as u64 - raw_count,
         quarantine: Marks::new(subject.length()),
+        quarantine_hours: Hours::default(),
         quarantine_again: Findings::default(),
         quarantine_extra: Findings::default(),
         unreadable: Findings::default(),
@@ -106,8 +110,10 @@ impl Files {
         for rows in QuarantineFile::open(name, bytes)? {
             for row in rows? {
                 match subject.at(row.event_index) {
-                    Whose::Ours(offset) if subject.invalid.has(offset) => {
-                        if !self.quarantine.mark(offset) {
+                    Whose::Ours(offset) if subject.may_be_refused(offset) => {
+                        if self.quarantine.mark(offset) {
+                            self.quarantine_hours.add_refused(row.event_index, row.due, row.raw.as_bytes());
+                        } else {
                             self.quarantine_again.note(|| format!("index {} in {name}", row.event_index));
                         }
                         if row.due.hour() != *hour {

@@ -1,9 +1,12 @@
-//! Every event of a run accounted for: what the settings say must be, against what the stores have.
+//! Every event of a run accounted for: what must be, against what the stores have.
 //!
-//! Each event that a store has is compared with the one that the settings give for its index, so nothing here rests on
-//! what the programs counted. Which indices a store has is kept as one bit each.
+//! What is read of each store is summed up by hour, numbers and sums of hashes, and compared with the manifest's. Where this
+//! version makes the same events from the manifest's settings, each event that a store has is compared with the one that
+//! they give for its index as well, so that nothing rests on what the programs counted. A run that another version made is
+//! judged by the sums, and its stores by one another. Which indices a store has is kept as one bit each.
 
 mod findings;
+mod hours;
 mod lake_files;
 mod letters;
 mod marks;

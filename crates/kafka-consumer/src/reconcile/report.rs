@@ -1,19 +1,21 @@
 //! What was found, drawn up as sums that must be equal.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use comfy_table::{CellAlignment, Table, presets};
 use event_model::Hour;
-use lake::{OutcomeCounts, raw_key};
+use lake::{HashSum, HourCounts, OutcomeCounts, Program, raw_key};
 use serde::Serialize;
 
 use super::findings::{EXAMPLES, Findings};
+use super::hours::{Hours, Sum};
 use super::lake_files::Files;
 use super::letters::Letters;
 use super::marks::Marks;
-use super::subject::Subject;
+use super::subject::{Made, Subject};
 use super::table::{Position, Rows};
 use super::topic::Topic;
 
@@ -119,8 +121,10 @@ impl Draft<'_> {
             "the dead letters",
             topic.as_ref().map(|topic| topic.lettered.has(offset) || topic.corrupt_lettered.has(offset)),
         );
-        if let (Some(_), Some(segment), true) = (files, subject.segment(offset), subject.valid.has(offset)) {
-            let hour = subject.event(offset).event_timestamp.hour();
+        if let (Some(_), Some(segment), true) = (files, subject.segment(offset), subject.may_be_valid(offset))
+            && let Some(event) = subject.event(offset)
+        {
+            let hour = event.event_timestamp.hour();
             let _ = write!(text, "; its file is {}", raw_key(hour, &subject.manifest.run.id, segment));
         }
         text
@@ -129,11 +133,39 @@ impl Draft<'_> {
     /// What the manifest says, against what its settings give.
     fn manifest(&mut self) {
         let subject = self.evidence.subject;
-        let (made, said) = (subject.outcomes(), subject.manifest.counts.outcomes);
-        let OutcomeCounts { valid, invalid, corrupt } = said;
+        let OutcomeCounts { valid, invalid, corrupt } = subject.manifest.counts.outcomes;
+        let Some(made) = subject.made.as_ref().map(Made::outcomes) else {
+            let Program { name, version } = &subject.manifest.program;
+            self.notes.push(format!(
+                "{name} {version} made the run, whose events this version does not make: hours are judged by numbers and sums \
+                 of hashes, and the stores by one another"
+            ));
+            return;
+        };
         self.put("valid events, as the manifest says", made.valid, valid, vec![]);
         self.put("refused values, as the manifest says", made.invalid, invalid, vec![]);
         self.put("broken values, as the manifest says", made.corrupt, corrupt, vec![]);
+    }
+
+    /// Hours of a store whose number and sum of hashes are those that must be.
+    fn hours(&mut self, what: &'static str, expected: &BTreeMap<Hour, Sum>, found: &BTreeMap<Hour, Sum>) {
+        let hours: BTreeSet<Hour> = expected.keys().chain(found.keys()).copied().collect();
+        let of = |sums: &BTreeMap<Hour, Sum>, hour: &Hour| sums.get(hour).copied().unwrap_or_default();
+        let differing = || hours.iter().filter(|hour| of(expected, hour) != of(found, hour));
+        let text = |hour: &Hour| match (of(expected, hour).0, of(found, hour).0) {
+            (expected, found) if expected == found => format!("{hour}: {found}, but with other contents"),
+            (expected, found) => format!("{hour}: {found}, not {expected}"),
+        };
+        let examples = differing().take(EXAMPLES).map(text).collect();
+        let all = hours.len() as u64;
+        let held = all - differing().count() as u64;
+        self.put(what, all, held, examples);
+    }
+
+    /// What the manifest says of each hour.
+    fn said(&self, of: impl Fn(&HourCounts) -> Sum) -> BTreeMap<Hour, Sum> {
+        let hours = &self.evidence.subject.manifest.counts.hours;
+        hours.iter().map(|(hour, counts)| (*hour, of(counts))).filter(|(_, sum)| sum.0 > 0).collect()
     }
 
     fn kafka(&mut self) {
@@ -141,16 +173,24 @@ impl Draft<'_> {
         let taken: Vec<i32> =
             topic.spans.iter().filter(|(_, span)| span.low > 0).map(|(partition, _)| *partition).collect();
         if taken.is_empty() {
-            self.all_of("valid events in the topic", &subject.valid, &topic.store.marks, &[]);
-            self.all_of("broken values in the topic", &subject.corrupt, &topic.corrupt, &[]);
-            let (expected, found) =
-                (subject.manifest.counts.ends().kafka_records, topic.store.events.load(Ordering::Relaxed));
-            let valid = expected - subject.corrupt.count().min(expected);
-            let holds = found >= valid;
+            let said = subject.manifest.counts.outcomes;
+            match &subject.made {
+                Some(made) => {
+                    self.all_of("valid events in the topic", &made.valid, &topic.store.marks, &[]);
+                    self.all_of("broken values in the topic", &made.corrupt, &topic.corrupt, &[]);
+                }
+                None => self.put("broken values in the topic", said.corrupt, topic.corrupt.count(), vec![]),
+            }
+            self.hours("hours of the topic", &self.said(valid), &topic.store.hours.sums());
+            self.put("sums of the broken values in the topic", 1, u64::from(self.broken_agree(topic)), vec![]);
+            let expected = subject.manifest.counts.ends().kafka_records.saturating_sub(said.corrupt);
+            let found = topic.store.events.load(Ordering::Relaxed);
+            let or_more = subject.manifest.resumes > 0;
+            let holds = found == expected || (or_more && found > expected);
             let what = "records of valid events, with repeats";
-            self.checks.push(Check { what, expected: valid, found, or_more: true, holds, examples: vec![] });
+            self.checks.push(Check { what, expected, found, or_more, holds, examples: vec![] });
         } else {
-            let gone = subject.valid.without(&[&topic.store.marks]).count();
+            let gone = subject.manifest.counts.outcomes.valid.saturating_sub(topic.store.marks.count());
             self.notes.push(format!(
                 "{gone} valid events are no longer in the topic: retention has removed records of the partitions {taken:?}"
             ));
@@ -164,10 +204,26 @@ impl Draft<'_> {
         }
     }
 
+    /// Whether the values broken on purpose say what the manifest says, over all hours.
+    fn broken_agree(&self, topic: &Topic) -> bool {
+        let mut expected = HashSum::default();
+        let mut found = HashSum::default();
+        self.said(|counts| (counts.outcomes.corrupt, counts.corrupt_hash))
+            .values()
+            .for_each(|(_, sum)| expected.add(*sum));
+        topic.corrupt_sum.sums().values().for_each(|(_, sum)| found.add(*sum));
+        expected == found
+    }
+
     fn lake(&mut self) {
         let Evidence { subject, files: Some(files), topic, .. } = self.evidence else { return };
-        self.all_of("valid events in the lake", &subject.valid, &files.raw.marks, &[]);
-        self.all_of("refused values in quarantine", &subject.invalid, &files.quarantine, &[]);
+        if let Some(made) = &subject.made {
+            self.all_of("valid events in the lake", &made.valid, &files.raw.marks, &[]);
+            self.all_of("refused values in quarantine", &made.invalid, &files.quarantine, &[]);
+        }
+        self.hours("hours of the raw files", &self.said(valid), &files.raw.hours.sums());
+        let refused = self.said(|counts| (counts.outcomes.invalid, counts.invalid_hash));
+        self.hours("hours of the quarantine", &refused, &files.quarantine_hours.sums());
         if let Some(part) = &subject.manifest.lake {
             self.put("files of events", part.raw.files, files.raw_count, vec![]);
             self.put("files of refused values", part.quarantine.files, files.quarantine_count, vec![]);
@@ -190,12 +246,22 @@ impl Draft<'_> {
         let expired = self.expired(rows);
         let lettered = topic.as_ref().map(|topic| &topic.lettered);
         let allowed: Vec<&Marks> = expired.iter().chain(lettered).collect();
-        self.all_of("valid events in the table", &subject.valid, &rows.store.marks, &allowed);
+        match (&subject.made, topic) {
+            (Some(made), _) => self.all_of("valid events in the table", &made.valid, &rows.store.marks, &allowed),
+            // Which ones retention has taken is not known by their ids.
+            (None, Some(topic)) if !self.retention_took(rows) => {
+                self.all_of("events of the topic that the table has", &topic.store.marks, &rows.store.marks, &allowed);
+            }
+            (None, _) => {}
+        }
+        self.table_hours(rows, topic.as_ref());
         self.none_of("in the table, but not of the run", &rows.store.extra);
         self.none_of("more than once in the table", &rows.store.again);
         self.none_of("rows with another content", &rows.store.changed);
         let (Some(topic), Some(letters)) = (topic, letters) else { return };
-        self.all_of("broken values among the dead letters", &topic.corrupt, &topic.corrupt_lettered, &[]);
+        let lettered = topic.corrupt_records - topic.corrupt_unlettered.count();
+        let examples = topic.corrupt_unlettered.examples();
+        self.put("broken values among the dead letters", topic.corrupt_records, lettered, examples);
         let neither = [&topic.unlettered];
         let both = || topic.lettered.without(&neither).filter(|offset| rows.store.marks.has(*offset));
         let examples = both().take(EXAMPLES).map(|offset| self.whereabouts(offset)).collect();
@@ -213,15 +279,42 @@ impl Draft<'_> {
         self.notes.push(format!("{} dead letters of the group, of all runs and producers", letters.count()));
     }
 
+    /// The hours that retention has left, without the events whose only records are dead letters.
+    fn table_hours(&mut self, rows: &Rows, topic: Option<&Topic>) {
+        let mut expected = self.said(valid);
+        let lettered = topic.into_iter().flat_map(|topic| {
+            topic.lettered_events.iter().filter(|(offset, _)| !topic.unlettered.has(**offset)).map(|(_, event)| event)
+        });
+        for (hour, (count, sum)) in lettered.flat_map(Hours::sums) {
+            if let Some(left) = expected.get_mut(&hour) {
+                left.0 = left.0.saturating_sub(count);
+                left.1.subtract(sum);
+            }
+        }
+        let kept = |hour: &Hour| rows.floor.is_none_or(|floor| hour.start().days() >= floor);
+        let mut found = rows.store.hours.sums();
+        expected.retain(|hour, sum| kept(hour) && sum.0 > 0);
+        found.retain(|hour, _| kept(hour));
+        self.hours("hours of the table", &expected, &found);
+    }
+
+    /// Whether retention has taken an hour of the run from the table.
+    fn retention_took(&self, rows: &Rows) -> bool {
+        let early = |hour: &Hour| rows.floor.is_some_and(|floor| hour.start().days() < floor);
+        self.evidence.subject.manifest.counts.hours.keys().any(early)
+    }
+
     /// Valid events of days that retention has taken from the table.
     fn expired(&mut self, rows: &Rows) -> Option<Marks> {
         let subject = self.evidence.subject;
-        let floor = rows.floor?;
-        let early = |hour: &Hour| hour.start().days() < floor;
-        subject.manifest.counts.hours.keys().any(early).then_some(())?;
+        let floor = rows.floor.filter(|_| self.retention_took(rows))?;
+        let Some(made) = &subject.made else {
+            self.notes.push("retention has taken days of the run from the table".to_owned());
+            return None;
+        };
         let expired = Marks::new(subject.length());
-        for offset in subject.valid.without(&[&rows.store.marks]) {
-            if subject.event(offset).event_timestamp.days() < floor {
+        for offset in made.valid.without(&[&rows.store.marks]) {
+            if subject.event(offset).is_some_and(|event| event.event_timestamp.days() < floor) {
                 expired.mark(offset);
             }
         }
@@ -243,6 +336,11 @@ impl Draft<'_> {
         let found = offsets.iter().filter(at_end).count() as u64;
         self.put("partitions that were read to their ends", topic.spans.len() as u64, found, examples);
     }
+}
+
+/// What an hour's valid events say.
+fn valid(counts: &HourCounts) -> Sum {
+    (counts.outcomes.valid, counts.valid_hash)
 }
 
 impl fmt::Display for Report {

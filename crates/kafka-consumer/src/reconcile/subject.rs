@@ -1,4 +1,4 @@
-//! The run that is looked at: its events made once more from its settings.
+//! The run that is looked at: its events made once more from its settings, where that can be.
 
 use std::ops::Range;
 
@@ -15,9 +15,15 @@ const CHUNK: u64 = 1 << 16;
 /// A finished run.
 pub(super) struct Subject {
     pub(super) manifest: Manifest,
-    source: Source,
     tag: RunTag,
     indices: Range<u64>,
+    /// Its events; none where another version of the programs made it, whose events this one can't make.
+    pub(super) made: Option<Made>,
+}
+
+/// The run once more.
+pub(super) struct Made {
+    source: Source,
     /// Offsets into the run's indices: those of valid events, of refused values, and of values broken on purpose.
     pub(super) valid: Marks,
     pub(super) invalid: Marks,
@@ -36,70 +42,17 @@ pub(super) enum Whose {
 }
 
 impl Subject {
-    /// Makes all its events. Fails where the manifest's settings are not those of its run tag: then another version of
-    /// the programs made the run, whose events this one can't make.
+    /// Makes all its events, where this version can: where the manifest's settings give its run tag.
     pub(super) fn new(manifest: Manifest) -> anyhow::Result<Self> {
         if manifest.end.is_none() {
             bail!("run {} is not finished: its manifest is a draft", manifest.run.id);
         }
-        let settings: Settings = serde_json::from_value(manifest.settings.clone())
-            .context("the manifest's settings are of another version")?;
-        let source = Source::new(settings).context("the manifest's settings are of another version")?;
-        let tag = source.run_tag();
-        if tag.to_string() != manifest.run.tag {
-            bail!(
-                "the settings of run {} give the tag {tag}, not {}: {} {} made it, and its events differ from this version's",
-                manifest.run.id,
-                manifest.run.tag,
-                manifest.program.name,
-                manifest.program.version
-            );
-        }
+        let tag: RunTag = manifest.run.tag.parse().context("the manifest's run tag")?;
         let indices = manifest.first_index..manifest.next_index;
-        let length = indices.end.saturating_sub(indices.start);
-        let [valid, invalid, corrupt] = [(); 3].map(|()| Marks::new(length));
-        let subject = Self { manifest, source, tag, indices, valid, invalid, corrupt };
-        subject.sort_out();
-        Ok(subject)
-    }
-
-    /// Notes of each index what becomes of it.
-    fn sort_out(&self) {
-        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
-        std::thread::scope(|scope| {
-            for thread in 0..threads {
-                scope.spawn(move || {
-                    let mut first = self.indices.start + thread * CHUNK;
-                    while first < self.indices.end {
-                        for index in first..self.indices.end.min(first + CHUNK) {
-                            self.outcome(&self.source.make(index)).mark(index - self.indices.start);
-                        }
-                        first += threads * CHUNK;
-                    }
-                });
-            }
-        });
-    }
-
-    /// As the generator judges.
-    fn outcome(&self, generated: &Generated<'_>) -> &Marks {
-        let due = Some(generated.due);
-        let valid = match generated.fault {
-            Some(Fault::Corrupt(_) | Fault::Oversize(_)) => return &self.corrupt,
-            Some(Fault::Invalid(_)) => {
-                let mut value = Vec::new();
-                generated.write_value(&mut value);
-                parse(Some(&value), due, Window::default()).is_ok()
-            }
-            _ => generated.event.check(due, Window::default()).is_ok(),
-        };
-        if valid { &self.valid } else { &self.invalid }
-    }
-
-    /// Numbers of indices by outcome.
-    pub(super) fn outcomes(&self) -> OutcomeCounts {
-        let [valid, invalid, corrupt] = [&self.valid, &self.invalid, &self.corrupt].map(Marks::count);
-        OutcomeCounts { valid, invalid, corrupt }
+        let settings: Option<Settings> = serde_json::from_value(manifest.settings.clone()).ok();
+        let source = settings.and_then(|settings| Source::new(settings).ok()).filter(|source| source.run_tag() == tag);
+        let made = source.map(|source| Made::new(source, &indices));
+        Ok(Self { manifest, tag, indices, made })
     }
 
     /// How many indices there are.
@@ -124,20 +77,84 @@ impl Subject {
         if self.indices.contains(&index) { Whose::Ours(index - self.indices.start) } else { Whose::Invented }
     }
 
-    /// The event that must be there.
-    pub(super) fn event(&self, offset: u64) -> ProductEvent<'_> {
-        self.source.make(self.indices.start + offset).event
+    /// The event that must be there, where it can be made.
+    pub(super) fn event(&self, offset: u64) -> Option<ProductEvent<'_>> {
+        Some(self.made.as_ref()?.source.make(self.indices.start + offset).event)
+    }
+
+    /// Whether the index may be that of a valid event; not known of a run that can't be made.
+    pub(super) fn may_be_valid(&self, offset: u64) -> bool {
+        self.made.as_ref().is_none_or(|made| made.valid.has(offset))
+    }
+
+    /// The same of a refused value.
+    pub(super) fn may_be_refused(&self, offset: u64) -> bool {
+        self.made.as_ref().is_none_or(|made| made.invalid.has(offset))
+    }
+
+    /// The same of a value broken on purpose.
+    pub(super) fn may_be_broken(&self, offset: u64) -> bool {
+        self.made.as_ref().is_none_or(|made| made.corrupt.has(offset))
     }
 
     /// For people.
     pub(super) fn describe(&self, offset: u64) -> String {
-        let generated = self.source.make(self.indices.start + offset);
-        format!("{} (index {}, {})", generated.event.event_id, generated.index, generated.event.event_timestamp)
+        let index = self.indices.start + offset;
+        self.event(offset).map_or_else(
+            || format!("index {index}"),
+            |event| format!("{} (index {index}, {})", event.event_id, event.event_timestamp),
+        )
     }
 
     /// The segment that an index belongs to.
     pub(super) fn segment(&self, offset: u64) -> Option<u64> {
         let indices = self.manifest.lake.as_ref()?.segment_indices;
         (self.indices.start + offset).checked_div(indices)
+    }
+}
+
+impl Made {
+    /// Notes of each index what becomes of it.
+    fn new(source: Source, indices: &Range<u64>) -> Self {
+        let length = indices.end.saturating_sub(indices.start);
+        let [valid, invalid, corrupt] = [(); 3].map(|()| Marks::new(length));
+        let made = Self { source, valid, invalid, corrupt };
+        let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+        std::thread::scope(|scope| {
+            for thread in 0..threads {
+                let made = &made;
+                scope.spawn(move || {
+                    let mut first = indices.start + thread * CHUNK;
+                    while first < indices.end {
+                        for index in first..indices.end.min(first + CHUNK) {
+                            made.outcome(&made.source.make(index)).mark(index - indices.start);
+                        }
+                        first += threads * CHUNK;
+                    }
+                });
+            }
+        });
+        made
+    }
+
+    /// As the generator judges.
+    fn outcome(&self, generated: &Generated<'_>) -> &Marks {
+        let due = Some(generated.due);
+        let valid = match generated.fault {
+            Some(Fault::Corrupt(_) | Fault::Oversize(_)) => return &self.corrupt,
+            Some(Fault::Invalid(_)) => {
+                let mut value = Vec::new();
+                generated.write_value(&mut value);
+                parse(Some(&value), due, Window::default()).is_ok()
+            }
+            _ => generated.event.check(due, Window::default()).is_ok(),
+        };
+        if valid { &self.valid } else { &self.invalid }
+    }
+
+    /// Numbers of indices by outcome.
+    pub(super) fn outcomes(&self) -> OutcomeCounts {
+        let [valid, invalid, corrupt] = [&self.valid, &self.invalid, &self.corrupt].map(Marks::count);
+        OutcomeCounts { valid, invalid, corrupt }
     }
 }

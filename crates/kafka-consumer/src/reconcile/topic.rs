@@ -13,6 +13,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::findings::Findings;
+use super::hours::Hours;
 use super::letters::Letters;
 use super::marks::Marks;
 use super::store::Store;
@@ -36,10 +37,17 @@ pub(super) struct Topic {
     pub(super) spans: BTreeMap<i32, Span>,
     /// Values broken on purpose.
     pub(super) corrupt: Marks,
+    /// What they say, repeats not counted.
+    pub(super) corrupt_sum: Hours,
+    /// Their records, repeats counted, and those that are no dead letters.
+    pub(super) corrupt_records: u64,
+    pub(super) corrupt_unlettered: Findings,
     /// With the run's tag in their headers, though the run has made no such value.
     pub(super) corrupt_extra: Findings,
     /// Valid events with a record that is a dead letter, and not brought in since.
     pub(super) lettered: Marks,
+    /// What those say of which the first record is such a one, by their offset in the run.
+    pub(super) lettered_events: BTreeMap<u64, Hours>,
     /// Valid events with a record that is none.
     pub(super) unlettered: Marks,
     /// Broken values whose record has a dead letter.
@@ -65,11 +73,15 @@ pub(super) fn scan(
     }
     let mut left = list.count();
     let [corrupt, lettered, unlettered, corrupt_lettered] = [(); 4].map(|()| Marks::new(subject.length()));
-    let seen = Topic {
+    let mut seen = Topic {
         store: Store::of(subject),
         spans,
         corrupt,
+        corrupt_sum: Hours::default(),
+        corrupt_records: 0,
+        corrupt_unlettered: Findings::default(),
         lettered,
+        lettered_events: BTreeMap::new(),
         unlettered,
         corrupt_lettered,
         corrupt_extra: Findings::default(),
@@ -132,7 +144,7 @@ fn spans(consumer: &BaseConsumer<Complaints>, topic: &str) -> anyhow::Result<BTr
 }
 
 impl Topic {
-    fn note(&self, record: &BorrowedMessage<'_>, subject: &Subject, letters: Option<&Letters>) {
+    fn note(&mut self, record: &BorrowedMessage<'_>, subject: &Subject, letters: Option<&Letters>) {
         let place = (record.partition(), record.offset());
         let at = || format!("partition {}, offset {}", place.0, place.1);
         let letter = letters.and_then(|letters| letters.meet(place));
@@ -147,15 +159,24 @@ impl Topic {
                 self.other_key.note(|| format!("{} at {}", subject.describe(offset), at()));
             }
             let refused = letter.is_some_and(|letter| !letter.replayed);
-            let which = if refused { &self.lettered } else { &self.unlettered };
-            which.mark(offset);
+            if !refused {
+                self.unlettered.mark(offset);
+            } else if self.lettered.mark(offset) {
+                self.lettered_events.entry(offset).or_default().add_event(&event);
+            }
             return;
         }
-        match marked(record, &subject.tag()).map(|index| subject.at(index)) {
-            Some(Whose::Ours(offset)) if subject.corrupt.has(offset) => {
-                self.corrupt.mark(offset);
+        match marked(record, &subject.tag()).map(|index| (index, subject.at(index))) {
+            Some((index, Whose::Ours(offset))) if subject.may_be_broken(offset) => {
+                self.corrupt_records += 1;
+                if self.corrupt.mark(offset) {
+                    let key = record.key().and_then(|key| std::str::from_utf8(key).ok()?.parse().ok());
+                    self.corrupt_sum.add_broken(index, key.unwrap_or_default(), record.payload().unwrap_or_default());
+                }
                 if letter.is_some() {
                     self.corrupt_lettered.mark(offset);
+                } else {
+                    self.corrupt_unlettered.note(|| format!("{} at {}", subject.describe(offset), at()));
                 }
             }
             Some(_) => self.corrupt_extra.note(at),
