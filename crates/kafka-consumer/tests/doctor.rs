@@ -3,6 +3,8 @@
 
 mod support;
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 
 use local_stack::Stack;
@@ -154,8 +156,38 @@ fn what_is_away_or_was_taken() {
     let (found, text) = findings(wrong);
     assert!(found.contains(&"bad: open and list it".to_owned()) && text.contains("refuses the credentials"), "{text}");
 
+    let (found, text) = findings(command(&patient.0, WRITER, &["--no-lake", "-X", "security.protocol=SSL"]));
+    assert!(found.contains(&"bad: reach the brokers".to_owned()) && text.contains("security.protocol"), "{text}");
+
     patient.0.kafka.kill().unwrap();
     patient.0.postgres.kill().unwrap();
     let (found, text) = findings(command(&patient.0, WRITER, &["--no-lake"]));
     assert_eq!(found, ["bad: reach the brokers", "bad: open a session"], "{text}");
+}
+
+/// SeaweedFS takes any date, so the answer is one in S3's own words.
+#[test]
+fn a_clock_that_is_far_from_the_store_s() {
+    let stack = Stack::ephemeral().unwrap();
+    migrate(&stack);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || listener.incoming().for_each(|client| refuse(client.unwrap())));
+    let mut command = command(&stack, WRITER, &["--lake", "s3://lake"]);
+    let (found, text) = findings({
+        command.env("AWS_ENDPOINT_URL_S3", address);
+        command
+    });
+    assert!(found.contains(&"bad: open and list it".to_owned()), "{text}");
+    assert!(text.contains("RequestTimeTooSkewed") && text.contains("timedatectl"), "{text}");
+}
+
+fn refuse(mut client: TcpStream) {
+    let mut lines = BufReader::new(client.try_clone().unwrap()).lines().map_while(Result::ok);
+    while lines.next().is_some_and(|line| !line.is_empty()) {}
+    let text = "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the current \
+        time is too large.</Message></Error>";
+    let length = text.len();
+    let head = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
+    client.write_all((head + text).as_bytes()).unwrap();
 }

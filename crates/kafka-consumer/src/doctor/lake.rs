@@ -11,12 +11,21 @@ use super::{Line, Lines, place};
 /// Below this, where no run's manifest is ever looked for.
 const PREFIX: &str = "runs/doctor-";
 
+/// S3's code where a request was signed at a time too far from its own.
+const CLOCKS_DIFFER: &str = "RequestTimeTooSkewed";
+
 pub(super) async fn examine(args: &LakeArgs) -> Vec<Line> {
     let mut lines = Lines::of("lake");
     let lake = match args.open().await {
         Ok(lake) => lake,
         Err(error) => {
-            lines.bad("open and list it", format!("{error:#}"), "see docs/security.md for the rights, and --lake");
+            let found = format!("{error:#}");
+            let mend = if found.contains(CLOCKS_DIFFER) {
+                "set this machine's clock (timedatectl set-ntp true): the store's is more than 15 minutes away"
+            } else {
+                "see docs/security.md for the rights, and --lake"
+            };
+            lines.bad("open and list it", found, mend);
             return lines.lines;
         }
     };
