@@ -4,7 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::{Guard, KafkaArgs};
-use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
 
@@ -87,6 +87,10 @@ impl KafkaClient {
         let mut config = config.clone();
         if let Some(instance) = instance {
             config.set("group.instance.id", instance);
+            // Only the log tells that a connection was lost, which matters to a member with a name.
+            if !matches!(config.log_level, RDKafkaLogLevel::Debug) {
+                config.set_log_level(RDKafkaLogLevel::Info);
+            }
         }
         let consumer = consumer(&config)
             .map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))?;

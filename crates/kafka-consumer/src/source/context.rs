@@ -8,6 +8,7 @@ use std::time::Instant;
 use pipeline_runtime::kafka::Complaints;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
@@ -55,13 +56,15 @@ impl Context {
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        use rdkafka::error::RDKafkaErrorCode as Code;
-        if let Some(Code::BrokerTransportFailure | Code::OperationTimedOut | Code::AllBrokersDown) =
-            error.rdkafka_error_code()
-        {
+        self.complaints.note(&error, reason);
+    }
+
+    /// A connection that is lost while it is in use is no error to librdkafka: it has a line in the log.
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        if matches!(facility, "FAIL" | "REQTMOUT") {
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
-        self.complaints.note(&error, reason);
+        self.complaints.log(level, facility, message);
     }
 }
 

@@ -85,7 +85,7 @@ impl Complaint {
     /// Whether a broker was reached and turned us away. What follows is only that it is not connected.
     fn is_refusal(&self) -> bool {
         // A listener without TLS just hangs up, which librdkafka calls a lost connection.
-        let of_tls = self.reason.contains("SSL handshake failed") || self.reason.contains("security.protocol");
+        let of_tls = self.reason.contains("SSL handshake failed");
         of_tls || matches!(self.code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL))
     }
 }
