@@ -167,10 +167,10 @@ impl World {
         let concerns = |target: Target| match target {
             Target::Server(name) => servers.contains(&name),
             Target::Link(link) => links.contains(&link),
-            Target::Program(_) => false,
+            Target::Program(one) => one == who,
         };
         let now = Instant::now();
-        self.lasting.iter().any(|one| concerns(one.fault.target()))
+        self.lasting.iter().any(|one| hinders(&one.fault) && concerns(one.fault.target()))
             || self.troubles.iter().any(|(target, until)| concerns(*target) && *until > now)
     }
 
@@ -194,7 +194,9 @@ impl World {
         }
         let half_open = matches!(lasting.undo, Undo::Mend(_, Damage::HalfOpen, _));
         let aftermath = if half_open { LONG_AFTERMATH } else { AFTERMATH };
-        self.troubles.push((lasting.fault.target(), Instant::now() + aftermath));
+        if hinders(&lasting.fault) {
+            self.troubles.push((lasting.fault.target(), Instant::now() + aftermath));
+        }
         Ok(())
     }
 
@@ -211,4 +213,10 @@ impl World {
             self.report.proved(kind);
         }
     }
+}
+
+/// Whether a program may not get what it needs because of it. One that stood still while it waited for an answer may find
+/// that nobody answered in time.
+fn hinders(fault: &Fault) -> bool {
+    !matches!(fault.target(), Target::Program(_)) || matches!(fault, Fault::Freeze(_))
 }
