@@ -29,7 +29,23 @@ pub(crate) fn summary(log: &str) -> Value {
     log.lines().rev().find_map(ended).unwrap_or_else(|| panic!("no summary in:\n{log}"))
 }
 
-/// Where results are kept.
+/// Keeps results in target/bench/NAME.json.
+pub(crate) fn keep(name: &str, results: &Value) {
+    let folder = target().join("bench");
+    std::fs::create_dir_all(&folder).unwrap();
+    let text = serde_json::to_string_pretty(results).unwrap();
+    std::fs::write(folder.join(name).with_extension("json"), text + "\n").unwrap();
+}
+
+/// Asks PostgreSQL, or tells it something.
+pub(crate) fn psql(url: &str, query: &str) -> Command {
+    let mut command = Command::new("psql");
+    command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]);
+    command.args(["--dbname", url, "--command", query]);
+    command
+}
+
+/// Where builds and results are.
 pub(crate) fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")
 }

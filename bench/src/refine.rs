@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-use crate::programs::{ours, succeed, target};
+use crate::programs::{keep, ours, succeed};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -59,10 +59,7 @@ pub(crate) fn compare(arguments: &Arguments) {
         results.push(json!({"rows": rows, "first_seconds": first, "after_new_rows_seconds": after, "ratio": ratio}));
     }
     println!("{table}");
-    let folder = target().join("bench");
-    std::fs::create_dir_all(&folder).unwrap();
-    let report = json!({"new_rows": arguments.new, "per_day": arguments.per_day, "sizes": results});
-    std::fs::write(folder.join("refine.json"), report.to_string()).unwrap();
+    keep("refine", &json!({"new_rows": arguments.new, "per_day": arguments.per_day, "sizes": results}));
 }
 
 /// Seconds of the refinement of everything, and of one after new rows.

@@ -6,7 +6,7 @@ use std::fmt::{self, Display};
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
-use crate::programs;
+use crate::programs::keep;
 use crate::run::Run;
 
 /// The runs of all candidates `C`.
@@ -94,10 +94,7 @@ impl<C: Copy + Display + Ord> Report<C> {
             one.insert("runs".to_owned(), json!(runs));
             all.insert(candidate.to_string(), Value::Object(one));
         }
-        let folder = programs::target().join("bench");
-        std::fs::create_dir_all(&folder).unwrap();
-        let text = serde_json::to_string_pretty(&Value::Object(all)).unwrap();
-        std::fs::write(folder.join(self.form.name).with_extension("json"), text + "\n").unwrap();
+        keep(self.form.name, &Value::Object(all));
     }
 }
 

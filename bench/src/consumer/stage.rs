@@ -7,7 +7,7 @@ use local_stack::Stack;
 use tempfile::TempDir;
 
 use super::dump;
-use crate::programs::{ours, succeed};
+use crate::programs::{ours, psql, succeed};
 
 /// The topic whose events are all new.
 pub(crate) const TOPIC: &str = "product-events";
@@ -79,9 +79,7 @@ impl Stage {
     }
 
     pub(crate) fn psql(&self, query: &str) -> Command {
-        let mut command = Command::new("psql");
-        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]);
-        command.args(["--dbname", &self.stack.database_url(), "--command", query]);
+        let mut command = psql(&self.stack.database_url(), query);
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

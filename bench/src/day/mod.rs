@@ -10,7 +10,7 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value, json};
 
-use crate::programs::{settle, summary, target};
+use crate::programs::{keep, settle, summary};
 use crate::usage::{self, Usage};
 use crate::watched::Watched;
 use stage::Stage;
@@ -52,10 +52,7 @@ pub(crate) fn run(arguments: &Arguments) {
     days.sort_by_key(|day| day.elapsed);
     let median = &days[days.len() / 2];
     println!("{}", median.table());
-    let folder = target().join("bench");
-    std::fs::create_dir_all(&folder).unwrap();
-    let text = serde_json::to_string_pretty(&median.json()).unwrap();
-    std::fs::write(folder.join("day.json"), text + "\n").unwrap();
+    keep("day", &median.json());
 }
 
 fn one(arguments: &Arguments, round: usize) -> Day {

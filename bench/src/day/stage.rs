@@ -10,7 +10,7 @@ use local_stack::Stack;
 use tempfile::TempDir;
 
 use super::{Arguments, RUN};
-use crate::programs::{ours, succeed};
+use crate::programs::{ours, psql, succeed};
 use crate::usage;
 
 const GROUP: &str = "day";
@@ -116,9 +116,7 @@ impl<'a> Stage<'a> {
         }
     }
 
-    pub(crate) fn number(&self, query: &str) -> u64 {
-        let mut command = Command::new("psql");
-        command.args(["--no-psqlrc", "--quiet", "--tuples-only", "--no-align", "--set", "ON_ERROR_STOP=1"]);
-        succeed(command.args(["--dbname", &self.stack.database_url(), "--command", query])).trim().parse().unwrap()
+    fn number(&self, query: &str) -> u64 {
+        succeed(&mut psql(&self.stack.database_url(), query)).trim().parse().unwrap()
     }
 }

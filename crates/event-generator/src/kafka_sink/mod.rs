@@ -139,8 +139,8 @@ impl KafkaSink {
                 break;
             }
         }
-        let open = self.open_bytes();
-        self.window.borrow_mut().note(Instant::now(), self.taken_bytes.get() - open, open);
+        let acknowledged = self.deliveries.bytes_of_this_process();
+        self.window.borrow_mut().note(Instant::now(), acknowledged, self.open_bytes());
         self.deliveries.refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
     }
 

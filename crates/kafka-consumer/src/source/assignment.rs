@@ -130,12 +130,8 @@ impl Assignment {
 
     /// All partitions are gone with the client that read them. What was in hand of them is read again.
     pub(super) fn lose_all(&mut self, writers: &mut HandOver) {
-        let read = std::mem::take(&mut self.read);
-        let partitions: Vec<i32> = read.into_keys().chain(self.to_seek.drain(..)).collect();
-        for partition in &partitions {
-            writers.drop_partition(*partition);
-        }
-        drop(writers.release(&partitions));
+        let partitions: Vec<i32> = self.read.keys().chain(&self.to_seek).copied().collect();
+        self.lose(&partitions, writers);
         *self = Self { last_epoch: self.last_epoch, paused: self.paused, ..Self::default() };
     }
 
@@ -187,16 +183,21 @@ impl Assignment {
             }
             Change::Revoke(partitions) => Ok(Some(self.release(partitions, Then::LetGo, writers))),
             Change::Lose(partitions) => {
-                self.forget(&partitions);
-                for partition in &partitions {
-                    writers.drop_partition(*partition);
-                }
-                drop(writers.release(&partitions));
+                self.lose(&partitions, writers);
                 tracing::warn!(?partitions, "partitions lost to the group; what was in hand of them is read again");
                 release(kafka, &list(setting, &partitions, None)?)?;
                 Ok(None)
             }
         }
+    }
+
+    /// Lets go of partitions that are somebody else's already, without waiting for what is in hand of them.
+    fn lose(&mut self, partitions: &[i32], writers: &mut HandOver) {
+        self.forget(partitions);
+        for partition in partitions {
+            writers.drop_partition(*partition);
+        }
+        drop(writers.release(partitions));
     }
 
     fn release(&mut self, partitions: Vec<i32>, then: Then, writers: &mut HandOver) -> UnderWay {

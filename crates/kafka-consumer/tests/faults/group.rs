@@ -145,6 +145,15 @@ fn of_two_under_one_name_the_first_ends() {
     holds(&stack, "namesakes");
 }
 
+/// A member that reaches Kafka through the proxy and has read all there is.
+fn caught_up_behind(proxy: &Proxy, stack: &Stack, arguments: &[&str]) -> Member {
+    let mut command = Places::of(stack).with_kafka_behind(proxy).consumer();
+    command.args(arguments);
+    let mut member = Member::start(command);
+    caught_up(stack, &mut member, Duration::from_secs(30));
+    member
+}
+
 /// A broker that has given the name a new id, and the answer got lost on the way: what a second process leaves behind that
 /// was there for a moment while the first one could not reach Kafka.
 #[test]
@@ -154,10 +163,7 @@ fn fenced_after_an_outage_and_nobody_else_has_its_name() {
     let stack = Stack::ephemeral_behind(&proxy).unwrap();
     publish(&stack, "before", 20_000);
     let named = ["--group-instance-id", "one", "-X", "session.timeout.ms=45000"];
-    let mut command = Places::of(&stack).with_kafka_behind(&proxy).consumer();
-    command.args(named);
-    let mut member = Member::start(command);
-    caught_up(&stack, &mut member, Duration::from_secs(30));
+    let mut member = caught_up_behind(&proxy, &stack, &named);
     proxy.set(Way::Closed);
     proxy.cut();
     let mut other = Member::of(&stack, &named);
@@ -180,10 +186,7 @@ fn fenced_after_a_cut_it_joins_again_and_its_namesake_ends() {
     let stack = Stack::ephemeral_behind(&proxy).unwrap();
     publish(&stack, "before", 20_000);
     let named = ["--group-instance-id", "one", "-q"];
-    let mut command = Places::of(&stack).with_kafka_behind(&proxy).consumer();
-    command.args(named);
-    let mut member = Member::start(command);
-    caught_up(&stack, &mut member, Duration::from_secs(30));
+    let mut member = caught_up_behind(&proxy, &stack, &named);
     proxy.cut();
     let (status, said) = Member::of(&stack, &named).ended(Duration::from_secs(30));
     assert_eq!(status.code(), Some(1), "{said}");
