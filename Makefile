@@ -7,7 +7,7 @@ BENCH ?=
 # Of chaos: SEED=7 gives the same order of faults again
 SEED ?=
 MINUTES ?= 10
-.PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-day bench-refine bench-check bench-steps format diagram schema
+.PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-peers bench-day bench-growth bench-refine bench-check bench-steps format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -82,10 +82,21 @@ bench-generator: setup ## Compare event-generator with Kafka's and librdkafka's 
 	cargo build --release --locked -p event-generator -p bench
 	cargo run --release --locked -p bench -- generator $(BENCH)
 
+bench-peers: setup ## Compare kafka-consumer with other ways from Kafka to PostgreSQL, and what faults do to each (an hour)
+	@scripts/setup psql
+	@scripts/setup peers
+	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
+	cargo run --release --locked -p bench -- peers $(BENCH)
+
 bench-day: setup ## A day of events through everything at once, then reconcile (target/bench/day.json)
 	@scripts/setup psql
 	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
 	cargo run --release --locked -p bench -- day $(BENCH)
+
+bench-growth: setup ## What an event costs with more events, rows, consumers, bytes (50 GB of disk, an hour and a half)
+	@scripts/setup psql
+	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
+	cargo run --release --locked -p bench -- growth $(BENCH)
 
 # Where one of them takes longer than before, this says so on any machine, however busy.
 bench-check: packages ## Count the instructions of each step of an event's way and compare them with the baseline

@@ -4,10 +4,14 @@
 //! figure is that of the median round, a ratio the median of the rounds' ratios.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a development program fails by panicking")]
 
+mod caught_up;
 mod consumer;
 mod day;
+mod dump;
 mod generator;
+mod growth;
 mod instructions;
+mod peers;
 mod programs;
 mod refine;
 mod report;
@@ -24,8 +28,12 @@ enum Command {
     Consumer(consumer::Arguments),
     /// event-generator beside Kafka's and librdkafka's own producers
     Generator(generator::Arguments),
+    /// kafka-consumer beside other ways from Kafka to PostgreSQL, and what faults do to each
+    Peers(peers::Arguments),
     /// Both programs at once, a day of events from the first one made to the last row, then reconcile
     Day(day::Arguments),
+    /// What an event costs with more events, a larger table, more consumers, larger records
+    Growth(growth::Arguments),
     /// Instructions of each step of an event's way beside the baseline
     Check(instructions::Check),
     #[command(hide = true)]
@@ -38,7 +46,9 @@ fn main() {
     match Command::parse() {
         Command::Consumer(arguments) => consumer::compare(&arguments),
         Command::Generator(arguments) => generator::compare(&arguments),
+        Command::Peers(arguments) => peers::compare(&arguments),
         Command::Day(arguments) => day::run(&arguments),
+        Command::Growth(arguments) => growth::measure(&arguments),
         Command::Check(arguments) => instructions::check(&arguments),
         Command::Repeat(arguments) => instructions::repeat(&arguments),
         Command::Refine(arguments) => refine::compare(&arguments),

@@ -27,11 +27,29 @@ pub(crate) struct Form<C: 'static> {
     pub(crate) ratios: &'static [Ratio<C>],
 }
 
-/// How many times as fast as the best of some others.
+/// One beside the fastest of some others.
 pub(crate) struct Ratio<C: 'static> {
     pub(crate) name: &'static str,
     pub(crate) one: C,
     pub(crate) others: &'static [C],
+    pub(crate) what: What,
+}
+
+#[derive(Clone, Copy)]
+pub(crate) enum What {
+    /// Items a second
+    Speed,
+    /// Processor time an item, the server's included
+    Cpu,
+}
+
+impl What {
+    fn of(self, run: &Run) -> f64 {
+        match self {
+            Self::Speed => run.per_second(),
+            Self::Cpu => run.micros_an_item(run.cpu_seconds + run.server_cpu_seconds),
+        }
+    }
 }
 
 /// A candidate's medians.
@@ -48,7 +66,7 @@ impl<C: Copy + Display + Ord> Report<C> {
     }
 
     pub(crate) fn add(&mut self, candidate: C, round: usize, run: Run) {
-        eprintln!("round {round}: {candidate:<32} {:>9.0} {}s/s", run.per_second(), self.form.item);
+        eprintln!("round {round}: {candidate:<40} {:>9.0} {}s/s", run.per_second(), self.form.item);
         self.runs.entry(candidate).or_default().push(run);
     }
 
@@ -68,7 +86,7 @@ impl<C: Copy + Display + Ord> Report<C> {
         let speed = |one: &&C| self.figures(**one).map_or(0.0, |figures| figures.per_second);
         let best = ratio.others.iter().max_by(|one, other| speed(one).total_cmp(&speed(other)))?;
         let (ours, theirs) = (self.runs.get(&ratio.one)?, self.runs.get(best)?);
-        Some(median(ours.iter().zip(theirs).map(|(our, their)| our.per_second() / their.per_second()).collect()))
+        Some(median(ours.iter().zip(theirs).map(|(our, their)| ratio.what.of(our) / ratio.what.of(their)).collect()))
     }
 
     fn ratios(&self) -> impl Iterator<Item = (&'static str, f64)> {

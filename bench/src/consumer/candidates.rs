@@ -1,15 +1,14 @@
 //! Who is compared.
 
 use std::fmt;
-use std::io::Read;
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::ValueEnum;
 
 use super::restless;
 use super::stage::{Stage, TABLE, TOPIC, TOPIC_WITH_DUPLICATES};
-use crate::programs::summary;
+use crate::caught_up::catch_up;
 use crate::run::Run;
 use crate::usage;
 
@@ -76,21 +75,7 @@ fn copy(stage: &Stage, file: &std::path::Path, format: &str) -> Run {
 }
 
 fn consume(stage: &Stage, group: &str, topic: &str) -> Run {
-    let began = Instant::now();
-    let mut child = stage.consumer(group, topic).spawn().unwrap();
-    let mut log = child.stderr.take().unwrap();
-    let reader = std::thread::spawn(move || {
-        let mut text = String::new();
-        log.read_to_string(&mut text).map(|_| text).unwrap()
-    });
-    let usage = usage::watch(&mut child, began);
-    let log = reader.join().unwrap();
-    assert!(usage.status.success(), "{log}");
-    let summary = summary(&log);
-    let elapsed = Duration::from_secs_f64(summary["reading_seconds"].as_f64().unwrap());
-    assert!(elapsed < usage.elapsed);
-    let rows = summary["records"].as_u64().unwrap();
-    Run { elapsed, ..Run::of(rows, &usage) }
+    catch_up(&mut stage.consumer(group, topic))
 }
 
 fn read_only(stage: &Stage) -> Run {

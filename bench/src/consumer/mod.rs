@@ -5,13 +5,12 @@
 //! Start-up is left out of the consumer's time: it counts from the first record to the last commit, as its own summary says.
 
 mod candidates;
-mod dump;
 mod restless;
 mod stage;
 
 use clap::Args;
 
-use crate::report::{Form, Ratio, Report};
+use crate::report::{Form, Ratio, Report, What};
 use candidates::Candidate;
 use stage::Stage;
 
@@ -39,9 +38,14 @@ fn form() -> Form<Candidate> {
         item: "row",
         server: "PostgreSQL",
         ratios: &[
-            Ratio { name: "ratio_to_psql_copy", one: Consumer, others: &[CopyCsv] },
-            Ratio { name: "ratio_to_psql_copy_binary", one: Consumer, others: &[CopyBinary] },
-            Ratio { name: "ratio_with_duplicates", one: ConsumerWithDuplicates, others: &[Consumer] },
+            Ratio { name: "ratio_to_psql_copy", one: Consumer, others: &[CopyCsv], what: What::Speed },
+            Ratio { name: "ratio_to_psql_copy_binary", one: Consumer, others: &[CopyBinary], what: What::Speed },
+            Ratio {
+                name: "ratio_with_duplicates",
+                one: ConsumerWithDuplicates,
+                others: &[Consumer],
+                what: What::Speed,
+            },
         ],
     }
 }

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use local_stack::Stack;
 use tempfile::TempDir;
 
-use super::dump;
+use crate::dump;
 use crate::programs::{ours, psql, succeed};
 
 /// The topic whose events are all new.
@@ -35,7 +35,7 @@ impl Stage {
         stage.generate(TOPIC_WITH_DUPLICATES, "doubled", &["--fault", "duplicate=1%"]);
         let mut migrate = ours("kafka-consumer");
         succeed(migrate.args(["migrate", "--database-url", &stage.stack.database_url()]));
-        for day in dump::write(&stage.stack.bootstrap_servers(), TOPIC, events, &stage.csv(), &stage.binary()) {
+        for day in dump::write(&stage.stack.bootstrap_servers(), TOPIC, events, &stage.csv(), &stage.binary()).days {
             succeed(&mut stage.psql(&format!("SELECT pipeline.ensure_partition(date '1970-01-01' + {day})")));
         }
         stage

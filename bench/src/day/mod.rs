@@ -37,9 +37,9 @@ struct Share {
     peak_memory_kib: Option<u64>,
 }
 
-struct Day {
+pub(crate) struct Day {
     events: u64,
-    elapsed: Duration,
+    pub(crate) elapsed: Duration,
     /// When the generator had published all.
     published: Duration,
     shares: Vec<Share>,
@@ -48,15 +48,17 @@ struct Day {
 
 /// Prints a table and writes target/bench/day.json. Fails when an event is not where it belongs.
 pub(crate) fn run(arguments: &Arguments) {
-    let mut days: Vec<Day> = (1..=arguments.rounds).map(|round| one(arguments, round)).collect();
+    let mut days: Vec<Day> =
+        (1..=arguments.rounds).map(|round| one(arguments.events, &arguments.generator, round)).collect();
     days.sort_by_key(|day| day.elapsed);
     let median = &days[days.len() / 2];
     println!("{}", median.table());
     keep("day", &median.json());
 }
 
-fn one(arguments: &Arguments, round: usize) -> Day {
-    let stage = Stage::set(arguments);
+/// Fails when an event is not where it belongs.
+pub(crate) fn one(events: u64, generator_flags: &[String], round: usize) -> Day {
+    let stage = Stage::set(events, generator_flags);
     settle();
     let consumer = Watched::start(&mut stage.consumer());
     stage.await_partitions();
@@ -72,7 +74,7 @@ fn one(arguments: &Arguments, round: usize) -> Day {
     let reconcile = Watched::start(&mut stage.reconcile()).wait();
     let share = |process, cpu_seconds, peak_memory_kib| Share { process, cpu_seconds, peak_memory_kib };
     let day = Day {
-        events: arguments.events,
+        events,
         elapsed,
         published,
         shares: vec![
@@ -89,12 +91,12 @@ fn one(arguments: &Arguments, round: usize) -> Day {
 }
 
 impl Day {
-    fn cpu_seconds(&self) -> f64 {
+    pub(crate) fn cpu_seconds(&self) -> f64 {
         self.shares.iter().map(|share| share.cpu_seconds).sum()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a mean")]
-    fn micros(&self, seconds: f64) -> f64 {
+    pub(crate) fn micros(&self, seconds: f64) -> f64 {
         seconds * 1e6 / self.events as f64
     }
 
@@ -125,7 +127,7 @@ impl Day {
         )
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         let process = |share: &Share| {
             let figures = json!({
                 "cpu_micros_per_event": self.micros(share.cpu_seconds),

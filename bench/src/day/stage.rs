@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use local_stack::Stack;
 use tempfile::TempDir;
 
-use super::{Arguments, RUN};
+use super::RUN;
 use crate::programs::{ours, psql, succeed};
 use crate::usage;
 
@@ -21,7 +21,8 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 pub(crate) struct Stage<'a> {
     stack: Stack,
-    arguments: &'a Arguments,
+    events: u64,
+    generator_flags: &'a [String],
     files: TempDir,
 }
 
@@ -34,10 +35,10 @@ pub(crate) struct Servers {
 }
 
 impl<'a> Stage<'a> {
-    pub(crate) fn set(arguments: &'a Arguments) -> Self {
+    pub(crate) fn set(events: u64, generator_flags: &'a [String]) -> Self {
         let stack = Stack::ephemeral().expect("servers, which `make setup` installs");
         succeed(ours("kafka-consumer").args(["migrate", "--database-url", &stack.database_url()]));
-        Self { stack, arguments, files: tempfile::tempdir().unwrap() }
+        Self { stack, events, generator_flags, files: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn servers(&self) -> Servers {
@@ -53,8 +54,8 @@ impl<'a> Stage<'a> {
     pub(crate) fn generator(&self) -> Command {
         let mut command = ours("event-generator");
         command.args(["run", "--rate", "max", "--run-id", RUN, "--log-format", "json", "--topic", TOPIC]);
-        command.args(["--count", &self.arguments.events.to_string(), "--seed", "7", "--lake", &self.stack.lake_url()]);
-        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]).args(&self.arguments.generator);
+        command.args(["--count", &self.events.to_string(), "--seed", "7", "--lake", &self.stack.lake_url()]);
+        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]).args(self.generator_flags);
         self.told(&mut command, "generator");
         command
     }

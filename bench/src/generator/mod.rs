@@ -10,7 +10,7 @@ mod stage;
 
 use clap::Args;
 
-use crate::report::{Form, Ratio, Report};
+use crate::report::{Form, Ratio, Report, What};
 use candidates::Candidate;
 use stage::Stage;
 
@@ -45,21 +45,29 @@ fn form() -> Form<Candidate> {
                 name: "ratio_to_producer_performance",
                 one: KafkaOnly,
                 others: &[ProducerPerformance, ProducerPerformanceLz4, ProducerPerformanceSmall],
+                what: What::Speed,
             },
             // Its one payload shrinks to nothing with lz4: shown, but no measure for events that differ.
-            Ratio { name: "ratio_to_rdkafka_performance", one: KafkaOnly, others: &[RdkafkaPerformance] },
+            Ratio {
+                name: "ratio_to_rdkafka_performance",
+                one: KafkaOnly,
+                others: &[RdkafkaPerformance],
+                what: What::Speed,
+            },
             Ratio {
                 name: "ratio_to_rdkafka_performance_with_headers",
                 one: KafkaOnly,
                 others: &[RdkafkaPerformanceWithHeaders],
+                what: What::Speed,
             },
             Ratio {
                 name: "ratio_to_rdkafka_performance_without_headers",
                 one: KafkaOnlyWithoutHeaders,
                 others: &[RdkafkaPerformance],
+                what: What::Speed,
             },
-            Ratio { name: "ratio_of_both_sinks_to_kafka_only", one: Both, others: &[KafkaOnly] },
-            Ratio { name: "ratio_of_both_sinks_to_lake_only", one: Both, others: &[LakeOnly] },
+            Ratio { name: "ratio_of_both_sinks_to_kafka_only", one: Both, others: &[KafkaOnly], what: What::Speed },
+            Ratio { name: "ratio_of_both_sinks_to_lake_only", one: Both, others: &[LakeOnly], what: What::Speed },
         ],
     }
 }

@@ -1,6 +1,6 @@
 //! The topic's events as files for `psql \copy`, in the order in which one reader gets them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
@@ -10,18 +10,30 @@ use event_model::{COPY_HEADER, COPY_TRAILER, ProductEvent, Window, parse};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-/// Writes so many events of a topic as CSV and in COPY's binary form. Returns their days, counted from 1970-01-01.
-pub(crate) fn write(bootstrap_servers: &str, topic: &str, events: u64, csv: &Path, binary: &Path) -> BTreeSet<i64> {
+/// What stands in the files.
+#[derive(Default)]
+pub(crate) struct Dumped {
+    /// Counted from 1970-01-01.
+    pub(crate) days: BTreeSet<i64>,
+    /// The `event_id` of each partition's last event.
+    pub(crate) last: BTreeMap<i32, String>,
+}
+
+/// Writes the first so many events of a topic as CSV and in COPY's binary form; records that are none are left out.
+pub(crate) fn write(bootstrap_servers: &str, topic: &str, events: u64, csv: &Path, binary: &Path) -> Dumped {
     let mut files = [csv, binary].map(|path| BufWriter::new(File::create(path).unwrap()));
     let [csv, binary] = &mut files;
     binary.write_all(COPY_HEADER).unwrap();
     let consumer = reader(bootstrap_servers, topic);
     let mut row = Vec::new();
-    let mut days = BTreeSet::new();
-    for _ in 0..events {
+    let mut dumped = Dumped::default();
+    let mut rows = 0;
+    while rows < events {
         let record = consumer.poll(Duration::from_secs(10)).expect("the topic has its events").unwrap();
-        let event = parse(record.payload(), None, Window::default()).expect("a valid event");
-        days.insert(event.event_timestamp.days());
+        let Ok(event) = parse(record.payload(), None, Window::default()) else { continue };
+        rows += 1;
+        dumped.days.insert(event.event_timestamp.days());
+        dumped.last.insert(record.partition(), event.event_id.to_string());
         writeln!(csv, "{}", line(&event)).unwrap();
         row.clear();
         event.write_copy_row(&mut row);
@@ -31,7 +43,7 @@ pub(crate) fn write(bootstrap_servers: &str, topic: &str, events: u64, csv: &Pat
     for file in &mut files {
         file.flush().unwrap();
     }
-    days
+    dumped
 }
 
 fn reader(bootstrap_servers: &str, topic: &str) -> BaseConsumer {

@@ -1,0 +1,25 @@
+//! What there is more of.
+
+use std::fmt;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Case {
+    /// Millions of rows in the table
+    Rows(u64),
+    /// Members of the group
+    Consumers(usize),
+    /// Bytes that a record has more
+    Pad(u64),
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&match self {
+            Self::Rows(millions) => format!("{millions} million rows before"),
+            Self::Consumers(1) => "1 consumer".to_owned(),
+            Self::Consumers(members) => format!("{members} consumers"),
+            Self::Pad(0) => "records as they are".to_owned(),
+            Self::Pad(bytes) => format!("records of {bytes} B more"),
+        })
+    }
+}

@@ -1,0 +1,46 @@
+//! Several consumers that share a topic.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::stage::Stage;
+use crate::run::Run;
+use crate::usage;
+use crate::watched::Watched;
+
+const LOOK: Duration = Duration::from_millis(20);
+const PATIENCE: Duration = Duration::from_mins(5);
+
+/// Lets so many consumers read the topic, which has so many records. The time runs from when each has committed rows.
+pub(crate) fn share(stage: &Stage, topic: &str, members: usize, records: u64) -> Run {
+    static GROUPS: AtomicU32 = AtomicU32::new(0);
+    let group = format!("growth-{}", GROUPS.fetch_add(1, Ordering::Relaxed));
+    let names: Vec<String> = (0..members).map(|member| format!("{group}-{member}.log")).collect();
+    let all: Vec<Watched> = names.iter().map(|name| stage.start(&mut stage.consumer(&group, topic), name)).collect();
+    let committed = || {
+        let query = "SELECT coalesce(sum(records), 0) FROM pipeline.consumer_offsets WHERE consumer_group =";
+        stage.number(&format!("{query} '{group}'"))
+    };
+    let deadline = Instant::now() + PATIENCE;
+    let wait = |what: &dyn Fn() -> bool| {
+        while !what() {
+            assert!(Instant::now() < deadline, "{}", stage.said(&names[0]));
+            thread::sleep(LOOK);
+        }
+    };
+    let has_partitions = |name: &String| stage.said(name).contains("\"partitions assigned\"");
+    wait(&|| committed() > 0 && names.iter().all(has_partitions));
+    let seconds = || (all.iter().map(|member| usage::cpu_seconds(member.pid)).sum::<f64>(), stage.postgres_seconds());
+    let (began, first, before) = (Instant::now(), committed(), seconds());
+    wait(&|| committed() >= records);
+    let (elapsed, after) = (began.elapsed(), seconds());
+    let usages: Vec<_> = all.into_iter().map(Watched::stop).collect();
+    Run {
+        items: records - first,
+        elapsed,
+        cpu_seconds: after.0 - before.0,
+        server_cpu_seconds: after.1 - before.1,
+        peak_memory_kib: usages.iter().map(|usage| usage.peak_memory_kib).sum(),
+    }
+}

@@ -1,0 +1,194 @@
+//! What an event costs when there is more: of events, of rows in the table, of consumers, of bytes in a record.
+
+mod case;
+mod group;
+mod stage;
+
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use comfy_table::Table;
+use event_model::Timestamp;
+use serde_json::json;
+
+use crate::day;
+use crate::programs::{keep, settle};
+use crate::report::{Form, Ratio, Report, What};
+use case::Case;
+use stage::Stage;
+
+const MILLION: u64 = 1_000_000;
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Only these measurements
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "events,table,consumers,bytes")]
+    measure: Vec<Measurement>,
+    /// How often each case is measured; the median counts
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Millions of events through everything at once
+    #[arg(long, value_delimiter = ',', default_value = "1,3,10,30")]
+    events: Vec<u64>,
+    /// Millions of rows in the table before the measured ones
+    #[arg(long, value_delimiter = ',', default_value = "10,50,100")]
+    rows: Vec<u64>,
+    /// Millions of rows a day, which make a partition
+    #[arg(long, default_value_t = 10)]
+    per_day: u64,
+    /// Millions of events that are measured in each round of the others
+    #[arg(long, default_value_t = 3)]
+    batch: u64,
+    /// Consumers that share a topic of six partitions
+    #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
+    consumers: Vec<usize>,
+    /// Bytes to add to a record
+    #[arg(long, value_delimiter = ',', default_value = "0,1800")]
+    pad: Vec<u64>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    /// More events at once
+    Events,
+    /// More rows in the table
+    Table,
+    /// More consumers
+    Consumers,
+    /// Larger records
+    Bytes,
+}
+
+/// Prints tables and writes target/bench/growth-*.json.
+pub(crate) fn measure(arguments: &Arguments) {
+    for measurement in &arguments.measure {
+        match measurement {
+            Measurement::Events => events(arguments),
+            Measurement::Table => table(arguments),
+            Measurement::Consumers => consumers(arguments),
+            Measurement::Bytes => bytes(arguments),
+        }
+    }
+}
+
+fn events(arguments: &Arguments) {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
+    table.set_header(["events", "s", "events/s", "CPU µs/event"]);
+    let mut results = Vec::new();
+    for millions in &arguments.events {
+        let mut days: Vec<_> = (1..=arguments.rounds).map(|round| day::one(millions * MILLION, &[], round)).collect();
+        days.sort_by_key(|day| day.elapsed);
+        let median = &days[days.len() / 2];
+        let seconds = median.elapsed.as_secs_f64();
+        #[expect(clippy::cast_precision_loss, reason = "for people")]
+        let rate = (millions * MILLION) as f64 / seconds;
+        let micros = median.micros(median.cpu_seconds());
+        table.add_row([
+            format!("{millions} million"),
+            format!("{seconds:.1}"),
+            format!("{rate:.0}"),
+            format!("{micros:.2}"),
+        ]);
+        results.push(median.json());
+    }
+    println!("{table}");
+    keep("growth-events", &json!(results));
+}
+
+const TABLE: &[Ratio<Case>] = &[
+    Ratio { name: "cpu_ratio_50M_to_10M", one: Case::Rows(50), others: &[Case::Rows(10)], what: What::Cpu },
+    Ratio { name: "cpu_ratio_100M_to_10M", one: Case::Rows(100), others: &[Case::Rows(10)], what: What::Cpu },
+    Ratio { name: "speed_ratio_100M_to_10M", one: Case::Rows(100), others: &[Case::Rows(10)], what: What::Speed },
+];
+
+/// The rows follow each other in time up to now, so many a day, as they would have come.
+fn table(arguments: &Arguments) {
+    const FILL: u64 = 10;
+    let Arguments { rounds, per_day, batch, .. } = arguments;
+    let mut report =
+        Report::new(Form { name: "growth-table", item: "row", server: "PostgreSQL", ratios: TABLE }, batch * MILLION);
+    let stage = Stage::set();
+    let measured = u64::try_from(*rounds).unwrap() * batch;
+    let mut levels = arguments.rows.clone();
+    levels.sort_unstable();
+    let all = levels.last().unwrap() + measured * u64::try_from(levels.len()).unwrap();
+    let now = Timestamp::from_micros(micros(Duration::from_secs(now_seconds())));
+    // Where the next row stands, in millions of rows.
+    let mut made = 0;
+    let mut bring = |millions: u64| {
+        let before = i64::try_from((all - made) * 86_400_000_000 / per_day).unwrap();
+        let from = Timestamp::from_micros(now.micros() - before);
+        let topic = format!("rows-{made}");
+        let rate = format!("{per_day}M/day");
+        stage.generate(&topic, millions * MILLION, &["--from", &from.to_string(), "--event-rate", &rate]);
+        made += millions;
+        settle();
+        let run = stage.catch_up(&topic);
+        stage.remove(&topic);
+        run
+    };
+    let mut rows = 0;
+    for level in levels {
+        while rows < level {
+            let millions = FILL.min(level - rows);
+            bring(millions);
+            rows += millions;
+        }
+        for round in 1..=*rounds {
+            stage.await_vacuum();
+            report.add(Case::Rows(level), round, bring(*batch));
+        }
+        rows += measured;
+    }
+    report.publish();
+}
+
+const CONSUMERS: &[Ratio<Case>] = &[
+    Ratio { name: "speed_of_2_to_1", one: Case::Consumers(2), others: &[Case::Consumers(1)], what: What::Speed },
+    Ratio { name: "speed_of_3_to_1", one: Case::Consumers(3), others: &[Case::Consumers(1)], what: What::Speed },
+];
+
+fn consumers(arguments: &Arguments) {
+    let form = Form { name: "growth-consumers", item: "row", server: "PostgreSQL", ratios: CONSUMERS };
+    let events = arguments.batch * MILLION;
+    let mut report = Report::new(form, events);
+    let stage = Stage::set();
+    stage.generate("shared", events, &[]);
+    for round in 1..=arguments.rounds {
+        for members in &arguments.consumers {
+            stage.clear();
+            report.add(Case::Consumers(*members), round, group::share(&stage, "shared", *members, events));
+        }
+    }
+    report.publish();
+}
+
+/// Both programs, each by itself.
+fn bytes(arguments: &Arguments) {
+    let events = arguments.batch * MILLION;
+    let form = |name, server| Form { name, item: "event", server, ratios: &[] };
+    let mut generator = Report::new(form("growth-bytes-generator", "Kafka"), events);
+    let mut consumer = Report::new(form("growth-bytes-consumer", "PostgreSQL"), events);
+    let stage = Stage::set();
+    for round in 1..=arguments.rounds {
+        for pad in &arguments.pad {
+            let topic = format!("pad-{pad}-{round}");
+            let made = stage.generate(&topic, events, &["--pad", &pad.to_string()]);
+            generator.add(Case::Pad(*pad), round, made);
+            stage.clear();
+            consumer.add(Case::Pad(*pad), round, stage.catch_up(&topic));
+            stage.remove(&topic);
+        }
+    }
+    generator.publish();
+    consumer.publish();
+}
+
+fn now_seconds() -> u64 {
+    std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs()
+}
+
+fn micros(time: Duration) -> i64 {
+    i64::try_from(time.as_micros()).unwrap()
+}

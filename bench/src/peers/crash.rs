@@ -1,0 +1,54 @@
+//! kill -9 in the middle of the topic, and a start at once.
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::sink::Candidate;
+use super::stage::{Difference, Stage};
+
+/// For a sink to start and write its first row; a group waits up to 45 s for a member that is gone.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// What was left when all was quiet again.
+pub(crate) struct Outcome {
+    difference: Difference,
+    next_row: Option<Duration>,
+}
+
+pub(crate) fn run(stage: &Stage, candidate: Candidate) -> Outcome {
+    stage.clear();
+    let (table, topic) = (candidate.keys.table(), stage.topic());
+    let source = stage.source(topic);
+    let sink = stage.start(candidate, &source);
+    assert!(stage.await_more(table, topic.bytes() / 2, PATIENCE), "{candidate} stopped:\n{}", stage.said(&source));
+    sink.kill();
+    // What was on its way to the server is there in a moment.
+    std::thread::sleep(Duration::from_millis(300));
+    let bytes = stage.bytes(table);
+    let began = Instant::now();
+    let sink = stage.start(candidate, &source);
+    let next_row = stage.await_more(table, bytes, PATIENCE).then(|| began.elapsed());
+    stage.await_rest(candidate.keys, topic, PATIENCE / 3);
+    sink.kill();
+    let outcome = Outcome { difference: stage.difference(table, topic), next_row };
+    eprintln!("kill -9: {candidate:<40} {}", outcome.cells().join(", "));
+    outcome
+}
+
+impl Outcome {
+    /// Lost, doubled, seconds.
+    pub(crate) fn cells(&self) -> Vec<String> {
+        let Difference { missing, doubled, .. } = self.difference;
+        let seconds = self.next_row.map_or("never".to_owned(), |time| format!("{:.1}", time.as_secs_f64()));
+        vec![missing.to_string(), doubled.to_string(), seconds]
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        json!({
+            "lost": self.difference.missing,
+            "doubled": self.difference.doubled,
+            "seconds_to_next_row": self.next_row.map(|time| time.as_secs_f64()),
+        })
+    }
+}

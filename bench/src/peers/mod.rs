@@ -1,0 +1,151 @@
+//! kafka-consumer beside other ways from Kafka to PostgreSQL: the same events, one machine, one run.
+//!
+//! The others are what `scripts/setup peers` could fetch; their settings stand in bench/peers. Each writes into a plain table,
+//! once with event_id as its key and once without a key; kafka-consumer writes into its own, which is keyed and partitioned.
+//! All are watched from outside in the same way: the time runs from the first block of the table until the last row can be
+//! seen, so start-up is left out. After each run the rows are compared with the topic's.
+//!
+//! - `sink`: who is compared and how each is started
+//! - `stage`: servers, topics, tables, and the truth
+//! - `speed`, `crash`, `poison`: what is measured
+
+mod crash;
+mod poison;
+mod sink;
+mod speed;
+mod stage;
+
+use clap::{Args, ValueEnum};
+use comfy_table::Table;
+use serde_json::{Map, Value, json};
+
+use crate::programs::keep;
+use crate::report::{Form, Ratio, Report, What};
+use sink::Keys::{self, Keyed, Keyless, Own};
+use sink::{Candidate, Sink};
+use stage::Stage;
+
+/// What is compared.
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Events in the topic
+    #[arg(long, default_value_t = 2_000_000)]
+    events: u64,
+    /// How often each candidate runs
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Only these sinks
+    #[arg(long = "only", value_enum)]
+    only: Vec<Sink>,
+    /// Only these measurements
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "speed,crash,poison")]
+    measure: Vec<Measurement>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Measurement {
+    /// Rows a second, processor time, memory
+    Speed,
+    /// What kill -9 does in the middle of the topic
+    Crash,
+    /// What one record does that cannot become a row
+    Poison,
+}
+
+const OURS: Candidate = Candidate { sink: Sink::KafkaConsumer, keys: Own };
+
+/// All peers, with such a table.
+const fn peers(keys: Keys) -> [Candidate; 5] {
+    [
+        Candidate { sink: Sink::Bento, keys },
+        Candidate { sink: Sink::Debezium, keys },
+        Candidate { sink: Sink::Aiven, keys },
+        Candidate { sink: Sink::PythonCopy, keys },
+        Candidate { sink: Sink::PythonValues, keys },
+    ]
+}
+
+const SAFE: &[Candidate] = &peers(Keyed);
+const UNSAFE: &[Candidate] = &peers(Keyless);
+const COPY: &[Candidate] = &[Candidate { sink: Sink::PsqlCopy, keys: Keyed }];
+
+const RATIOS: &[Ratio<Candidate>] = &[
+    Ratio { name: "ratio_to_best_safe_peer", one: OURS, others: SAFE, what: What::Speed },
+    Ratio { name: "cpu_ratio_to_best_safe_peer", one: OURS, others: SAFE, what: What::Cpu },
+    Ratio { name: "ratio_to_best_peer_without_a_key", one: OURS, others: UNSAFE, what: What::Speed },
+    Ratio { name: "ratio_to_psql_copy", one: OURS, others: COPY, what: What::Speed },
+];
+
+/// Prints tables and writes target/bench/peers.json, peers-crash.json and peers-poison.json.
+pub(crate) fn compare(arguments: &Arguments) {
+    let chosen = |sink: &Sink| arguments.only.is_empty() || arguments.only.contains(sink);
+    let mut sinks = Vec::new();
+    for sink in Sink::ALL.into_iter().filter(chosen) {
+        match sink.missing() {
+            None => sinks.push(sink),
+            Some(what) => eprintln!("{sink} is left out: {what}"),
+        }
+    }
+    let stage = Stage::set(arguments.events);
+    let measures = |one| arguments.measure.contains(&one);
+    if measures(Measurement::Speed) {
+        speeds(&stage, &sinks, arguments.rounds);
+    }
+    sinks.retain(|sink| *sink != Sink::PsqlCopy);
+    let candidates = || sinks.iter().flat_map(|sink| sink.candidates());
+    if measures(Measurement::Crash) {
+        let outcomes: Vec<_> = candidates().map(|one| (one.to_string(), crash::run(&stage, one))).collect();
+        publish(
+            "peers-crash",
+            &["lost", "doubled", "s to the next row"],
+            outcomes.iter().map(|(name, outcome)| (name.as_str(), outcome.cells(), outcome.json())),
+        );
+    }
+    if measures(Measurement::Poison) {
+        let poisons = poison::Poison::ALL;
+        let stages = poisons.map(|poison| poison.pour(&stage));
+        let outcomes: Vec<_> = candidates()
+            .filter(|one| one.is_safe())
+            .map(|one| (one.to_string(), stages.each_ref().map(|poured| poison::run(&stage, poured, one))))
+            .collect();
+        publish(
+            "peers-poison",
+            &poisons.map(poison::Poison::name),
+            outcomes.iter().map(|(name, outcomes)| {
+                (
+                    name.as_str(),
+                    outcomes.each_ref().map(ToString::to_string).to_vec(),
+                    outcomes.iter().map(poison::Outcome::json).collect(),
+                )
+            }),
+        );
+    }
+}
+
+fn speeds(stage: &Stage, sinks: &[Sink], rounds: usize) {
+    let form = Form { name: "peers", item: "row", server: "PostgreSQL", ratios: RATIOS };
+    let mut report = Report::new(form, stage.topic().rows());
+    let candidates: Vec<Candidate> = sinks.iter().flat_map(|sink| sink.candidates()).collect();
+    for round in 1..=rounds {
+        for turn in 0..candidates.len() {
+            // Nobody always runs after the same one.
+            let candidate = candidates[(turn + round - 1) % candidates.len()];
+            report.add(candidate, round, speed::run(stage, candidate));
+        }
+    }
+    report.publish();
+}
+
+/// A table for people, a file for scripts.
+fn publish<'a>(name: &str, columns: &[&str], rows: impl Iterator<Item = (&'a str, Vec<String>, Value)>) {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
+    table.set_header(std::iter::once("").chain(columns.iter().copied()));
+    let mut all = Map::new();
+    for (candidate, cells, value) in rows {
+        table.add_row(std::iter::once(candidate.to_owned()).chain(cells));
+        all.insert(candidate.to_owned(), value);
+    }
+    println!("{table}");
+    keep(name, &json!(all));
+}

@@ -1,0 +1,242 @@
+//! Who is compared, and how each is started.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use clap::ValueEnum;
+
+use super::stage::{Source, Stage};
+use crate::programs::{ours, target};
+
+/// A program that brings the topic's events into PostgreSQL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub(crate) enum Sink {
+    KafkaConsumer,
+    /// `psql \copy` of the same rows from a CSV file, without Kafka: no peer, but what PostgreSQL can be measured by.
+    PsqlCopy,
+    /// Bento with a batch as one JSON parameter
+    Bento,
+    /// Kafka Connect with Debezium's JDBC sink
+    Debezium,
+    /// Kafka Connect with Aiven's JDBC sink, whose jars' folder is named by `AIVEN_JDBC`
+    Aiven,
+    /// Python: confluent-kafka, COPY and a merge
+    PythonCopy,
+    /// Python: kafka-python and `execute_values`
+    PythonValues,
+}
+
+/// The table that a sink writes into.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Keys {
+    /// kafka-consumer's, in partitions by day, each with a unique index on `event_id`
+    Own,
+    /// A plain table with `event_id` as its primary key
+    Keyed,
+    /// A plain table without an index: what comes twice is there twice
+    Keyless,
+}
+
+impl Keys {
+    pub(crate) fn table(self) -> &'static str {
+        match self {
+            Self::Own => "staging.product_events_raw",
+            Self::Keyed => "peers.keyed",
+            Self::Keyless => "peers.keyless",
+        }
+    }
+}
+
+/// A sink and its table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Candidate {
+    pub(crate) sink: Sink,
+    pub(crate) keys: Keys,
+}
+
+impl Candidate {
+    /// Whether a record that comes twice is one row.
+    pub(crate) fn is_safe(self) -> bool {
+        self.keys != Keys::Keyless
+    }
+}
+
+impl fmt::Display for Candidate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let keys = match self.keys {
+            Keys::Own => "",
+            Keys::Keyed => ", keyed",
+            Keys::Keyless => ", without a key",
+        };
+        f.pad(&format!("{}{keys}", self.sink))
+    }
+}
+
+impl fmt::Display for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::KafkaConsumer => "kafka-consumer",
+            Self::PsqlCopy => "psql \\copy",
+            Self::Bento => "Bento",
+            Self::Debezium => "Debezium JDBC",
+            Self::Aiven => "Aiven JDBC",
+            Self::PythonCopy => "Python COPY",
+            Self::PythonValues => "Python execute_values",
+        })
+    }
+}
+
+impl Sink {
+    pub(crate) const ALL: [Self; 7] = [
+        Self::KafkaConsumer,
+        Self::PsqlCopy,
+        Self::Bento,
+        Self::Debezium,
+        Self::Aiven,
+        Self::PythonCopy,
+        Self::PythonValues,
+    ];
+
+    pub(crate) fn candidates(self) -> impl Iterator<Item = Candidate> {
+        let keys: &[Keys] = if self == Self::KafkaConsumer { &[Keys::Own] } else { &[Keys::Keyed, Keys::Keyless] };
+        keys.iter().map(move |keys| Candidate { sink: self, keys: *keys })
+    }
+
+    /// What it would need and isn't there.
+    pub(crate) fn missing(self) -> Option<String> {
+        if self == Self::Aiven && aiven().is_none() {
+            return Some("AIVEN_JDBC names no folder with its jars".to_owned());
+        }
+        let needed: &[&str] = match self {
+            Self::KafkaConsumer | Self::PsqlCopy => &[],
+            Self::Bento => &["bento/bento"],
+            Self::Debezium => &["connect/runtime", "connect/plugins/debezium"],
+            Self::Aiven => &["connect/runtime"],
+            Self::PythonCopy | Self::PythonValues => &["python/bin/python3"],
+        };
+        let missing = needed.iter().map(|name| fetched(name)).find(|path| !path.exists())?;
+        Some(format!("{} is missing, which scripts/setup peers fetches", missing.display()))
+    }
+}
+
+impl Candidate {
+    /// The program, which runs until it is ended. What comes with `source` is what it reads.
+    pub(crate) fn command(self, stage: &Stage, source: &Source) -> Command {
+        match self.sink {
+            Sink::KafkaConsumer => consumer(stage, source),
+            Sink::PsqlCopy => stage.copy(self.keys),
+            Sink::Bento => self.bento(stage, source),
+            Sink::Debezium => self.debezium(stage, source),
+            Sink::Aiven => self.aiven(stage, source),
+            Sink::PythonCopy => self.python("copy_and_merge.py", stage, source),
+            Sink::PythonValues => self.python("execute_values.py", stage, source),
+        }
+    }
+
+    fn bento(self, stage: &Stage, source: &Source) -> Command {
+        let mut command = Command::new(fetched("bento/bento"));
+        command.arg("run").arg(ours_in(if self.is_safe() { "bento/keyed.yaml" } else { "bento/keyless.yaml" }));
+        self.variables(&mut command, stage, source);
+        command
+    }
+
+    fn python(self, script: &str, stage: &Stage, source: &Source) -> Command {
+        let mut command = Command::new(fetched("python/bin/python3"));
+        command.arg(ours_in("python").join(script));
+        self.variables(&mut command, stage, source);
+        command
+    }
+
+    fn variables(self, command: &mut Command, stage: &Stage, source: &Source) {
+        command.env("BOOTSTRAP_SERVERS", stage.stack.bootstrap_servers()).env("DSN", stage.stack.database_url());
+        command.env("TOPIC", &source.topic).env("GROUP", &source.group);
+        command.env("TABLE", self.keys.table()).env("KEYED", if self.is_safe() { "1" } else { "0" });
+    }
+
+    fn debezium(self, stage: &Stage, source: &Source) -> Command {
+        let mode = if self.is_safe() {
+            "insert.mode=upsert\nprimary.key.mode=record_value\nprimary.key.fields=event_id"
+        } else {
+            "insert.mode=insert\nprimary.key.mode=none"
+        };
+        let connector = format!(
+            "connection.url={}?reWriteBatchedInserts=true\ncollection.name.format={}\n{mode}\n",
+            stage.jdbc_url(),
+            self.keys.table(),
+        );
+        connect(stage, source, "connect/debezium.properties", &connector, &fetched("connect/plugins/debezium"))
+    }
+
+    fn aiven(self, stage: &Stage, source: &Source) -> Command {
+        let mode = if self.is_safe() {
+            "insert.mode=upsert\npk.mode=record_value\npk.fields=event_id"
+        } else {
+            "insert.mode=multi\npk.mode=none"
+        };
+        // PostgreSQL itself makes a uuid and a timestamptz of texts without a type.
+        let connector = format!(
+            "connection.url={}?reWriteBatchedInserts=true&stringtype=unspecified\ntable.name.format={}\n{mode}\n",
+            stage.jdbc_url(),
+            self.keys.table(),
+        );
+        connect(stage, source, "connect/aiven.properties", &connector, &aiven().expect("AIVEN_JDBC"))
+    }
+}
+
+fn consumer(stage: &Stage, source: &Source) -> Command {
+    let mut command = ours("kafka-consumer");
+    command.args(["run", "--group-id", &source.group, "--topic", &source.topic, "--http-addr", "off"]);
+    command.args(["--bootstrap-servers", &stage.stack.bootstrap_servers()]);
+    command.args(["--database-url", &stage.stack.database_url()]);
+    command
+}
+
+/// A standalone worker of Kafka Connect with one connector, whose jars are in a folder of their own in that of all plugins.
+fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plugin: &Path) -> Command {
+    let name = &source.group;
+    let worker = format!(
+        "bootstrap.servers={}\nplugin.path={}\nlisteners=http://127.0.0.1:{}\noffset.storage.file.filename={}\n",
+        stage.stack.bootstrap_servers(),
+        plugin.parent().expect("a folder of plugins").display(),
+        free_port(),
+        stage.file(&format!("{name}.offsets")).display(),
+    );
+    let connector = format!(
+        "name={name}\ntopics={}\nerrors.deadletterqueue.topic.name={}\n{connector}",
+        source.topic,
+        source.dead_letters(),
+    );
+    let worker =
+        stage.write(&format!("{name}-worker.properties"), &(settings_of("connect/worker.properties") + &worker));
+    let connector = stage.write(&format!("{name}.properties"), &(settings_of(settings) + &connector));
+    let java = std::env::var("JAVA_HOME").map_or_else(|_| "java".to_owned(), |home| format!("{home}/bin/java"));
+    let mut command = Command::new(java);
+    command.arg("-Xmx2g").arg("-cp").arg(fetched("connect/runtime/*"));
+    command.arg(format!("-Dlog4j2.configurationFile={}", ours_in("connect/log4j2.properties").display()));
+    command.arg("org.apache.kafka.connect.cli.ConnectStandalone").arg(worker).arg(connector);
+    command
+}
+
+fn settings_of(name: &str) -> String {
+    std::fs::read_to_string(ours_in(name)).unwrap() + "\n"
+}
+
+fn free_port() -> u16 {
+    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
+}
+
+fn aiven() -> Option<PathBuf> {
+    std::env::var_os("AIVEN_JDBC").map(PathBuf::from).filter(|folder| folder.is_dir())
+}
+
+/// A file of bench/peers.
+fn ours_in(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
+}
+
+/// What `scripts/setup peers` has fetched or built.
+fn fetched(name: &str) -> PathBuf {
+    let stack = std::env::var_os("LOCAL_STACK_DIR").map_or_else(|| target().join("../.local-stack"), PathBuf::from);
+    stack.join("peers").join(name)
+}

@@ -1,0 +1,52 @@
+//! Rows a second, processor time and memory of one sink.
+
+use std::time::{Duration, Instant};
+
+use super::sink::{Candidate, Sink};
+use super::stage::Stage;
+use crate::run::Run;
+use crate::usage;
+use crate::watched::Watched;
+
+/// For a sink to start, and for all rows to come.
+const PATIENCE: Duration = Duration::from_mins(10);
+
+pub(crate) fn run(stage: &Stage, candidate: Candidate) -> Run {
+    stage.clear();
+    let run = if candidate.sink == Sink::PsqlCopy { copy(stage, candidate) } else { follow(stage, candidate) };
+    stage.compare(candidate.keys.table(), stage.topic());
+    run
+}
+
+/// From the first block of the table until the last row can be seen.
+fn follow(stage: &Stage, candidate: Candidate) -> Run {
+    let (table, topic) = (candidate.keys.table(), stage.topic());
+    let source = stage.source(topic);
+    let sink = stage.start(candidate, &source);
+    assert!(stage.await_more(table, 0, PATIENCE), "{candidate} writes nothing:\n{}", stage.said(&source));
+    let seconds = || (usage::cpu_seconds(sink.pid), server(stage));
+    let (began, before) = (Instant::now(), seconds());
+    while !stage.is_complete(candidate.keys, topic) {
+        assert!(began.elapsed() < PATIENCE && !sink.has_ended(), "{candidate} stopped:\n{}", stage.said(&source));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let (elapsed, after) = (began.elapsed(), seconds());
+    let usage = sink.kill();
+    Run {
+        elapsed,
+        cpu_seconds: after.0 - before.0,
+        server_cpu_seconds: after.1 - before.1,
+        ..Run::of(topic.rows(), &usage)
+    }
+}
+
+/// It has no start-up to speak of, and ends by itself.
+fn copy(stage: &Stage, candidate: Candidate) -> Run {
+    let before = server(stage);
+    let usage = Watched::start(&mut stage.copy(candidate.keys)).wait();
+    Run { server_cpu_seconds: server(stage) - before, ..Run::of(stage.topic().rows(), &usage) }
+}
+
+fn server(stage: &Stage) -> f64 {
+    usage::cpu_seconds_of_family(stage.stack.postgres.pid().expect("PostgreSQL runs"))
+}

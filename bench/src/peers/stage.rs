@@ -1,0 +1,295 @@
+//! Servers, topics with events, the tables of the sinks, and what has to stand in them.
+
+use std::cell::Cell;
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use local_stack::Stack;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, NoTls, Row};
+
+use super::sink::{Candidate, Keys};
+use crate::dump;
+use crate::programs::{ours, psql, settle, succeed};
+use crate::watched::Watched;
+
+const LOOK: Duration = Duration::from_millis(5);
+const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+
+const TABLES: &str = "CREATE SCHEMA peers;
+    CREATE TABLE peers.keyless (event_id uuid NOT NULL, event_timestamp timestamptz NOT NULL, event_type text NOT NULL,
+        user_id integer NOT NULL, account_id integer NOT NULL, product_id integer NOT NULL, category text NOT NULL,
+        experiment_id text NOT NULL);
+    CREATE TABLE peers.keyed (LIKE peers.keyless, PRIMARY KEY (event_id));";
+
+/// Of a table that is partitioned all partitions, else the table itself.
+const BYTES: &str = "SELECT coalesce((SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree($1::text::regclass)
+    WHERE isleaf), pg_relation_size($1::text::regclass))::bigint";
+
+/// What all candidates work on.
+pub(crate) struct Stage {
+    pub(crate) stack: Stack,
+    topic: Topic,
+    runtime: Runtime,
+    client: Client,
+    files: TempDir,
+    sources: Cell<u32>,
+}
+
+/// A topic and the rows that have to come of it.
+pub(crate) struct Topic {
+    name: String,
+    /// A table without a key that has those rows.
+    truth: String,
+    rows: i64,
+    bytes: i64,
+    hash: String,
+    /// The `event_id` of each partition's last event.
+    last: Vec<String>,
+}
+
+/// A topic as one group reads it from its beginning.
+pub(crate) struct Source {
+    pub(crate) topic: String,
+    pub(crate) group: String,
+}
+
+impl Source {
+    /// The topic for what Kafka Connect cannot use.
+    pub(crate) fn dead_letters(&self) -> String {
+        format!("{}-dead-letters", self.group)
+    }
+}
+
+/// What differs between a table and the truth.
+pub(crate) struct Difference {
+    /// Rows that are not there.
+    pub(crate) missing: i64,
+    /// Rows that are there once more than they should.
+    pub(crate) doubled: i64,
+    /// The `user_id` of rows that nobody sent like that.
+    pub(crate) foreign: Vec<i32>,
+}
+
+impl Stage {
+    pub(crate) fn set(events: u64) -> Self {
+        let stack = Stack::ephemeral().expect("servers, which `make setup` installs");
+        succeed(ours("kafka-consumer").args(["migrate", "--database-url", &stack.database_url()]));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let (client, connection) = runtime.block_on(tokio_postgres::connect(&stack.database_url(), NoTls)).unwrap();
+        runtime.spawn(connection);
+        runtime.block_on(client.batch_execute(TABLES)).unwrap();
+        let (files, topic) = (tempfile::tempdir().unwrap(), Topic::named("product-events"));
+        let mut stage = Self { stack, topic, runtime, client, files, sources: Cell::new(0) };
+        stage.generate("product-events", "peers", events);
+        stage.topic = stage.read_truth("product-events", events);
+        stage
+    }
+
+    pub(crate) fn topic(&self) -> &Topic {
+        &self.topic
+    }
+
+    /// Publishes events of a run of their own.
+    pub(crate) fn generate(&self, topic: &str, run: &str, events: u64) {
+        let mut command = ours("event-generator");
+        command.args(["run", "--no-lake", "--no-headers", "--rate", "max", "--seed", "7", "--log-format", "json"]);
+        command.args(["--run-id", run, "--topic", topic, "--count", &events.to_string(), "-q"]);
+        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]);
+        succeed(&mut command);
+    }
+
+    /// Publishes a record as it is.
+    pub(crate) fn publish(&self, topic: &str, value: &str) {
+        let servers = self.stack.bootstrap_servers();
+        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
+        producer.send(BaseRecord::<str, str>::to(topic).payload(value).key("1")).unwrap();
+        producer.flush(BROKER_PATIENCE).unwrap();
+    }
+
+    /// Reads the events of a topic, of which there are so many that can be rows, into a table of its own.
+    pub(crate) fn read_truth(&self, topic: &str, events: u64) -> Topic {
+        let truth = format!("peers.\"truth of {topic}\"");
+        let (csv, binary) = (self.csv(), self.file("events.bin"));
+        let dumped = dump::write(&self.stack.bootstrap_servers(), topic, events, &csv, &binary);
+        self.execute(&format!("CREATE TABLE {truth} (LIKE peers.keyless)"));
+        succeed(&mut self.copy_into(&truth));
+        let (rows, hash) = self.sums(&truth);
+        // COPY makes a table larger than it needs, ahead of what comes.
+        let used = "((max(ctid)::text::point)[0]::bigint + 1) * current_setting('block_size')::bigint";
+        let bytes = self.ask(&format!("SELECT {used} FROM {truth}"), &[]).get(0);
+        let last = dumped.last.into_values().collect();
+        Topic { rows, hash, last, bytes, truth, ..Topic::named(topic) }
+    }
+
+    /// As a new group.
+    pub(crate) fn source(&self, topic: &Topic) -> Source {
+        self.sources.set(self.sources.get() + 1);
+        Source { topic: topic.name.clone(), group: format!("peers-{}", self.sources.get()) }
+    }
+
+    /// Empty tables, and nothing left to write to disk.
+    pub(crate) fn clear(&self) {
+        for keys in [Keys::Own, Keys::Keyed, Keys::Keyless] {
+            self.execute(&format!("TRUNCATE {}", keys.table()));
+        }
+        self.execute("CHECKPOINT");
+        settle();
+    }
+
+    pub(crate) fn start(&self, candidate: Candidate, source: &Source) -> Watched {
+        let log = File::options().append(true).create(true).open(self.log(source)).unwrap();
+        let mut command = candidate.command(self, source);
+        Watched::start(command.stdout(log.try_clone().unwrap()).stderr(log))
+    }
+
+    /// The last lines that the sink has written.
+    pub(crate) fn said(&self, source: &Source) -> String {
+        let text = std::fs::read_to_string(self.log(source)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    fn log(&self, source: &Source) -> PathBuf {
+        self.file(&format!("{}.log", source.group))
+    }
+
+    pub(crate) fn bytes(&self, table: &str) -> i64 {
+        self.ask(BYTES, &[&table]).get(0)
+    }
+
+    pub(crate) fn rows(&self, table: &str) -> i64 {
+        self.ask(&format!("SELECT count(*) FROM {table}"), &[]).get(0)
+    }
+
+    /// Waits until the table has more than so many bytes; false when that takes too long.
+    pub(crate) fn await_more(&self, table: &str, bytes: i64, patience: Duration) -> bool {
+        let began = Instant::now();
+        while self.bytes(table) <= bytes {
+            if began.elapsed() > patience {
+                return false;
+            }
+            thread::sleep(LOOK);
+        }
+        true
+    }
+
+    /// Whether all rows of the topic can be seen. Rows are not counted before it looks like that.
+    pub(crate) fn is_complete(&self, keys: Keys, topic: &Topic) -> bool {
+        let table = keys.table();
+        let nearly = if keys == Keys::Keyless {
+            self.bytes(table) >= topic.bytes - topic.bytes / 200
+        } else {
+            let query = format!("SELECT count(*) FROM {table} WHERE event_id = ANY($1::text[]::uuid[])");
+            let last: i64 = self.ask(&query, &[&topic.last]).get(0);
+            last == i64::try_from(topic.last.len()).unwrap()
+        };
+        nearly && self.rows(table) >= topic.rows
+    }
+
+    /// Waits until the table has not grown for so long, or is complete.
+    pub(crate) fn await_rest(&self, keys: Keys, topic: &Topic, patience: Duration) {
+        let (mut bytes, mut since) = (self.bytes(keys.table()), Instant::now());
+        while since.elapsed() < patience && !self.is_complete(keys, topic) {
+            thread::sleep(LOOK * 20);
+            let now = self.bytes(keys.table());
+            if now != bytes {
+                (bytes, since) = (now, Instant::now());
+            }
+        }
+    }
+
+    pub(crate) fn difference(&self, table: &str, topic: &Topic) -> Difference {
+        let truth = &topic.truth;
+        let lacks = |one: &str, other: &str, what: &str| {
+            format!(
+                "SELECT {what} FROM {one} AS one WHERE NOT EXISTS (SELECT FROM {other} AS other WHERE other.event_id = one.event_id)"
+            )
+        };
+        let doubled = format!("SELECT count(*) - count(DISTINCT event_id) FROM {table}");
+        Difference {
+            missing: self.ask(&lacks(truth, table, "count(*)"), &[]).get(0),
+            doubled: self.ask(&doubled, &[]).get(0),
+            foreign: self.ask(&lacks(table, truth, "coalesce(array_agg(user_id), '{}')"), &[]).get(0),
+        }
+    }
+
+    /// Fails when a row of the topic is missing, doubled or changed.
+    pub(crate) fn compare(&self, table: &str, topic: &Topic) {
+        assert_eq!(self.sums(table), (topic.rows, topic.hash.clone()), "{table} differs from the topic");
+    }
+
+    /// How many rows there are, and the sum of their hashes.
+    fn sums(&self, table: &str) -> (i64, String) {
+        let query = format!(
+            "SELECT count(*), coalesce(sum(hashtextextended(concat_ws('|', event_id, extract(epoch FROM event_timestamp),
+                 event_type, user_id, account_id, product_id, category, experiment_id), 0)::numeric), 0)::text FROM {table}"
+        );
+        let row = self.ask(&query, &[]);
+        (row.get(0), row.get(1))
+    }
+
+    /// Dead letters of a group, in PostgreSQL or in the topic that Kafka Connect has for them.
+    pub(crate) fn dead_letters(&self, source: &Source) -> i64 {
+        let query = "SELECT count(*) FROM pipeline.dead_letters WHERE consumer_group = $1";
+        let ours: i64 = self.ask(query, &[&source.group]).get(0);
+        let ends = local_stack::end_offsets(&self.stack.bootstrap_servers(), &source.dead_letters());
+        ours + ends.map_or(0, |ends| ends.into_values().sum())
+    }
+
+    pub(crate) fn copy(&self, keys: Keys) -> Command {
+        self.copy_into(keys.table())
+    }
+
+    fn copy_into(&self, table: &str) -> Command {
+        psql(&self.stack.database_url(), &format!("\\copy {table} FROM '{}' WITH (FORMAT csv)", self.csv().display()))
+    }
+
+    pub(crate) fn jdbc_url(&self) -> String {
+        format!("jdbc:postgresql://127.0.0.1:{}/{}", self.stack.postgres.port(), local_stack::defaults::DATABASE)
+    }
+
+    fn csv(&self) -> PathBuf {
+        self.file("events.csv")
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.files.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
+        let file = self.file(name);
+        std::fs::write(&file, text).unwrap();
+        file
+    }
+
+    fn execute(&self, statement: &str) {
+        self.runtime.block_on(self.client.batch_execute(statement)).unwrap();
+    }
+
+    fn ask(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> Row {
+        self.runtime.block_on(self.client.query_one(query, values)).unwrap()
+    }
+}
+
+impl Topic {
+    fn named(name: &str) -> Self {
+        Self { name: name.to_owned(), truth: String::new(), rows: 0, bytes: 0, hash: String::new(), last: Vec::new() }
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.rows.unsigned_abs()
+    }
+
+    /// What its rows take in a table without a key.
+    pub(crate) fn bytes(&self) -> i64 {
+        self.bytes
+    }
+}
