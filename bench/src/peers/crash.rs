@@ -21,14 +21,18 @@ pub(crate) fn run(stage: &Stage, candidate: Candidate) -> Outcome {
     let (table, topic) = (candidate.keys.table(), stage.topic());
     let source = stage.source(topic);
     let sink = stage.start(candidate, &source);
-    assert!(stage.await_more(table, topic.bytes() / 2, PATIENCE), "{candidate} stopped:\n{}", stage.said(&source));
+    assert!(
+        stage.await_more(&sink, table, topic.bytes() / 2, PATIENCE),
+        "{candidate} stopped:\n{}",
+        stage.said(&source)
+    );
     sink.kill();
     // What was on its way to the server is there in a moment.
     std::thread::sleep(Duration::from_millis(300));
     let bytes = stage.bytes(table);
     let began = Instant::now();
     let sink = stage.start(candidate, &source);
-    let next_row = stage.await_more(table, bytes, PATIENCE).then(|| began.elapsed());
+    let next_row = stage.await_more(&sink, table, bytes, PATIENCE).then(|| began.elapsed());
     stage.await_rest(candidate.keys, topic, PATIENCE / 3);
     sink.kill();
     let outcome = Outcome { difference: stage.difference(table, topic), next_row };

@@ -29,9 +29,9 @@ use stage::Stage;
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Events in the topic
-    #[arg(long, default_value_t = 2_000_000)]
+    #[arg(long, default_value_t = 5_000_000)]
     events: u64,
-    /// How often each candidate runs
+    /// How often each candidate runs; the slowest one only once
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Only these sinks
@@ -130,7 +130,9 @@ fn speeds(stage: &Stage, sinks: &[Sink], rounds: usize) {
         for turn in 0..candidates.len() {
             // Nobody always runs after the same one.
             let candidate = candidates[(turn + round - 1) % candidates.len()];
-            report.add(candidate, round, speed::run(stage, candidate));
+            if round == 1 || candidate.sink != Sink::PythonValues {
+                report.add(candidate, round, speed::run(stage, candidate));
+            }
         }
     }
     report.publish();

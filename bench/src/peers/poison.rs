@@ -76,7 +76,7 @@ pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Outcome
     let table = candidate.keys.table();
     let source = stage.source(topic);
     let sink = stage.start(candidate, &source);
-    stage.await_more(table, 0, START);
+    stage.await_more(&sink, table, 0, START);
     stage.await_rest(candidate.keys, topic, QUIET);
     // A moment for what is no row.
     std::thread::sleep(Duration::from_secs(2));

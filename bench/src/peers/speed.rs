@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::sink::{Candidate, Sink};
-use super::stage::Stage;
+use super::stage::{LOOK, Stage};
 use crate::run::Run;
 use crate::usage;
 use crate::watched::Watched;
@@ -23,12 +23,12 @@ fn follow(stage: &Stage, candidate: Candidate) -> Run {
     let (table, topic) = (candidate.keys.table(), stage.topic());
     let source = stage.source(topic);
     let sink = stage.start(candidate, &source);
-    assert!(stage.await_more(table, 0, PATIENCE), "{candidate} writes nothing:\n{}", stage.said(&source));
+    assert!(stage.await_more(&sink, table, 0, PATIENCE), "{candidate} writes nothing:\n{}", stage.said(&source));
     let seconds = || (usage::cpu_seconds(sink.pid), server(stage));
     let (began, before) = (Instant::now(), seconds());
     while !stage.is_complete(candidate.keys, topic) {
         assert!(began.elapsed() < PATIENCE && !sink.has_ended(), "{candidate} stopped:\n{}", stage.said(&source));
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::sleep(LOOK);
     }
     let (elapsed, after) = (began.elapsed(), seconds());
     let usage = sink.kill();

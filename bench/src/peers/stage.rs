@@ -1,6 +1,7 @@
 //! Servers, topics with events, the tables of the sinks, and what has to stand in them.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::fs::File;
 use std::path::PathBuf;
 use std::process::Command;
@@ -13,14 +14,15 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, NoTls, Row};
+use tokio_postgres::{Client, NoTls, Row, Statement};
 
 use super::sink::{Candidate, Keys};
 use crate::dump;
 use crate::programs::{ours, psql, settle, succeed};
 use crate::watched::Watched;
 
-const LOOK: Duration = Duration::from_millis(5);
+/// How often the table is looked at. The look costs a fraction of a millisecond.
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
 const BROKER_PATIENCE: Duration = Duration::from_secs(30);
 
 const TABLES: &str = "CREATE SCHEMA peers;
@@ -41,6 +43,8 @@ pub(crate) struct Stage {
     client: Client,
     files: TempDir,
     sources: Cell<u32>,
+    /// So that looking at a table costs the sinks little.
+    prepared: RefCell<HashMap<String, Statement>>,
 }
 
 /// A topic and the rows that have to come of it.
@@ -87,7 +91,8 @@ impl Stage {
         runtime.spawn(connection);
         runtime.block_on(client.batch_execute(TABLES)).unwrap();
         let (files, topic) = (tempfile::tempdir().unwrap(), Topic::named("product-events"));
-        let mut stage = Self { stack, topic, runtime, client, files, sources: Cell::new(0) };
+        let mut stage =
+            Self { stack, topic, runtime, client, files, sources: Cell::new(0), prepared: RefCell::default() };
         stage.generate("product-events", "peers", events);
         stage.topic = stage.read_truth("product-events", events);
         stage
@@ -169,11 +174,11 @@ impl Stage {
         self.ask(&format!("SELECT count(*) FROM {table}"), &[]).get(0)
     }
 
-    /// Waits until the table has more than so many bytes; false when that takes too long.
-    pub(crate) fn await_more(&self, table: &str, bytes: i64, patience: Duration) -> bool {
+    /// Waits until the table has more than so many bytes; false when that takes too long, or the sink has ended.
+    pub(crate) fn await_more(&self, sink: &Watched, table: &str, bytes: i64, patience: Duration) -> bool {
         let began = Instant::now();
         while self.bytes(table) <= bytes {
-            if began.elapsed() > patience {
+            if began.elapsed() > patience || sink.has_ended() {
                 return false;
             }
             thread::sleep(LOOK);
@@ -198,7 +203,7 @@ impl Stage {
     pub(crate) fn await_rest(&self, keys: Keys, topic: &Topic, patience: Duration) {
         let (mut bytes, mut since) = (self.bytes(keys.table()), Instant::now());
         while since.elapsed() < patience && !self.is_complete(keys, topic) {
-            thread::sleep(LOOK * 20);
+            thread::sleep(LOOK * 10);
             let now = self.bytes(keys.table());
             if now != bytes {
                 (bytes, since) = (now, Instant::now());
@@ -275,7 +280,11 @@ impl Stage {
     }
 
     fn ask(&self, query: &str, values: &[&(dyn ToSql + Sync)]) -> Row {
-        self.runtime.block_on(self.client.query_one(query, values)).unwrap()
+        let mut prepared = self.prepared.borrow_mut();
+        let statement = prepared
+            .entry(query.to_owned())
+            .or_insert_with(|| self.runtime.block_on(self.client.prepare(query)).unwrap());
+        self.runtime.block_on(self.client.query_one(statement, values)).unwrap()
     }
 }
 
