@@ -7,7 +7,7 @@ BENCH ?=
 # Of chaos: SEED=7 gives the same order of faults again
 SEED ?=
 MINUTES ?= 10
-.PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-peers bench-day bench-growth bench-refine bench-check bench-steps format diagram schema
+.PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-peers bench-day bench-growth flame-graphs bench-refine bench-check bench-steps format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -97,6 +97,12 @@ bench-growth: setup ## What an event costs with more events, rows, consumers, by
 	@scripts/setup psql
 	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
 	cargo run --release --locked -p bench -- growth $(BENCH)
+
+flame-graphs: setup ## Draw where the time of each program goes into docs/flame-*.svg
+	@scripts/setup psql
+	@scripts/setup flame
+	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
+	cargo run --release --locked -p bench -- flame $(BENCH)
 
 # Where one of them takes longer than before, this says so on any machine, however busy.
 bench-check: packages ## Count the instructions of each step of an event's way and compare them with the baseline

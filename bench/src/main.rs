@@ -8,6 +8,7 @@ mod caught_up;
 mod consumer;
 mod day;
 mod dump;
+mod flame;
 mod generator;
 mod growth;
 mod instructions;
@@ -32,6 +33,8 @@ enum Command {
     Peers(peers::Arguments),
     /// Both programs at once, a day of events from the first one made to the last row, then reconcile
     Day(day::Arguments),
+    /// A flame graph of each program while a day of events goes through (needs perf)
+    Flame(flame::Arguments),
     /// What an event costs with more events, a larger table, more consumers, larger records
     Growth(growth::Arguments),
     /// Instructions of each step of an event's way beside the baseline
@@ -48,6 +51,7 @@ fn main() {
         Command::Generator(arguments) => generator::compare(&arguments),
         Command::Peers(arguments) => peers::compare(&arguments),
         Command::Day(arguments) => day::run(&arguments),
+        Command::Flame(arguments) => flame::draw(&arguments),
         Command::Growth(arguments) => growth::measure(&arguments),
         Command::Check(arguments) => instructions::check(&arguments),
         Command::Repeat(arguments) => instructions::repeat(&arguments),

@@ -45,6 +45,12 @@ pub(crate) fn psql(url: &str, query: &str) -> Command {
     command
 }
 
+/// What `scripts/setup` has fetched or built for the benchmarks.
+pub(crate) fn fetched(name: &str) -> PathBuf {
+    let stack = std::env::var_os("LOCAL_STACK_DIR").map_or_else(|| target().join("../.local-stack"), PathBuf::from);
+    stack.join("peers").join(name)
+}
+
 /// Where builds and results are.
 pub(crate) fn target() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../target")

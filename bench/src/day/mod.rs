@@ -2,7 +2,7 @@
 //! default settings. The time runs from the generator's start to the commit of the last row. Then every event is accounted
 //! for.
 
-mod stage;
+pub(crate) mod stage;
 
 use std::time::{Duration, Instant};
 

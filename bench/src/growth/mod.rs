@@ -112,7 +112,7 @@ fn table(arguments: &Arguments) {
     let measured = u64::try_from(*rounds).unwrap() * batch;
     let mut levels = arguments.rows.clone();
     levels.sort_unstable();
-    let all = levels.last().unwrap() + measured * u64::try_from(levels.len()).unwrap();
+    let all = levels.last().unwrap() + measured;
     let now = Timestamp::from_micros(micros(Duration::from_secs(now_seconds())));
     // Where the next row stands, in millions of rows.
     let mut made = 0;

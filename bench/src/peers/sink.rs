@@ -7,7 +7,7 @@ use std::process::Command;
 use clap::ValueEnum;
 
 use super::stage::{Source, Stage};
-use crate::programs::{ours, target};
+use crate::programs::{fetched, ours};
 
 /// A program that brings the topic's events into PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -233,10 +233,4 @@ fn aiven() -> Option<PathBuf> {
 /// A file of bench/peers.
 fn ours_in(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
-}
-
-/// What `scripts/setup peers` has fetched or built.
-fn fetched(name: &str) -> PathBuf {
-    let stack = std::env::var_os("LOCAL_STACK_DIR").map_or_else(|| target().join("../.local-stack"), PathBuf::from);
-    stack.join("peers").join(name)
 }

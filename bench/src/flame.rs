@@ -1,0 +1,77 @@
+//! Where the time of each program goes, as a picture: `perf record` beside it, folded and drawn.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::day::stage::Stage;
+use crate::programs::{fetched, succeed, summary};
+use crate::watched::Watched;
+use clap::Args;
+
+/// Samples a second and thread: no multiple of what programs do by the clock.
+const FREQUENCY: &str = "199";
+/// The programs have no frame pointers: perf keeps so much of the stack, and unwinds it later.
+const CALL_GRAPH: &str = "dwarf,16384";
+/// Frames of less than so many percent of the whole are left out.
+const NARROWEST: &str = "0.25";
+
+#[derive(Args)]
+pub(crate) struct Arguments {
+    /// Events of the run
+    #[arg(long, default_value_t = 4_000_000)]
+    events: u64,
+    /// Where flame-PROGRAM.svg is written
+    #[arg(long, default_value = "docs")]
+    folder: PathBuf,
+}
+
+/// Runs both programs as a day does, with perf beside each.
+pub(crate) fn draw(arguments: &Arguments) {
+    let stage = Stage::set(arguments.events, &[]);
+    let samples = tempfile::tempdir().unwrap();
+    let consumer = Watched::start(&mut stage.consumer());
+    stage.await_partitions();
+    let recorded_consumer = Recording::start("kafka-consumer", consumer.pid, samples.path());
+    let generator = Watched::start(&mut stage.generator());
+    let recorded_generator = Recording::start("event-generator", generator.pid, samples.path());
+    generator.wait();
+    stage.await_records(summary(&stage.said("generator"))["records_acknowledged"].as_u64().unwrap());
+    consumer.stop();
+    for recording in [recorded_consumer, recorded_generator] {
+        recording.draw(&arguments.folder);
+    }
+}
+
+/// perf beside a process, with which it ends.
+struct Recording {
+    perf: Watched,
+    samples: PathBuf,
+    program: &'static str,
+}
+
+impl Recording {
+    fn start(program: &'static str, pid: u32, folder: &Path) -> Self {
+        let samples = folder.join(program).with_extension("perf");
+        let mut command = Command::new("perf");
+        command.args(["record", "--quiet", "--freq", FREQUENCY, "--call-graph", CALL_GRAPH, "--output"]);
+        command.arg(&samples).args(["--pid", &pid.to_string()]).stdout(Stdio::null());
+        Self { perf: Watched::start(&mut command), samples, program }
+    }
+
+    fn draw(self, folder: &Path) {
+        self.perf.wait();
+        let stacks = self.samples.with_extension("stacks");
+        let mut script = Command::new("perf");
+        script.args(["script", "--no-inline", "--input"]).arg(&self.samples).stderr(Stdio::null());
+        std::fs::write(&stacks, succeed(&mut script)).unwrap();
+        let folded = self.samples.with_extension("folded");
+        let mut collapse = Command::new(fetched("inferno/bin/inferno-collapse-perf"));
+        std::fs::write(&folded, succeed(collapse.arg("--quiet").arg(&stacks))).unwrap();
+        let title = format!("{}: processor time", self.program);
+        let mut draw = Command::new(fetched("inferno/bin/inferno-flamegraph"));
+        let picture = succeed(draw.args(["--minwidth", NARROWEST, "--title", &title]).arg(&folded));
+        let file = folder.join(format!("flame-{}.svg", self.program));
+        std::fs::write(&file, picture).unwrap();
+        println!("{}", file.display());
+    }
+}
