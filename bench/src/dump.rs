@@ -10,6 +10,10 @@ use event_model::{COPY_HEADER, COPY_TRAILER, ProductEvent, Window, parse};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
+/// The files' columns.
+pub(crate) const COLUMNS: &str =
+    "event_id, event_timestamp, event_type, user_id, account_id, product_id, category, experiment_id";
+
 /// What stands in the files.
 #[derive(Default)]
 pub(crate) struct Dumped {

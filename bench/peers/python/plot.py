@@ -41,7 +41,7 @@ cost.barh(names, sink, color=colours)
 bars = cost.barh(names, server, left=sink, color=colours, alpha=0.45)
 totals = [one + other for one, other in zip(sink, server)]
 cost.bar_label(bars, [f"{value:.1f}" for value in totals], padding=3)
-cost.set_xlabel("µs of processor time a row: sink, and pale PostgreSQL")
+cost.set_xlabel("CPU µs a row: sink, and pale: PostgreSQL")
 cost.set_xlim(0, max(totals) * 1.15)
 for axes in (speed, cost):
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use local_stack::Stack;
 use tempfile::TempDir;
 
-use crate::dump;
+use crate::dump::{self, COLUMNS};
 use crate::programs::{ours, psql, succeed};
 
 /// The topic whose events are all new.
@@ -15,7 +15,6 @@ pub(crate) const TOPIC: &str = "product-events";
 pub(crate) const TOPIC_WITH_DUPLICATES: &str = "product-events-with-duplicates";
 /// A topic for several consumers, made when it is needed.
 pub(crate) const TOPIC_OF_SIXTEEN: &str = "product-events-in-16-partitions";
-const COLUMNS: &str = "event_id, event_timestamp, event_type, user_id, account_id, product_id, category, experiment_id";
 pub(crate) const TABLE: &str = "staging.product_events_raw";
 
 /// What all candidates work on.

@@ -67,13 +67,20 @@ const fn peers(keys: Keys) -> [Candidate; 5] {
 
 const SAFE: &[Candidate] = &peers(Keyed);
 const UNSAFE: &[Candidate] = &peers(Keyless);
-const COPY: &[Candidate] = &[Candidate { sink: Sink::PsqlCopy, keys: Keyed }];
+const COPY: &[Candidate] = &[Candidate { sink: Sink::PsqlCopy, keys: Own }];
+const COPY_INTO_A_PLAIN_TABLE: &[Candidate] = &[Candidate { sink: Sink::PsqlCopy, keys: Keyed }];
 
 const RATIOS: &[Ratio<Candidate>] = &[
     Ratio { name: "ratio_to_best_safe_peer", one: OURS, others: SAFE, what: What::Speed },
     Ratio { name: "cpu_ratio_to_best_safe_peer", one: OURS, others: SAFE, what: What::Cpu },
     Ratio { name: "ratio_to_best_peer_without_a_key", one: OURS, others: UNSAFE, what: What::Speed },
-    Ratio { name: "ratio_to_psql_copy", one: OURS, others: COPY, what: What::Speed },
+    Ratio { name: "ratio_to_psql_copy_into_the_same_table", one: OURS, others: COPY, what: What::Speed },
+    Ratio {
+        name: "ratio_to_psql_copy_into_a_plain_table",
+        one: OURS,
+        others: COPY_INTO_A_PLAIN_TABLE,
+        what: What::Speed,
+    },
 ];
 
 /// Prints tables and writes target/bench/peers.json, peers-crash.json and peers-poison.json.

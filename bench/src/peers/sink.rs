@@ -65,7 +65,8 @@ impl Candidate {
 impl fmt::Display for Candidate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let keys = match self.keys {
-            Keys::Own => "",
+            Keys::Own if self.sink == Sink::KafkaConsumer => "",
+            Keys::Own => ", kafka-consumer's table",
             Keys::Keyed => ", keyed",
             Keys::Keyless => ", without a key",
         };
@@ -99,7 +100,11 @@ impl Sink {
     ];
 
     pub(crate) fn candidates(self) -> impl Iterator<Item = Candidate> {
-        let keys: &[Keys] = if self == Self::KafkaConsumer { &[Keys::Own] } else { &[Keys::Keyed, Keys::Keyless] };
+        let keys: &[Keys] = match self {
+            Self::KafkaConsumer => &[Keys::Own],
+            Self::PsqlCopy => &[Keys::Own, Keys::Keyed, Keys::Keyless],
+            _ => &[Keys::Keyed, Keys::Keyless],
+        };
         keys.iter().map(move |keys| Candidate { sink: self, keys: *keys })
     }
 

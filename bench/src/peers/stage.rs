@@ -17,7 +17,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
 use super::sink::{Candidate, Keys};
-use crate::dump;
+use crate::dump::{self, COLUMNS};
 use crate::programs::{ours, psql, settle, succeed};
 use crate::watched::Watched;
 
@@ -97,6 +97,12 @@ impl Stage {
             Self { stack, topic, runtime, client, files, sources: Cell::new(0), prepared: RefCell::default() };
         stage.generate("product-events", "peers", events);
         stage.topic = stage.read_truth("product-events", events);
+        // kafka-consumer makes its partitions itself, psql cannot.
+        let days = "SELECT DISTINCT date_trunc('day', event_timestamp AT TIME ZONE 'UTC')::date AS day";
+        stage.execute(&format!(
+            "SELECT pipeline.ensure_partition(day) FROM ({days} FROM {}) AS days",
+            stage.topic.truth
+        ));
         stage
     }
 
@@ -259,7 +265,11 @@ impl Stage {
     }
 
     fn copy_into(&self, table: &str) -> Command {
-        psql(&self.stack.database_url(), &format!("\\copy {table} FROM '{}' WITH (FORMAT csv)", self.csv().display()))
+        let file = self.csv();
+        psql(
+            &self.stack.database_url(),
+            &format!("\\copy {table} ({COLUMNS}) FROM '{}' WITH (FORMAT csv)", file.display()),
+        )
     }
 
     pub(crate) fn jdbc_url(&self) -> String {
