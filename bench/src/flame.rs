@@ -64,12 +64,12 @@ impl Recording {
         let mut script = Command::new("perf");
         script.args(["script", "--no-inline", "--input"]).arg(&self.samples).stderr(Stdio::null());
         std::fs::write(&stacks, succeed(&mut script)).unwrap();
-        let folded = self.samples.with_extension("folded");
+        let by_stack = self.samples.with_extension("folded");
         let mut collapse = Command::new(fetched("inferno/bin/inferno-collapse-perf"));
-        std::fs::write(&folded, succeed(collapse.arg("--quiet").arg(&stacks))).unwrap();
+        std::fs::write(&by_stack, succeed(collapse.arg("--quiet").arg(&stacks))).unwrap();
         let title = format!("{}: processor time", self.program);
         let mut draw = Command::new(fetched("inferno/bin/inferno-flamegraph"));
-        let picture = succeed(draw.args(["--minwidth", NARROWEST, "--title", &title]).arg(&folded));
+        let picture = succeed(draw.args(["--minwidth", NARROWEST, "--title", &title]).arg(&by_stack));
         let file = folder.join(format!("flame-{}.svg", self.program));
         std::fs::write(&file, picture).unwrap();
         println!("{}", file.display());

@@ -1,7 +1,7 @@
 //! kafka-consumer beside other ways from Kafka to PostgreSQL: the same events, one machine, one run.
 //!
 //! The others are what `scripts/setup peers` could fetch; their settings stand in bench/peers. Each writes into a plain table,
-//! once with event_id as its key and once without a key; kafka-consumer writes into its own, which is keyed and partitioned.
+//! once with `event_id` as its key and once without a key; kafka-consumer writes into its own, which is keyed and partitioned.
 //! All are watched from outside in the same way: the time runs from the first block of the table until the last row can be
 //! seen, so start-up is left out. After each run the rows are compared with the topic's.
 //!

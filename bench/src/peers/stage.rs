@@ -139,7 +139,7 @@ impl Stage {
         let used = "((max(ctid)::text::point)[0]::bigint + 1) * current_setting('block_size')::bigint";
         let bytes = self.ask(&format!("SELECT {used} FROM {truth}"), &[]).get(0);
         let last = dumped.last.into_values().collect();
-        Topic { rows, hash, last, bytes, truth, ..Topic::named(topic) }
+        Topic { truth, rows, bytes, hash, last, ..Topic::named(topic) }
     }
 
     /// As a new group.
