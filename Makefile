@@ -93,7 +93,7 @@ bench-day: setup ## A day of events through everything at once, then reconcile (
 	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
 	cargo run --release --locked -p bench -- day $(BENCH)
 
-bench-growth: setup ## What an event costs with more events, rows, consumers, bytes (50 GB of disk, an hour and a half)
+bench-growth: setup ## What an event costs with more events, rows, consumers, bytes (30 GB of disk, three quarters of an hour)
 	@scripts/setup psql
 	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
 	cargo run --release --locked -p bench -- growth $(BENCH)

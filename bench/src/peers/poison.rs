@@ -97,8 +97,10 @@ impl fmt::Display for Outcome {
             parts.push(format!("{doubled} doubled"));
         }
         parts.extend(foreign.iter().map(|user| format!("written with user_id {user}")));
-        if self.dead_letters > 0 {
-            parts.push(format!("{} dead letters", self.dead_letters));
+        match self.dead_letters {
+            0 => {}
+            1 => parts.push("a dead letter".to_owned()),
+            letters => parts.push(format!("{letters} dead letters")),
         }
         if !self.runs {
             parts.push("program ended".to_owned());
