@@ -9,6 +9,8 @@ use super::stage::{Difference, Stage};
 
 /// For a sink to start and write its first row; a group waits up to 45 s for a member that is gone.
 const PATIENCE: Duration = Duration::from_mins(3);
+/// Without a new row for so long, nothing more is expected.
+const QUIET: Duration = Duration::from_secs(30);
 
 /// What was left when all was quiet again.
 pub(crate) struct Outcome {
@@ -33,7 +35,7 @@ pub(crate) fn run(stage: &Stage, candidate: Candidate) -> Outcome {
     let began = Instant::now();
     let sink = stage.start(candidate, &source);
     let next_row = stage.await_more(&sink, table, bytes, PATIENCE).then(|| began.elapsed());
-    stage.await_rest(candidate.keys, topic, PATIENCE / 3);
+    stage.await_rest(candidate.keys, topic, QUIET);
     sink.kill();
     let outcome = Outcome { difference: stage.difference(table, topic), next_row };
     eprintln!("kill -9: {candidate:<40} {}", outcome.cells().join(", "));
