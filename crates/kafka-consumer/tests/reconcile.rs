@@ -89,7 +89,7 @@ impl Landed {
 
     /// An event of the run that is a row, of the first day.
     fn some_row(&self) -> Uuid {
-        let sql = "SELECT event_id FROM staging.product_events_raw WHERE user_id = 7 ORDER BY 1";
+        let sql = "SELECT event_id FROM staging.product_events_raw ORDER BY 1 LIMIT 1000";
         let ids = query(&self.stack, sql).into_iter().map(|row| row.get::<_, Uuid>(0));
         ids.into_iter().find(|id| origin(*id).unwrap().0 == self.tag()).unwrap()
     }
