@@ -14,7 +14,7 @@ BATCH = 5_000
 keyed = os.environ["KEYED"] == "1"
 fields = itemgetter(*COLUMNS)
 
-# The wheel crc32c, which kafka-python uses where it is installed, makes it 2.8 times as fast.
+# kafka-python uses the wheel crc32c where it is installed; without it checksums are computed in Python.
 consumer = KafkaConsumer(
     os.environ["TOPIC"],
     bootstrap_servers=os.environ["BOOTSTRAP_SERVERS"],
