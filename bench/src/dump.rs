@@ -4,15 +4,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+use std::process::Command;
 use std::time::Duration;
 
 use event_model::{COPY_HEADER, COPY_TRAILER, ProductEvent, Window, parse};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
+use crate::programs::psql;
+
 /// The files' columns.
-pub(crate) const COLUMNS: &str =
-    "event_id, event_timestamp, event_type, user_id, account_id, product_id, category, experiment_id";
+const COLUMNS: &str = "event_id, event_timestamp, event_type, user_id, account_id, product_id, category, experiment_id";
+
+/// psql's copy of such a file into a table, in the format `csv` or `binary`.
+pub(crate) fn copy_in(url: &str, table: &str, file: &Path, format: &str) -> Command {
+    psql(url, &format!("\\copy {table} ({COLUMNS}) FROM '{}' WITH (FORMAT {format})", file.display()))
+}
 
 /// What stands in the files.
 #[derive(Default)]

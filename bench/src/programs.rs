@@ -1,9 +1,14 @@
 //! The programs that are compared, built beside this one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use local_stack::Stack;
 use serde_json::Value;
+
+/// Where kafka-consumer writes rows.
+pub(crate) const TABLE: &str = "staging.product_events_raw";
 
 /// One of our programs, as the same profile has built it.
 pub(crate) fn ours(name: &str) -> Command {
@@ -45,10 +50,46 @@ pub(crate) fn psql(url: &str, query: &str) -> Command {
     command
 }
 
+/// What PostgreSQL answers with one number.
+pub(crate) fn number(url: &str, query: &str) -> u64 {
+    succeed(&mut psql(url, query)).trim().parse().unwrap()
+}
+
+/// Makes the tables.
+pub(crate) fn migrate(url: &str) {
+    succeed(ours("kafka-consumer").args(["migrate", "--database-url", url]));
+}
+
+/// Makes the partitions of days counted from 1970-01-01, for those who cannot do it themselves.
+pub(crate) fn make_partitions(url: &str, days: &BTreeSet<i64>) {
+    for day in days {
+        succeed(&mut psql(url, &format!("SELECT pipeline.ensure_partition(date '1970-01-01' + {day})")));
+    }
+}
+
+/// An empty table, with its partitions.
+pub(crate) fn empty(url: &str) {
+    succeed(&mut psql(url, &format!("TRUNCATE {TABLE}")));
+    succeed(&mut psql(url, "CHECKPOINT"));
+}
+
+/// kafka-consumer as a member of a group, which reads on until it is stopped. It logs in JSON.
+pub(crate) fn consumer(stack: &Stack, group: &str, topic: &str) -> Command {
+    let mut command = ours("kafka-consumer");
+    command.args(["run", "--log-format", "json", "--group-id", group, "--topic", topic, "--http-addr", "off"]);
+    command.args(["--bootstrap-servers", &stack.bootstrap_servers(), "--database-url", &stack.database_url()]);
+    command
+}
+
+/// The records that a group of kafka-consumer has committed.
+pub(crate) fn committed(stack: &Stack, group: &str) -> u64 {
+    let query = "SELECT coalesce(sum(records), 0) FROM pipeline.consumer_offsets WHERE consumer_group =";
+    number(&stack.database_url(), &format!("{query} '{group}'"))
+}
+
 /// What `scripts/setup` has fetched or built for the benchmarks.
 pub(crate) fn fetched(name: &str) -> PathBuf {
-    let stack = std::env::var_os("LOCAL_STACK_DIR").map_or_else(|| target().join("../.local-stack"), PathBuf::from);
-    stack.join("peers").join(name)
+    local_stack::stack_folder().join("peers").join(name)
 }
 
 /// Where builds and results are.

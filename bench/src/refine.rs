@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
-use crate::programs::{keep, ours, succeed};
+use crate::programs::{keep, migrate, ours, succeed};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
@@ -67,7 +67,7 @@ fn measure(arguments: &Arguments, rows: i64) -> (f64, f64) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let postgres = Postgres::ephemeral().unwrap();
     let url = postgres.url();
-    succeed(ours("kafka-consumer").args(["migrate", "--database-url", &url]));
+    migrate(&url);
     let client = connect(&runtime, &url);
     let per_day = arguments.per_day;
     let seconds = |rows: i64| exact(rows) * 86_400.0 / exact(per_day);

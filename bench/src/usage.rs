@@ -5,6 +5,8 @@ use std::process::{Child, ExitStatus};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use local_stack::Stack;
+
 /// Clock ticks a second: fixed at 100 in Linux's interface to programs (proc(5), `USER_HZ`).
 const TICKS: f64 = 100.0;
 
@@ -33,10 +35,15 @@ pub(crate) fn watch(child: &mut Child, began: Instant) -> Usage {
 }
 
 /// Processor time of a process, of its children, and of those of them that have ended.
-pub(crate) fn cpu_seconds_of_family(pid: u32) -> f64 {
+fn cpu_seconds_of_family(pid: u32) -> f64 {
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let family = processes.filter_map(|one| stat(one).filter(|stat| one == pid || stat.parent == pid));
     family.map(|stat| stat.cpu_seconds_with_children).sum()
+}
+
+/// Processor time of PostgreSQL with all its sessions.
+pub(crate) fn postgres_seconds(stack: &Stack) -> f64 {
+    cpu_seconds_of_family(stack.postgres.pid().expect("PostgreSQL runs"))
 }
 
 /// Processor time that a process has taken by itself.

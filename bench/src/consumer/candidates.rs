@@ -7,8 +7,9 @@ use std::time::Instant;
 use clap::ValueEnum;
 
 use super::restless;
-use super::stage::{Stage, TABLE, TOPIC, TOPIC_WITH_DUPLICATES};
+use super::stage::{Stage, TOPIC, TOPIC_WITH_DUPLICATES};
 use crate::caught_up::catch_up;
+use crate::programs::{TABLE, empty, number};
 use crate::run::Run;
 use crate::usage;
 
@@ -47,9 +48,9 @@ impl Candidate {
     ];
 
     pub(crate) fn run(self, stage: &Stage, round: usize) -> Run {
-        stage.clear();
-        let postgres = stage.stack.postgres.pid().expect("PostgreSQL runs");
-        let before = usage::cpu_seconds_of_family(postgres);
+        let url = stage.stack.database_url();
+        empty(&url);
+        let before = usage::postgres_seconds(&stage.stack);
         let mut run = match self {
             Self::CopyCsv => copy(stage, &stage.csv(), "csv"),
             Self::CopyBinary => copy(stage, &stage.binary(), "binary"),
@@ -58,8 +59,8 @@ impl Candidate {
             Self::RestlessGroup => restless::consume(stage, &format!("restless-{round}")),
             Self::KafkaOnly => return read_only(stage),
         };
-        run.server_cpu_seconds = usage::cpu_seconds_of_family(postgres) - before;
-        let rows = stage.number(&format!("SELECT count(*) FROM {TABLE}"));
+        run.server_cpu_seconds = usage::postgres_seconds(&stage.stack) - before;
+        let rows = number(&url, &format!("SELECT count(*) FROM {TABLE}"));
         assert_eq!(rows, stage.events, "{self}: not every event is a row");
         run
     }

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::stage::{Stage, TOPIC_OF_SIXTEEN};
+use crate::programs::committed;
 use crate::run::Run;
 use crate::watched::Watched;
 
@@ -21,7 +22,7 @@ pub(crate) fn consume(stage: &Stage, group: &str) -> Run {
     members[1] = Some(start(stage, group));
     let (mut first_row, mut next_turn, mut turn) = (None, Instant::now() + TURN, MEMBERS - 1);
     let rows = loop {
-        let rows = stage.number(&committed(group));
+        let rows = committed(&stage.stack, group);
         if rows > 0 && first_row.is_none() {
             first_row = Some((Instant::now(), rows));
             next_turn = Instant::now() + TURN;
@@ -51,10 +52,6 @@ pub(crate) fn consume(stage: &Stage, group: &str) -> Run {
         server_cpu_seconds: 0.0,
         peak_memory_kib: gone.iter().map(|one| one.peak_memory_kib).max().unwrap_or(0),
     }
-}
-
-fn committed(group: &str) -> String {
-    format!("SELECT coalesce(sum(records), 0) FROM pipeline.consumer_offsets WHERE consumer_group = '{group}'")
 }
 
 fn start(stage: &Stage, group: &str) -> Watched {

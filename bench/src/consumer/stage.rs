@@ -6,8 +6,8 @@ use std::process::{Command, Stdio};
 use local_stack::Stack;
 use tempfile::TempDir;
 
-use crate::dump::{self, COLUMNS};
-use crate::programs::{ours, psql, succeed};
+use crate::dump;
+use crate::programs::{TABLE, consumer, make_partitions, migrate, ours, succeed};
 
 /// The topic whose events are all new.
 pub(crate) const TOPIC: &str = "product-events";
@@ -15,7 +15,6 @@ pub(crate) const TOPIC: &str = "product-events";
 pub(crate) const TOPIC_WITH_DUPLICATES: &str = "product-events-with-duplicates";
 /// A topic for several consumers, made when it is needed.
 pub(crate) const TOPIC_OF_SIXTEEN: &str = "product-events-in-16-partitions";
-pub(crate) const TABLE: &str = "staging.product_events_raw";
 
 /// What all candidates work on.
 pub(crate) struct Stage {
@@ -32,11 +31,10 @@ impl Stage {
         let stage = Self { stack, events, consumer_flags: consumer_flags.to_vec(), files };
         stage.generate(TOPIC, "plain", &[]);
         stage.generate(TOPIC_WITH_DUPLICATES, "doubled", &["--fault", "duplicate=1%"]);
-        let mut migrate = ours("kafka-consumer");
-        succeed(migrate.args(["migrate", "--database-url", &stage.stack.database_url()]));
-        for day in dump::write(&stage.stack.bootstrap_servers(), TOPIC, events, &stage.csv(), &stage.binary()).days {
-            succeed(&mut stage.psql(&format!("SELECT pipeline.ensure_partition(date '1970-01-01' + {day})")));
-        }
+        let url = stage.stack.database_url();
+        migrate(&url);
+        let dumped = dump::write(&stage.stack.bootstrap_servers(), TOPIC, events, &stage.csv(), &stage.binary());
+        make_partitions(&url, &dumped.days);
         stage
     }
 
@@ -59,38 +57,19 @@ impl Stage {
     /// The consumer as a group of its own, which reads the topic from its beginning to its end.
     pub(crate) fn consumer(&self, group: &str, topic: &str) -> Command {
         let mut command = self.live_consumer(group, topic);
-        command.arg("--until-caught-up").stderr(Stdio::piped());
+        command.arg("--until-caught-up");
         command
     }
 
     /// A member of a group, which reads on until it is stopped.
     pub(crate) fn live_consumer(&self, group: &str, topic: &str) -> Command {
-        let mut command = ours("kafka-consumer");
-        command.args(["run", "--log-format", "json", "--group-id", group, "--topic", topic, "--http-addr", "off"]);
-        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]);
-        command.args(["--database-url", &self.stack.database_url()]).args(&self.consumer_flags);
-        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let mut command = consumer(&self.stack, group, topic);
+        command.args(&self.consumer_flags).stdout(Stdio::null()).stderr(Stdio::null());
         command
     }
 
     pub(crate) fn copy_in(&self, file: &Path, format: &str) -> Command {
-        self.psql(&format!("\\copy {TABLE} ({COLUMNS}) FROM '{}' WITH (FORMAT {format})", file.display()))
-    }
-
-    pub(crate) fn psql(&self, query: &str) -> Command {
-        let mut command = psql(&self.stack.database_url(), query);
-        command.stdout(Stdio::piped()).stderr(Stdio::piped());
-        command
-    }
-
-    pub(crate) fn number(&self, query: &str) -> u64 {
-        succeed(&mut self.psql(query)).trim().parse().unwrap()
-    }
-
-    /// An empty table, with its partitions, and nothing left to write to disk.
-    pub(crate) fn clear(&self) {
-        succeed(&mut self.psql(&format!("TRUNCATE {TABLE}")));
-        succeed(&mut self.psql("CHECKPOINT"));
+        dump::copy_in(&self.stack.database_url(), TABLE, file, format)
     }
 
     pub(crate) fn csv(&self) -> PathBuf {

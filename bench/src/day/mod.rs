@@ -48,16 +48,20 @@ pub(crate) struct Day {
 
 /// Prints a table and writes target/bench/day.json. Fails when an event is not where it belongs.
 pub(crate) fn run(arguments: &Arguments) {
-    let mut days: Vec<Day> =
-        (1..=arguments.rounds).map(|round| one(arguments.events, &arguments.generator, round)).collect();
-    days.sort_by_key(|day| day.elapsed);
-    let median = &days[days.len() / 2];
+    let median = median(arguments.events, &arguments.generator, arguments.rounds);
     println!("{}", median.table());
     keep("day", &median.json());
 }
 
-/// Fails when an event is not where it belongs.
-pub(crate) fn one(events: u64, generator_flags: &[String], round: usize) -> Day {
+/// The round of the median time. Fails when an event is not where it belongs.
+pub(crate) fn median(events: u64, generator_flags: &[String], rounds: usize) -> Day {
+    let mut days: Vec<Day> = (1..=rounds).map(|round| one(events, generator_flags, round)).collect();
+    days.sort_by_key(|day| day.elapsed);
+    let middle = days.len() / 2;
+    days.swap_remove(middle)
+}
+
+fn one(events: u64, generator_flags: &[String], round: usize) -> Day {
     let stage = Stage::set(events, generator_flags);
     settle();
     let consumer = Watched::start(&mut stage.consumer());

@@ -10,7 +10,7 @@ use local_stack::Stack;
 use tempfile::TempDir;
 
 use super::RUN;
-use crate::programs::{ours, psql, succeed};
+use crate::programs::{committed, consumer, migrate, ours};
 use crate::usage;
 
 const GROUP: &str = "day";
@@ -37,16 +37,15 @@ pub(crate) struct Servers {
 impl<'a> Stage<'a> {
     pub(crate) fn set(events: u64, generator_flags: &'a [String]) -> Self {
         let stack = Stack::ephemeral().expect("servers, which `make setup` installs");
-        succeed(ours("kafka-consumer").args(["migrate", "--database-url", &stack.database_url()]));
+        migrate(&stack.database_url());
         Self { stack, events, generator_flags, files: tempfile::tempdir().unwrap() }
     }
 
     pub(crate) fn servers(&self) -> Servers {
         let seconds = |pid: Option<u32>| pid.map_or(0.0, usage::cpu_seconds);
-        let postgres = self.stack.postgres.pid().expect("PostgreSQL runs");
         Servers {
             kafka: seconds(self.stack.kafka.pid()),
-            postgres: usage::cpu_seconds_of_family(postgres),
+            postgres: usage::postgres_seconds(&self.stack),
             s3: seconds(self.stack.object_store.pid()),
         }
     }
@@ -61,10 +60,7 @@ impl<'a> Stage<'a> {
     }
 
     pub(crate) fn consumer(&self) -> Command {
-        let mut command = ours("kafka-consumer");
-        command.args(["run", "--log-format", "json", "--group-id", GROUP, "--topic", TOPIC, "--http-addr", "off"]);
-        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]);
-        command.args(["--database-url", &self.stack.database_url()]);
+        let mut command = consumer(&self.stack, GROUP, TOPIC);
         self.told(&mut command, "consumer");
         command
     }
@@ -105,7 +101,7 @@ impl<'a> Stage<'a> {
     pub(crate) fn await_records(&self, records: u64) {
         let (mut before, mut since) = (0, Instant::now());
         loop {
-            let committed = self.number("SELECT coalesce(sum(records), 0) FROM pipeline.consumer_offsets");
+            let committed = committed(&self.stack, GROUP);
             if committed >= records {
                 return;
             }
@@ -115,9 +111,5 @@ impl<'a> Stage<'a> {
             assert!(since.elapsed() < PATIENCE, "{committed} of {records}\n{}", self.said("consumer"));
             thread::sleep(LOOK);
         }
-    }
-
-    fn number(&self, query: &str) -> u64 {
-        succeed(&mut psql(&self.stack.database_url(), query)).trim().parse().unwrap()
     }
 }

@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::stage::Stage;
+use crate::programs::committed;
 use crate::run::Run;
 use crate::usage;
 use crate::watched::Watched;
@@ -18,10 +19,7 @@ pub(crate) fn share(stage: &Stage, topic: &str, members: usize, records: u64) ->
     let group = format!("growth-{}", GROUPS.fetch_add(1, Ordering::Relaxed));
     let names: Vec<String> = (0..members).map(|member| format!("{group}-{member}.log")).collect();
     let all: Vec<Watched> = names.iter().map(|name| stage.start(&mut stage.consumer(&group, topic), name)).collect();
-    let committed = || {
-        let query = "SELECT coalesce(sum(records), 0) FROM pipeline.consumer_offsets WHERE consumer_group =";
-        stage.number(&format!("{query} '{group}'"))
-    };
+    let committed = || committed(&stage.stack, &group);
     let deadline = Instant::now() + PATIENCE;
     let wait = |what: &dyn Fn() -> bool| {
         while !what() {
@@ -31,7 +29,9 @@ pub(crate) fn share(stage: &Stage, topic: &str, members: usize, records: u64) ->
     };
     let has_partitions = |name: &String| stage.said(name).contains("\"partitions assigned\"");
     wait(&|| committed() > 0 && names.iter().all(has_partitions));
-    let seconds = || (all.iter().map(|member| usage::cpu_seconds(member.pid)).sum::<f64>(), stage.postgres_seconds());
+    let seconds = || {
+        (all.iter().map(|member| usage::cpu_seconds(member.pid)).sum::<f64>(), usage::postgres_seconds(&stage.stack))
+    };
     let (began, first, before) = (Instant::now(), committed(), seconds());
     wait(&|| committed() >= records);
     let (elapsed, after) = (began.elapsed(), seconds());

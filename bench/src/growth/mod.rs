@@ -77,9 +77,7 @@ fn events(arguments: &Arguments) {
     table.set_header(["events", "s", "events/s", "CPU µs/event"]);
     let mut results = Vec::new();
     for millions in &arguments.events {
-        let mut days: Vec<_> = (1..=arguments.rounds).map(|round| day::one(millions * MILLION, &[], round)).collect();
-        days.sort_by_key(|day| day.elapsed);
-        let median = &days[days.len() / 2];
+        let median = day::median(millions * MILLION, &[], arguments.rounds);
         let seconds = median.elapsed.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "for people")]
         let rate = (millions * MILLION) as f64 / seconds;

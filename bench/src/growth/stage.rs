@@ -10,7 +10,7 @@ use local_stack::Stack;
 use tempfile::TempDir;
 
 use crate::caught_up::catch_up;
-use crate::programs::{ours, psql, settle, succeed};
+use crate::programs::{self, empty, migrate, number, ours, psql, settle, succeed};
 use crate::run::Run;
 use crate::usage;
 use crate::watched::Watched;
@@ -20,14 +20,14 @@ const LOOK: Duration = Duration::from_millis(50);
 const PATIENCE: Duration = Duration::from_mins(5);
 
 pub(crate) struct Stage {
-    stack: Stack,
+    pub(crate) stack: Stack,
     files: TempDir,
 }
 
 impl Stage {
     pub(crate) fn set() -> Self {
         let stack = Stack::ephemeral().expect("servers, which `make setup` installs");
-        succeed(ours("kafka-consumer").args(["migrate", "--database-url", &stack.database_url()]));
+        migrate(&stack.database_url());
         Self { stack, files: tempfile::tempdir().unwrap() }
     }
 
@@ -44,22 +44,16 @@ impl Stage {
 
     /// One consumer, from the topic's beginning to its end.
     pub(crate) fn catch_up(&self, topic: &str) -> Run {
-        let before = self.postgres_seconds();
+        let before = usage::postgres_seconds(&self.stack);
         let run = catch_up(self.consumer(topic, topic).arg("--until-caught-up"));
-        Run { server_cpu_seconds: self.postgres_seconds() - before, ..run }
+        Run { server_cpu_seconds: usage::postgres_seconds(&self.stack) - before, ..run }
     }
 
     /// A member of a group, which reads on until it is stopped.
     pub(crate) fn consumer(&self, group: &str, topic: &str) -> Command {
-        let mut command = ours("kafka-consumer");
-        command.args(["run", "--log-format", "json", "--group-id", group, "--topic", topic, "--http-addr", "off"]);
-        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]);
-        command.args(["--database-url", &self.stack.database_url()]).stdout(Stdio::null());
+        let mut command = programs::consumer(&self.stack, group, topic);
+        command.stdout(Stdio::null());
         command
-    }
-
-    pub(crate) fn postgres_seconds(&self) -> f64 {
-        usage::cpu_seconds_of_family(self.stack.postgres.pid().expect("PostgreSQL runs"))
     }
 
     pub(crate) fn remove(&self, topic: &str) {
@@ -70,27 +64,18 @@ impl Stage {
 
     /// An empty table, and nothing left to write to disk.
     pub(crate) fn clear(&self) {
-        self.ask("TRUNCATE staging.product_events_raw");
-        self.ask("CHECKPOINT");
+        empty(&self.stack.database_url());
         settle();
     }
 
     /// Waits until no automatic vacuum is busy with what came before, and the disk has it.
     pub(crate) fn await_vacuum(&self) {
-        let began = Instant::now();
-        while self.number("SELECT count(*) FROM pg_stat_progress_vacuum") > 0 && began.elapsed() < PATIENCE {
+        let (began, url) = (Instant::now(), self.stack.database_url());
+        while number(&url, "SELECT count(*) FROM pg_stat_progress_vacuum") > 0 && began.elapsed() < PATIENCE {
             thread::sleep(LOOK);
         }
-        self.ask("CHECKPOINT");
+        succeed(&mut psql(&url, "CHECKPOINT"));
         settle();
-    }
-
-    pub(crate) fn number(&self, query: &str) -> u64 {
-        self.ask(query).trim().parse().unwrap()
-    }
-
-    fn ask(&self, query: &str) -> String {
-        succeed(&mut psql(&self.stack.database_url(), query))
     }
 
     pub(crate) fn start(&self, command: &mut Command, log: &str) -> Watched {

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::sink::Candidate;
-use super::stage::{Difference, Stage};
+use super::stage::{Difference, Stage, Topic};
 
 /// For a sink to start and write its first row; a group waits up to 45 s for a member that is gone.
 const PATIENCE: Duration = Duration::from_mins(3);
@@ -18,9 +18,9 @@ pub(crate) struct Outcome {
     next_row: Option<Duration>,
 }
 
-pub(crate) fn run(stage: &Stage, candidate: Candidate) -> Outcome {
+pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Outcome {
     stage.clear();
-    let (table, topic) = (candidate.keys.table(), stage.topic());
+    let table = candidate.keys.table();
     let source = stage.source(topic);
     let sink = stage.start(candidate, &source);
     assert!(

@@ -23,7 +23,7 @@ use crate::programs::keep;
 use crate::report::{Form, Ratio, Report, What};
 use sink::Keys::{self, Keyed, Keyless, Own};
 use sink::{Candidate, Sink};
-use stage::Stage;
+use stage::{Stage, Topic};
 
 /// What is compared.
 #[derive(Args)]
@@ -93,15 +93,17 @@ pub(crate) fn compare(arguments: &Arguments) {
             Some(what) => eprintln!("{sink} is left out: {what}"),
         }
     }
-    let stage = Stage::set(arguments.events);
+    let stage = Stage::set();
+    stage.generate("product-events", "peers", arguments.events);
+    let topic = stage.read_truth("product-events", arguments.events);
     let measures = |one| arguments.measure.contains(&one);
     if measures(Measurement::Speed) {
-        speeds(&stage, &sinks, arguments.rounds);
+        speeds(&stage, &topic, &sinks, arguments.rounds);
     }
     sinks.retain(|sink| *sink != Sink::PsqlCopy);
     let candidates = || sinks.iter().flat_map(|sink| sink.candidates());
     if measures(Measurement::Crash) {
-        let outcomes: Vec<_> = candidates().map(|one| (one.to_string(), crash::run(&stage, one))).collect();
+        let outcomes: Vec<_> = candidates().map(|one| (one.to_string(), crash::run(&stage, &topic, one))).collect();
         publish(
             "peers-crash",
             &["lost", "doubled", "s to the next row"],
@@ -110,10 +112,10 @@ pub(crate) fn compare(arguments: &Arguments) {
     }
     if measures(Measurement::Poison) {
         let poisons = poison::Poison::ALL;
-        let stages = poisons.map(|poison| poison.pour(&stage));
+        let topics = poisons.map(|poison| poison.pour(&stage));
         let outcomes: Vec<_> = candidates()
             .filter(|one| one.is_safe())
-            .map(|one| (one.to_string(), stages.each_ref().map(|poured| poison::run(&stage, poured, one))))
+            .map(|one| (one.to_string(), topics.each_ref().map(|topic| poison::run(&stage, topic, one))))
             .collect();
         publish(
             "peers-poison",
@@ -129,16 +131,16 @@ pub(crate) fn compare(arguments: &Arguments) {
     }
 }
 
-fn speeds(stage: &Stage, sinks: &[Sink], rounds: usize) {
+fn speeds(stage: &Stage, topic: &Topic, sinks: &[Sink], rounds: usize) {
     let form = Form { name: "peers", item: "row", server: "PostgreSQL", ratios: RATIOS };
-    let mut report = Report::new(form, stage.topic().rows());
+    let mut report = Report::new(form, topic.rows());
     let candidates: Vec<Candidate> = sinks.iter().flat_map(|sink| sink.candidates()).collect();
     for round in 1..=rounds {
         for turn in 0..candidates.len() {
             // Nobody always runs after the same one.
             let candidate = candidates[(turn + round - 1) % candidates.len()];
             if round == 1 || candidate.sink != Sink::PythonValues {
-                report.add(candidate, round, speed::run(stage, candidate));
+                report.add(candidate, round, speed::run(stage, topic, candidate));
             }
         }
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 use clap::ValueEnum;
 
 use super::stage::{Source, Stage};
-use crate::programs::{fetched, ours};
+use crate::programs::{TABLE, consumer, fetched};
 
 /// A program that brings the topic's events into PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -41,7 +41,7 @@ pub(crate) enum Keys {
 impl Keys {
     pub(crate) fn table(self) -> &'static str {
         match self {
-            Self::Own => "staging.product_events_raw",
+            Self::Own => TABLE,
             Self::Keyed => "peers.keyed",
             Self::Keyless => "peers.keyless",
         }
@@ -129,7 +129,7 @@ impl Candidate {
     /// The program, which runs until it is ended. What comes with `source` is what it reads.
     pub(crate) fn command(self, stage: &Stage, source: &Source) -> Command {
         match self.sink {
-            Sink::KafkaConsumer => consumer(stage, source),
+            Sink::KafkaConsumer => consumer(&stage.stack, &source.group, &source.topic),
             Sink::PsqlCopy => stage.copy(self.keys),
             Sink::Bento => self.bento(stage, source),
             Sink::Debezium => self.debezium(stage, source),
@@ -141,7 +141,7 @@ impl Candidate {
 
     fn bento(self, stage: &Stage, source: &Source) -> Command {
         let mut command = Command::new(fetched("bento/bento"));
-        command.arg("run").arg(ours_in(if self.is_safe() { "bento/keyed.yaml" } else { "bento/keyless.yaml" }));
+        command.arg("run").arg(ours_in("bento/insert.yaml"));
         self.variables(&mut command, stage, source);
         command
     }
@@ -189,14 +189,6 @@ impl Candidate {
     }
 }
 
-fn consumer(stage: &Stage, source: &Source) -> Command {
-    let mut command = ours("kafka-consumer");
-    command.args(["run", "--group-id", &source.group, "--topic", &source.topic, "--http-addr", "off"]);
-    command.args(["--bootstrap-servers", &stage.stack.bootstrap_servers()]);
-    command.args(["--database-url", &stage.stack.database_url()]);
-    command
-}
-
 /// A standalone worker of Kafka Connect with one connector, whose jars are in a folder of their own in that of all plugins.
 fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plugin: &Path) -> Command {
     let name = &source.group;
@@ -204,7 +196,7 @@ fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plug
         "bootstrap.servers={}\nplugin.path={}\nlisteners=http://127.0.0.1:{}\noffset.storage.file.filename={}\n",
         stage.stack.bootstrap_servers(),
         plugin.parent().expect("a folder of plugins").display(),
-        free_port(),
+        local_stack::free_port().unwrap(),
         stage.file(&format!("{name}.offsets")).display(),
     );
     let connector = format!(
@@ -215,8 +207,7 @@ fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plug
     let worker =
         stage.write(&format!("{name}-worker.properties"), &(settings_of("connect/worker.properties") + &worker));
     let connector = stage.write(&format!("{name}.properties"), &(settings_of(settings) + &connector));
-    let java = std::env::var("JAVA_HOME").map_or_else(|_| "java".to_owned(), |home| format!("{home}/bin/java"));
-    let mut command = Command::new(java);
+    let mut command = Command::new(local_stack::kafka::java());
     command.arg("-Xmx2g").arg("-cp").arg(fetched("connect/runtime/*"));
     command.arg(format!("-Dlog4j2.configurationFile={}", ours_in("connect/log4j2.properties").display()));
     command.arg("org.apache.kafka.connect.cli.ConnectStandalone").arg(worker).arg(connector);
@@ -225,10 +216,6 @@ fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plug
 
 fn settings_of(name: &str) -> String {
     std::fs::read_to_string(ours_in(name)).unwrap() + "\n"
-}
-
-fn free_port() -> u16 {
-    std::net::TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap().port()
 }
 
 fn aiven() -> Option<PathBuf> {

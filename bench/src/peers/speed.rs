@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::sink::{Candidate, Sink};
-use super::stage::{LOOK, Stage};
+use super::stage::{LOOK, Stage, Topic};
 use crate::run::Run;
 use crate::usage;
 use crate::watched::Watched;
@@ -11,27 +11,28 @@ use crate::watched::Watched;
 /// For a sink to start, and for all rows to come.
 const PATIENCE: Duration = Duration::from_mins(10);
 
-pub(crate) fn run(stage: &Stage, candidate: Candidate) -> Run {
+pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
     stage.clear();
-    let run = if candidate.sink == Sink::PsqlCopy { copy(stage, candidate) } else { follow(stage, candidate) };
-    stage.compare(candidate.keys.table(), stage.topic());
+    let run =
+        if candidate.sink == Sink::PsqlCopy { copy(stage, topic, candidate) } else { follow(stage, topic, candidate) };
+    stage.compare(candidate.keys.table(), topic);
     run
 }
 
 /// From the first block of the table until the last row can be seen.
-fn follow(stage: &Stage, candidate: Candidate) -> Run {
-    let (table, topic) = (candidate.keys.table(), stage.topic());
+fn follow(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
+    let table = candidate.keys.table();
     let source = stage.source(topic);
     let sink = stage.start(candidate, &source);
     assert!(stage.await_more(&sink, table, 0, PATIENCE), "{candidate} writes nothing:\n{}", stage.said(&source));
-    let seconds = || (usage::cpu_seconds(sink.pid), server(stage));
+    let seconds = || (usage::cpu_seconds(sink.pid), usage::postgres_seconds(&stage.stack));
     let (began, before) = (Instant::now(), seconds());
     let (ended, after) = loop {
         assert!(began.elapsed() < PATIENCE && !sink.has_ended(), "{candidate} stopped:\n{}", stage.said(&source));
         if stage.seems_complete(candidate.keys, topic) {
             // Counting takes a while, which is not the sink's.
             let now = (Instant::now(), seconds());
-            if stage.is_complete(candidate.keys, topic) {
+            if stage.has_all_rows(candidate.keys, topic) {
                 break now;
             }
         }
@@ -47,12 +48,8 @@ fn follow(stage: &Stage, candidate: Candidate) -> Run {
 }
 
 /// It has no start-up to speak of, and ends by itself.
-fn copy(stage: &Stage, candidate: Candidate) -> Run {
-    let before = server(stage);
+fn copy(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
+    let before = usage::postgres_seconds(&stage.stack);
     let usage = Watched::start(&mut stage.copy(candidate.keys)).wait();
-    Run { server_cpu_seconds: server(stage) - before, ..Run::of(stage.topic().rows(), &usage) }
-}
-
-fn server(stage: &Stage) -> f64 {
-    usage::cpu_seconds_of_family(stage.stack.postgres.pid().expect("PostgreSQL runs"))
+    Run { server_cpu_seconds: usage::postgres_seconds(&stage.stack) - before, ..Run::of(topic.rows(), &usage) }
 }

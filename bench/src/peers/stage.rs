@@ -17,8 +17,8 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
 use super::sink::{Candidate, Keys};
-use crate::dump::{self, COLUMNS};
-use crate::programs::{ours, psql, settle, succeed};
+use crate::dump;
+use crate::programs::{make_partitions, migrate, ours, settle, succeed};
 use crate::watched::Watched;
 
 /// How often the table is looked at. The look costs a fraction of a millisecond.
@@ -38,7 +38,6 @@ const BYTES: &str = "SELECT coalesce((SELECT sum(pg_relation_size(relid)) FROM p
 /// What all candidates work on.
 pub(crate) struct Stage {
     pub(crate) stack: Stack,
-    topic: Topic,
     runtime: Runtime,
     client: Client,
     files: TempDir,
@@ -83,31 +82,17 @@ pub(crate) struct Difference {
 }
 
 impl Stage {
-    pub(crate) fn set(events: u64) -> Self {
+    pub(crate) fn set() -> Self {
         let stack = Stack::ephemeral().expect("servers, which `make setup` installs");
-        succeed(ours("kafka-consumer").args(["migrate", "--database-url", &stack.database_url()]));
+        migrate(&stack.database_url());
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let (client, connection) = runtime.block_on(tokio_postgres::connect(&stack.database_url(), NoTls)).unwrap();
         runtime.spawn(connection);
         runtime.block_on(client.batch_execute(TABLES)).unwrap();
         // A table of many partitions takes longer to plan for than to look at.
         runtime.block_on(client.batch_execute("SET plan_cache_mode = force_generic_plan")).unwrap();
-        let (files, topic) = (tempfile::tempdir().unwrap(), Topic::named("product-events"));
-        let mut stage =
-            Self { stack, topic, runtime, client, files, sources: Cell::new(0), prepared: RefCell::default() };
-        stage.generate("product-events", "peers", events);
-        stage.topic = stage.read_truth("product-events", events);
-        // kafka-consumer makes its partitions itself, psql cannot.
-        let days = "SELECT DISTINCT date_trunc('day', event_timestamp AT TIME ZONE 'UTC')::date AS day";
-        stage.execute(&format!(
-            "SELECT pipeline.ensure_partition(day) FROM ({days} FROM {}) AS days",
-            stage.topic.truth
-        ));
-        stage
-    }
-
-    pub(crate) fn topic(&self) -> &Topic {
-        &self.topic
+        let files = tempfile::tempdir().unwrap();
+        Self { stack, runtime, client, files, sources: Cell::new(0), prepared: RefCell::default() }
     }
 
     /// Publishes events of a run of their own.
@@ -133,13 +118,15 @@ impl Stage {
         let (csv, binary) = (self.csv(), self.file("events.bin"));
         let dumped = dump::write(&self.stack.bootstrap_servers(), topic, events, &csv, &binary);
         self.execute(&format!("CREATE TABLE {truth} (LIKE peers.keyless) WITH (autovacuum_enabled = off)"));
+        // kafka-consumer makes its partitions itself, psql cannot.
+        make_partitions(&self.stack.database_url(), &dumped.days);
         succeed(&mut self.copy_into(&truth));
         let (rows, hash) = self.sums(&truth);
         // COPY makes a table larger than it needs, ahead of what comes.
         let used = "((max(ctid)::text::point)[0]::bigint + 1) * current_setting('block_size')::bigint";
         let bytes = self.ask(&format!("SELECT {used} FROM {truth}"), &[]).get(0);
         let last = dumped.last.into_values().collect();
-        Topic { truth, rows, bytes, hash, last, ..Topic::named(topic) }
+        Topic { name: topic.to_owned(), truth, rows, bytes, hash, last }
     }
 
     /// As a new group.
@@ -178,10 +165,6 @@ impl Stage {
         self.ask(BYTES, &[&table]).get(0)
     }
 
-    pub(crate) fn rows(&self, table: &str) -> i64 {
-        self.ask(&format!("SELECT count(*) FROM {table}"), &[]).get(0)
-    }
-
     /// Waits until the table has more than so many bytes; false when that takes too long, or the sink has ended.
     pub(crate) fn await_more(&self, sink: &Watched, table: &str, bytes: i64, patience: Duration) -> bool {
         let began = Instant::now();
@@ -205,16 +188,19 @@ impl Stage {
         last == i64::try_from(topic.last.len()).unwrap()
     }
 
-    /// Whether they are.
-    pub(crate) fn is_complete(&self, keys: Keys, topic: &Topic) -> bool {
-        self.seems_complete(keys, topic) && self.rows(keys.table()) >= topic.rows
+    /// Whether they are, counted.
+    pub(crate) fn has_all_rows(&self, keys: Keys, topic: &Topic) -> bool {
+        let rows: i64 = self.ask(&format!("SELECT count(*) FROM {}", keys.table()), &[]).get(0);
+        rows >= topic.rows
     }
 
     /// Waits until the table has not grown for so long, or is complete. Without a key nobody can tell the latter before the end:
     /// rows may be there twice.
     pub(crate) fn await_rest(&self, keys: Keys, topic: &Topic, patience: Duration) {
+        let is_complete =
+            || keys != Keys::Keyless && self.seems_complete(keys, topic) && self.has_all_rows(keys, topic);
         let (mut bytes, mut since) = (self.bytes(keys.table()), Instant::now());
-        while since.elapsed() < patience && (keys == Keys::Keyless || !self.is_complete(keys, topic)) {
+        while since.elapsed() < patience && !is_complete() {
             thread::sleep(LOOK * 5);
             let now = self.bytes(keys.table());
             if now != bytes {
@@ -266,11 +252,7 @@ impl Stage {
     }
 
     fn copy_into(&self, table: &str) -> Command {
-        let file = self.csv();
-        psql(
-            &self.stack.database_url(),
-            &format!("\\copy {table} ({COLUMNS}) FROM '{}' WITH (FORMAT csv)", file.display()),
-        )
+        dump::copy_in(&self.stack.database_url(), table, &self.csv(), "csv")
     }
 
     pub(crate) fn jdbc_url(&self) -> String {
@@ -305,10 +287,6 @@ impl Stage {
 }
 
 impl Topic {
-    fn named(name: &str) -> Self {
-        Self { name: name.to_owned(), truth: String::new(), rows: 0, bytes: 0, hash: String::new(), last: Vec::new() }
-    }
-
     pub(crate) fn rows(&self) -> u64 {
         self.rows.unsigned_abs()
     }

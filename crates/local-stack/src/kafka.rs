@@ -293,7 +293,9 @@ fn cluster_id() -> String {
     (0..21).map(digit).chain(['A']).collect()
 }
 
-fn java() -> PathBuf {
+/// The Java to run: that of `JAVA_HOME`, else the one on the path.
+#[must_use]
+pub fn java() -> PathBuf {
     match std::env::var_os("JAVA_HOME") {
         Some(home) if !home.is_empty() => PathBuf::from(home).join("bin/java"),
         _ => PathBuf::from("java"),

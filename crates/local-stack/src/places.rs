@@ -69,7 +69,8 @@ pub(crate) fn repository() -> PathBuf {
 }
 
 /// `.local-stack` in the repository, or what `LOCAL_STACK_DIR` says.
-pub(crate) fn stack_folder() -> PathBuf {
+#[must_use]
+pub fn stack_folder() -> PathBuf {
     match env::var_os("LOCAL_STACK_DIR") {
         Some(folder) if !folder.is_empty() => std::path::absolute(&folder).unwrap_or(folder.into()),
         _ => repository().join(".local-stack"),

@@ -54,7 +54,8 @@ pub(crate) fn free_where(fits: impl Fn(u16) -> bool) -> Result<u16, StackError> 
     Err(StackError::NoFreePort { first: FIRST, last: LAST })
 }
 
-pub(crate) fn free() -> Result<u16, StackError> {
+/// A port that is free at the moment, below those that the kernel takes for outgoing connections.
+pub fn free() -> Result<u16, StackError> {
     free_where(|_| true)
 }
 
