@@ -7,7 +7,10 @@ BENCH ?=
 # Of chaos: SEED=7 gives the same order of faults again
 SEED ?=
 MINUTES ?= 10
-.PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-peers bench-day bench-growth flame-graphs bench-refine bench-check bench-steps format diagram schema
+# Certificates to trust while images are built, beyond those of the web
+CA_BUNDLE ?=
+comma := ,
+.PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-peers bench-day bench-growth flame-graphs bench-refine bench-check bench-steps images sbom format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +45,9 @@ status: ## Show whether they run
 
 test: setup lint unit integration test-page ## All checks: lint, unit, integration, the page in a browser
 
-lint: packages ## Formatting and clippy, warnings are errors
+lint: packages ## Formatting, clippy (warnings are errors), and what is deployed with
+	@scripts/setup deploy
+	scripts/check-deploy
 	cargo fmt --all --check
 	@scripts/check-features
 	cargo clippy --workspace --all-targets --locked $(FAILPOINTS) -- -D warnings
@@ -111,6 +116,17 @@ bench-check: packages ## Count the instructions of each step of an event's way a
 
 bench-steps: packages ## Measure each step of an event's way by the clock
 	cargo bench --locked -p bench --bench hot_path -- $(BENCH)
+
+images: ## Build the container images event-pipeline/event-generator and event-pipeline/kafka-consumer
+	for program in event-generator kafka-consumer; do \
+		DOCKER_BUILDKIT=1 docker build --target $$program --tag event-pipeline/$$program \
+			--build-arg REVISION=$$(git rev-parse HEAD) $(if $(CA_BUNDLE),--secret id=ca_bundle$(comma)src=$(CA_BUNDLE)) . || exit; \
+	done
+
+sbom: packages ## List what the programs are made of, C libraries too, into target/sbom (CycloneDX)
+	@scripts/setup sbom
+	cargo build --release --locked -p event-generator -p kafka-consumer
+	@scripts/sbom
 
 bench-refine: setup ## Measure what a refinement costs after new rows, by the size of the table (8 GB of disk, half an hour)
 	cargo build --release --locked -p kafka-consumer -p bench

@@ -48,21 +48,25 @@ pub(crate) struct Day {
 
 /// Prints a table and writes target/bench/day.json. Fails when an event is not where it belongs.
 pub(crate) fn run(arguments: &Arguments) {
-    let median = median(arguments.events, &arguments.generator, arguments.rounds);
+    let median = median(arguments.events, &arguments.generator, arguments.rounds, 0);
     println!("{}", median.table());
     keep("day", &median.json());
 }
 
-/// The round of the median time. Fails when an event is not where it belongs.
-pub(crate) fn median(events: u64, generator_flags: &[String], rounds: usize) -> Day {
-    let mut days: Vec<Day> = (1..=rounds).map(|round| one(events, generator_flags, round)).collect();
+/// The round of the median time, each with new servers that have seen `warm_up` other events. Fails when an event is not
+/// where it belongs.
+pub(crate) fn median(events: u64, generator_flags: &[String], rounds: usize, warm_up: u64) -> Day {
+    let mut days: Vec<Day> = (1..=rounds).map(|round| one(events, generator_flags, round, warm_up)).collect();
     days.sort_by_key(|day| day.elapsed);
     let middle = days.len() / 2;
     days.swap_remove(middle)
 }
 
-fn one(events: u64, generator_flags: &[String], round: usize) -> Day {
+fn one(events: u64, generator_flags: &[String], round: usize, warm_up: u64) -> Day {
     let stage = Stage::set(events, generator_flags);
+    if warm_up > 0 {
+        stage.warm_up(warm_up);
+    }
     settle();
     let consumer = Watched::start(&mut stage.consumer());
     stage.await_partitions();

@@ -10,11 +10,13 @@ use local_stack::Stack;
 use tempfile::TempDir;
 
 use super::RUN;
-use crate::programs::{committed, consumer, migrate, ours};
+use crate::programs::{committed, consumer, empty, migrate, ours, succeed};
 use crate::usage;
 
 const GROUP: &str = "day";
 const TOPIC: &str = "product-events";
+/// The name of a run, a group and a topic that come before.
+const BEFORE: &str = "before";
 const LOOK: Duration = Duration::from_millis(50);
 /// For what takes a second.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -41,6 +43,13 @@ impl<'a> Stage<'a> {
         Self { stack, events, generator_flags, files: tempfile::tempdir().unwrap() }
     }
 
+    /// Lets so many other events through everything, and empties the table again: a new broker's compiler is slow at first.
+    pub(crate) fn warm_up(&self, events: u64) {
+        succeed(&mut self.publish(BEFORE, BEFORE, events));
+        succeed(consumer(&self.stack, BEFORE, BEFORE).arg("--until-caught-up"));
+        empty(&self.stack.database_url());
+    }
+
     pub(crate) fn servers(&self) -> Servers {
         let seconds = |pid: Option<u32>| pid.map_or(0.0, usage::cpu_seconds);
         Servers {
@@ -51,11 +60,18 @@ impl<'a> Stage<'a> {
     }
 
     pub(crate) fn generator(&self) -> Command {
-        let mut command = ours("event-generator");
-        command.args(["run", "--rate", "max", "--run-id", RUN, "--log-format", "json", "--topic", TOPIC]);
-        command.args(["--count", &self.events.to_string(), "--seed", "7", "--lake", &self.stack.lake_url()]);
-        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]).args(self.generator_flags);
+        let mut command = self.publish(RUN, TOPIC, self.events);
+        command.args(self.generator_flags);
         self.told(&mut command, "generator");
+        command
+    }
+
+    fn publish(&self, run: &str, topic: &str, events: u64) -> Command {
+        let mut command = ours("event-generator");
+        command.args(["run", "--rate", "max", "--run-id", run, "--log-format", "json", "--topic", topic]);
+        command.args(["--count", &events.to_string(), "--seed", "7", "--lake", &self.stack.lake_url()]);
+        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]);
+        command.envs(self.stack.s3().variables());
         command
     }
 

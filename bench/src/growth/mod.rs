@@ -72,12 +72,13 @@ pub(crate) fn measure(arguments: &Arguments) {
 }
 
 fn events(arguments: &Arguments) {
+    const WARM_UP: u64 = 3 * MILLION;
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
     table.set_header(["events", "s", "events/s", "CPU µs/event"]);
     let mut results = Vec::new();
     for millions in &arguments.events {
-        let median = day::median(millions * MILLION, &[], arguments.rounds);
+        let median = day::median(millions * MILLION, &[], arguments.rounds, WARM_UP);
         let seconds = median.elapsed.as_secs_f64();
         #[expect(clippy::cast_precision_loss, reason = "for people")]
         let rate = (millions * MILLION) as f64 / seconds;

@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use event_model::Timestamp;
 use event_source::{EventRate, ExperimentEffect, FaultShare, ParseRateError, Shape};
+use pipeline_runtime::healthcheck::HealthcheckArgs;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::lake::LakeArgs;
@@ -64,6 +65,8 @@ pub enum Command {
     Sample(SampleArgs),
     /// Print the truth behind the settings: probabilities, and what to expect by type, experiment and user decile
     Describe(DescribeArgs),
+    /// Ask a running generator whether it is alive: exit 0 or 1, for supervisors and containers
+    Healthcheck(HealthcheckArgs),
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -105,6 +108,10 @@ pub struct RunArgs {
     /// events, the same keys. Flags that say something else about it are refused; give -X and --kafka-config again
     #[arg(long, requires = "run_id", conflicts_with = "again", help_heading = "Which events")]
     pub resume: bool,
+    /// Go on with the run --run-id where it has begun on this host, begin it where not, and end at once where it is
+    /// finished: for supervisors, which start the same command again and again
+    #[arg(long, requires = "run_id", conflicts_with_all = ["again", "resume"], help_heading = "Which events")]
+    pub resume_if_begun: bool,
 
     /// Kafka
     #[command(flatten)]

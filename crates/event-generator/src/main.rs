@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use event_generator::args::{Cli, Command, DescribeArgs, RunArgs, SampleArgs};
 use event_generator::schedule::Clock;
-use event_generator::{describe, plan, recall, run, sample};
+use event_generator::{describe, plan, recall, run, sample, site};
 use pipeline_runtime::environment::with_variables;
 use pipeline_runtime::exit::{self, Failure};
 use pipeline_runtime::telemetry::LogArgs;
@@ -15,6 +15,8 @@ use pipeline_runtime::telemetry::LogArgs;
 /// librdkafka's malloc as well: it makes a record in one thread and frees it in another, which glibc's is slow at.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const NO_RUNTIME: &str = "the runtime could not be started";
 
 fn main() -> ExitCode {
     let matches = with_variables(Cli::command(), "EVENT_GENERATOR").get_matches();
@@ -32,6 +34,10 @@ fn start(cli: &Cli, matches: &ArgMatches) -> Result<(), Failure> {
         }
         Some(Command::Sample(args)) => print_sample(args),
         Some(Command::Describe(args)) => print_description(args),
+        Some(Command::Healthcheck(args)) => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.context(NO_RUNTIME)?.block_on(args.run(site::DEFAULT_ADDRESS))
+        }
         Some(Command::Completions { shell }) => {
             clap_complete::generate(*shell, &mut Cli::command(), env!("CARGO_PKG_NAME"), &mut stdout());
             Ok(())
@@ -45,7 +51,7 @@ fn publish(args: &RunArgs, matches: &ArgMatches, log: &LogArgs) -> Result<(), Fa
     if args.print_config {
         return run::print_config(args, stdout());
     }
-    let runtime = tokio::runtime::Runtime::new().context("the runtime could not be started")?;
+    let runtime = tokio::runtime::Runtime::new().context(NO_RUNTIME)?;
     let result = runtime.block_on(run::run(args, flags.clone(), log));
     // What hangs on a dead connection must not keep the process.
     runtime.shutdown_background();

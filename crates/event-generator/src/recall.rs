@@ -14,7 +14,7 @@ use crate::state::{Flags, RunFolder, RunState, unfinished_runs};
 /// what belongs to a machine.
 const REMEMBERED: [&str; 2] = ["How much", "Which events"];
 const REMEMBERED_TOO: [&str; 6] = ["topic", "bootstrap-servers", "no-kafka", "no-headers", "lake", "no-lake"];
-const OF_THE_MOMENT: [&str; 3] = ["run-id", "resume", "again"];
+const OF_THE_MOMENT: [&str; 4] = ["run-id", "resume", "resume-if-begun", "again"];
 /// Of these only one can be said: a new one takes the place of the one that is remembered.
 const INSTEAD: [&[&str]; 3] = [&["count", "duration", "to"], &["lake", "no-lake"], &["topic", "no-kafka"]];
 
@@ -22,12 +22,14 @@ const INSTEAD: [&[&str]; 3] = [&["count", "duration", "to"], &["lake", "no-lake"
 pub fn recall(args: &RunArgs, matches: &ArgMatches) -> Result<(RunArgs, Flags), Failure> {
     let command = RunArgs::augment_args(Command::new("event-generator"));
     let given = given(&command, matches);
-    let Some(name) = args.shape.run_id.as_ref().filter(|_| args.resume) else {
+    let Some(name) = args.shape.run_id.as_ref().filter(|_| args.resume || args.resume_if_begun) else {
         return Ok((args.clone(), given));
     };
     let run: RunId = name.parse().map_err(|error| Failure::usage(format!("--run-id: {error}")))?;
     let state = RunFolder::look(&args.state_dir(), &run).map_err(anyhow::Error::new)?;
-    let state = state.ok_or_else(|| nothing_there(args, name))?;
+    let Some(state) = state else {
+        return if args.resume { Err(nothing_there(args, name)) } else { Ok((args.clone(), given)) };
+    };
     let flags = merged(&state, given);
     let mut all = parse(command, &flags)?;
     // A run that has its name from its settings has none among them.
@@ -131,7 +133,8 @@ mod tests {
         let settings = json!({"seed": 7, "from": from});
         let state = RunState::begin("r".parse().unwrap(), from.parse().unwrap(), settings, destination, flags);
         RunFolder::take(dir.path(), &state.run).unwrap().write_state(&state).unwrap();
-        let line = format!("event-generator --resume --state-dir {} {now}", dir.path().display());
+        let resume = if now.contains("--resume") { "" } else { "--resume" };
+        let line = format!("event-generator {resume} --state-dir {} {now}", dir.path().display());
         let (args, matches) = arguments(&line);
         recall(&args, &matches).map(|(args, _)| args)
     }
@@ -152,6 +155,14 @@ mod tests {
     fn what_is_said_now_counts() {
         let args = gone_on("--rate max --count 10 --users 5", "--run-id r --users 6 --duration 5s").unwrap();
         assert_eq!((args.count, args.shape.users), (None, 6));
+    }
+
+    #[test]
+    fn a_supervisors_command_begins_a_run_and_goes_on_with_it() {
+        let began = gone_on("--rate max --count 10", "--run-id other --resume-if-begun --users 6").unwrap();
+        assert_eq!((began.resume, began.count, began.shape.users), (false, None, 6));
+        let gone_on = gone_on("--rate max --count 10", "--run-id r --resume-if-begun --count 10").unwrap();
+        assert_eq!((gone_on.resume, gone_on.shape.seed, gone_on.shape.run_id), (true, Some(7), None));
     }
 
     #[test]

@@ -33,10 +33,13 @@ pub async fn begin(
 ) -> Result<Begun, Failure> {
     let folder = RunFolder::take(&args.state_dir(), &plan.run).map_err(anyhow::Error::new)?;
     let state = folder.state().map_err(anyhow::Error::new)?;
+    if let Some(manifest) = folder.manifest().filter(|_| args.resume_if_begun && state.is_none()) {
+        return Ok(Begun::FinishedBefore(manifest));
+    }
     if let Some(lake) = lake.filter(|_| !plan.again)
         && let Some(manifest) = lake.manifest(&plan.run).await.map_err(in_words)?
     {
-        if args.resume && state.is_some() {
+        if args.resume_if_begun || args.resume && state.is_some() {
             let path = folder.write_manifest(&manifest).map_err(anyhow::Error::new)?;
             folder.forget_state().map_err(anyhow::Error::new)?;
             return Ok(Begun::FinishedBefore(path));

@@ -12,7 +12,7 @@ use crate::metrics::{self, LATENESS_BOUNDS, Shown};
 use crate::schedule::{Clock, Pace};
 
 /// Where it is listened unless told otherwise.
-const DEFAULT_ADDRESS: &str = "127.0.0.1:9465";
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:9465";
 /// So long Kafka acknowledges nothing, and the run is not ready.
 const KAFKA_STALL: Duration = Duration::from_secs(5);
 /// So long the lake takes no file. The largest ones need that where the line is slow.

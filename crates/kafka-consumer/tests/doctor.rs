@@ -165,29 +165,57 @@ fn what_is_away_or_was_taken() {
     assert_eq!(found, ["bad: reach the brokers", "bad: open a session"], "{text}");
 }
 
+/// A store that gives the same answers for ever, by the request's method: the status and the body.
+fn store(answer: fn(&str) -> (&'static str, &'static str)) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || listener.incoming().for_each(|client| reply(client.unwrap(), answer)));
+    address
+}
+
+fn reply(mut client: TcpStream, answer: fn(&str) -> (&'static str, &'static str)) {
+    let mut lines = BufReader::new(client.try_clone().unwrap()).lines().map_while(Result::ok);
+    let request = lines.next().unwrap_or_default();
+    while lines.next().is_some_and(|line| !line.is_empty()) {}
+    let (status, body) = answer(request.split(' ').next().unwrap());
+    let head = format!("HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    client.write_all((head + body).as_bytes()).unwrap();
+}
+
+fn findings_of_lake(store: &str) -> (Vec<String>, String) {
+    let stack = Stack::ephemeral().unwrap();
+    migrate(&stack);
+    catch_up(&stack, &[]);
+    let mut command = command(&stack, WRITER, &["--lake", "s3://lake"]);
+    command.env("AWS_ENDPOINT_URL_S3", store);
+    findings(command)
+}
+
 /// SeaweedFS takes any date, so the answer is one in S3's own words.
 #[test]
 fn a_clock_that_is_far_from_the_store_s() {
-    let stack = Stack::ephemeral().unwrap();
-    migrate(&stack);
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    std::thread::spawn(move || listener.incoming().for_each(|client| refuse(client.unwrap())));
-    let mut command = command(&stack, WRITER, &["--lake", "s3://lake"]);
-    let (found, text) = findings({
-        command.env("AWS_ENDPOINT_URL_S3", address);
-        command
-    });
-    assert!(found.contains(&"bad: open and list it".to_owned()), "{text}");
+    let skewed = |_: &str| {
+        let body = "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the \
+            current time is too large.</Message></Error>";
+        ("403 Forbidden", body)
+    };
+    let (found, text) = findings_of_lake(&store(skewed));
+    assert_eq!(found, ["bad: open and list it"], "{text}");
     assert!(text.contains("RequestTimeTooSkewed") && text.contains("timedatectl"), "{text}");
 }
 
-fn refuse(mut client: TcpStream) {
-    let mut lines = BufReader::new(client.try_clone().unwrap()).lines().map_while(Result::ok);
-    while lines.next().is_some_and(|line| !line.is_empty()) {}
-    let text = "<Error><Code>RequestTimeTooSkewed</Code><Message>The difference between the request time and the current \
-        time is too large.</Message></Error>";
-    let length = text.len();
-    let head = format!("HTTP/1.1 403 Forbidden\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n");
-    client.write_all((head + text).as_bytes()).unwrap();
+#[test]
+fn a_lake_that_may_only_be_read_is_enough_for_a_consumer() {
+    let read_only = |method: &str| match method {
+        "GET" => (
+            "200 OK",
+            "<ListBucketResult><Name>lake</Name><KeyCount>0</KeyCount><MaxKeys>1</MaxKeys><IsTruncated>false\
+             </IsTruncated></ListBucketResult>",
+        ),
+        "HEAD" => ("200 OK", ""),
+        _ => ("403 Forbidden", "<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>"),
+    };
+    let (found, text) = findings_of_lake(&store(read_only));
+    assert_eq!(found, ["warning: write a file"], "{text}");
+    assert!(text.contains("event-generator needs s3:PutObject"), "{text}");
 }

@@ -67,7 +67,7 @@ impl Servers {
     }
 
     /// A program as this user, logging in as the documentation has it.
-    fn program(&self, name: &str, user: &str) -> Command {
+    fn program(&self, name: &str, word: &str, user: &str) -> Command {
         let path = PathBuf::from(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name(name);
         assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
         let password = USERS.iter().find(|(one, _)| *one == user).unwrap().1;
@@ -75,7 +75,7 @@ impl Servers {
         let text = format!("sasl.mechanism=SCRAM-SHA-512\nsasl.username={user}\nsasl.password={password}\n");
         fs::write(&properties, text).unwrap();
         let mut command = Command::new(path);
-        command.args(["run", "--log-format", "json", "--bootstrap-servers", &self.kafka.bootstrap_servers()]);
+        command.args([word, "--log-format", "json", "--bootstrap-servers", &self.kafka.bootstrap_servers()]);
         command.args(["-X", "security.protocol=SASL_SSL"]).arg("--kafka-config").arg(properties);
         command.arg("-X").arg(format!("ssl.ca.location={}", self.folder.path().join("ca.pem").display()));
         command
@@ -83,9 +83,14 @@ impl Servers {
 
     /// In PostgreSQL it has a writer's rights only.
     fn consumer(&self, user: &str) -> Command {
-        let mut command = self.program("kafka-consumer", user);
-        let url = self.postgres.url().replace("admin:admin@", "loader:loader-secret@");
-        command.args(["--until-caught-up", "--no-migrate", "--database-url", &url]);
+        let mut command = self.told("run", user);
+        command.args(["--until-caught-up", "--no-migrate"]);
+        command
+    }
+
+    fn told(&self, word: &str, user: &str) -> Command {
+        let mut command = self.program("kafka-consumer", word, user);
+        command.args(["--database-url", &self.postgres.url().replace("admin:admin@", "loader:loader-secret@")]);
         command
     }
 
@@ -99,7 +104,7 @@ impl Servers {
     }
 
     fn generator(&self, user: &str) -> Command {
-        let mut command = self.program("event-generator", user);
+        let mut command = self.program("event-generator", "run", user);
         command.args(["--no-lake", "--rate", "max", "--count", "1000", "--http-addr", "off", "--state-dir"]);
         command.arg(self.folder.path());
         command
@@ -138,6 +143,10 @@ fn the_documented_rights_are_enough_and_each_missing_one_is_named() {
     assert!(output.status.success(), "{}", said(&output));
     let rows = servers.query("SELECT count(*) FROM staging.product_events_raw");
     assert_eq!(rows[0].get::<_, i64>(0), 1_000);
+    let output = servers.told("doctor", "reader").arg("--no-lake").output().unwrap();
+    let found = String::from_utf8(output.stdout).unwrap();
+    assert!(found.contains("WARN kafka      read the topic's settings: the broker does not tell them"), "{found}");
+    assert!(!found.contains("retention.ms"), "what was not told is not known: {found}");
 
     refused(servers.consumer("no_group"), &["READ on the group kafka-consumer"]);
     refused(servers.consumer("no_topic"), &["READ on the topic product-events"]);

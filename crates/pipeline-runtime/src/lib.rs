@@ -1,9 +1,11 @@
 //! What both programs share at run time: how they speak to the terminal and the log, how they end, how they
 //! reach Kafka and the lake, and how they are seen from outside.
 
+pub mod duration;
 pub mod environment;
 pub mod exit;
 pub mod failpoint;
+pub mod healthcheck;
 pub mod http;
 pub mod kafka;
 pub mod lake;

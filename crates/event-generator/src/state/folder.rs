@@ -129,6 +129,12 @@ impl RunFolder {
         Ok(self.path.join(MANIFEST))
     }
 
+    /// Where the run's manifest is, if it has ended here before.
+    #[must_use]
+    pub fn manifest(&self) -> Option<PathBuf> {
+        Some(self.path.join(MANIFEST)).filter(|path| path.exists())
+    }
+
     /// Forgets the state: the run is finished.
     pub fn forget_state(&self) -> Result<(), StateError> {
         let path = self.path.join(STATE);

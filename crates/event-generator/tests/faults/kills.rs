@@ -5,7 +5,7 @@ use std::process::Command;
 use lake::{Counts, End};
 
 use crate::judge::holds;
-use crate::program::{Running, publish, run};
+use crate::program::{Done, Running, publish, run};
 use crate::servers::{Place, place};
 use crate::stores::records_in;
 
@@ -122,4 +122,21 @@ async fn a_second_process_is_refused_and_told_who_has_the_run() {
     running.signal("-KILL");
     running.wait().expect_killed();
     run(publish(&place, &format!("{flags} --count 200 --seed 9"))).expect_error(2, &["not finished"]);
+}
+
+#[tokio::test]
+async fn a_supervisor_starts_the_same_command_again_and_again() {
+    let place = place();
+    let start = || publish(&place, &format!("{RUN} {FAULTS} --run-id job --resume-if-begun"));
+    run(failing(start(), "after-ack=kill@60000")).expect_killed();
+    run(start()).expect_code(0);
+    let manifest = holds(&place, "job").await;
+    assert_eq!((manifest.end, manifest.next_index, manifest.resumes), (Some(End::CountReached), 150_000, 1));
+
+    let records = records_in(&place);
+    let ended = |done: Done| done.expect_code(0).stderr.contains("run was finished already");
+    assert!(ended(run(start())), "its manifest is on this host");
+    std::fs::remove_dir_all(place.state.path().join("job")).unwrap();
+    assert!(ended(run(start())), "its manifest is in the lake");
+    assert_eq!(records_in(&place), records, "nothing was sent");
 }

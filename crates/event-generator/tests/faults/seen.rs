@@ -6,7 +6,7 @@ use local_stack::{Kafka, S3};
 use pipeline_runtime::http::get;
 
 use crate::front::Front;
-use crate::program::{Running, publish};
+use crate::program::{Running, command, publish, run};
 use crate::servers::{Place, place};
 use crate::stops::signal;
 
@@ -50,13 +50,18 @@ async fn probes_and_metrics() {
     }
     assert!(value(&text, "events_made_total{outcome=\"invalid\"}") > 10.0);
 
+    let healthy = |more: &str| run(command(&format!("healthcheck --http-addr {address} {more}")));
+    assert_eq!(healthy("--ready").expect_code(0).stdout, "ok\n");
     signal(&kafka, "-STOP");
     until(&address, "/readyz", 503, "acknowledged nothing").await;
+    healthy("").expect_code(0);
+    healthy("--ready").expect_error(1, &["503", "acknowledged nothing"]);
     until(&address, "/metrics", 200, "generator_ready 0").await;
     signal(&kafka, "-CONT");
     until(&address, "/readyz", 200, "ok").await;
     running.signal("-TERM");
     running.wait().expect_code(0);
+    healthy("").expect_error(1, &["nobody answers", &address]);
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 mod check;
 mod dead_letters;
 mod doctor;
-mod healthcheck;
 mod offsets;
 mod rebuild;
 mod reconcile;
@@ -19,8 +18,10 @@ use std::time::Duration;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use event_model::Window;
+use pipeline_runtime::duration::duration;
 use pipeline_runtime::environment::with_variables;
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::healthcheck::HealthcheckArgs;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::telemetry::LogArgs;
 use tokio_postgres::Client;
@@ -31,7 +32,6 @@ use crate::postgres::{self, Target};
 use check::CheckArgs;
 use dead_letters::DeadLettersCommand;
 use doctor::DoctorArgs;
-use healthcheck::HealthcheckArgs;
 use offsets::OffsetsCommand;
 use rebuild::RebuildArgs;
 use reconcile::ReconcileArgs;
@@ -137,22 +137,6 @@ fn default_http_addr() -> HttpAddr {
     HttpAddr::At(DEFAULT_HTTP_ADDR.to_owned())
 }
 
-/// A number with a unit: ms, s, m, h or d.
-fn duration(text: &str) -> Result<Duration, String> {
-    let at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        "d" => 86_400_000,
-        _ => return Err("not a number with a unit (ms, s, m, h, d), such as 400d".to_owned()),
-    };
-    let number: u64 = number.parse().map_err(|_| "not a number with a unit, such as 400d".to_owned())?;
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
-}
-
 impl DatabaseArgs {
     fn target(&self) -> Result<Target, Failure> {
         Target::resolve(self.database_url.as_deref()).map_err(|error| Failure::usage(error.to_string()))
@@ -210,7 +194,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Rebuild(args) => args.run(&cli.log).await,
             Command::Retention(args) => args.run().await,
             Command::Doctor(args) => args.run().await,
-            Command::Healthcheck(args) => args.run().await,
+            Command::Healthcheck(args) => args.run(DEFAULT_HTTP_ADDR).await,
             Command::Completions { shell } => {
                 clap_complete::generate(shell, &mut command(), "kafka-consumer", &mut std::io::stdout());
                 Ok(())

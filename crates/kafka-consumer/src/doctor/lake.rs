@@ -32,28 +32,30 @@ pub(super) async fn examine(args: &LakeArgs) -> Vec<Line> {
     lines.good("open and list it", place(lake.url()));
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let key = format!("{PREFIX}{millis}.json");
-    write(&lake, &key, &mut lines).await;
-    if let Err(error) = lake.remove(&key).await {
+    let wrote = write(&lake, &key, &mut lines).await;
+    if wrote && let Err(error) = lake.remove(&key).await {
         let mend = format!("give s3:DeleteObject on runs/*, and remove {key}");
         lines.warn("remove a file", error.to_string(), mend);
     }
     lines.lines
 }
 
-/// Twice under one key, with different contents: the second one has to be refused.
-async fn write(lake: &Lake, key: &str, lines: &mut Lines) {
+/// Twice under one key, with different contents: the second one has to be refused. Whether the file may be there.
+async fn write(lake: &Lake, key: &str, lines: &mut Lines) -> bool {
     let put = async |text: &'static str| {
         lake.put_new(key, Bytes::from_static(text.as_bytes()), ContentHash::of_bytes(text.as_bytes())).await
     };
     match put("{\"doctor\": 1}\n").await {
         Ok(_) => lines.good("write a file", key.to_owned()),
+        Err(error @ LakeError::Denied { .. }) => {
+            let mend =
+                "nothing for a consumer, which only reads there; event-generator needs s3:PutObject (docs/security.md)";
+            lines.warn("write a file", error.to_string(), mend);
+            return false;
+        }
         Err(error) => {
-            lines.bad(
-                "write a file",
-                error.to_string(),
-                "give s3:PutObject below the lake's prefix (docs/security.md)",
-            );
-            return;
+            lines.bad("write a file", error.to_string(), "see that the store is well and has room");
+            return true;
         }
     }
     match put("{\"doctor\": 2}\n").await {
@@ -67,4 +69,5 @@ async fn write(lake: &Lake, key: &str, lines: &mut Lines) {
         ),
         Err(error) => lines.bad("write it once more, where there is none", error.to_string(), "see the line above"),
     }
+    true
 }

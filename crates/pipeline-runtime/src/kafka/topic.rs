@@ -188,7 +188,10 @@ pub async fn topic_configuration(config: &ClientConfig, topic: &str) -> Option<B
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
     let resource = answers.into_iter().next()?.ok()?;
-    Some(resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect())
+    let told: BTreeMap<_, _> =
+        resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect();
+    // The client passes a refusal on as a topic without settings.
+    Some(told).filter(|told| !told.is_empty())
 }
 
 /// How many partitions the topic has; none where it is absent. Answers within some five seconds.

@@ -1,0 +1,42 @@
+//! `healthcheck`: asks a running program how it is.
+
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::duration::duration;
+use crate::exit::Failure;
+use crate::http::{self, HttpAddr};
+
+/// Whom to ask, and what.
+#[derive(Args, Clone, Debug)]
+pub struct HealthcheckArgs {
+    /// Where the running program serves: its own --http-addr [default: where it serves unless told otherwise]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http_addr: Option<HttpAddr>,
+    /// Ask whether it does its work now (/readyz), not only whether the process can go on (/livez)
+    #[arg(long)]
+    pub ready: bool,
+    /// How long the answer may take
+    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
+    pub timeout: Duration,
+}
+
+impl HealthcheckArgs {
+    /// Succeeds when the answer is yes; prints the answer. `default` is where the program serves unless told otherwise.
+    pub async fn run(&self, default: &str) -> Result<(), Failure> {
+        let address = match &self.http_addr {
+            None => default,
+            Some(HttpAddr::At(address)) => address,
+            Some(HttpAddr::Off) => return Err(Failure::usage("--http-addr off: there is nobody to ask")),
+        };
+        let path = if self.ready { "/readyz" } else { "/livez" };
+        let (status, body) = http::get(address, path, self.timeout).await.map_err(anyhow::Error::from)?;
+        let said = body.trim();
+        if status == 200 {
+            println!("{said}");
+            return Ok(());
+        }
+        Err(Failure::Failed(anyhow::anyhow!("{path} at {address} says {status}: {said}")))
+    }
+}
