@@ -30,6 +30,7 @@ pub fn recall(args: &RunArgs, matches: &ArgMatches) -> Result<(RunArgs, Flags), 
     let Some(state) = state else {
         return if args.resume { Err(nothing_there(args, name)) } else { Ok((args.clone(), given)) };
     };
+    same_version(&state)?;
     let flags = merged(&state, given);
     let mut all = parse(command, &flags)?;
     // A run that has its name from its settings has none among them.
@@ -38,6 +39,19 @@ pub fn recall(args: &RunArgs, matches: &ArgMatches) -> Result<(RunArgs, Flags), 
     all.kafka.properties = kafka.properties;
     all.kafka.kafka_config = kafka.kafka_config;
     Ok((RunArgs { resume: true, threads, state_dir, memory_limit, http_addr, print_config, ..all }, flags))
+}
+
+/// Another version may make other events of the same settings.
+fn same_version(state: &RunState) -> Result<(), Failure> {
+    let (began, this) = (&state.program.version, env!("CARGO_PKG_VERSION"));
+    if began == this {
+        return Ok(());
+    }
+    Err(Failure::usage(format!(
+        "--resume: the run {} was begun by version {began} of this program, and version {this} may make other events: go on \
+         with that version",
+        state.run
+    )))
 }
 
 fn nothing_there(args: &RunArgs, name: &str) -> Failure {
@@ -125,13 +139,18 @@ mod tests {
 
     /// The flags with which a run goes on that began with others.
     fn gone_on(began: &str, now: &str) -> Result<RunArgs, Failure> {
+        gone_on_with(env!("CARGO_PKG_VERSION"), began, now)
+    }
+
+    fn gone_on_with(version: &str, began: &str, now: &str) -> Result<RunArgs, Failure> {
         let dir = tempfile::tempdir().unwrap();
         let (args, matches) = arguments(&format!("event-generator {began}"));
         let (_, flags) = recall(&args, &matches).unwrap();
         let destination = Destination { topic: None, lake: None, segment_indices: 1 };
         let from = "2026-11-22T10:00:00Z";
         let settings = json!({"seed": 7, "from": from});
-        let state = RunState::begin("r".parse().unwrap(), from.parse().unwrap(), settings, destination, flags);
+        let mut state = RunState::begin("r".parse().unwrap(), from.parse().unwrap(), settings, destination, flags);
+        version.clone_into(&mut state.program.version);
         RunFolder::take(dir.path(), &state.run).unwrap().write_state(&state).unwrap();
         let resume = if now.contains("--resume") { "" } else { "--resume" };
         let line = format!("event-generator {resume} --state-dir {} {now}", dir.path().display());
@@ -163,6 +182,12 @@ mod tests {
         assert_eq!((began.resume, began.count, began.shape.users), (false, None, 6));
         let gone_on = gone_on("--rate max --count 10", "--run-id r --resume-if-begun --count 10").unwrap();
         assert_eq!((gone_on.resume, gone_on.shape.seed, gone_on.shape.run_id), (true, Some(7), None));
+    }
+
+    #[test]
+    fn another_version_does_not_go_on() {
+        let failure = gone_on_with("0.0.9", "--rate max --count 10", "--run-id r").unwrap_err();
+        assert!(failure.code() == 2 && failure.to_string().contains("begun by version 0.0.9"), "{failure}");
     }
 
     #[test]
