@@ -25,7 +25,7 @@ FROM toolchain AS manifests
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
     && find . -type d -empty -delete \
-    && mkdir -p db_table_scripts bench/benches \
+    && mkdir -p bench/benches \
     && touch bench/benches/hot_path.rs \
     && for package in bench crates/*; do \
         mkdir -p "$package/src" && touch "$package/src/lib.rs" && echo 'fn main() {}' >"$package/src/main.rs"; \

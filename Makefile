@@ -7,9 +7,6 @@ BENCH ?=
 # Of chaos: SEED=7 gives the same order of faults again
 SEED ?=
 MINUTES ?= 10
-# Certificates to trust while images are built, beyond those of the web
-CA_BUNDLE ?=
-comma := ,
 .PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-peers bench-day bench-growth flame-graphs bench-refine bench-check bench-steps images sbom format diagram schema
 
 help: ## Show this
@@ -117,10 +114,11 @@ bench-check: packages ## Count the instructions of each step of an event's way a
 bench-steps: packages ## Measure each step of an event's way by the clock
 	cargo bench --locked -p bench --bench hot_path -- $(BENCH)
 
+# CA_BUNDLE=FILE names certificates to trust meanwhile, beyond those of the web.
 images: ## Build the container images event-pipeline/event-generator and event-pipeline/kafka-consumer
 	for program in event-generator kafka-consumer; do \
 		DOCKER_BUILDKIT=1 docker build --target $$program --tag event-pipeline/$$program \
-			--build-arg REVISION=$$(git rev-parse HEAD) $(if $(CA_BUNDLE),--secret id=ca_bundle$(comma)src=$(CA_BUNDLE)) . || exit; \
+			--build-arg REVISION=$$(git rev-parse HEAD) $${CA_BUNDLE:+--secret id=ca_bundle,src=$$CA_BUNDLE} . || exit; \
 	done
 
 sbom: packages ## List what the programs are made of, C libraries too, into target/sbom (CycloneDX)

@@ -92,7 +92,6 @@ impl<'a> Stage<'a> {
     }
 
     fn told(&self, command: &mut Command, name: &str) {
-        command.envs(self.stack.s3().variables());
         command.stdout(Stdio::null()).stderr(File::create(self.log(name)).unwrap());
     }
 

@@ -11,7 +11,8 @@ use crate::http::{self, HttpAddr};
 /// Whom to ask, and what.
 #[derive(Args, Clone, Debug)]
 pub struct HealthcheckArgs {
-    /// Where the running program serves: its own --http-addr [default: where it serves unless told otherwise]
+    /// Where the running program serves: its own --http-addr [default: 127.0.0.1:9464 for kafka-consumer,
+    /// 127.0.0.1:9465 for event-generator]
     #[arg(long, value_name = "HOST:PORT")]
     pub http_addr: Option<HttpAddr>,
     /// Ask whether it does its work now (/readyz), not only whether the process can go on (/livez)
