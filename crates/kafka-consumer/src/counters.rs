@@ -27,6 +27,8 @@ pub struct Tally {
     pub dead_letters: u64,
     /// Rows of days that retention has taken.
     pub expired: u64,
+    /// Rows that a trigger suppressed or redirected.
+    pub suppressed: u64,
 }
 
 impl AddAssign for Tally {
@@ -37,6 +39,7 @@ impl AddAssign for Tally {
         self.duplicates_differing += other.duplicates_differing;
         self.dead_letters += other.dead_letters;
         self.expired += other.expired;
+        self.suppressed += other.suppressed;
     }
 }
 

@@ -23,6 +23,11 @@ pub const DIFFERING: Metric = Metric::counter(
 pub const DEAD_LETTERS: Metric = Metric::counter("dead_letters_total", "Records that became dead letters, by reason.");
 /// Rows of days that retention has taken, by partition.
 pub const EXPIRED: Metric = Metric::counter("expired_total", "Events of days that retention has taken; not inserted.");
+/// Rows that a trigger suppressed or redirected, by partition.
+pub const SUPPRESSED: Metric = Metric::counter(
+    "suppressed_total",
+    "Events whose row a BEFORE INSERT trigger suppressed or redirected to another table.",
+);
 /// Offsets between what is committed in PostgreSQL and the partition's end, by partition of this consumer. Absent while
 /// Kafka does not tell.
 pub const LAG: Metric =
@@ -64,6 +69,7 @@ pub const ALL: &[Metric] = &[
     DIFFERING,
     DEAD_LETTERS,
     EXPIRED,
+    SUPPRESSED,
     LAG,
     INGEST_LATENCY,
     EVENT_LATENCY,
@@ -85,6 +91,7 @@ const BY_PARTITION: &[(Metric, Count)] = &[
     (DUPLICATES, |tally| tally.duplicates),
     (DIFFERING, |tally| tally.duplicates_differing),
     (EXPIRED, |tally| tally.expired),
+    (SUPPRESSED, |tally| tally.suppressed),
 ];
 
 /// The metrics as they are now, in Prometheus' text format. `started` is in seconds since 1970.

@@ -238,8 +238,12 @@ async fn watch(show: bool, site: Arc<Site>, shutdown: CancellationToken, give_up
         loop {
             let tally = site.counters.tally();
             progress.set(tally.records);
+            let suppressed = match tally.suppressed {
+                0 => String::new(),
+                count => format!(", {count} suppressed"),
+            };
             progress.say(format!(
-                "{} rows, {} duplicates, {} dead letters",
+                "{} rows, {} duplicates, {} dead letters{suppressed}",
                 tally.rows, tally.duplicates, tally.dead_letters
             ));
             tokio::time::sleep(Duration::from_millis(250)).await;

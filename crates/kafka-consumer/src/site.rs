@@ -47,6 +47,7 @@ struct State<'a> {
     duplicates_differing: u64,
     dead_letters: u64,
     expired: u64,
+    suppressed: u64,
     batches: u64,
     retries: u64,
     reasons: Vec<(&'static str, u64)>,
@@ -102,6 +103,7 @@ impl Site {
             duplicates_differing: tally.duplicates_differing,
             dead_letters: tally.dead_letters,
             expired: tally.expired,
+            suppressed: tally.suppressed,
             batches: self.counters.batches(),
             retries: self.counters.retries(),
             reasons: totals

@@ -9,9 +9,10 @@ use local_stack::Stack;
 use oracle::Terms;
 use support::records::{Record, event, now, produce};
 use support::{
-    GROUP, READER, WRITER, catch_up, connect_to, consumer, execute, fail, generator, judge, judge_by, number, printed,
-    printed_json, program, query, runtime, signal, succeed, url_of, wait_until,
+    GROUP, READER, WRITER, catch_up, connect_to, consumer, execute, execute_as, fail, generator, judge, judge_by,
+    migrate, number, printed, printed_json, program, query, runtime, signal, succeed, url_of, wait_until,
 };
+use tokio_postgres::error::{DbError, SqlState};
 
 /// Moves the group, as the writer.
 fn set(stack: &Stack, to: &[&str]) -> String {
@@ -206,4 +207,39 @@ fn a_letter_whose_record_becomes_a_row_when_read_again_is_settled() {
     let letters: Vec<(&str, i32, bool)> = letters.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
     assert_eq!(letters, [("refused_by_postgres", 2, true), ("not_json", 2, false)]);
     assert_eq!(number(&stack, "SELECT count(*) FROM staging.product_events_raw"), 2);
+}
+
+/// The tables as they were before V011, with the constraint under another name and one of the owner's own.
+const BEFORE_V011: &str = "
+    ALTER TABLE pipeline.consumer_offsets DROP COLUMN suppressed;
+    ALTER TABLE pipeline.consumer_offsets ADD CONSTRAINT sums
+        CHECK (records = rows_inserted + duplicates + dead_letters + expired);
+    ALTER TABLE pipeline.consumer_offsets ADD CONSTRAINT the_owners CHECK (records < 1000000);
+    ALTER TABLE pipeline.rebuilt_files DROP COLUMN suppressed;
+    INSERT INTO pipeline.consumer_offsets (consumer_group, topic, partition, next_offset, records, rows_inserted, expired)
+        VALUES ('g', 't', 0, 10, 10, 9, 1)";
+
+#[test]
+fn counts_add_up_with_suppressed_rows() {
+    let stack = Stack::ephemeral().unwrap();
+    migrate(&stack);
+    execute(&stack, BEFORE_V011);
+    execute(&stack, include_str!("../../../db_table_scripts/V011__suppressed_rows.sql"));
+    let change = |columns| execute_as(&stack, "admin", &format!("UPDATE pipeline.consumer_offsets SET {columns}"));
+    change("records = records + 2, suppressed = suppressed + 2").unwrap();
+    change("rows_inserted = rows_inserted - 1, suppressed = suppressed + 1").unwrap();
+    for (refused, constraint) in [
+        ("suppressed = suppressed + 1", "consumer_offsets_counts_add_up"),
+        ("records = records + 1", "consumer_offsets_counts_add_up"),
+        ("records = 1000000, rows_inserted = 1000000, expired = 0, suppressed = 0", "the_owners"),
+    ] {
+        let error = change(refused).unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::CHECK_VIOLATION), "{refused}");
+        assert_eq!(error.as_db_error().and_then(DbError::constraint), Some(constraint), "{refused}");
+    }
+    let shown = printed_json(&stack, &["offsets", "show", "--group-id", "g", "--topic", "t", "--json"]);
+    assert_eq!(shown["offsets"][0]["suppressed"], 3, "{shown}");
+    let rebuilt = "SELECT count(*) FROM pg_attribute
+        WHERE attrelid = 'pipeline.rebuilt_files'::regclass AND attname = 'suppressed' AND NOT attisdropped";
+    assert_eq!(number(&stack, rebuilt), 1);
 }

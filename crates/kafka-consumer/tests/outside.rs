@@ -42,6 +42,7 @@ fn metrics_agree_with_postgresql() {
         ("duplicates_total", "duplicates"),
         ("duplicates_differing_total", "duplicates_differing"),
         ("dead_letters_total", "dead_letters"),
+        ("suppressed_total", "suppressed"),
         ("ingest_latency_seconds_count", "records"),
         ("batch_rows_sum", "rows_inserted"),
     ] {

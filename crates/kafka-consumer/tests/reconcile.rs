@@ -147,6 +147,12 @@ fn rows_and_dead_letters_that_are_damaged() {
     let (_, report) = landed.reconcile(&[]);
     let seen = "in the topic; in the lake; not in the table; not in the dead letters; its file is raw/";
     assert!(report.to_string().contains(seen), "{report:#}");
+    let suppress = "UPDATE pipeline.consumer_offsets
+        SET rows_inserted = rows_inserted - 1, suppressed = suppressed + 1 WHERE partition = 2";
+    execute(stack, suppress);
+    let (code, report) = landed.reconcile(&[]);
+    let named = report["notes"].to_string().contains("rows suppressed by triggers: 1, of all runs and producers");
+    assert!(code == Some(3) && named, "{report:#}");
     let (code, _) = landed.reconcile(&["--only", "kafka,lake"]);
     assert_eq!(code, Some(0), "the others have it");
 

@@ -32,6 +32,7 @@ pub(crate) struct OffsetRow {
     pub(crate) duplicates: i64,
     pub(crate) dead_letters: i64,
     pub(crate) expired: i64,
+    pub(crate) suppressed: i64,
 }
 
 /// An open snapshot.
@@ -56,7 +57,8 @@ impl Database {
     /// The group's offset rows of a topic, by partition.
     pub(crate) async fn offsets(&self, group: &str, topic: &str) -> Result<HashMap<i32, OffsetRow>, Error> {
         let sql = "select partition::int, topic_incarnation::bigint, next_offset::bigint, records::bigint, \
-                   rows_inserted::bigint, duplicates::bigint, dead_letters::bigint, expired::bigint \
+                   rows_inserted::bigint, duplicates::bigint, dead_letters::bigint, expired::bigint, \
+                   suppressed::bigint \
                    from pipeline.consumer_offsets where consumer_group = $1 and topic = $2";
         let fault = |cause| Error::Database { doing: "reading pipeline.consumer_offsets", cause };
         let rows = self.client.query(sql, &[&group, &topic]).await.map_err(fault)?;
@@ -103,6 +105,7 @@ fn offset_row(row: &Row) -> Result<(i32, OffsetRow), tokio_postgres::Error> {
         duplicates: row.try_get(5)?,
         dead_letters: row.try_get(6)?,
         expired: row.try_get(7)?,
+        suppressed: row.try_get(8)?,
     };
     Ok((row.try_get(0)?, offsets))
 }

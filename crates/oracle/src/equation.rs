@@ -51,7 +51,7 @@ pub const ROWS_WITHOUT_RECORD: &str = "rows without a record";
 /// I3, the group's counts: all records of the topic.
 pub const COUNTED_RECORDS: &str = "records, as the group counted";
 /// I3, the group's counts: their sum.
-pub const COUNTED_SUM: &str = "rows + duplicates + dead letters + expired, as counted";
+pub const COUNTED_SUM: &str = "rows + duplicates + dead letters + expired + suppressed, as counted";
 /// I3, the group's counts.
 pub const COUNTED_ROWS: &str = "rows, as counted";
 /// I3, the group's counts: repeats of an id.

@@ -111,13 +111,13 @@ impl Scales<'_> {
 
     fn table_holds_its_part(&mut self) {
         let (run, ledger, sweep) = (self.seen.run, &self.seen.ledger, self.sweep);
-        let expired = self.counted(|row| row.expired);
-        let expected = match expired {
+        let rowless = self.rowless();
+        let expected = match rowless {
             0 => Expected::Exactly(run.valid),
-            _ => Expected::AtLeast(run.valid.saturating_sub(expired)),
+            _ => Expected::AtLeast(run.valid.saturating_sub(rowless)),
         };
         self.held(name::TABLE_EVENTS, expected, &sweep.table);
-        if expired == 0 {
+        if rowless == 0 {
             let valid = run.hours.iter().map(|(hour, counts)| (*hour, counts.0)).collect();
             self.none_of("I1", name::TABLE_COUNTS, &other_counts(&valid, Some(&run.event_types), &ledger.table_tally));
         }
@@ -133,9 +133,9 @@ impl Scales<'_> {
 
     fn every_record_is_accounted_for(&mut self) {
         let (ledger, sweep) = (&self.seen.ledger, self.sweep);
-        let expected = match self.counted(|row| row.expired) {
+        let expected = match self.rowless() {
             0 => Expected::Exactly(0),
-            expired => Expected::AtMost(expired),
+            rowless => Expected::AtMost(rowless + self.suppressed_repeats()),
         };
         let unaccounted = [ledger.unaccounted.examples.as_slice(), &sweep.unaccounted.examples].concat();
         let count = ledger.unaccounted.count + sweep.unaccounted.count;
@@ -170,15 +170,23 @@ impl Scales<'_> {
         }
         let records = self.counted(|row| row.records);
         self.put("I3", name::COUNTED_RECORDS, Expected::Exactly(scanned.values().sum()), records, &otherwise.examples);
-        let sum = self.counted(|row| row.rows_inserted + row.duplicates + row.dead_letters + row.expired);
+        let sum =
+            self.counted(|row| row.rows_inserted + row.duplicates + row.dead_letters + row.expired + row.suppressed);
         self.put("I3", name::COUNTED_SUM, Expected::Exactly(records), sum, &[]);
         let (rows, duplicates) = (self.counted(|row| row.rows_inserted), self.counted(|row| row.duplicates));
+        // A repeat of a suppressed record is suppressed or a duplicate, depending on how records fall into batches. The
+        // counted sum and the counted rows are exact, so the two together are.
+        let or_suppressed = |repeats| match self.counted(|row| row.suppressed) {
+            0 => Expected::Exactly(repeats),
+            _ => Expected::AtMost(repeats + sweep.rowless_repeats),
+        };
         if self.seen.terms.rebuilt {
-            let both = Expected::Exactly(sweep.rows + sweep.repeats);
+            let both = or_suppressed(sweep.rows + sweep.repeats);
             self.put("I3", name::COUNTED_ROWS_AND_DUPLICATES, both, rows + duplicates, &[]);
         } else {
+            let repeats = or_suppressed(sweep.repeats);
             self.put("I3", name::COUNTED_ROWS, Expected::Exactly(sweep.rows), rows, &[]);
-            self.put("I3", name::COUNTED_DUPLICATES, Expected::Exactly(sweep.repeats), duplicates, &[]);
+            self.put("I3", name::COUNTED_DUPLICATES, repeats, duplicates, &[]);
         }
         let letters = self.counted(|row| row.dead_letters);
         self.put("I3", name::COUNTED_LETTERS, Expected::Exactly(ledger.letters.count()), letters, &[]);
@@ -231,7 +239,7 @@ impl Scales<'_> {
             self.none_of("I5", name::LAKE_HASHES, &other_hashes(&valid, &ledger.lake_tally));
             self.none_of("I5", name::QUARANTINE_HASHES, &other_hashes(&invalid, &ledger.quarantine_tally));
         }
-        if self.seen.with_table && self.counted(|row| row.expired) == 0 {
+        if self.seen.with_table && self.rowless() == 0 {
             self.none_of("I5", name::TABLE_HASHES, &other_hashes(&valid, &ledger.table_tally));
         }
     }
@@ -249,6 +257,16 @@ impl Scales<'_> {
         let partitions = self.seen.spans.len() as u64;
         let found = partitions - elsewhere.count;
         self.put("I6", name::AT_THE_END, Expected::Exactly(partitions), found, &elsewhere.examples);
+    }
+
+    /// Records that the group settled without a row: expired or suppressed.
+    fn rowless(&self) -> u64 {
+        self.counted(|row| row.expired + row.suppressed)
+    }
+
+    /// Repeats of events without a row, of which any may be counted as a duplicate if their first record was suppressed.
+    fn suppressed_repeats(&self) -> u64 {
+        if self.counted(|row| row.suppressed) > 0 { self.sweep.rowless_repeats } else { 0 }
     }
 
     /// A count of the group over all partitions.

@@ -6,7 +6,7 @@
 //!
 //! - I1: every event of the manifest is where its kind belongs, and nothing of the run is anywhere else;
 //! - I2: Kafka and the raw lake hold the same valid events;
-//! - I3: every record is a row, a dead letter, or a repeat, and the group has counted it as that;
+//! - I3: every record is a row, a dead letter, a repeat, expired or suppressed, and the group has counted it as that;
 //! - I4: nothing is there twice;
 //! - I5: the content of an event is the same everywhere;
 //! - I6: the group's offsets stand at the ends of the partitions.

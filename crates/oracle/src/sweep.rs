@@ -37,6 +37,8 @@ pub(crate) struct Sweep {
     pub(crate) rows: u64,
     /// Records beyond the first of such an id.
     pub(crate) repeats: u64,
+    /// Records beyond the first of an id of the topic that is no row of the table.
+    pub(crate) rowless_repeats: u64,
 }
 
 impl Sweep {
@@ -104,6 +106,7 @@ impl Sweep {
             self.rows += u64::from(clean > 0);
             self.repeats += u64::from(clean.saturating_sub(1));
         } else {
+            self.rowless_repeats += u64::from(clean.saturating_sub(1));
             for _ in 0..clean {
                 self.unaccounted.note(&describe);
             }

@@ -220,6 +220,7 @@ impl ReplayArgs {
             ("duplicates, their event_id is a row", outcome.duplicates),
             ("  with other content", outcome.duplicates_differing),
             ("expired, retention has taken their day", outcome.expired),
+            ("suppressed by triggers", outcome.suppressed),
             ("still refused", refused),
         ];
         for (name, count) in lines {
@@ -240,7 +241,7 @@ impl ReplayArgs {
         let all = json!({
             "dry_run": self.dry_run, "letters": outcome.letters, "rows": outcome.rows, "duplicates": outcome.duplicates,
             "duplicates_differing": outcome.duplicates_differing, "expired": outcome.expired,
-            "refused": refused.collect::<Vec<_>>(),
+            "suppressed": outcome.suppressed, "refused": refused.collect::<Vec<_>>(),
         });
         writeln!(io::stdout(), "{all}")?;
         Ok(())

@@ -83,6 +83,7 @@ fn show(outcome: &Outcome, log: &LogArgs) {
             duplicates = outcome.duplicates,
             duplicates_differing = outcome.differing,
             expired = outcome.expired,
+            suppressed = outcome.suppressed,
             refused = outcome.refused,
             elapsed_seconds = outcome.elapsed.as_secs_f64(),
             "rebuild ended"
@@ -95,6 +96,7 @@ fn show(outcome: &Outcome, log: &LogArgs) {
             ("rows that were there", outcome.duplicates.to_string()),
             ("  with other content", outcome.differing.to_string()),
             ("rows of days that are gone", outcome.expired.to_string()),
+            ("rows suppressed by triggers", outcome.suppressed.to_string()),
             ("rows refused", outcome.refused.to_string()),
             ("time", format!("{:.1} s", outcome.elapsed.as_secs_f64())),
             ("rows a second", format!("{:.0}", per_second(outcome))),

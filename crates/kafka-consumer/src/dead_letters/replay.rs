@@ -30,6 +30,8 @@ pub struct Outcome {
     pub duplicates_differing: u64,
     /// Letters of days that retention has taken; they stay open.
     pub expired: u64,
+    /// Letters whose row a trigger suppressed or redirected.
+    pub suppressed: u64,
     /// Letters that stay refused, and an example of why, by reason.
     pub refused: BTreeMap<String, (u64, String)>,
 }

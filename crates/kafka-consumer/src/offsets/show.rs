@@ -10,7 +10,7 @@ use tokio_postgres::{Client, Row};
 use super::Claim;
 
 const OFFSETS: &str = "SELECT partition, topic_incarnation, next_offset, fingerprint_offset, records, rows_inserted,
-        duplicates, dead_letters, expired, to_char(updated_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+        duplicates, dead_letters, expired, suppressed, to_char(updated_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
     FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 ORDER BY partition";
 
 const CHANGES: &str =
@@ -57,7 +57,7 @@ fn offset_table(offsets: &[Row]) -> Table {
     for row in offsets {
         let last = row.get::<_, Option<i64>>(3).map_or_else(|| "none".to_owned(), |last| last.to_string());
         let (partition, incarnation, next): (i32, i32, i64) = (row.get(0), row.get(1), row.get(2));
-        let updated: String = row.get(9);
+        let updated: String = row.get(10);
         let updated = updated.get(..19).unwrap_or(&updated).replace('T', " ");
         table.add_row([partition.to_string(), next.to_string(), last, incarnation.to_string(), updated]);
     }
@@ -72,7 +72,8 @@ fn offset_json(row: &Row) -> Value {
     json!({
         "partition": row.get::<_, i32>(0), "incarnation": row.get::<_, i32>(1), "next_offset": count(2),
         "fingerprint_offset": row.get::<_, Option<i64>>(3), "records": count(4), "rows_inserted": count(5),
-        "duplicates": count(6), "dead_letters": count(7), "expired": count(8), "updated_at": row.get::<_, String>(9),
+        "duplicates": count(6), "dead_letters": count(7), "expired": count(8), "suppressed": count(9),
+        "updated_at": row.get::<_, String>(10),
     })
 }
 

@@ -190,7 +190,8 @@ function tiles() {
   byId("duplicates").textContent = number(state.duplicates);
   byId("duplicates-more").textContent = `${number(state.duplicates_differing)} with other content`;
   byId("letters").textContent = number(state.dead_letters);
-  byId("letters-more").textContent = state.expired ? `${number(state.expired)} expired besides` : state.dead_letters ? "reasons below" : "none";
+  const left = ["expired", "suppressed"].filter((key) => state[key]).map((key) => `${number(state[key])} ${key}`).join(", ");
+  byId("letters-more").textContent = left || (state.dead_letters ? "reasons below" : "none");
 }
 
 function tables() {

@@ -51,8 +51,9 @@ struct Session {
     fresh: bool,
 }
 
-const NOTE: &str = "INSERT INTO pipeline.rebuilt_files (rebuild_id, key, rows_inserted, duplicates, expired)
-    VALUES ($1, $2, $3, $4, $5)";
+const NOTE: &str =
+    "INSERT INTO pipeline.rebuilt_files (rebuild_id, key, rows_inserted, duplicates, expired, suppressed)
+    VALUES ($1, $2, $3, $4, $5, $6)";
 
 impl Loader {
     pub(super) fn new(means: Means) -> Self {
@@ -99,8 +100,9 @@ impl Loader {
         };
         file.read(bytes, self.means.rows_at_once).await?;
         let FileInHand { transaction, outcome, .. } = file;
-        let [rows, duplicates, expired] = [outcome.rows, outcome.duplicates, outcome.expired].map(u64::cast_signed);
-        transaction.execute(NOTE, &[&self.means.rebuild, &key, &rows, &duplicates, &expired]).await?;
+        let counts = [outcome.rows, outcome.duplicates, outcome.expired, outcome.suppressed].map(u64::cast_signed);
+        let [rows, duplicates, expired, suppressed] = &counts;
+        transaction.execute(NOTE, &[&self.means.rebuild, &key, rows, duplicates, expired, suppressed]).await?;
         transaction.commit().await?;
         Ok(outcome)
     }

@@ -76,6 +76,8 @@ pub struct Outcome {
     pub differing: u64,
     /// Rows of days that retention has taken.
     pub expired: u64,
+    /// Rows that a trigger suppressed or redirected.
+    pub suppressed: u64,
     /// Rows that are no valid events or that PostgreSQL refuses; the first of them.
     pub refused: u64,
     /// An example.
@@ -91,6 +93,7 @@ impl Outcome {
         self.duplicates += file.duplicates;
         self.differing += file.differing;
         self.expired += file.expired;
+        self.suppressed += file.suppressed;
         self.refused += file.refused;
         self.first_refused = self.first_refused.take().or(file.first_refused);
     }

@@ -57,7 +57,7 @@ pub struct Report {
     pub holds: bool,
     /// The checks.
     pub checks: Vec<Check>,
-    /// What retention has removed, which is no loss.
+    /// Explanations of differences, such as rows that retention has removed.
     pub notes: Vec<String>,
 }
 
@@ -243,6 +243,7 @@ impl Draft<'_> {
 
     fn table(&mut self) {
         let Evidence { subject, rows: Some(rows), topic, letters, offsets, .. } = self.evidence else { return };
+        self.suppressed(offsets);
         let expired = self.expired(rows);
         let lettered = topic.as_ref().map(|topic| &topic.lettered);
         let allowed: Vec<&Marks> = expired.iter().chain(lettered).collect();
@@ -321,6 +322,14 @@ impl Draft<'_> {
         self.notes
             .push(format!("{} valid events are of days that retention has taken from the table", expired.count()));
         Some(expired)
+    }
+
+    /// Notes the group's suppressed rows. An event without a row has not arrived, so the checks differ by those of the run.
+    fn suppressed(&mut self, offsets: &[Position]) {
+        let count: i64 = offsets.iter().map(|position| position.suppressed).sum();
+        if count > 0 {
+            self.notes.push(format!("rows suppressed by triggers: {count}, of all runs and producers"));
+        }
     }
 
     fn positions(&mut self, topic: &Topic, offsets: &[Position]) {

@@ -7,8 +7,8 @@ use anyhow::Context;
 use bytes::{Buf, Bytes, BytesMut};
 use event_model::{COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, read_copy_row};
 use futures_util::{TryStreamExt, future};
-use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Row};
 
 use super::letters::{Letter, Letters};
 use super::store::Store;
@@ -24,6 +24,8 @@ const SESSIONS: usize = 2;
 pub(super) struct Position {
     pub(super) partition: i32,
     pub(super) next_offset: i64,
+    /// Records whose row a trigger suppressed.
+    pub(super) suppressed: i64,
 }
 
 /// The rows of the run.
@@ -65,12 +67,12 @@ impl Table {
     }
 
     pub(super) async fn offsets(&self) -> anyhow::Result<Vec<Position>> {
-        let sql =
-            "SELECT partition, next_offset FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2
-            ORDER BY partition";
+        let sql = "SELECT partition, next_offset, suppressed FROM pipeline.consumer_offsets
+            WHERE consumer_group = $1 AND topic = $2 ORDER BY partition";
         let rows = self.client().query(sql, &[&self.claim.group, &self.claim.topic]).await;
         let rows = rows.context("the offsets cannot be read")?;
-        Ok(rows.iter().map(|row| Position { partition: row.get(0), next_offset: row.get(1) }).collect())
+        let position = |row: &Row| Position { partition: row.get(0), next_offset: row.get(1), suppressed: row.get(2) };
+        Ok(rows.iter().map(position).collect())
     }
 
     /// Reads the rows of all hours in which the run has valid events, and of the hours beside them; or all rows.

@@ -61,7 +61,7 @@ pub struct Partition {
     pub lag: Option<i64>,
     /// Seconds since the last commit.
     pub last_commit_seconds_ago: f64,
-    /// Records: rows, duplicates, dead letters and expired ones.
+    /// Records: rows, duplicates, dead letters, expired and suppressed ones.
     pub records: i64,
     /// Rows.
     pub rows: i64,
@@ -73,6 +73,8 @@ pub struct Partition {
     pub dead_letters: i64,
     /// Rows of days that retention has taken.
     pub expired: i64,
+    /// Rows that a trigger suppressed or redirected.
+    pub suppressed: i64,
 }
 
 /// A reason for dead letters.
@@ -86,7 +88,7 @@ pub struct Reason {
 
 const PARTITIONS: &str =
     "SELECT partition, next_offset, records, rows_inserted, duplicates, duplicates_differing, dead_letters, expired,
-        extract(epoch FROM clock_timestamp() - updated_at)::float8
+        suppressed, extract(epoch FROM clock_timestamp() - updated_at)::float8
     FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 ORDER BY partition";
 
 const REASONS: &str = "SELECT reason_code, count(*) FROM pipeline.dead_letters
@@ -119,13 +121,14 @@ async fn partitions(client: &Client, claim: &Claim) -> anyhow::Result<Vec<Partit
         next_offset: row.get(1),
         end: None,
         lag: None,
-        last_commit_seconds_ago: row.get::<_, f64>(8).max(0.0),
+        last_commit_seconds_ago: row.get::<_, f64>(9).max(0.0),
         records: row.get(2),
         rows: row.get(3),
         duplicates: row.get(4),
         duplicates_differing: row.get(5),
         dead_letters: row.get(6),
         expired: row.get(7),
+        suppressed: row.get(8),
     };
     Ok(rows.iter().map(partition).collect())
 }

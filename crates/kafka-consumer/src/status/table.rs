@@ -25,6 +25,10 @@ impl fmt::Display for Status {
         if expired > 0 {
             writeln!(f, "expired (of days that retention took): {expired}")?;
         }
+        let suppressed: i64 = partitions.iter().map(|one| one.suppressed).sum();
+        if suppressed > 0 {
+            writeln!(f, "suppressed by triggers: {suppressed}")?;
+        }
         self.letters(f)?;
         if let Some(error) = &self.kafka_error {
             writeln!(f, "end and lag are unknown: {error}")?;
@@ -136,6 +140,7 @@ mod tests {
             duplicates_differing: 17,
             dead_letters: 123_456,
             expired: 0,
+            suppressed: 7,
         };
         let status = Status {
             group: "g".to_owned(),
@@ -149,6 +154,7 @@ mod tests {
         let shown = status.to_string();
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
         assert!(shown.contains("370370367") && shown.contains("duplicates with other content: 51"), "{shown}");
+        assert!(shown.contains("suppressed by triggers: 21"), "{shown}");
     }
 
     #[test]

@@ -30,8 +30,9 @@ const SETTLED: &str = "SELECT FROM pipeline.consumer_offsets
       AND next_offset = $4 AND ($5::bigint IS NULL OR (fingerprint_offset = $5 AND fingerprint = $6))";
 
 const CORRECT: &str = "UPDATE pipeline.consumer_offsets
-    SET rows_inserted = rows_inserted - $4 - $6 - $7, duplicates = duplicates + $4,
-        duplicates_differing = duplicates_differing + $5, dead_letters = dead_letters + $6, expired = expired + $7
+    SET rows_inserted = rows_inserted - $4 - $6 - $7 - $8, duplicates = duplicates + $4,
+        duplicates_differing = duplicates_differing + $5, dead_letters = dead_letters + $6, expired = expired + $7,
+        suppressed = suppressed + $8
     WHERE consumer_group = $1 AND topic = $2 AND partition = $3";
 
 /// Rows of a partition that did not become new rows after all.
@@ -45,6 +46,8 @@ pub(super) struct Corrections {
     pub(super) refused: u64,
     /// Those of days that retention has taken.
     pub(super) expired: u64,
+    /// Rows that a trigger suppressed or redirected.
+    pub(super) suppressed: u64,
 }
 
 impl Corrections {
@@ -52,11 +55,12 @@ impl Corrections {
     pub(super) fn apply(&self, tally: Tally) -> Tally {
         Tally {
             records: tally.records,
-            rows: tally.rows - self.duplicates - self.refused - self.expired,
+            rows: tally.rows - self.duplicates - self.refused - self.expired - self.suppressed,
             duplicates: tally.duplicates + self.duplicates,
             duplicates_differing: tally.duplicates_differing + self.differing,
             dead_letters: tally.dead_letters + self.refused,
             expired: tally.expired + self.expired,
+            suppressed: tally.suppressed + self.suppressed,
         }
     }
 }
@@ -137,12 +141,12 @@ impl Moves {
         corrections: &BTreeMap<i32, Corrections>,
     ) -> Result<(), tokio_postgres::Error> {
         for (partition, one) in corrections.iter().filter(|(_, one)| **one != Corrections::default()) {
-            let [duplicates, differing, refused, expired] =
-                [one.duplicates, one.differing, one.refused, one.expired].map(number);
+            let counts = [one.duplicates, one.differing, one.refused, one.expired, one.suppressed].map(number);
+            let [duplicates, differing, refused, expired, suppressed] = &counts;
             let Claim { group, topic } = &self.claim;
-            transaction
-                .execute(&self.correct, &[group, topic, partition, &duplicates, &differing, &refused, &expired])
-                .await?;
+            let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+                &[group, topic, partition, duplicates, differing, refused, expired, suppressed];
+            transaction.execute(&self.correct, parameters).await?;
         }
         Ok(())
     }
@@ -150,4 +154,34 @@ impl Moves {
 
 fn number(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_correction_moves_rows_to_the_count_of_its_own() {
+        let read = Tally { records: 100, rows: 90, dead_letters: 10, ..Tally::default() };
+        let corrections = Corrections { duplicates: 1, differing: 1, refused: 2, expired: 4, suppressed: 8 };
+        let settled = corrections.apply(read);
+        let expected = Tally {
+            records: 100,
+            rows: 75,
+            duplicates: 1,
+            duplicates_differing: 1,
+            dead_letters: 12,
+            expired: 4,
+            suppressed: 8,
+        };
+        assert_eq!(settled, expected);
+        assert_eq!(Corrections::default().apply(settled), settled);
+    }
+
+    #[test]
+    fn a_batch_may_be_suppressed_as_a_whole() {
+        let read = Tally { records: 3, rows: 3, ..Tally::default() };
+        let settled = Corrections { suppressed: 3, ..Corrections::default() }.apply(read);
+        assert_eq!(settled, Tally { records: 3, suppressed: 3, ..Tally::default() });
+    }
 }

@@ -101,6 +101,7 @@ const DAMAGES: &[(&str, Damage, &[&str])] = &[
     ("an offset stands behind the end", |s| s.offsets[0].next += 1, &[AT_THE_END]),
     ("an offset row is gone", |s| s.offsets.truncate(2), &[COUNTED_RECORDS, COUNTED_ROWS, AT_THE_END]),
     ("a duplicate was counted as a row", |s| miscount(s), &[COUNTED_ROWS, COUNTED_DUPLICATES]),
+    ("a suppressed record was counted as a row", |s| counted_though_suppressed(s), &[UNACCOUNTED, COUNTED_ROWS]),
     ("the counts have no sum", |s| s.offsets[0].letters += 1, &[COUNTED_SUM, COUNTED_LETTERS]),
     // The manifest
     ("the manifest counts an event too many", |s| s.manifest["next_index"] = 12.into(), &[MANIFEST, ONE_KIND]),
@@ -127,6 +128,10 @@ const SOUND: &[(&str, Damage)] = &[
     ("its dead letters are discarded", |s| s.discarded = true),
     ("the table has rows of others", |s| s.rows.push(Event::of(s.tag + 0x1_0000, 3))),
     ("an expired foreign record", |s| expired(s)),
+    ("a suppressed foreign record", |s| suppressed(s, |offsets| &mut offsets.suppressed)),
+    ("a suppressed event of the run", |s| suppressed_event(s)),
+    ("a repeat in the batch of its suppressed record", |s| suppressed_with_its_repeat(s)),
+    ("a repeat that a trigger lets pass", |s| suppressed_once(s)),
 ];
 
 #[test]
@@ -267,6 +272,37 @@ fn expired(s: &mut State) {
     let old = Event { id: Uuid::from_u128(u128::from(s.tag)), ..Event::of(1, 5) };
     let record = s.send(2, &old.json(), Vec::new());
     s.note(&record, |offsets| &mut offsets.expired);
+}
+
+fn suppressed(s: &mut State, count: fn(&mut state::Offsets) -> &mut i64) {
+    let kept_out = Event { id: Uuid::from_u128(u128::from(s.tag)), ..Event::of(1, 5) };
+    let record = s.send(2, &kept_out.json(), Vec::new());
+    s.note(&record, count);
+}
+
+fn counted_though_suppressed(s: &mut State) {
+    suppressed(s, |offsets| &mut offsets.rows);
+}
+
+fn suppressed_event(s: &mut State) {
+    s.rows.remove(2);
+    let partition = s.records.iter().find(|record| is_of(record, 2)).unwrap().partition;
+    let offsets = s.offsets.iter_mut().find(|offsets| offsets.partition == partition).unwrap();
+    offsets.rows -= 1;
+    offsets.suppressed += 1;
+}
+
+/// Both records are without a row; the second one was counted as a duplicate of the first.
+fn suppressed_with_its_repeat(s: &mut State) {
+    suppressed(s, |offsets| &mut offsets.suppressed);
+    suppressed(s, |offsets| &mut offsets.duplicates);
+}
+
+/// The trigger was dropped in between.
+fn suppressed_once(s: &mut State) {
+    suppressed(s, |offsets| &mut offsets.suppressed);
+    suppressed(s, |offsets| &mut offsets.rows);
+    s.rows.push(Event { id: Uuid::from_u128(u128::from(s.tag)), ..Event::of(1, 5) });
 }
 
 #[test]

@@ -55,6 +55,7 @@ pub(crate) struct Offsets {
     pub(crate) duplicates: i64,
     pub(crate) letters: i64,
     pub(crate) expired: i64,
+    pub(crate) suppressed: i64,
 }
 
 pub(crate) struct State {
@@ -125,6 +126,7 @@ impl State {
                     duplicates: 0,
                     letters: 0,
                     expired: 0,
+                    suppressed: 0,
                 })
                 .collect(),
             manifest: Value::Null,

@@ -127,11 +127,14 @@ impl Servers {
             }
             for offsets in &state.offsets {
                 let sql = "insert into pipeline.consumer_offsets (consumer_group, topic, partition, next_offset, records, \
-                           rows_inserted, duplicates, dead_letters, expired) values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                           rows_inserted, duplicates, dead_letters, expired, suppressed) \
+                           values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
                 let o = offsets;
                 let (group, topic) = (state.group(), state.topic());
-                let row: [&(dyn tokio_postgres::types::ToSql + Sync); 9] =
-                    [&group, &topic, &o.partition, &o.next, &o.records, &o.rows, &o.duplicates, &o.letters, &o.expired];
+                let counts = [o.next, o.records, o.rows, o.duplicates, o.letters, o.expired, o.suppressed];
+                let keys: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&group, &topic, &o.partition];
+                let counts = counts.iter().map(|count| count as &(dyn tokio_postgres::types::ToSql + Sync));
+                let row: Vec<_> = keys.into_iter().chain(counts).collect();
                 self.database.execute(sql, &row).await.unwrap();
             }
         });

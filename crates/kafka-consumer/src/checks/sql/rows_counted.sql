@@ -7,6 +7,7 @@
 --   where retention has taken days; after `offsets set` rows that are gone may have come again, so only more are found.
 WITH counts AS (
     SELECT (SELECT coalesce(sum(rows_inserted), 0) FROM pipeline.consumer_offsets) AS consumed,
+           (SELECT coalesce(sum(suppressed), 0) FROM pipeline.consumer_offsets) AS suppressed,
            (SELECT coalesce(sum(rows_inserted), 0) FROM pipeline.rebuilt_files) AS rebuilt,
            (SELECT count(*) FROM pipeline.dead_letters WHERE replayed_at IS NOT NULL) AS replayed,
            (SELECT count(*) FROM staging.product_events_raw) AS present
@@ -16,5 +17,5 @@ SELECT CASE WHEN NOT EXISTS (SELECT FROM pipeline.dropped_partitions) THEN
                     present - consumed - rebuilt - replayed, 0)
        END AS value,
        format('%s rows; %s by consumers, %s by rebuilds, at most %s by replays', present, consumed, rebuilt, replayed)
-           AS detail
+           || CASE WHEN suppressed > 0 THEN format('; triggers suppressed %s', suppressed) ELSE '' END AS detail
 FROM counts
