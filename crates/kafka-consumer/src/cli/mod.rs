@@ -122,10 +122,10 @@ struct ClaimArgs {
 /// How far events may lie from their records.
 #[derive(Args, Clone)]
 struct WindowArgs {
-    /// The oldest event that is accepted, before its record's own timestamp (400d, 36h, 90m)
+    /// Maximum age of an event before its record's timestamp, or before the present if it has none (400d, 36h, 90m)
     #[arg(long, value_name = "DURATION", default_value = "400d", value_parser = duration)]
     oldest_event: Duration,
-    /// The newest event that is accepted, after its record's own timestamp
+    /// Maximum time of an event after its record's timestamp, or after the present if that is earlier
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
     newest_event: Duration,
 }
@@ -158,7 +158,7 @@ impl ClaimArgs {
 
 impl WindowArgs {
     fn window(&self) -> Window {
-        Window { past: self.oldest_event, future: self.newest_event }
+        Window { past: self.oldest_event, future: self.newest_event, present: None }
     }
 }
 

@@ -23,6 +23,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::ages;
 use crate::batch::{Limits, Mark};
 use crate::dead_letter::{DeadLetter, record_time};
 use crate::fingerprint;
@@ -167,10 +168,12 @@ impl Source {
 
     /// Takes some records of the partition whose events are furthest behind. False when no partition has any.
     fn take_turn(&mut self) -> anyhow::Result<bool> {
+        // Read once for all records of the turn.
+        let window = self.setting.window.at(ages::now());
         while let Some(partition) = self.assignment.furthest_behind() {
-            let (window, writers) = (&self.setting.window, &mut self.writers);
+            let writers = &mut self.writers;
             let taken = partition.take(RECORDS_IN_A_ROW, |epoch, record| {
-                let time = take(window, epoch, writers, record);
+                let time = take(&window, epoch, writers, record);
                 (time, !writers.is_stalled())
             });
             match taken {
