@@ -1,4 +1,4 @@
-//! Records as careless producers send them: timestamps in another unit or none.
+//! Records as careless producers send them: timestamps in another unit or none, header names that are not UTF-8.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -11,7 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
 use support::raw::{RawRecord, produce_raw};
 use support::records::{days_ago, event, now};
-use support::{catch_up, number, printed, printed_json, query, runtime};
+use support::{catch_up, execute, generator, judge, number, printed, printed_json, query, runtime, succeed};
 
 const NANOS: i64 = 1_769_000_000_000_000_000;
 const MICROS: i64 = 1_769_000_000_000_000;
@@ -129,4 +129,35 @@ fn the_present_judges_records_without_a_timestamp_or_from_the_future() {
     assert_eq!((&again["letters"], &again["rows"]), (&302.into(), &0.into()), "{again}");
     let wider = printed_json(&stack, &["dead-letters", "replay", "--json", "--newest-event", "11d"]);
     assert_eq!(wider["rows"], 2, "{wider}");
+}
+
+#[test]
+fn header_names_that_are_not_utf8() {
+    let stack = Stack::ephemeral().unwrap();
+    catch_up(&stack, &[]);
+    execute(&stack, "ALTER TABLE staging.product_events_raw ADD CONSTRAINT no_poison CHECK (category <> 'poison')");
+    let mut generating = generator(&stack);
+    generating.args(["--count", "3000", "--run-id", "odd", "--fault", "corrupt=1%"]);
+    succeed(generating);
+    let headers: [(&[u8], &[u8]); 4] = [(b"\xff\xfe", b"1"), (b"run", b"x"), (b"a\\\xc3", b""), (b"a\\b", b"\xff")];
+    let time = millis(now());
+    let [row, poison] = [(1, "tools"), (2, "poison")].map(|(number, category)| event(number, now(), category));
+    let values = [b"{\"x\":1}".as_slice(), row.as_bytes(), poison.as_bytes()];
+    let record = |value| RawRecord { partition: 3, timestamp: time, value, headers: &headers };
+    produce_raw(&stack, &values.map(record));
+    catch_up(&stack, &[]);
+
+    let sql = "SELECT header_names, header_values, stage FROM pipeline.dead_letters WHERE key IS NULL ORDER BY stage";
+    let letters = query(&stack, sql);
+    let stages: Vec<&str> = letters.iter().map(|row| row.get(2)).collect();
+    assert_eq!(stages, ["insert", "validate"]);
+    for letter in &letters {
+        assert_eq!(letter.get::<_, Vec<&str>>(0), [r"\xff\xfe", "run", r"a\\\xc3", r"a\b"]);
+        assert_eq!(letter.get::<_, Vec<&[u8]>>(1), [b"1".as_slice(), b"x", b"", b"\xff"]);
+    }
+    assert!(judge(&stack, "odd").holds(), "{}", judge(&stack, "odd"));
+    let servers = stack.bootstrap_servers();
+    let mut reconcile = support::program(&stack, support::WRITER, &["reconcile", "--run", "odd"]);
+    reconcile.args(["--bootstrap-servers", &servers, "--lake", &stack.lake_url()]).envs(stack.s3().variables());
+    succeed(reconcile);
 }
