@@ -26,8 +26,10 @@ use tokio_util::sync::CancellationToken;
 use crate::ages;
 use crate::batch::{Limits, Mark};
 use crate::dead_letter::{DeadLetter, record_time};
+use crate::failpoint::{READING, pass};
 use crate::fingerprint;
 use crate::health::Health;
+use crate::kafka_client;
 use crate::offsets::resume::Resume;
 use crate::writer::{Command, Report};
 use assignment::Assignment;
@@ -49,6 +51,8 @@ const IDLE_WAIT: Duration = Duration::from_millis(20);
 const BACK_PRESSURE: Duration = Duration::from_secs(2);
 /// How often what PostgreSQL has is told to Kafka's group, for those who watch the lag there.
 const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
+/// Timeout for leaving the group. Without an answer the group expires the session.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 const FENCED: &str = "another consumer has started under this --group-instance-id and has the partitions now";
 
 /// What the source needs to know.
@@ -109,7 +113,15 @@ impl Source {
         self.writers.end();
         let Self { kafka, reports, committed, setting, .. } = self;
         let finish = Finish { kafka, reports, committed, topic: setting.resume.claim.topic };
-        ended.map(|()| finish)
+        match ended {
+            Ok(()) => Ok(finish),
+            Err(error) => {
+                // Other members then get the partitions at once and not only when the session expires.
+                let left = finish.leave(FAREWELL);
+                tracing::debug!(left, "group left after an error");
+                Err(error)
+            }
+        }
     }
 
     fn read(&mut self) -> anyhow::Result<()> {
@@ -148,6 +160,7 @@ impl Source {
 
     /// Everything but reading.
     fn chores(&mut self) -> anyhow::Result<()> {
+        pass(READING);
         self.setting.health.round();
         while let Ok(report) = self.reports.try_recv() {
             match report {
@@ -263,9 +276,7 @@ impl Source {
         self.assignment.lose_all(&mut self.writers);
         let kafka = self.setting.resume.kafka.renew().context("no new Kafka client")?;
         let fenced = std::mem::replace(&mut self.kafka, kafka);
-        fenced.context().close(&fenced);
-        // It may wait for the broker.
-        self.setting.runtime.spawn_blocking(|| drop(fenced));
+        kafka_client::retire(fenced);
         self.kafka.subscribe(&[&self.setting.resume.claim.topic]).context("Kafka refused the subscription")
     }
 
