@@ -32,7 +32,7 @@ pub enum Step {
 pub type Run = Box<dyn FnMut() -> usize>;
 
 const PARTITIONS: usize = 6;
-const WINDOW: Window = Window { past: Duration::from_hours(24), future: Duration::from_mins(5) };
+const WINDOW: Window = Window { past: Duration::from_hours(24), future: Duration::from_mins(5), present: None };
 
 impl Step {
     /// All of them, in the order in which an event passes them.

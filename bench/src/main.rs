@@ -3,6 +3,7 @@
 //! A round runs each candidate once; the rounds follow each other, so that what else the machine does hits all alike. A
 //! figure is that of the median round, a ratio the median of the rounds' ratios.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a development program fails by panicking")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "as above: a closed output ends it")]
 
 mod caught_up;
 mod consumer;

@@ -8,6 +8,7 @@
 //! - `heal`: all of it is undone, and the pipeline comes to rest
 //! - `judge`: what landed is weighed by the oracle and by `kafka-consumer reconcile`
 //! - `report`: what was done and what held
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a development program: a closed output ends it")]
 
 mod heal;
 mod inflict;

@@ -1,12 +1,12 @@
 //! The truth behind the settings, for people and for programs.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 
-use anyhow::Context;
 use comfy_table::{CellAlignment, Table, presets};
 use event_model::EventType;
 use event_source::{Description, Group, Source};
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::output::unless_closed;
 use serde::Serialize;
 
 use crate::count::grouped;
@@ -30,10 +30,7 @@ pub fn print(source: &Source, count: u64, json: bool, mut out: impl Write) -> Re
     } else {
         writeln!(out, "{}", text(&description, source.settings().seed, count))
     };
-    match written {
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other.context("the description could not be printed")?),
-    }
+    unless_closed(written.and_then(|()| out.flush()).map_err(Into::into))
 }
 
 fn text(description: &Description, seed: u64, count: u64) -> String {

@@ -2,6 +2,8 @@
 
 pub(crate) use pipeline_runtime::failpoint::pass;
 
+/// A thread is about to make a block of events.
+pub(crate) const BEFORE_BLOCK: &str = "before-block";
 /// A record is in the client's queue.
 pub(crate) const AFTER_SEND: &str = "after-send";
 /// Kafka has acknowledged a record, and nobody was told.

@@ -1,14 +1,13 @@
 //! The program's entry: parses, starts the log, calls, and maps the result to an exit code.
 
 use std::io::stdout;
-use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
 use event_generator::args::{Cli, Command, DescribeArgs, RunArgs, SampleArgs};
 use event_generator::schedule::Clock;
 use event_generator::{describe, plan, recall, run, sample, site};
-use pipeline_runtime::environment::with_variables;
+use pipeline_runtime::environment::{completions, parse, with_variables};
 use pipeline_runtime::exit::{self, Failure};
 use pipeline_runtime::telemetry::LogArgs;
 
@@ -18,12 +17,14 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const NO_RUNTIME: &str = "the runtime could not be started";
 
-fn main() -> ExitCode {
-    let matches = with_variables(Cli::command(), "EVENT_GENERATOR").get_matches();
-    match Cli::from_arg_matches(&matches) {
-        Ok(cli) => exit::report(start(&cli, &matches)),
-        Err(error) => error.exit(),
-    }
+fn main() {
+    exit::run("no event is lost: `event-generator --resume --run-id RUN` continues the run", || {
+        let Some(matches) = parse(with_variables(Cli::command(), "EVENT_GENERATOR"))? else { return Ok(()) };
+        match Cli::from_arg_matches(&matches) {
+            Ok(cli) => start(&cli, &matches),
+            Err(error) => error.exit(),
+        }
+    })
 }
 
 fn start(cli: &Cli, matches: &ArgMatches) -> Result<(), Failure> {
@@ -38,10 +39,7 @@ fn start(cli: &Cli, matches: &ArgMatches) -> Result<(), Failure> {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             runtime.context(NO_RUNTIME)?.block_on(args.run(site::DEFAULT_ADDRESS))
         }
-        Some(Command::Completions { shell }) => {
-            clap_complete::generate(*shell, &mut Cli::command(), env!("CARGO_PKG_NAME"), &mut stdout());
-            Ok(())
-        }
+        Some(Command::Completions { shell }) => completions(*shell, &mut Cli::command(), env!("CARGO_PKG_NAME")),
     }
 }
 

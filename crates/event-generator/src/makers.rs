@@ -9,6 +9,7 @@ use event_source::Source;
 use thiserror::Error;
 
 use crate::block::Block;
+use crate::failpoint::{BEFORE_BLOCK, pass};
 use crate::schedule::Cut;
 
 /// Blocks that a thread may be ahead.
@@ -63,6 +64,7 @@ fn make(
     blocks: &SyncSender<Block>,
 ) {
     for range in ranges {
+        pass(BEFORE_BLOCK);
         if blocks.send(Block::make(source, range, records)).is_err() {
             return;
         }

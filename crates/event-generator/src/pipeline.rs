@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow};
 use lake::{End, Lake, LakeError, Manifest};
 use pipeline_runtime::progress::Progress;
+use pipeline_runtime::shutdown;
 use tokio::task::JoinHandle;
 
 use crate::dispatch::{Dispatch, DispatchError, Dispatched, Start};
@@ -179,6 +180,7 @@ async fn finish(
     ending: &Ending,
     ledger: &Ledger,
 ) -> anyhow::Result<Dispatched> {
+    shutdown::waiting_for("Kafka and the lake, to store the events made so far");
     let sent = sending.await.context("the sending thread broke down; please report this")?;
     let Some(mut writing) = writing else {
         return all_of(sent?, true, ledger);

@@ -118,7 +118,7 @@ fn check_times(source: &Source, count: Option<u64>, pace: Pace, now: Timestamp) 
         (Pace::Max, Some(count)) => source.due(count - 1),
         _ => first,
     };
-    let wrong = [first, last].into_iter().find(|&due| !window.holds(due, now));
+    let wrong = [first, last].into_iter().find(|&due| !window.holds(due, Some(now)));
     wrong.map_or(Ok(()), |due| {
         Err(Failure::usage(format!(
             "events would lie between {first} and {last}, but {due} is more than 400 days before or a day after now \

@@ -11,6 +11,7 @@ use lake::{Lake, LakeError, Manifest, draft_key, manifest_key};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::{Topic, TopicSettings, ensure_topic, topic_settings};
 use pipeline_runtime::lake::in_words;
+use pipeline_runtime::output::unless_closed;
 use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::{progress, shutdown};
 use rdkafka::config::ClientConfig;
@@ -95,6 +96,7 @@ fn start_kafka(
 /// Writes the manifest, in the lake first: there it says that the run is over. The path of the one on this host.
 async fn finish(ended: &Ended, lake: Option<&Lake>, plan: &Plan, ending: &Ending) -> anyhow::Result<PathBuf> {
     if let Some(lake) = lake {
+        shutdown::waiting_for("the lake, to store the manifest");
         tokio::select! {
             put = put_manifest(lake, &ended.manifest, plan.again) => put.map_err(in_words)?,
             () = late(ending) => {
@@ -141,8 +143,7 @@ pub fn print_config(args: &RunArgs, mut out: impl Write) -> Result<(), Failure> 
         "memory_limit": args.memory_limit.to_string(),
         "http_addr": args.http_addr.as_ref().map(ToString::to_string),
     });
-    writeln!(out, "{config:#}").context("the configuration could not be printed")?;
-    Ok(())
+    unless_closed(writeln!(out, "{config:#}").map_err(Into::into))
 }
 
 /// A seed that nobody has to type in full to see that it is another one.

@@ -1,18 +1,14 @@
 //! Events to look at.
 
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, Write};
 
-use anyhow::Context;
 use event_source::Source;
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::output::unless_closed;
 
 /// Writes the values of the first events, one a line.
 pub fn print(source: &Source, number: u64, out: impl Write) -> Result<(), Failure> {
-    match write(source, number, io::BufWriter::new(out)) {
-        // Whoever reads has seen enough.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other.context("the events could not be printed")?),
-    }
+    unless_closed(write(source, number, io::BufWriter::new(out)).map_err(Into::into))
 }
 
 fn write(source: &Source, number: u64, mut out: impl Write) -> io::Result<()> {

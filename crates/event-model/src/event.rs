@@ -88,10 +88,13 @@ macro_rules! product_event {
                     violations.extend(violations_of(&errors).filter(of_whole));
                 }
                 let outside = Violation { reason: Reason::TimestampOutsideWindow, field: Some("event_timestamp") };
-                if of_whole(&outside) && record_time.is_some_and(|record| !window.holds(event.event_timestamp, record)) {
+                if of_whole(&outside) && !window.holds(event.event_timestamp, record_time) {
                     violations.push(outside);
                 }
-                Rejection::of_violations(violations).map_or(Ok(event), Err)
+                match Rejection::of_violations(violations) {
+                    Some(rejection) => Err(rejection.at(event.event_timestamp, record_time)),
+                    None => Ok(event),
+                }
             }
 
             /// Appends the JSON object without white space, the fields in the order of the columns: what serde would write,

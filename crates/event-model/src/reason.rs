@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
+use crate::Timestamp;
+
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $means:literal;)*) => {
         /// Why a value is no valid event. Dead letters and the quarantine carry its [`code`](Self::code).
@@ -87,18 +89,34 @@ pub struct Violation {
 pub struct Rejection {
     first: Violation,
     all: Vec<Violation>,
+    outside: Option<OutsideWindow>,
+}
+
+/// The two times of an event outside the window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct OutsideWindow {
+    event: Timestamp,
+    record: Option<Timestamp>,
 }
 
 impl Rejection {
     pub(crate) fn of_value(reason: Reason) -> Self {
         let first = Violation { reason, field: None };
-        Self { first, all: vec![first] }
+        Self { first, all: vec![first], outside: None }
     }
 
     /// None of no violations. Those of one reason keep the order in which they are given, which is the fields'.
     pub(crate) fn of_violations(mut all: Vec<Violation>) -> Option<Self> {
         all.sort_by_key(|violation| violation.reason);
-        all.first().copied().map(|first| Self { first, all })
+        all.first().copied().map(|first| Self { first, all, outside: None })
+    }
+
+    /// Adds the times that the message prints if the event is outside the window.
+    pub(crate) fn at(mut self, event: Timestamp, record: Option<Timestamp>) -> Self {
+        if self.all.iter().any(|violation| violation.reason == Reason::TimestampOutsideWindow) {
+            self.outside = Some(OutsideWindow { event, record });
+        }
+        self
     }
 
     /// The reason that comes first in the order of precedence.
@@ -123,8 +141,20 @@ impl fmt::Display for Rejection {
                 Some(field) => write!(f, "{separator}{field}: {}", reason.means())?,
                 None => write!(f, "{separator}{}", reason.means())?,
             }
+            if let Some(outside) = self.outside.filter(|_| *reason == Reason::TimestampOutsideWindow) {
+                outside.fmt(f)?;
+            }
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for OutsideWindow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.record {
+            Some(record) => write!(f, " (event {}, record {record})", self.event),
+            None => write!(f, " (event {}, record without a timestamp)", self.event),
+        }
     }
 }
 

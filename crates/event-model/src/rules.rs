@@ -10,38 +10,55 @@ use crate::{Reason, Rejection, Timestamp, Violation};
 /// The largest value that can be an event, in bytes.
 pub const MAX_VALUE_BYTES: usize = 65_536;
 
-/// How far an event's own time may lie from the time of its Kafka record. Judging by the record's time and not by
-/// the clock gives the same record the same verdict whenever it is read.
+/// Range of times that an event may have, relative to its Kafka record.
+///
+/// The record's timestamp and not the clock is the reference: the same record then gets the same verdict whenever it is
+/// read. The timestamp is the producer's claim, however, so [`present`](Self::present) bounds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// How long before the record.
+    /// Maximum time of an event before its record.
     pub past: Duration,
-    /// How long after the record.
+    /// Maximum time of an event after its record, or after the present if the record claims to come from the future.
     pub future: Duration,
+    /// The present, by which a record without a timestamp is judged. `None` where no producer's claim has to be bounded:
+    /// a record without a timestamp then has no window.
+    pub present: Option<Timestamp>,
 }
 
 impl Default for Window {
-    /// 400 days before and one day after.
+    /// 400 days before and one day after the record, without a present.
     fn default() -> Self {
         const DAY: Duration = Duration::from_hours(24);
-        Self { past: 400 * DAY, future: DAY }
+        Self { past: 400 * DAY, future: DAY, present: None }
     }
 }
 
 impl Window {
-    /// Whether an event of this time may stand in a record of that time, the ends included.
+    /// Returns the window as it is at a time.
     #[must_use]
-    pub fn holds(self, event: Timestamp, record: Timestamp) -> bool {
+    pub fn at(self, present: Timestamp) -> Self {
+        Self { present: Some(present), ..self }
+    }
+
+    /// Returns true if an event of this time may stand in a record of that time, the ends included.
+    #[must_use]
+    pub fn holds(self, event: Timestamp, record: Option<Timestamp>) -> bool {
+        let (oldest, newest) = match (record, self.present) {
+            (Some(record), Some(present)) => (record, record.min(present)),
+            (Some(record), None) => (record, record),
+            (None, Some(present)) => (present, present),
+            (None, None) => return true,
+        };
         let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-        let earliest = record.micros().saturating_sub(micros(self.past));
-        let latest = record.micros().saturating_add(micros(self.future));
+        let earliest = oldest.micros().saturating_sub(micros(self.past));
+        let latest = newest.micros().saturating_add(micros(self.future));
         (earliest..=latest).contains(&event.micros())
     }
 }
 
 /// Reads a Kafka record's value. A valid event whose texts have no escapes borrows them: nothing is allocated.
 ///
-/// Without a record time the rule about the window is skipped.
+/// A record without a timestamp is judged by the window's present; see [`Window`].
 pub fn parse(
     value: Option<&[u8]>,
     record_time: Option<Timestamp>,
@@ -65,7 +82,7 @@ pub fn parse(
 impl ProductEvent<'_> {
     /// The rules that the fields' types do not carry already, for an event made in memory as for one that was read.
     pub fn check(&self, record_time: Option<Timestamp>, window: Window) -> Result<(), Rejection> {
-        let outside = record_time.is_some_and(|record| !window.holds(self.event_timestamp, record));
+        let outside = !window.holds(self.event_timestamp, record_time);
         match self.validate() {
             Ok(()) if !outside => Ok(()),
             validated => {
@@ -77,7 +94,8 @@ impl ProductEvent<'_> {
                 if let Err(errors) = validated {
                     violations.extend(violations_of(&errors));
                 }
-                Rejection::of_violations(violations).map_or(Ok(()), Err)
+                let rejection = Rejection::of_violations(violations);
+                rejection.map_or(Ok(()), |rejection| Err(rejection.at(self.event_timestamp, record_time)))
             }
         }
     }

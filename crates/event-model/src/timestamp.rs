@@ -29,8 +29,8 @@ impl Timestamp {
     /// The latest instant that text can stand for: 9999-12-31T23:59:59.999999Z.
     pub const MAX: Self = Self(MAX_SECONDS * MICROS_PER_SECOND + MICROS_PER_SECOND - 1);
 
-    /// An instant so many microseconds after the epoch. Outside [`MIN`](Self::MIN) ..= [`MAX`](Self::MAX) its text
-    /// form is not RFC 3339 any more.
+    /// Returns the instant at a number of microseconds after the epoch. Outside [`MIN`](Self::MIN) ..= [`MAX`](Self::MAX)
+    /// its text has a signed year of at least four digits (ISO 8601's expanded form), which RFC 3339 does not have.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
@@ -54,7 +54,17 @@ impl Timestamp {
         self.0.div_euclid(SECONDS_PER_DAY * MICROS_PER_SECOND)
     }
 
-    /// Writes 27 bytes, `2026-11-22T09:30:00.000123Z`.
+    /// Returns the text, `2026-11-22T09:30:00.000123Z` or `+58024-05-17T05:46:40.000000Z`.
+    fn text(self) -> String {
+        let text = self.write();
+        let text = str::from_utf8(&text).unwrap_or_default();
+        match civil(self.days()).0 {
+            0..=9_999 => text.to_owned(),
+            year => format!("{}{:04}{}", if year < 0 { '-' } else { '+' }, year.unsigned_abs(), &text[4..]),
+        }
+    }
+
+    /// Writes 27 bytes, `2026-11-22T09:30:00.000123Z`, of an instant in the years 0 to 9999.
     pub(crate) fn write(self) -> [u8; 27] {
         let micros = self.0.rem_euclid(MICROS_PER_SECOND);
         let seconds = self.0.div_euclid(MICROS_PER_SECOND);
@@ -189,13 +199,13 @@ fn digits(out: &mut [u8], mut value: i64) {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(str::from_utf8(&self.write()).unwrap_or_default())
+        f.pad(&self.text())
     }
 }
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(str::from_utf8(&self.write()).unwrap_or_default())
+        serializer.serialize_str(&self.text())
     }
 }
 
@@ -243,7 +253,17 @@ impl Hour {
     /// The UTC date as `2026-11-22`.
     #[must_use]
     pub fn date(self) -> String {
-        self.start().to_string()[..10].to_owned()
+        let (mut date, _) = self.split();
+        date.truncate(date.len() - 1);
+        date
+    }
+
+    /// Returns `2026-11-22T` and `09`.
+    fn split(self) -> (String, String) {
+        let mut date = self.start().text();
+        // The time of day is 16 bytes in all years.
+        let time = date.split_off(date.len() - 16);
+        (date, time[..2].to_owned())
     }
 
     /// 0 to 23.
@@ -256,7 +276,8 @@ impl Hour {
 impl fmt::Display for Hour {
     /// `2026-11-22T09`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.start().to_string()[..13])
+        let (date, hour) = self.split();
+        f.pad(&(date + &hour))
     }
 }
 
@@ -337,7 +358,21 @@ mod tests {
             ("2026-11-22", 9, "2026-11-22T09")
         );
         assert_eq!(Timestamp::from_micros(-1).hour().to_string(), "1969-12-31T23");
+        assert_eq!(Timestamp::from_micros(i64::MAX).hour().to_string(), "+294247-01-10T04");
+        assert_eq!(Timestamp::from_micros(i64::MAX).hour().date(), "+294247-01-10");
         assert_eq!("2026-11-22T09".parse(), Ok(hour));
+    }
+
+    #[test]
+    fn years_of_other_than_four_digits_have_a_sign() {
+        let text = |micros| Timestamp::from_micros(micros).to_string();
+        assert_eq!(text(1_769_000_000_000_000_000), "+58027-06-17T20:26:40.000000Z");
+        assert_eq!(text(i64::MAX), "+294247-01-10T04:00:54.775807Z");
+        assert_eq!(text(i64::MIN), "-290308-12-21T19:59:05.224192Z");
+        assert_eq!(text(Timestamp::MAX.micros() + 1), "+10000-01-01T00:00:00.000000Z");
+        assert_eq!(text(Timestamp::MIN.micros() - 1), "0000-12-31T23:59:59.999999Z");
+        assert_eq!(format!("{:>32}", Timestamp::from_micros(i64::MAX)), "  +294247-01-10T04:00:54.775807Z");
+        assert_eq!(serde_json::to_string(&Timestamp::from_micros(i64::MAX)).unwrap(), r#""+294247-01-10T04:00:54.775807Z""#);
     }
 
     proptest! {

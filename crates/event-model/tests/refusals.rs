@@ -170,6 +170,36 @@ fn the_window_is_around_the_records_own_time() {
 }
 
 #[test]
+fn the_present_bounds_what_a_record_claims() {
+    let value = serde_json::to_vec(&valid()).unwrap();
+    let event: Timestamp = "2026-11-22T09:30:00Z".parse().unwrap();
+    let day = 86_400_000_000;
+    let verdict = |record: Option<i64>, present: i64| {
+        let window = Window::default().at(Timestamp::from_micros(present));
+        let record = record.map(Timestamp::from_micros);
+        parse(Some(&value), record, window).map(drop).map_err(|error| error.to_string())
+    };
+    let at = event.micros();
+    // The past: the record's timestamp decides, however long ago it was written.
+    assert_eq!(verdict(Some(at), at + 5_000 * day), Ok(()));
+    assert!(verdict(Some(at + 400 * day + 1), at + 5_000 * day).is_err());
+    // The future: a record that claims to be written later than now gains nothing by it.
+    assert_eq!(verdict(Some(at), at - day), Ok(()));
+    assert!(verdict(Some(at), at - day - 1).is_err());
+    for claimed in [at + 401 * day, 1_769_000_000_000_000_000, i64::MAX] {
+        assert!(verdict(Some(claimed), at).is_err());
+    }
+    // Without a timestamp the present decides on both sides.
+    assert_eq!((verdict(None, at - day), verdict(None, at + 400 * day)), (Ok(()), Ok(())));
+    assert!(verdict(None, at - day - 1).is_err());
+    let expected = "event_timestamp: the event lies too far before or after the record's own timestamp \
+                    (event 2026-11-22T09:30:00.000000Z, record without a timestamp)";
+    assert_eq!(verdict(None, at + 400 * day + 1).unwrap_err(), expected);
+    let said = verdict(Some(1_769_000_000_000_000_000), at).unwrap_err();
+    assert!(said.ends_with("record +58027-06-17T20:26:40.000000Z)"), "{said}");
+}
+
+#[test]
 fn codes_are_unique_and_read_back() {
     for reason in Reason::ALL {
         assert_eq!(reason.code().parse(), Ok(*reason));

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use event_model::{Hour, ProductEvent, Timestamp, read_copy_row};
+use event_model::{Hour, ProductEvent, Reason, Timestamp, read_copy_row};
 
 use crate::ages::{self, RecordTimes};
 use crate::dead_letter::DeadLetter;
@@ -169,7 +169,9 @@ impl OpenBatch {
         self.records += 1;
         let part = Self::part(&mut self.parts, partition, epoch);
         part.read(mark);
-        part.times.add(letter.record_time, None, self.fresh_since);
+        // A timestamp that puts the event outside the window is no time of sending.
+        let sent = letter.record_time.filter(|_| letter.reason_code != Reason::TimestampOutsideWindow.code());
+        part.times.add(sent, None, self.fresh_since);
         part.dead_letters.push(Refused { letter, place });
     }
 

@@ -1,7 +1,9 @@
 //! Records that will not become rows, kept with everything that came.
 
+use std::fmt::Write;
+
 use event_model::{Rejection, Timestamp};
-use rdkafka::message::{Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 
 /// A record that was refused, as it came and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,7 +16,7 @@ pub struct DeadLetter {
     pub key: Option<Vec<u8>>,
     /// The value's bytes.
     pub payload: Option<Vec<u8>>,
-    /// The headers in their order, a header without a value as none.
+    /// The headers in their order, their names as [`header_name`] returns them, a header without a value as none.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
     /// Where it was refused.
     pub stage: Stage,
@@ -50,28 +52,33 @@ impl Stage {
 }
 
 impl DeadLetter {
-    /// A record that the event's rules refuse.
-    pub fn refused(record: &impl Message, record_time: Option<Timestamp>, rejection: &Rejection) -> Self {
-        let reason = storable(&rejection.to_string());
+    /// Returns the dead letter of a record that the event's rules refuse.
+    #[must_use]
+    pub fn refused(record: &BorrowedMessage<'_>, record_time: Option<Timestamp>, rejection: &Rejection) -> Self {
+        let mut reason = storable(&rejection.to_string());
+        if let Some(millis) = record.timestamp().to_millis().filter(|millis| *millis > MAX_MILLIS) {
+            // Writing to a string does not fail.
+            let _ = write!(reason, "; record timestamp {millis} ms exceeds the maximum that can be stored");
+        }
         Self::new(record, record_time, Stage::Validate, rejection.reason().code(), reason)
     }
 
-    /// A record whose row PostgreSQL refuses.
-    pub fn refused_by_postgres(record: &impl Message, sqlstate: String, reason: &str) -> Self {
+    /// Returns the dead letter of a record whose row PostgreSQL refuses.
+    #[must_use]
+    pub fn refused_by_postgres(record: &BorrowedMessage<'_>, sqlstate: String, reason: &str) -> Self {
         let letter = Self::new(record, record_time(record), Stage::Insert, REFUSED_BY_POSTGRES, storable(reason));
         Self { sqlstate: Some(sqlstate), ..letter }
     }
 
     fn new(
-        record: &impl Message,
+        record: &BorrowedMessage<'_>,
         record_time: Option<Timestamp>,
         stage: Stage,
         reason_code: &'static str,
         reason: String,
     ) -> Self {
-        let headers = record.headers().map_or_else(Vec::new, |headers| {
-            headers.iter().map(|one| (storable(one.key), one.value.map(<[u8]>::to_vec))).collect()
-        });
+        let headers = rdkafka_ext::headers(record);
+        let headers = headers.into_iter().map(|one| (header_name(one.name), one.value.map(<[u8]>::to_vec))).collect();
         Self {
             offset: record.offset(),
             record_time,
@@ -97,13 +104,55 @@ impl DeadLetter {
     }
 }
 
-/// A record's own timestamp, where it has one.
+/// The latest timestamp of a record, in milliseconds, that is kept as it is.
+const MAX_MILLIS: i64 = i64::MAX / 1_000;
+
+/// Returns a record's own timestamp. `None` if it has none, which is -1 to Kafka; other negative numbers are taken for
+/// the same. A later one than [`Timestamp`] can express, such as one in nanoseconds, becomes the latest
+/// (+294247-01-10T04:00:54.775807Z), which PostgreSQL can store too.
 pub fn record_time(record: &impl Message) -> Option<Timestamp> {
     let millis = record.timestamp().to_millis().filter(|millis| *millis >= 0);
     millis.map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)))
 }
 
+/// Returns a header's name as text. UTF-8 stays as it is. In any other name each invalid byte becomes `\xNN`, and each
+/// backslash is doubled.
+fn header_name(name: &[u8]) -> String {
+    if let Ok(name) = str::from_utf8(name) {
+        return storable(name);
+    }
+    let mut text = String::with_capacity(name.len() + 3);
+    for chunk in name.utf8_chunks() {
+        text.push_str(&chunk.valid().replace('\\', r"\\"));
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    storable(&text)
+}
+
 /// A text that PostgreSQL can store: it has no place for NUL.
 pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn header_names_are_escaped_only_if_they_are_not_utf8() {
+        let cases: &[(&[u8], &str)] = &[
+            (b"run", "run"),
+            ("M\u{f6}bel\u{1b}".as_bytes(), "M\u{f6}bel\u{1b}"),
+            (br"C:\xff", r"C:\xff"),
+            (b"", ""),
+            (b"\xff\xfe", r"\xff\xfe"),
+            (b"a\\b\xc3", r"a\\b\xc3"),
+            (b"\xed\xa0\x80.", r"\xed\xa0\x80."),
+        ];
+        for (name, expected) in cases {
+            assert_eq!(header_name(name), *expected, "{name:?}");
+        }
+    }
 }

@@ -2,6 +2,10 @@
 
 pub(crate) use pipeline_runtime::failpoint::pass;
 
+/// The reading thread begins another round.
+pub(crate) const READING: &str = "reading";
+/// The writers have ended, and the group is about to be left.
+pub(crate) const LEAVING: &str = "leaving";
 /// The day's partitions are there, the transaction has not begun.
 pub(crate) const AFTER_PARTITION: &str = "after-partition";
 /// The offsets are moved.

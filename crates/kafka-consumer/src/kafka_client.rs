@@ -1,11 +1,13 @@
 //! The Kafka client: what it is set to, and what nobody may set otherwise.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
 
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::{Guard, KafkaArgs};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 
 use crate::source::Context;
@@ -103,7 +105,7 @@ impl KafkaClient {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Makes another, which has subscribed to nothing. The one before ends when nobody has it any more.
+    /// Replaces the client by one without a subscription. The caller [retires](retire) the former client.
     pub fn renew(&self) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
         let consumer = consumer(&self.config)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&consumer);
@@ -111,6 +113,30 @@ impl KafkaClient {
     }
 }
 
+/// Clients that must not be destroyed by their last user. rdkafka's destructor waits for the group and for the client's
+/// threads without a limit, so it must never run on a thread that others wait for. At the end of the process, clients are
+/// closed within a timeout and never destroyed.
+static KEPT: Mutex<Vec<Arc<BaseConsumer<Context>>>> = Mutex::new(Vec::new());
+
+/// Timeout for closing a replaced client.
+const RETIREMENT: Duration = Duration::from_mins(2);
+
 fn consumer(config: &ClientConfig) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
-    BaseConsumer::from_config_and_context(config, Context::default()).map(Arc::new)
+    let consumer = Arc::new(BaseConsumer::from_config_and_context(config, Context::default())?);
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&consumer));
+    Ok(consumer)
+}
+
+/// Closes and destroys a replaced client, on a separate thread.
+pub(crate) fn retire(consumer: Arc<BaseConsumer<Context>>) {
+    let retiring = move || {
+        let closed = consumer.context().close(&consumer, RETIREMENT);
+        if closed {
+            KEPT.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| !Arc::ptr_eq(one, &consumer));
+        }
+        tracing::debug!(closed, "kafka client retired");
+    };
+    if let Err(error) = thread::Builder::new().name("retire".to_owned()).spawn(retiring) {
+        tracing::warn!(%error, "cannot start a thread to close the former kafka client; it stays open");
+    }
 }

@@ -1,7 +1,8 @@
 //! The program: see the library.
 
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    pipeline_runtime::exit::report(kafka_consumer::cli::main())
+fn main() {
+    pipeline_runtime::exit::run(
+        "no record is lost: the next start reads uncommitted records again",
+        kafka_consumer::cli::main,
+    )
 }

@@ -1,14 +1,16 @@
 //! The way of a record: Kafka -> source -> batch -> writer -> PostgreSQL.
 
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use event_model::Window;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::{HttpAddr, HttpError, Server};
 use pipeline_runtime::kafka::{self, KafkaArgs};
 use pipeline_runtime::progress::Progress;
+use pipeline_runtime::shutdown;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -26,14 +28,13 @@ use crate::offsets::{self, Claim, Start};
 use crate::postgres::{self, Target};
 use crate::recent_ids::RecentIds;
 use crate::site::Site;
-use crate::source::{Finish, Reread, Setting as SourceSetting, Source};
+use crate::source::{FAREWELL, Finish, Reread, Setting as SourceSetting, Source};
 use crate::writer::{Breaker, Command, Report, Setting as WriterSetting, Tolerance, Writer, WriterError};
 
 /// How long the writers may take at an end that was asked for.
 const GRACE: Duration = Duration::from_secs(6);
 
-/// How long the group may take to hear of it. Without a broker nobody would answer; the group then notices by itself.
-const FAREWELL: Duration = Duration::from_secs(3);
+const MARGIN: Duration = Duration::from_millis(500);
 
 /// What a run is asked to do.
 #[derive(Clone)]
@@ -190,11 +191,13 @@ async fn end(
     writers: Vec<Writing>,
     give_up: CancellationToken,
 ) -> anyhow::Result<()> {
-    let finish = match reading.await {
-        Ok(Ok(finish)) => finish,
-        _ => Err(anyhow!("the source panicked, which is a bug; nothing is lost: the offsets stand where the rows do")),
-    };
+    shutdown::waiting_for("the reading thread");
+    let read = reading.await.context("the reading thread was not waited for")?;
+    // A panic has ended the process already, unless this runs as a library.
+    let finish = read.unwrap_or_else(|panic| resume_unwind(panic));
+    shutdown::waiting_for("Kafka's answer about the ends of partitions");
     others_let_go.await;
+    shutdown::waiting_for("PostgreSQL, to commit the batches in flight");
     if finish.is_err() {
         // What ends with an error does not wait out an outage first.
         tokio::spawn(async move {
@@ -209,11 +212,12 @@ async fn end(
         Some(error) => return Err(error.into()),
     }
     let finish = finish?;
-    let leaving = tokio::task::spawn_blocking(|| finish.leave());
-    if let Ok(left) = tokio::time::timeout(FAREWELL, leaving).await {
-        return left.context("the group was not left in order");
+    shutdown::waiting_for("Kafka, to leave the group");
+    let leaving = tokio::task::spawn_blocking(|| finish.leave(FAREWELL));
+    // Closing has the same limit; this one is for a call of librdkafka that does not return.
+    if !matches!(tokio::time::timeout(FAREWELL + MARGIN, leaving).await, Ok(Ok(true))) {
+        tracing::warn!("group not left: kafka does not answer");
     }
-    tracing::warn!("group not left: kafka does not answer");
     Ok(())
 }
 
@@ -221,7 +225,7 @@ async fn end(
 async fn worst(writers: Vec<Writing>) -> anyhow::Result<Option<WriterError>> {
     let mut worst = None;
     for writer in writers {
-        let ended = writer.await.context("a writer panicked, which is a bug; its transaction is rolled back")?;
+        let ended = writer.await.context("a writer was not waited for")?;
         if let Err(error) = ended
             && matches!(worst, None | Some(WriterError::Abandoned { .. }))
         {

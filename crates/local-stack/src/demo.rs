@@ -71,7 +71,7 @@ pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
     let runtime = runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let interrupt = Interrupt::listen(&runtime)?;
     let folder = tempfile::Builder::new().prefix("local-stack-demo-").tempdir()?;
-    writeln!(io::stderr(), "Starting Kafka, PostgreSQL and S3 on free ports …")?;
+    let _ = writeln!(io::stderr(), "Starting Kafka, PostgreSQL and S3 on free ports …");
     let stack = Stack::ephemeral()?;
     let stores = Stores::connect(&stack, &runtime)?;
     let demo = Demo { folder, stores, stack, runtime };
@@ -89,12 +89,12 @@ pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
         }
         Err(error) if error.is::<Interrupted>() => {
             drop(demo);
-            writeln!(io::stderr(), "Interrupted. Nothing is left, neither processes nor data.")?;
+            let _ = writeln!(io::stderr(), "Interrupted. Nothing is left, neither processes nor data.");
             Ok(ExitCode::from(INTERRUPTED))
         }
         Err(error) if crate::is_broken_pipe(&error) => Err(error),
         Err(error) => {
-            writeln!(io::stderr(), "local-stack: {error:#}")?;
+            let _ = writeln!(io::stderr(), "local-stack: {error:#}");
             demo.keep()?;
             Ok(ExitCode::FAILURE)
         }
@@ -180,7 +180,7 @@ impl Demo {
             }
         }
         drop((stores, stack, runtime));
-        writeln!(io::stderr(), "All logs are kept in {}", folder.display())?;
+        let _ = writeln!(io::stderr(), "All logs are kept in {}", folder.display());
         Ok(())
     }
 }
@@ -195,7 +195,7 @@ fn finish(mut program: Running, interrupt: &Interrupt) -> anyhow::Result<u8> {
         thread::sleep(PAUSE);
     };
     if !status.success() {
-        writeln!(io::stderr(), "{}", program.failure(status))?;
+        let _ = writeln!(io::stderr(), "{}", program.failure(status));
     }
     Ok(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1))
 }

@@ -1,5 +1,6 @@
 //! The table, the dead letters and the offsets, all in one snapshot of PostgreSQL.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::pin::pin;
@@ -113,7 +114,8 @@ fn offset_row(row: &Row) -> Result<(i32, OffsetRow), tokio_postgres::Error> {
 fn enter_letter(row: &Row, now: i64, ledger: &mut Ledger) -> Result<(), tokio_postgres::Error> {
     let names: Option<Vec<&str>> = row.try_get(5)?;
     let values: Option<Vec<Option<&[u8]>>> = row.try_get(6)?;
-    let headers = names.unwrap_or_default().into_iter().zip(values.unwrap_or_default()).collect();
+    let names = names.unwrap_or_default().into_iter().map(Cow::Borrowed);
+    let headers = names.zip(values.unwrap_or_default()).collect();
     let bytes = Bytes { key: row.try_get(3)?, value: row.try_get(4)?, headers };
     let place = Place::new(row.try_get(1)?, row.try_get(2)?);
     ledger.letter(place, &bytes);

@@ -1,8 +1,10 @@
 //! The dead letters of one consumer group, met with the records that they stand for.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
+use std::fmt::Write;
 
-use rdkafka::message::Headers;
+use rdkafka_ext::Header;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::trace::Place;
@@ -11,13 +13,13 @@ use crate::trace::Place;
 pub(crate) struct Bytes<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
-    pub(crate) headers: Vec<(&'a str, Option<&'a [u8]>)>,
+    pub(crate) headers: Vec<(Cow<'a, str>, Option<&'a [u8]>)>,
 }
 
 impl<'a> Bytes<'a> {
-    /// The headers of a record as librdkafka shows them.
-    pub(crate) fn headers_of<H: Headers>(headers: Option<&'a H>) -> Vec<(&'a str, Option<&'a [u8]>)> {
-        headers.map(|all| all.iter().map(|header| (header.key, header.value)).collect()).unwrap_or_default()
+    /// Returns the headers of a record with their names as a dead letter must have them.
+    pub(crate) fn headers_of(headers: &[Header<'a>]) -> Vec<(Cow<'a, str>, Option<&'a [u8]>)> {
+        headers.iter().map(|header| (stored_name(header.name), header.value)).collect()
     }
 
     /// The text of the last header of that name, as Kafka's own readers take it.
@@ -43,6 +45,28 @@ impl<'a> Bytes<'a> {
         }
         xxh3_64(&all)
     }
+}
+
+/// Returns a header's name as docs/dead-letters.md states it: UTF-8 as it is; otherwise with `\xNN` for each byte that
+/// belongs to no character, and with each backslash twice.
+fn stored_name(name: &[u8]) -> Cow<'_, str> {
+    if let Ok(name) = std::str::from_utf8(name) {
+        return Cow::Borrowed(name);
+    }
+    let mut stored = String::new();
+    for part in name.utf8_chunks() {
+        for one in part.valid().chars() {
+            stored.push(one);
+            if one == '\\' {
+                stored.push(one);
+            }
+        }
+        for byte in part.invalid() {
+            // Writing to a string does not fail.
+            let _ = write!(stored, "\\x{byte:02x}");
+        }
+    }
+    Cow::Owned(stored)
 }
 
 /// What is remembered of a dead letter.
@@ -104,5 +128,19 @@ impl Letters {
     /// Records with more than one letter.
     pub(crate) fn repeated(&self) -> impl Iterator<Item = (Place, u32)> {
         self.at.iter().filter(|(_, letter)| letter.copies > 1).map(|(place, letter)| (*place, letter.copies))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_are_not_utf8_are_expected_escaped() {
+        let cases: [(&[u8], &str); 4] =
+            [(b"run", "run"), (br"a\b", r"a\b"), (b"\xff\xfe", r"\xff\xfe"), (b"a\\\xc3", r"a\\\xc3")];
+        for (name, expected) in cases {
+            assert_eq!(stored_name(name), expected, "{name:?}");
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Judges a run that its stores show, and prints the equations.
 
+use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -61,7 +62,8 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(3),
         Err(error) => {
-            eprintln!("oracle: {error:#}");
+            // An error of standard error itself cannot be reported.
+            let _ = writeln!(io::stderr(), "oracle: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -88,6 +90,9 @@ fn run(args: Args) -> anyhow::Result<bool> {
     };
     let stores = Stores { bootstrap_servers: args.bootstrap_servers, database_url: args.database_url, lake };
     let verdict = judge(&stores, &run, &terms)?;
-    println!("{verdict}");
-    Ok(verdict.holds())
+    match writeln!(io::stdout(), "{verdict}") {
+        // The reader closed the pipe early; the exit code still has the verdict.
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
+        _ => Ok(verdict.holds()),
+    }
 }

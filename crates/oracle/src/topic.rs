@@ -122,8 +122,8 @@ fn take(message: &BorrowedMessage, left: &mut HashMap<i32, i64>, ledger: &mut Le
         return;
     };
     if offset < *end {
-        let bytes =
-            Bytes { key: message.key(), value: message.payload(), headers: Bytes::headers_of(message.headers()) };
+        let headers = Bytes::headers_of(&rdkafka_ext::headers(message));
+        let bytes = Bytes { key: message.key(), value: message.payload(), headers };
         ledger.record(partition, Place::new(partition, offset), &bytes);
     }
     if offset + 1 >= *end {

@@ -1,6 +1,30 @@
-//! Every flag is also a variable.
+//! The command line: every flag is also a variable, and help goes to an output that may be closed.
 
-use clap::Command;
+use clap::{ArgMatches, Command};
+use clap_complete::{Shell, generate};
+
+use crate::exit::Failure;
+use crate::output;
+
+/// Parses the command line. `None` if it asked for help or the version, which is printed then. Wrong usage ends the
+/// process with clap's message and exit code 2.
+pub fn parse(command: Command) -> Result<Option<ArgMatches>, Failure> {
+    match command.try_get_matches() {
+        Ok(matches) => Ok(Some(matches)),
+        Err(error) if error.use_stderr() => error.exit(),
+        Err(help) => {
+            let written = help.print().map_err(anyhow::Error::from);
+            output::unless_closed(written).map(|()| None)
+        }
+    }
+}
+
+/// Prints the completion script of a program for a shell.
+pub fn completions(shell: Shell, command: &mut Command, program: &str) -> Result<(), Failure> {
+    let mut script = Vec::new();
+    generate(shell, command, program, &mut script);
+    output::print(String::from_utf8_lossy(&script))
+}
 
 /// Gives each flag of a command and of its subcommands the variable `<PREFIX>_<FLAG>`, such as
 /// `KAFKA_CONSUMER_GROUP_ID` for `--group-id`. A flag that names a variable of its own keeps that one.

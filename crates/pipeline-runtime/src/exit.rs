@@ -1,8 +1,12 @@
 //! How a program ends: 0 done, 1 failed, 2 wrong usage or configuration, 3 a check found a difference.
 
-use std::process::ExitCode;
+use std::io::{self, Write};
 
+use signal_hook::low_level;
 use thiserror::Error;
+
+use crate::output::{note, unless_closed};
+use crate::panics::exit_on_panic;
 
 /// Why a program did not do what it was asked.
 #[derive(Debug, Error)]
@@ -35,14 +39,21 @@ impl Failure {
     }
 }
 
-/// Says on stderr what went wrong, if anything did, and gives the exit code.
-#[must_use]
-pub fn report(result: Result<(), Failure>) -> ExitCode {
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            eprintln!("error: {failure}");
-            ExitCode::from(failure.code())
-        }
-    }
+/// Runs a program and ends the process with its exit code; prints the error of a failed one. A panic in any thread ends
+/// the process too; `safe` is the assurance that its message ends with.
+pub fn run(safe: &'static str, program: impl FnOnce() -> Result<(), Failure>) -> ! {
+    exit_on_panic(safe);
+    let done = program().and_then(|()| unless_closed(io::stdout().flush().map_err(Into::into)));
+    now(done.map_or_else(
+        |failure| {
+            note(format_args!("error: {failure}"));
+            failure.code()
+        },
+        |()| 0,
+    ))
+}
+
+/// Ends the process at once, without exit handlers: OpenSSL's frees what threads of the Kafka client still use.
+pub fn now(code: u8) -> ! {
+    low_level::exit(code.into())
 }

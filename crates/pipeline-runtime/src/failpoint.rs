@@ -1,8 +1,8 @@
-//! Places where a test makes a process die or stand still. Without the feature `failpoints` there are none.
+//! Places where a test makes a process die, stop, panic or hang. Without the feature `failpoints` there are none.
 //!
-//! The variable `FAILPOINTS` says where and how: `after-copy=kill@3,before-commit=stop` kills the process when it passes
-//! `after-copy` for the third time, and stops it (SIGSTOP) when it passes `before-commit` for the first time. The programs
-//! name their places.
+//! The variable `FAILPOINTS` lists them: `after-copy=kill@3,before-commit=stop` kills the process when it passes
+//! `after-copy` for the third time, and stops it (SIGSTOP) when it passes `before-commit` for the first time. `panic` panics
+//! in the thread that passes, `hang` keeps that thread forever. The programs name their places.
 
 /// Passes a place.
 #[cfg(not(feature = "failpoints"))]
@@ -17,6 +17,9 @@ mod armed {
     use std::collections::BTreeMap;
     use std::process::Command;
     use std::sync::{LazyLock, Mutex, PoisonError};
+    use std::time::Duration;
+
+    use crate::output::note;
 
     /// By place: the signal, and how many passes until then.
     type Armed = BTreeMap<String, (String, u32)>;
@@ -36,10 +39,11 @@ mod armed {
     /// Passes a place.
     ///
     /// # Panics
-    /// When the signal can't be sent: a test whose fault does not happen must not go on.
+    /// If the action is `panic`, or the signal cannot be sent: a test whose fault does not happen must not continue.
     pub fn pass(place: &'static str) {
         let Some(armed) = &*ARMED else { return };
-        let mut armed = armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut guard = armed.lock().unwrap_or_else(PoisonError::into_inner);
+        let armed = &mut *guard;
         let Some((signal, left)) = armed.get_mut(place) else { return };
         *left -= 1;
         if *left > 0 {
@@ -47,10 +51,18 @@ mod armed {
         }
         let flag = format!("-{signal}");
         armed.remove(place);
-        eprintln!("failpoint {place}: {flag}");
+        drop(guard);
+        note(format_args!("failpoint {place}: {flag}"));
+        match flag.as_str() {
+            "-PANIC" => panic!("failpoint {place}"),
+            "-HANG" => loop {
+                std::thread::sleep(Duration::from_mins(1));
+            },
+            _ => {}
+        }
         let sent = Command::new("kill").args([flag, std::process::id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "failpoint {place}: the signal was not sent");
         // A signal that kills may need a moment; the work must not go on meanwhile.
-        std::thread::sleep(std::time::Duration::from_millis(200));
+        std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -7,6 +7,7 @@ use clap::Args;
 use crate::duration::duration;
 use crate::exit::Failure;
 use crate::http::{self, HttpAddr};
+use crate::output;
 
 /// Whom to ask, and what.
 #[derive(Args, Clone, Debug)]
@@ -35,8 +36,7 @@ impl HealthcheckArgs {
         let (status, body) = http::get(address, path, self.timeout).await.map_err(anyhow::Error::from)?;
         let said = body.trim();
         if status == 200 {
-            println!("{said}");
-            return Ok(());
+            return output::line(said);
         }
         Err(Failure::Failed(anyhow::anyhow!("{path} at {address} says {status}: {said}")))
     }

@@ -10,6 +10,8 @@ pub mod http;
 pub mod kafka;
 pub mod lake;
 pub mod metrics;
+pub mod output;
+pub mod panics;
 pub mod progress;
 pub mod shutdown;
 pub mod telemetry;

@@ -1,11 +1,86 @@
 //! What a person sees while a program runs: a bar for bounded work, one live line otherwise.
 
+use std::io;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use console::Term;
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-static SCREEN: LazyLock<MultiProgress> = LazyLock::new(MultiProgress::new);
+static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| screen(Term::buffered_stderr()));
+
+/// As often as indicatif itself draws.
+const DRAWS_PER_SECOND: u8 = 20;
+
+fn screen(term: impl TermLike + IsTerm + 'static) -> MultiProgress {
+    let target = if term.is_term() {
+        ProgressDrawTarget::term_like_with_hz(Box::new(Unfailing(term)), DRAWS_PER_SECOND)
+    } else {
+        ProgressDrawTarget::hidden()
+    };
+    MultiProgress::with_draw_target(target)
+}
+
+trait IsTerm {
+    fn is_term(&self) -> bool;
+}
+
+impl IsTerm for Term {
+    fn is_term(&self) -> bool {
+        Self::is_term(self) && std::env::var("TERM").is_ok_and(|term| term != "dumb")
+    }
+}
+
+/// A terminal that may be gone: indicatif panics at an error of writing.
+#[derive(Debug)]
+struct Unfailing<T>(T);
+
+impl<T: TermLike> TermLike for Unfailing<T> {
+    fn width(&self) -> u16 {
+        self.0.width()
+    }
+
+    fn height(&self) -> u16 {
+        self.0.height()
+    }
+
+    fn move_cursor_up(&self, lines: usize) -> io::Result<()> {
+        ignored(self.0.move_cursor_up(lines))
+    }
+
+    fn move_cursor_down(&self, lines: usize) -> io::Result<()> {
+        ignored(self.0.move_cursor_down(lines))
+    }
+
+    fn move_cursor_right(&self, columns: usize) -> io::Result<()> {
+        ignored(self.0.move_cursor_right(columns))
+    }
+
+    fn move_cursor_left(&self, columns: usize) -> io::Result<()> {
+        ignored(self.0.move_cursor_left(columns))
+    }
+
+    fn write_line(&self, text: &str) -> io::Result<()> {
+        ignored(self.0.write_line(text))
+    }
+
+    fn write_str(&self, text: &str) -> io::Result<()> {
+        ignored(self.0.write_str(text))
+    }
+
+    fn clear_line(&self) -> io::Result<()> {
+        ignored(self.0.clear_line())
+    }
+
+    fn flush(&self) -> io::Result<()> {
+        ignored(self.0.flush())
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "what the trait returns")]
+fn ignored(_: io::Result<()>) -> io::Result<()> {
+    Ok(())
+}
 
 /// Runs a piece of output to stderr with the progress line out of its way.
 pub fn above<R>(write: impl FnOnce() -> R) -> R {
@@ -56,5 +131,72 @@ impl Drop for Progress {
     fn drop(&mut self) {
         self.0.finish_and_clear();
         SCREEN.remove(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A terminal that was closed.
+    #[derive(Debug)]
+    struct Gone;
+
+    impl IsTerm for Gone {
+        fn is_term(&self) -> bool {
+            true
+        }
+    }
+
+    fn gone() -> io::Result<()> {
+        Err(io::Error::from(io::ErrorKind::BrokenPipe))
+    }
+
+    impl TermLike for Gone {
+        fn width(&self) -> u16 {
+            80
+        }
+
+        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+
+        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+
+        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+
+        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
+            gone()
+        }
+
+        fn write_line(&self, _: &str) -> io::Result<()> {
+            gone()
+        }
+
+        fn write_str(&self, _: &str) -> io::Result<()> {
+            gone()
+        }
+
+        fn clear_line(&self) -> io::Result<()> {
+            gone()
+        }
+
+        fn flush(&self) -> io::Result<()> {
+            gone()
+        }
+    }
+
+    #[test]
+    fn a_terminal_that_is_gone_is_no_panic() {
+        let screen = screen(Gone);
+        let bar = screen.add(ProgressBar::new(10));
+        bar.set_position(3);
+        bar.tick();
+        assert_eq!(screen.suspend(|| 7), 7);
+        bar.finish_and_clear();
     }
 }

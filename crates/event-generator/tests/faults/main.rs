@@ -13,6 +13,7 @@ mod judge;
 mod kills;
 mod lake_faults;
 mod memory;
+mod panics;
 #[path = "../generator/program.rs"]
 mod program;
 mod seen;

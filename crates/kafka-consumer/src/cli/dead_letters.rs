@@ -284,7 +284,9 @@ impl DiscardArgs {
                 format!("{count} dead letters would lose their payload; without a terminal to ask on, --yes says so");
             return Err(Failure::usage(message));
         }
-        eprint!("Let the payloads of {count} dead letters go? They cannot be replayed then. [y/N] ");
+        let question = format!("Discard the payloads of {count} dead letters? They cannot be replayed then. [y/N] ");
+        // Without a visible question there is no answer, which means no.
+        let _ = io::stderr().write_all(question.as_bytes());
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).context("no answer")?;
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))

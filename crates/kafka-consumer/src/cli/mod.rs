@@ -12,17 +12,17 @@ mod run;
 mod status;
 mod summary;
 
-use std::io;
 use std::time::Duration;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use event_model::Window;
 use pipeline_runtime::duration::duration;
-use pipeline_runtime::environment::with_variables;
+use pipeline_runtime::environment::{completions, parse, with_variables};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::healthcheck::HealthcheckArgs;
 use pipeline_runtime::http::HttpAddr;
+use pipeline_runtime::output::{self, unless_closed};
 use pipeline_runtime::telemetry::LogArgs;
 use tokio_postgres::Client;
 
@@ -122,10 +122,10 @@ struct ClaimArgs {
 /// How far events may lie from their records.
 #[derive(Args, Clone)]
 struct WindowArgs {
-    /// The oldest event that is accepted, before its record's own timestamp (400d, 36h, 90m)
+    /// Maximum age of an event before its record's timestamp, or before the present if it has none (400d, 36h, 90m)
     #[arg(long, value_name = "DURATION", default_value = "400d", value_parser = duration)]
     oldest_event: Duration,
-    /// The newest event that is accepted, after its record's own timestamp
+    /// Maximum time of an event after its record's timestamp, or after the present if that is earlier
     #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
     newest_event: Duration,
 }
@@ -158,26 +158,15 @@ impl ClaimArgs {
 
 impl WindowArgs {
     fn window(&self) -> Window {
-        Window { past: self.oldest_event, future: self.newest_event }
-    }
-}
-
-/// A reader of our output that has seen enough is no error.
-fn unless_closed(printed: anyhow::Result<()>) -> Result<(), Failure> {
-    match printed {
-        Err(error)
-            if error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe) =>
-        {
-            Ok(())
-        }
-        other => other.map_err(Failure::Failed),
+        Window { past: self.oldest_event, future: self.newest_event, present: None }
     }
 }
 
 /// Does what the command line asks.
 pub fn main() -> Result<(), Failure> {
     let command = || with_variables(Cli::command(), "KAFKA_CONSUMER");
-    let cli = Cli::from_arg_matches(&command().get_matches()).map_err(|error| Failure::usage(error.to_string()))?;
+    let Some(matches) = parse(command())? else { return Ok(()) };
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
     cli.log.start()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.map_err(|error| Failure::Failed(anyhow::anyhow!("no runtime: {error}")))?;
@@ -195,10 +184,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Retention(args) => args.run().await,
             Command::Doctor(args) => args.run().await,
             Command::Healthcheck(args) => args.run(DEFAULT_HTTP_ADDR).await,
-            Command::Completions { shell } => {
-                clap_complete::generate(shell, &mut command(), "kafka-consumer", &mut std::io::stdout());
-                Ok(())
-            }
+            Command::Completions { shell } => completions(shell, &mut command(), "kafka-consumer"),
         }
     });
     // Whoever still asks a broker that is away need not be waited for.
@@ -211,10 +197,7 @@ async fn migrate(args: &DatabaseArgs) -> Result<(), Failure> {
     let mut client = postgres::connect_at_start(&target).await?;
     let applied = migrations::bring_up_to_date(&mut client, Pending::Apply).await?;
     if applied.is_empty() {
-        println!("{target} is up to date");
+        return output::line(format_args!("{target} is up to date"));
     }
-    for script in applied {
-        println!("{target}: applied {script}");
-    }
-    Ok(())
+    applied.iter().try_for_each(|script| output::line(format_args!("{target}: applied {script}")))
 }

@@ -1,11 +1,13 @@
 //! `kafka-consumer run`.
 
+use std::fmt::Display;
 use std::time::Duration;
 
 use clap::Args;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::output;
 use pipeline_runtime::shutdown;
 use pipeline_runtime::telemetry::LogArgs;
 
@@ -112,31 +114,33 @@ impl RunArgs {
     }
 
     fn print_config(&self, settings: &Settings) -> Result<(), Failure> {
-        println!("bootstrap-servers = {}", self.kafka.bootstrap_servers);
-        println!("topic = {}", self.kafka.topic);
-        println!("group-id = {}", settings.group);
-        println!("group-instance-id = {}", settings.instance.as_deref().unwrap_or_default());
-        println!("start = {}", settings.start);
-        println!("database = {}", settings.target);
-        println!("migrate = {}", settings.pending == Pending::Apply);
-        println!("until-caught-up = {}", settings.until_caught_up);
-        println!("http-addr = {}", settings.http);
-        println!("oldest-event = {}s", settings.window.past.as_secs());
-        println!("newest-event = {}s", settings.window.future.as_secs());
-        println!("batch-rows = {}", settings.limits.rows);
-        println!("batch-bytes = {}", settings.limits.bytes);
-        println!("batch-interval = {}ms", settings.limits.interval.as_millis());
-        println!("writers = {}", settings.writers);
-        println!("memory-limit = {}", settings.memory.limit());
-        println!("dead-letter-limit = {}", settings.tolerance.most);
-        println!("dead-letter-window = {}", settings.tolerance.window);
-        println!("accept-dead-letters = {}", settings.tolerance.accepted);
-        println!("accept-lost-records = {}", settings.accept.lost_records);
-        println!("accept-new-topic = {}", settings.accept.new_topic);
+        let mut lines = Vec::new();
+        let mut add = |name: &str, value: &dyn Display| lines.push(format!("{name} = {value}"));
+        add("bootstrap-servers", &self.kafka.bootstrap_servers);
+        add("topic", &self.kafka.topic);
+        add("group-id", &settings.group);
+        add("group-instance-id", &settings.instance.as_deref().unwrap_or_default());
+        add("start", &settings.start);
+        add("database", &settings.target);
+        add("migrate", &(settings.pending == Pending::Apply));
+        add("until-caught-up", &settings.until_caught_up);
+        add("http-addr", &settings.http);
+        add("oldest-event", &format!("{}s", settings.window.past.as_secs()));
+        add("newest-event", &format!("{}s", settings.window.future.as_secs()));
+        add("batch-rows", &settings.limits.rows);
+        add("batch-bytes", &settings.limits.bytes);
+        add("batch-interval", &format!("{}ms", settings.limits.interval.as_millis()));
+        add("writers", &settings.writers);
+        add("memory-limit", &settings.memory.limit());
+        add("dead-letter-limit", &settings.tolerance.most);
+        add("dead-letter-window", &settings.tolerance.window);
+        add("accept-dead-letters", &settings.tolerance.accepted);
+        add("accept-lost-records", &settings.accept.lost_records);
+        add("accept-new-topic", &settings.accept.new_topic);
         for (name, value) in self.kafka.redacted_properties()? {
-            println!("kafka-property = {name}={value}");
+            add("kafka-property", &format!("{name}={value}"));
         }
-        Ok(())
+        output::line(lines.join("\n"))
     }
 
     /// Runs the pipeline and shows its summary.

@@ -5,6 +5,7 @@ use clap::Args;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::output;
 
 use super::{DEFAULT_HTTP_ADDR, DatabaseArgs, GroupArgs};
 use crate::offsets::Claim;
@@ -33,10 +34,9 @@ impl StatusArgs {
         let claim = Claim { group: self.group.group_id.clone(), topic: self.kafka.topic.clone() };
         let status = status::ask(&self.kafka, &target, claim, &self.http_addr).await?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&status).context("the status cannot be written as JSON")?);
+            output::line(serde_json::to_string_pretty(&status).context("the status cannot be written as JSON")?)
         } else {
-            print!("{status}");
+            output::print(status)
         }
-        Ok(())
     }
 }

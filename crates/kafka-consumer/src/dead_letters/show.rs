@@ -68,9 +68,8 @@ fn head(letter: &StoredLetter, claim: &Claim, out: &mut impl Write) -> anyhow::R
     line(out, "record", &format!("partition {}, offset {} of {}", letter.partition, letter.offset, claim.topic))?;
     line(out, "incarnation", &letter.incarnation.to_string())?;
     line(out, "group", &claim.group)?;
-    if let Some(time) = letter.record_time {
-        line(out, "record time", &time.to_string())?;
-    }
+    let time = letter.record_time.map_or_else(|| "none".to_owned(), |time| time.to_string());
+    line(out, "record time", &time)?;
     line(out, "state", letter.state())?;
     line(out, "first seen", &letter.first_seen.to_string())?;
     line(out, "attempts", &letter.attempts.to_string())?;
@@ -98,7 +97,7 @@ fn payload(letter: &StoredLetter, out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "{:<12} {why}", "payload")?;
         return Ok(());
     };
-    let judged = places::judge(Some(bytes), letter.record_time, Window::default());
+    let judged = places::judge(Some(bytes), letter.record_time, Window::default().at(letter.first_seen));
     let today = if judged.is_ok() { "accept it; `dead-letters replay` tries it again" } else { "refuse it" };
     writeln!(out, "{:<12} {today}", "rules today")?;
     writeln!(out, "{:<12} {} bytes", "payload", bytes.len())?;

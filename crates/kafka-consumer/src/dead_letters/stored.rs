@@ -15,7 +15,7 @@ pub struct StoredLetter {
     pub partition: i32,
     /// Its offset.
     pub offset: i64,
-    /// Its own time.
+    /// The record's own timestamp, if it has one.
     pub record_time: Option<Timestamp>,
     /// The key's bytes.
     pub key: Option<Vec<u8>>,

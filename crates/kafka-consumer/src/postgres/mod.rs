@@ -8,6 +8,7 @@ mod passfile;
 mod pooler;
 mod session;
 mod target;
+mod timestamptz;
 mod tls;
 
 use std::time::Duration;
@@ -19,6 +20,7 @@ use tokio_postgres::{Client, Error};
 pub use fault::{SqlFault, classify};
 pub use session::connect;
 pub use target::{Target, TargetError};
+pub(crate) use timestamptz::Timestamptz;
 
 /// How long all hosts together may take to answer when a program starts.
 const PATIENCE: Duration = Duration::from_secs(9);

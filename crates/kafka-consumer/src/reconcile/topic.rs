@@ -9,7 +9,7 @@ use pipeline_runtime::kafka::Complaints;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
-use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::findings::Findings;
@@ -187,7 +187,7 @@ impl Topic {
 
 /// The index in the headers of a value that was broken on purpose by this run.
 fn marked(record: &BorrowedMessage<'_>, tag: &str) -> Option<u64> {
-    let headers = record.headers()?;
-    let value = |key: &str| headers.iter().find(|header| header.key == key).and_then(|header| header.value);
+    let headers = rdkafka_ext::headers(record);
+    let value = |key: &str| headers.iter().find(|header| header.name == key.as_bytes())?.value;
     (value("run")? == tag.as_bytes()).then(|| std::str::from_utf8(value("index")?).ok()?.parse().ok())?
 }

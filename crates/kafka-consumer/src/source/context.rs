@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use pipeline_runtime::kafka::Complaints;
 use rdkafka::TopicPartitionList;
@@ -12,6 +12,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
+
+/// Longest wait for a single event while the client is closed.
+const CLOSING_POLL: Duration = Duration::from_millis(50);
 
 /// A change of the assignment that the group has decided on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,12 +48,30 @@ impl Context {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// From now on partitions are let go at once, since nobody asks for changes any more. Without this a consumer that
-    /// is dropped would wait for ever for an answer to the group's last change.
-    pub(super) fn close(&self, consumer: &BaseConsumer<Self>) {
+    /// Leaves the group and closes the client. Returns false if that takes longer than the timeout.
+    ///
+    /// librdkafka waits for an answer to each change of the assignment, without a limit, and the poll loop has ended.
+    /// [`rebalance`](ConsumerContext::rebalance) answers later changes, this function the one that was delivered before.
+    /// The order matters: librdkafka treats every answer as a release only after it was told to close
+    /// (`rd_kafka_cgrp_handle_assign_op`).
+    pub(crate) fn close(&self, consumer: &BaseConsumer<Self>, timeout: Duration) -> bool {
         self.closing.store(true, Ordering::Release);
-        let answered = consumer.assignment().and_then(|assigned| release(consumer, &assigned));
+        if let Err(error) = consumer.close_queue() {
+            // Already closed, or failed fatally, which closes it too.
+            tracing::debug!(%error, "kafka client not closed again");
+            return true;
+        }
+        let answered = consumer.unassign();
         tracing::debug!(?answered, "partitions released");
+        let deadline = Instant::now() + timeout;
+        while !consumer.closed() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            // Serves the rebalance; late records are dropped.
+            drop(consumer.poll(CLOSING_POLL));
+        }
+        true
     }
 }
 
@@ -73,12 +94,12 @@ impl ConsumerContext for Context {
         let partitions =
             list.elements().iter().map(rdkafka::topic_partition_list::TopicPartitionListElem::partition).collect();
         let change = match error {
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assign(partitions),
             _ if self.closing.load(Ordering::Acquire) => {
-                let released = release(consumer, list);
+                let released = consumer.unassign();
                 tracing::debug!(?released, "partitions released while closing");
                 return;
             }
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS => Change::Assign(partitions),
             _ if consumer.assignment_lost() => Change::Lose(partitions),
             _ => Change::Revoke(partitions),
         };

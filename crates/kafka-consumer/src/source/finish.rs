@@ -2,12 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
 use super::context::Context;
+use crate::failpoint::{LEAVING, pass};
 use crate::writer::Report;
 
 /// Kafka's group follows PostgreSQL; nothing depends on it.
@@ -35,19 +37,18 @@ pub struct Finish {
 }
 
 impl Finish {
-    /// Tells Kafka's group the last offsets and leaves it. To be called when the writers have ended.
-    pub fn leave(mut self) {
+    /// Commits the last offsets to Kafka's group and leaves it. The writers must have ended. Returns false if Kafka does
+    /// not answer within the timeout; the group then expires the session.
+    #[must_use]
+    pub fn leave(mut self, timeout: Duration) -> bool {
         while let Ok(report) = self.reports.try_recv() {
             if let Report::Committed { offsets } = report {
                 self.committed.extend(offsets);
             }
         }
-        commit(&self.kafka, &self.topic, &mut self.committed, CommitMode::Sync);
-    }
-}
-
-impl Drop for Finish {
-    fn drop(&mut self) {
-        self.kafka.context().close(&self.kafka);
+        // librdkafka closes the client only after the answer to the commit, so one timeout covers both.
+        commit(&self.kafka, &self.topic, &mut self.committed, CommitMode::Async);
+        pass(LEAVING);
+        self.kafka.context().close(&self.kafka, timeout)
     }
 }

@@ -23,10 +23,13 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::ages;
 use crate::batch::{Limits, Mark};
 use crate::dead_letter::{DeadLetter, record_time};
+use crate::failpoint::{READING, pass};
 use crate::fingerprint;
 use crate::health::Health;
+use crate::kafka_client;
 use crate::offsets::resume::Resume;
 use crate::writer::{Command, Report};
 use assignment::Assignment;
@@ -48,6 +51,8 @@ const IDLE_WAIT: Duration = Duration::from_millis(20);
 const BACK_PRESSURE: Duration = Duration::from_secs(2);
 /// How often what PostgreSQL has is told to Kafka's group, for those who watch the lag there.
 const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
+/// Timeout for leaving the group. Without an answer the group expires the session.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 const FENCED: &str = "another consumer has started under this --group-instance-id and has the partitions now";
 
 /// What the source needs to know.
@@ -108,7 +113,15 @@ impl Source {
         self.writers.end();
         let Self { kafka, reports, committed, setting, .. } = self;
         let finish = Finish { kafka, reports, committed, topic: setting.resume.claim.topic };
-        ended.map(|()| finish)
+        match ended {
+            Ok(()) => Ok(finish),
+            Err(error) => {
+                // Other members then get the partitions at once and not only when the session expires.
+                let left = finish.leave(FAREWELL);
+                tracing::debug!(left, "group left after an error");
+                Err(error)
+            }
+        }
     }
 
     fn read(&mut self) -> anyhow::Result<()> {
@@ -147,6 +160,7 @@ impl Source {
 
     /// Everything but reading.
     fn chores(&mut self) -> anyhow::Result<()> {
+        pass(READING);
         self.setting.health.round();
         while let Ok(report) = self.reports.try_recv() {
             match report {
@@ -167,10 +181,12 @@ impl Source {
 
     /// Takes some records of the partition whose events are furthest behind. False when no partition has any.
     fn take_turn(&mut self) -> anyhow::Result<bool> {
+        // Read once for all records of the turn.
+        let window = self.setting.window.at(ages::now());
         while let Some(partition) = self.assignment.furthest_behind() {
-            let (window, writers) = (&self.setting.window, &mut self.writers);
+            let writers = &mut self.writers;
             let taken = partition.take(RECORDS_IN_A_ROW, |epoch, record| {
-                let time = take(window, epoch, writers, record);
+                let time = take(&window, epoch, writers, record);
                 (time, !writers.is_stalled())
             });
             match taken {
@@ -260,9 +276,7 @@ impl Source {
         self.assignment.lose_all(&mut self.writers);
         let kafka = self.setting.resume.kafka.renew().context("no new Kafka client")?;
         let fenced = std::mem::replace(&mut self.kafka, kafka);
-        fenced.context().close(&fenced);
-        // It may wait for the broker.
-        self.setting.runtime.spawn_blocking(|| drop(fenced));
+        kafka_client::retire(fenced);
         self.kafka.subscribe(&[&self.setting.resume.claim.topic]).context("Kafka refused the subscription")
     }
 

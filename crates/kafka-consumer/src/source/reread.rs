@@ -6,7 +6,7 @@ use pipeline_runtime::kafka::Complaints;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::message::{BorrowedMessage, Message, OwnedMessage};
+use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use thiserror::Error;
 use tokio::task;
@@ -72,10 +72,14 @@ impl Reread {
         Self { config, topic: topic.to_owned() }
     }
 
-    /// The record at an offset.
-    pub async fn record(&self, partition: i32, offset: i64) -> Result<OwnedMessage, RereadError> {
-        let whole = |record: &BorrowedMessage<'_>| record.detach();
-        let found = self.first_at(vec![(partition, offset)], whole).await?;
+    /// Returns what a function makes of the record at an offset.
+    pub async fn record<T: Send + 'static>(
+        &self,
+        partition: i32,
+        offset: i64,
+        make: impl Fn(&BorrowedMessage<'_>) -> T + Send + 'static,
+    ) -> Result<T, RereadError> {
+        let found = self.first_at(vec![(partition, offset)], make).await?;
         match found.into_iter().find_map(|found| found.record) {
             Some((at, record)) if at == offset => Ok(record),
             _ => Err(RereadError::Gone { topic: format!("{}, partition {partition}, offset {offset}", self.topic) }),

@@ -9,6 +9,7 @@ use super::Owned;
 use crate::batch::{Batch, Refused};
 use crate::dead_letter::DeadLetter;
 use crate::offsets::Claim;
+use crate::postgres::Timestamptz;
 
 /// The statement that stores one.
 pub(super) struct DeadLetters {
@@ -20,8 +21,7 @@ pub(super) struct DeadLetters {
 /// A record that is read a second time (its offset was set back) keeps its letter and counts the attempt.
 const INSERT: &str = r#"INSERT INTO pipeline.dead_letters AS letter (consumer_group, topic, topic_incarnation, partition,
         "offset", record_timestamp, key, payload, header_names, header_values, stage, reason_code, reason, sqlstate, group_record)
-    VALUES ($1, $2, $3, $4, $5, timestamptz 'epoch' + $6::bigint * interval '1 microsecond', $7, $8, $9, $10, $11, $12, $13,
-        $14, $15)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
     ON CONFLICT (consumer_group, topic, topic_incarnation, partition, "offset")
     DO UPDATE SET attempts = letter.attempts + 1"#;
 
@@ -100,7 +100,7 @@ impl DeadLetters {
                     &incarnation,
                     &partition,
                     &letter.offset,
-                    &letter.record_time.map(event_model::Timestamp::micros),
+                    &letter.record_time.map(Timestamptz),
                     &letter.key,
                     &letter.payload,
                     &names,

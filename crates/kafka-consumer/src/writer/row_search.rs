@@ -43,9 +43,11 @@ pub(super) struct RefusedRow {
 impl RefusedRow {
     /// Its record, read from Kafka once more, as the dead letter that it becomes.
     pub(super) async fn letter(self, reread: &Reread) -> Result<Refused, RereadError> {
-        let record = reread.record(self.partition, self.offset).await?;
-        let letter = DeadLetter::refused_by_postgres(&record, self.sqlstate, &self.reason);
-        Ok(Refused { letter, place: self.place })
+        let Self { partition, offset, place, sqlstate, reason } = self;
+        let letter = reread.record(partition, offset, move |record| {
+            DeadLetter::refused_by_postgres(record, sqlstate.clone(), &reason)
+        });
+        Ok(Refused { letter: letter.await?, place })
     }
 }
 

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod commits;
+mod endings;
 mod group;
 mod kills;
 mod member;

@@ -1,0 +1,134 @@
+//! Standard output and standard error that nobody reads, or that have no room: no panic, and honest exit codes.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod support;
+
+use std::fs::File;
+use std::io;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use local_stack::Stack;
+use support::{WRITER, catch_up, consumer, generator, program, succeed};
+
+/// A program of this workspace, which `cargo build --workspace` has made.
+fn command(name: &str, arguments: &[&str]) -> Command {
+    let path = PathBuf::from(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name(name);
+    assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
+    let mut command = Command::new(path);
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// A pipe whose reader is gone.
+fn closed() -> Stdio {
+    let (reader, writer) = io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+fn full() -> Stdio {
+    File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+/// Its exit code, and what it said on standard error.
+fn run_into(mut command: Command, stdout: Stdio) -> (Option<i32>, String) {
+    let output = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
+    (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+/// What it prints is wanted by nobody, which is no error, and then has no room, which is one.
+fn is_honest(what: &str, command: impl Fn() -> Command, code: i32) {
+    let (closed, said) = run_into(command(), closed());
+    assert!(closed == Some(code) && !said.contains("panicked"), "{what}, closed: {closed:?} {said}");
+    let (full, said) = run_into(command(), full());
+    assert_eq!(full, Some(1), "{what}, full: {said}");
+    assert!(said.contains("cannot write to standard output") && !said.contains("panicked"), "{what}, full: {said}");
+}
+
+#[test]
+fn what_needs_no_server() {
+    for name in ["kafka-consumer", "event-generator"] {
+        for arguments in
+            [&["completions", "bash"][..], &["completions", "zsh"], &["--help"], &["--version"], &["--print-config"]]
+        {
+            is_honest(&format!("{name} {arguments:?}"), || command(name, arguments), 0);
+        }
+    }
+    let sample = ["sample", "-n", "5000"];
+    is_honest("sample", || command("event-generator", &sample), 0);
+    is_honest("describe", || command("event-generator", &["describe"]), 0);
+    is_honest("describe --json", || command("event-generator", &["describe", "--json"]), 0);
+    for name in ["oracle", "local-stack"] {
+        let (code, said) = run_into(command(name, &["--help"]), closed());
+        assert!(code == Some(0) && !said.contains("panicked"), "{name}: {code:?} {said}");
+    }
+}
+
+#[test]
+fn what_asks_servers() {
+    let stack = Stack::ephemeral().unwrap();
+    catch_up(&stack, &[]);
+    let servers = stack.bootstrap_servers();
+    let generate = || {
+        let mut command = generator(&stack);
+        command.args(["--count", "100", "--run-id", "printed"]);
+        command
+    };
+    succeed(generate());
+    catch_up(&stack, &[]);
+    let cases: [&[&str]; 8] = [
+        &["status", "--bootstrap-servers", &servers, "--http-addr", "off"],
+        &["status", "--json", "--bootstrap-servers", &servers, "--http-addr", "off"],
+        &["migrate"],
+        &["dead-letters", "list"],
+        &["dead-letters", "replay"],
+        &["offsets", "show"],
+        &["retention", "--keep", "400d", "--dry-run"],
+        &["check", "--no-keep", "--only", "rows_counted"],
+    ];
+    for arguments in cases {
+        let user = if arguments[0] == "retention" { support::OWNER } else { WRITER };
+        is_honest(&format!("{arguments:?}"), || program(&stack, user, arguments), 0);
+    }
+    let lake = stack.lake_url();
+    let reconcile = || {
+        let mut command = program(&stack, WRITER, &["reconcile", "--run", "printed", "--lake", &lake]);
+        command.args(["--bootstrap-servers", &servers]).envs(stack.s3().variables());
+        command
+    };
+    is_honest("reconcile", reconcile, 0);
+    let oracle = || {
+        let mut command = command("oracle", &["--run", "printed", "--lake", &lake, "--bootstrap-servers", &servers]);
+        command.args(["--database-url", &stack.database_url()]).envs(stack.s3().variables());
+        command
+    };
+    is_honest("oracle", oracle, 0);
+
+    // The log, the summary and the errors go to standard error.
+    let quiet = |mut command: Command| command.stdout(Stdio::null()).stderr(closed()).status().unwrap().code();
+    let mut caught_up = consumer(&stack);
+    caught_up.args(["--until-caught-up", "--log-format", "text"]);
+    assert_eq!(quiet(caught_up), Some(0));
+    let mut again = generate();
+    again.args(["--again", "--log-format", "text"]);
+    assert_eq!(quiet(again), Some(0));
+}
+
+#[test]
+fn errors_without_a_reader() {
+    let code = |name, arguments: &[&str], stderr: Stdio| {
+        command(name, arguments).stdout(Stdio::null()).stderr(stderr).status().unwrap().code()
+    };
+    for name in ["kafka-consumer", "event-generator"] {
+        for stderr in [closed, full] {
+            assert_eq!(code(name, &["--nonsense"], stderr()), Some(2), "{name}");
+            assert_eq!(code(name, &["-X", "no.such.property=1", "--http-addr", "off"], stderr()), Some(2), "{name}");
+            let unreachable = ["--bootstrap-servers", "127.0.0.1:9", "--http-addr", "off"];
+            assert_eq!(code(name, &unreachable, stderr()), Some(1), "{name}");
+        }
+    }
+    assert_eq!(code("oracle", &["--run", "nobody", "--lake", "file:///nowhere"], closed()), Some(1));
+    let nowhere = ["--data-dir", "/dev/null/nowhere", "up"];
+    assert_eq!(code("local-stack", &nowhere, closed()), Some(1));
+}
