@@ -3,14 +3,30 @@
 use pg_conninfo::Conninfo;
 use tokio_postgres::{Client, Error};
 
-/// Settings of every session. The server ends a transaction that its client left idle after a minute, and one whose client's
-/// machine has vanished within half a minute.
-const SESSION: &str = "SET timezone = 'UTC'; SET client_min_messages = 'warning'; \
-                       SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '30s'; \
-                       SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
-                       SET tcp_user_timeout = '25s'";
+/// Settings of every session, made in one round trip and without a backslash, which means something else while
+/// `standard_conforming_strings` is off. A database, a role, `PGOPTIONS` or a pooler may have set each of them otherwise.
+///
+/// `pg_catalog` comes first in the search path and the temporary schema second, so that no other schema hides a function, an
+/// operator, a catalog or a work table. The configured path stays behind them for the owner's triggers. `RESET` keeps it from
+/// growing in a pooled session.
+///
+/// The server ends a transaction that its client left idle after a minute, and one whose client's machine has vanished within
+/// half a minute. `statement_timeout` and the owner's other limits keep their values.
+const SESSION: &str = "\
+    RESET search_path; \
+    SELECT pg_catalog.set_config('search_path', pg_catalog.rtrim(pg_catalog.concat('pg_catalog, pg_temp, ', \
+        pg_catalog.current_setting('search_path')), ', '), false); \
+    SET standard_conforming_strings = on; SET client_encoding = 'UTF8'; \
+    SET default_transaction_isolation = 'read committed'; SET default_transaction_deferrable = off; \
+    SET datestyle = 'ISO, YMD'; SET intervalstyle = 'postgres'; SET timezone = 'UTC'; \
+    SET bytea_output = 'hex'; SET extra_float_digits = 1; SET array_nulls = on; SET quote_all_identifiers = off; \
+    SET transform_null_equals = off; SET xmloption = 'content'; SET check_function_bodies = on; SET jit = off; \
+    SET client_min_messages = 'warning'; \
+    SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '30s'; \
+    SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
+    SET tcp_user_timeout = '25s'";
 
-/// Opens a session with them. A spawned task drives the connection until the client is dropped.
+/// Opens a session and pins its settings. A spawned task drives the connection until the client is dropped.
 pub async fn connect(target: &Conninfo) -> Result<Client, Error> {
     let client = pg_conninfo::connect(target).await?;
     client.batch_execute(SESSION).await?;
