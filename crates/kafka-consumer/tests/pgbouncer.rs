@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kafka_consumer::postgres::{Target, connect_at_start};
+use kafka_consumer::postgres::{connect_at_start, resolve};
 use local_stack::Postgres;
 use support::runtime;
 
@@ -50,7 +50,7 @@ impl Bouncer {
     }
 
     fn connect(&self) -> Result<(), String> {
-        let target = Target::resolve(Some(&format!("postgres://admin@127.0.0.1:{}/warehouse", self.port))).unwrap();
+        let target = resolve(Some(&format!("postgres://admin@127.0.0.1:{}/warehouse", self.port))).unwrap();
         let opened = runtime().block_on(connect_at_start(&target));
         opened.map(drop).map_err(|error| format!("{error:#}"))
     }
@@ -98,7 +98,7 @@ fn a_busy_pool_is_recognised_too() {
             );
         }
         for _ in 0..10 {
-            let target = Target::resolve(Some(&url)).unwrap();
+            let target = resolve(Some(&url)).unwrap();
             let said = connect_at_start(&target).await.map(drop).unwrap_err().to_string();
             assert!(said.contains("PgBouncer"), "{said}");
         }

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kafka_consumer::postgres::{Target, connect_at_start};
+use kafka_consumer::postgres::{connect_at_start, resolve};
 use local_stack::Postgres;
 use local_stack::certificates::Authority;
 use support::runtime;
@@ -61,7 +61,7 @@ impl Server {
 
 /// The answer of one row, as our own client gets it.
 fn ask(url: &str, sql: &str) -> Result<String, String> {
-    let target = Target::resolve(Some(url)).map_err(|error| error.to_string())?;
+    let target = resolve(Some(url)).map_err(|error| error.to_string())?;
     runtime().block_on(async {
         let client = connect_at_start(&target).await.map_err(|error| format!("{error:#}"))?;
         let rows = client.query(sql, &[]).await.map_err(|error| error.to_string())?;
@@ -113,6 +113,16 @@ fn a_server_is_believed_by_its_certificate_only() {
         ("127.0.0.1", "sslmode=prefer&sslrootcert=@/other.crt", Ok(true)),
         ("127.0.0.1", "sslmode=require&channel_binding=require", Ok(true)),
         ("127.0.0.1", "sslmode=disable&channel_binding=require", Err("channel binding")),
+        ("localhost", "sslmode=require&ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.3", Ok(true)),
+        ("localhost", "sslmode=require&sslnegotiation=direct", Ok(true)),
+        ("localhost", "sslmode=verify-full&sslrootcert=@/root.crt&sslsni=0", Ok(true)),
+        // The address is where it connects, the name is what the certificate must have.
+        ("localhost", "sslmode=verify-full&sslrootcert=@/root.crt&hostaddr=127.0.0.1", Ok(true)),
+        ("warehouse.invalid", "sslmode=verify-full&sslrootcert=@/root.crt&hostaddr=127.0.0.1", Err("for another name")),
+        ("warehouse.invalid", "sslmode=verify-ca&sslrootcert=@/root.crt&hostaddr=127.0.0.1", Ok(true)),
+        // Without a revocation list of the authority nothing can be verified.
+        ("localhost", "sslmode=verify-ca&sslrootcert=@/root.crt&sslcrldir=@", Err("CRL")),
+        ("localhost", "sslmode=verify-ca&sslrootcert=@/root.crt&sslcrl=@/root.crt", Err("sslcrl")),
     ] {
         let found = server.encrypted("either", host, options);
         match (&found, expected) {
@@ -147,6 +157,7 @@ fn a_client_shows_its_certificate() {
         )
     };
     assert_eq!(with("mine.key"), Ok(true));
+    assert!(with("mine.key&sslcertmode=disable").unwrap_err().contains("certificate"));
     assert_eq!(with("locked.key&sslpassword=hunter2"), Ok(true));
     let said = with("locked.key&sslpassword=hunter3").unwrap_err();
     assert!(said.contains("locked.key") && said.contains("sslpassword") && !said.contains("hunter3"), "{said}");

@@ -61,6 +61,13 @@ fn what_was_dropped_counts_as_expired_when_it_is_read_again() {
     assert!(verdict.holds(), "{verdict}");
     let said = retention(&stack, &["--keep", "400d"]);
     assert!(said.contains(&floor), "the floor never goes down: {said}");
+
+    execute(
+        &stack,
+        "CREATE TABLE staging.future PARTITION OF staging.product_events_raw FOR VALUES FROM ('2100-01-01Z') TO (MAXVALUE)",
+    );
+    let said = retention(&stack, &["--keep", "1d", "--dry-run"]);
+    assert!(said.contains("would drop") && !said.contains("future"), "a partition without an end stays: {said}");
 }
 
 #[test]
@@ -78,6 +85,18 @@ fn a_running_consumer_goes_on_while_a_day_is_taken() {
     assert_eq!((number(&stack, EXPIRED), number(&stack, ROWS)), (1, 2));
     signal(&child, "-TERM");
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn a_database_where_backslashes_escape_loses_its_old_days_too() {
+    let stack = Stack::ephemeral().unwrap();
+    catch_up(&stack, &[]);
+    execute(&stack, "ALTER DATABASE warehouse SET standard_conforming_strings = off");
+    produce(&stack, &[Record::of(0, event(1, days_ago(30), "tools")), Record::of(0, event(2, now(), "tools"))]);
+    catch_up(&stack, &[]);
+    let said = retention(&stack, &["--keep", "10d"]);
+    assert!(said.contains("dropped staging.product_events_raw_"), "{said}");
+    assert_eq!(number(&stack, ROWS), 1);
 }
 
 #[test]

@@ -96,8 +96,8 @@ enum Command {
 #[derive(Args, Clone)]
 #[command(next_help_heading = "PostgreSQL")]
 struct DatabaseArgs {
-    /// The warehouse as a libpq URL; what it leaves open comes from PG* variables
-    /// (the local stack's warehouse where neither is given)
+    /// PostgreSQL connection string, a URI or keyword=value pairs; a service and PG* variables fill in the rest
+    /// (default: the local stack's warehouse)
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
 }
@@ -139,7 +139,7 @@ fn default_http_addr() -> HttpAddr {
 
 impl DatabaseArgs {
     fn target(&self) -> Result<Target, Failure> {
-        Target::resolve(self.database_url.as_deref()).map_err(|error| Failure::usage(error.to_string()))
+        postgres::resolve(self.database_url.as_deref()).map_err(|error| Failure::usage(error.to_string()))
     }
 
     /// A session of a warehouse that has all scripts.

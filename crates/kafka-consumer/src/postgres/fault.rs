@@ -4,7 +4,7 @@ use std::error::Error as _;
 use std::io;
 use std::iter::successors;
 
-use openssl::ssl;
+use pg_conninfo::handshake_was_cut;
 use tokio_postgres::error::SqlState;
 
 /// What an error asks for.
@@ -29,35 +29,12 @@ pub fn classify(error: &tokio_postgres::Error) -> SqlFault {
         return of_state(database.code(), database.constraint().is_some());
     }
     // Without an answer from the server: a connection that is gone comes back, anything else is a fault of ours.
-    let lost = error.is_closed() || causes(error).any(|cause| cause.is::<io::Error>() || is_cut_short(cause));
+    let lost = error.is_closed() || causes(error).any(|cause| cause.is::<io::Error>() || handshake_was_cut(cause));
     if lost { SqlFault::Retry } else { SqlFault::Stop }
-}
-
-/// What went wrong between two ends that do not agree on TLS; none where the connection was cut meanwhile.
-pub(super) fn tls_fault(error: &tokio_postgres::Error) -> Option<String> {
-    // The client library has no other way to ask.
-    let handshake = error.to_string().starts_with("error performing TLS handshake");
-    if !handshake || causes(error).any(|cause| cause.is::<io::Error>() || is_cut_short(cause)) {
-        return None;
-    }
-    let told = error.source()?.to_string();
-    let reasons = causes(error).find_map(|cause| cause.downcast_ref::<ssl::Error>()).and_then(ssl::Error::ssl_error);
-    let Some(reasons) = reasons else { return Some(told) };
-    // The verdict on the certificate, which stands behind OpenSSL's own lines.
-    let verdict = told.rsplit_once("::").map(|(_, verdict)| verdict.trim_start_matches([':', ' '])).unwrap_or_default();
-    Some([super::tls::reason(reasons).as_str(), verdict].join(": ").trim_end_matches([':', ' ']).to_owned())
 }
 
 fn causes<'a>(error: &'a tokio_postgres::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
     successors(error.source(), |cause| (**cause).source())
-}
-
-/// Whether the other end hung up in the middle of the handshake.
-fn is_cut_short(cause: &(dyn std::error::Error + 'static)) -> bool {
-    let Some(error) = cause.downcast_ref::<ssl::Error>() else { return false };
-    let ended = [ssl::ErrorCode::SYSCALL, ssl::ErrorCode::ZERO_RETURN].contains(&error.code());
-    let told = |stack: &openssl::error::ErrorStack| super::tls::reason(stack).contains("unexpected eof");
-    ended || error.ssl_error().is_some_and(told)
 }
 
 /// Classifies an SQLSTATE (PostgreSQL's manual, appendix A). A violated check that is no constraint's is a row

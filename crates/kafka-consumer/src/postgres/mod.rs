@@ -1,15 +1,9 @@
 //! How PostgreSQL is reached, and what its errors mean.
 
-mod exposure;
 mod fault;
-mod host;
-mod options;
-mod passfile;
 mod pooler;
 mod session;
-mod target;
 mod timestamptz;
-mod tls;
 
 use std::time::Duration;
 
@@ -18,9 +12,18 @@ use pipeline_runtime::START_LOCAL_STACK;
 use tokio_postgres::{Client, Error};
 
 pub use fault::{SqlFault, classify};
+pub use pg_conninfo::Conninfo as Target;
+pub use pg_conninfo::ConninfoError as TargetError;
 pub use session::connect;
-pub use target::{Target, TargetError};
 pub(crate) use timestamptz::Timestamptz;
+
+/// The local stack's warehouse, which is meant if neither `--database-url` nor the environment names another one.
+const DEFAULT_URL: &str = "postgres://admin:admin@localhost:5433/warehouse";
+
+/// Resolves `--database-url`, else the `PG*` variables, else the local stack's warehouse.
+pub fn resolve(url: Option<&str>) -> Result<Target, TargetError> {
+    Target::resolve(url, DEFAULT_URL)
+}
 
 /// How long all hosts together may take to answer when a program starts.
 const PATIENCE: Duration = Duration::from_secs(9);
@@ -50,8 +53,8 @@ pub async fn connect_at_start(target: &Target) -> anyhow::Result<Client> {
 fn refusal(error: Error, target: &Target) -> anyhow::Error {
     let text = if error.as_db_error().is_some() {
         format!("PostgreSQL at {target} refused the connection")
-    } else if fault::tls_fault(&error).is_some() {
-        let mode = target.protection().mode;
+    } else if pg_conninfo::tls_failure(&error).is_some() {
+        let mode = target.ssl_mode();
         let text = describe(&error);
         return anyhow::anyhow!("no TLS with PostgreSQL at {target} (sslmode={mode}): {text}{}", tls_hint(&text));
     } else if is_about_the_target(&error) {
@@ -95,7 +98,7 @@ pub fn describe(error: &Error) -> String {
             let detail = database.detail().map(|text| format!(" ({text})")).unwrap_or_default();
             format!("{} [{}]{detail}", database.message(), database.code().code())
         }
-        None => fault::tls_fault(error).unwrap_or_else(|| {
+        None => pg_conninfo::tls_failure(error).unwrap_or_else(|| {
             std::error::Error::source(error).map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
         }),
     }

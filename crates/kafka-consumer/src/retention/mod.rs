@@ -38,6 +38,9 @@ pub async fn plan(client: &Client, keep_seconds: i64) -> anyhow::Result<Plan> {
             "staging.product_events_raw belongs to {owner}, and only its owner may drop partitions; this session is {user}'s"
         );
     }
+    if let Some((name, bounds)) = partitions::unreadable(client).await.context("cannot read the table partitions")? {
+        bail!("cannot read the bounds of staging.{name}: {bounds}; detach it, or attach it with bounds that are times");
+    }
     let floor: String = client.query_one(FLOOR, &[&keep_seconds]).await.context("no floor")?.get(0);
     let doomed = partitions::doomed(client, &floor).await.context("the partitions cannot be read")?;
     Ok(Plan { floor, doomed })

@@ -21,18 +21,27 @@ enum State {
     Detached,
 }
 
-/// Those below the floor by their upper bound, and what an earlier run has noted and not finished. A half detached one
-/// comes first: PostgreSQL begins no other detachment before.
+/// Partitions below the floor by their upper bound, and those that an earlier run has noted and not finished. A half detached
+/// one comes first: PostgreSQL begins no other detachment before. No literal has a backslash, so that none depends on
+/// `standard_conforming_strings`.
 const DOOMED: &str = "SELECT c.relname::text, pg_total_relation_size(c.oid), i.inhdetachpending
     FROM pg_class AS c
     LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid AND i.inhparent = 'staging.product_events_raw'::regclass
     WHERE c.relnamespace = 'staging'::regnamespace AND c.relkind = 'r'
       AND CASE WHEN i.inhrelid IS NULL
           THEN EXISTS (SELECT FROM pipeline.dropped_partitions AS d WHERE d.partition_name = c.relname AND d.dropped_at IS NULL)
-          ELSE substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO \\(''([^'']+)''\\)')::timestamptz
+          ELSE substring(pg_get_expr(c.relpartbound, c.oid) FROM 'TO [(]''([^'']+)''[)]')::timestamptz
                <= $1::text::date::timestamp AT TIME ZONE 'UTC'
           END
     ORDER BY i.inhdetachpending DESC NULLS LAST, c.relname";
+
+/// Partitions whose upper bound has none of the known forms: a time, the end of all times, or the default partition. They would
+/// never be older than the floor.
+const UNREADABLE: &str = "SELECT c.relname::text, pg_get_expr(c.relpartbound, c.oid)
+    FROM pg_class AS c JOIN pg_inherits AS i ON i.inhrelid = c.oid
+    WHERE i.inhparent = 'staging.product_events_raw'::regclass
+      AND pg_get_expr(c.relpartbound, c.oid) !~ '^DEFAULT$|TO [(](''[^'']+''|MAXVALUE)[)]$'
+    ORDER BY c.relname LIMIT 1";
 
 const NOTE: &str = "INSERT INTO pipeline.dropped_partitions (partition_name) SELECT unnest($1::text[])
     ON CONFLICT (partition_name) DO UPDATE SET dropped_at = NULL";
@@ -49,6 +58,12 @@ pub(super) async fn doomed(client: &impl GenericClient, floor: &str) -> Result<V
         Doomed { name: row.get(0), bytes: row.get(1), state }
     };
     Ok(client.query(DOOMED, &[&floor]).await?.iter().map(read).collect())
+}
+
+/// Returns a partition whose upper bound cannot be read, with its bounds.
+pub(super) async fn unreadable(client: &impl GenericClient) -> Result<Option<(String, String)>, Error> {
+    let row = client.query_opt(UNREADABLE, &[]).await?;
+    Ok(row.map(|row| (row.get(0), row.get(1))))
 }
 
 pub(super) async fn note(transaction: &Transaction<'_>, doomed: &[Doomed]) -> Result<(), Error> {

@@ -9,7 +9,7 @@ mod command;
 mod streams;
 
 use event_model::Timestamp;
-use kafka_consumer::postgres::{Target, connect};
+use kafka_consumer::postgres::{connect, resolve};
 use kafka_consumer::refine::{Refined, Request, refine};
 use local_stack::Stack;
 use support::{WRITER, url_of};
@@ -23,7 +23,7 @@ async fn session(stack: &Stack) -> Client {
 /// The same of another database.
 async fn session_of(stack: &Stack, warehouse: &str) -> Client {
     let url = url_of(stack, WRITER).replace("/warehouse", &format!("/{warehouse}"));
-    let target = Target::resolve(Some(&url)).unwrap();
+    let target = resolve(Some(&url)).unwrap();
     connect(&target.named("kafka-consumer refine")).await.unwrap()
 }
 

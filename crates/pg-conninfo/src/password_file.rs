@@ -5,17 +5,17 @@ use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-/// The lines of a password file: host, port, database, user, password.
+/// Lines of a password file: host, port, database, user, password.
 #[derive(Clone, Default)]
-pub(super) struct PassFile(Vec<[String; 5]>);
+pub(crate) struct PasswordFile(Vec<[String; 5]>);
 
-impl PassFile {
-    /// The file's lines. One that others may read is ignored, with a warning; so is one that cannot be read.
-    pub(super) fn read(path: &Path) -> Self {
+impl PasswordFile {
+    /// Reads a file. Ignores one that others may read, and one that cannot be read, with a warning.
+    pub(crate) fn read(path: &Path) -> Self {
         let read = fs::metadata(path).and_then(|found| Ok((found.permissions().mode(), fs::read_to_string(path)?)));
         match read {
             Ok((mode, _)) if mode & 0o077 != 0 => {
-                tracing::warn!(file = %path.display(), "password file ignored, since others may read it; chmod 600 makes it private");
+                tracing::warn!(file = %path.display(), "password file ignored: others may read it; make it private with chmod 600");
                 Self::default()
             }
             Ok((_, text)) => Self::parse(&text),
@@ -32,14 +32,14 @@ impl PassFile {
         Self(lines.filter_map(|line| fields(line).try_into().ok()).collect())
     }
 
-    /// The password of the first line that fits host, port, database and user.
-    pub(super) fn password(&self, wanted: [&str; 4]) -> Option<&str> {
+    /// Returns the password of the first line that fits host, port, database and user.
+    pub(crate) fn password(&self, wanted: [&str; 4]) -> Option<&str> {
         let fits = |line: &&[String; 5]| line.iter().zip(wanted).all(|(field, wanted)| field == "*" || field == wanted);
         self.0.iter().find(fits).map(|line| line[4].as_str())
     }
 }
 
-/// The parts between colons; a backslash takes the meaning from what follows it.
+/// Splits a line at colons. A backslash makes the next character literal.
 fn fields(line: &str) -> Vec<String> {
     let mut fields = vec![String::new()];
     let mut letters = line.chars();
@@ -61,7 +61,7 @@ mod tests {
     #[test]
     fn the_first_line_that_fits() {
         let text = "# comment\nbroken\nwarehouse:5432:db:me:it\\:s me\n*:*:*:me:other\n";
-        let file = PassFile::parse(text);
+        let file = PasswordFile::parse(text);
         assert_eq!(file.password(["warehouse", "5432", "db", "me"]), Some("it:s me"));
         assert_eq!(file.password(["warehouse", "5433", "db", "me"]), Some("other"));
         assert_eq!(file.password(["warehouse", "5432", "db", "you"]), None);
@@ -69,13 +69,13 @@ mod tests {
 
     #[test]
     fn a_file_that_others_may_read_is_ignored() {
-        let path = std::env::temp_dir().join(format!("passfile-{}", std::process::id()));
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("pgpass");
         fs::write(&path, "*:*:*:*:secret").unwrap();
         let read = |mode| {
             fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
-            PassFile::read(&path).password(["a", "b", "c", "d"]).map(str::to_owned)
+            PasswordFile::read(&path).password(["a", "b", "c", "d"]).map(str::to_owned)
         };
         assert_eq!((read(0o644), read(0o600)), (None, Some("secret".to_owned())));
-        fs::remove_file(&path).unwrap();
     }
 }
