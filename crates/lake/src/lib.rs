@@ -10,7 +10,9 @@ mod url;
 mod keys;
 mod segment;
 
+mod columns;
 mod content_hash;
+mod damage;
 mod event_file;
 mod hash_sum;
 mod parquet_file;

@@ -226,7 +226,7 @@ impl Lake {
 fn stored_hash(key: &str, bytes: Bytes) -> Option<ContentHash> {
     match key.parse() {
         Ok(Key::Manifest { .. } | Key::Draft { .. }) => Some(ContentHash::of_bytes(&bytes)),
-        _ => parquet_file::stored_hash(bytes),
+        _ => parquet_file::stored_hash(&bytes),
     }
 }
 
