@@ -197,7 +197,7 @@ pub(crate) fn int96_as_microseconds(found: &Schema, int96: impl Fn(usize) -> boo
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use arrow_array::{BinaryArray, Decimal128Array, Float64Array, Int64Array, TimestampNanosecondArray, UInt32Array};
     use event_model::arrow_schema;

@@ -1,6 +1,6 @@
 //! Protection against panics of the Parquet decoder.
 //!
-//! The `parquet` crate checks most of what it reads. Damaged bytes still make it panic in a few places: an index or
+//! The `parquet` crate checks most of its input. Damaged bytes still make it panic in a few places: an index or
 //! length out of bounds, a missing dictionary, an overflow. Such a panic is an error of the file here, and nothing more:
 //! the panic hook of the program, which may end the process, does not see it.
 

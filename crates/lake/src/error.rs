@@ -155,7 +155,7 @@ pub enum LakeError {
         /// The system's answer.
         source: io::Error,
     },
-    /// A file in the lake whose bytes are not of the format that its key stands for.
+    /// A file in the lake whose bytes are not of the format for its key.
     #[error("cannot read {key}: {problem}; restore the file from a copy")]
     BadFile {
         /// The key, within the lake.

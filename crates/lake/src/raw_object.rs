@@ -75,7 +75,7 @@ fn has_parquet_extension(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+    #![allow(clippy::unwrap_used, reason = "tests")]
 
     use event_model::Timestamp;
 

@@ -1,6 +1,6 @@
 //! Damaged files are errors: no panic, and no other rows.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
@@ -61,7 +61,7 @@ fn of_others() -> Vec<Bytes> {
     files
 }
 
-/// Reads what can be read, and stops at the first error of the file.
+/// Reads the events up to the first error of the file.
 fn read(bytes: Bytes) -> Result<Vec<String>, LakeError> {
     let mut read = Vec::new();
     for batch in EventFile::open("test", bytes)? {

@@ -1,6 +1,6 @@
 //! Files of events that pyarrow and `DuckDB` rewrote are read.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod support;
 
