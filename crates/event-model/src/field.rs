@@ -50,7 +50,7 @@ pub(crate) trait FieldValue<'a>: Sized {
     /// Appends it to its Arrow column.
     fn append(&self, builder: &mut Self::Builder);
 
-    /// Reads it from its Arrow column; none where the column has another type or the text is not of this type.
+    /// Reads it from its Arrow column, or returns `None` if the column or the value is not of this type.
     fn from_array(array: &'a ArrayRef, row: usize) -> Option<Self>;
 
     /// What JSON Schema says of it, apart from the description.
@@ -200,7 +200,8 @@ impl<'a> FieldValue<'a> for Timestamp {
     }
 
     fn from_array(array: &'a ArrayRef, row: usize) -> Option<Self> {
-        Some(Timestamp::from_micros(array.as_primitive_opt::<TimestampMicrosecondType>()?.value(row)))
+        let time = Timestamp::from_micros(array.as_primitive_opt::<TimestampMicrosecondType>()?.value(row));
+        (Timestamp::MIN..=Timestamp::MAX).contains(&time).then_some(time)
     }
 
     fn json_schema() -> Value {

@@ -3,7 +3,9 @@
 
 mod support;
 
-use std::process::{Command, Output, Stdio};
+use std::io::{BufRead, BufReader, Read};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use local_stack::Stack;
 use oracle::Terms;
@@ -131,8 +133,87 @@ fn ctrl_c_leaves_the_rest_for_later() {
     let output = first.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("files are left; the same command goes on with them"), "{said}");
+    assert!(said.contains("files are left; run the same command again to continue"), "{said}");
     assert_eq!(ended(&output)["rows"].as_i64(), Some(rows(&stack)), "what it says is in is in");
+}
+
+/// A rebuild of a lake with so few events that all of them are in one file.
+fn rebuild_of_one_file(stack: &Stack) -> Child {
+    let mut command = generator(stack);
+    command.args(["--count", "100", "--event-rate", "100/min", "--run-id", "single", "--from", "2026-11-22T09:00:00Z"]);
+    succeed(command);
+    rebuild_as(stack, WRITER, &["--writers", "1"]).spawn().unwrap()
+}
+
+/// Asserts that a rebuild that was asked to end counts the file as left, and is not finished.
+fn assert_left(stack: &Stack, rebuild: Child) {
+    let output = rebuild.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("1 file is left; run the same command again to continue"), "{said}");
+    let end = ended(&output);
+    assert_eq!((end["files"].as_i64(), end["files_left"].as_i64()), (Some(0), Some(1)), "{end}");
+    assert_eq!(rows(stack), 0);
+    assert_eq!(number(stack, "SELECT count(*) FROM pipeline.rebuilds WHERE finished_at IS NOT NULL"), 0);
+}
+
+#[test]
+fn the_last_file_is_left_if_the_end_comes_while_it_is_retried() {
+    let stack = Stack::ephemeral().unwrap();
+    migrate(&stack);
+    // One session is enough to begin with, and none is left to write with.
+    execute(&stack, "ALTER ROLE event_writer CONNECTION LIMIT 1");
+    let mut child = rebuild_of_one_file(&stack);
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    while !said.contains("postgres retry") {
+        assert!(log.read_line(&mut said).unwrap() > 0, "{said}");
+    }
+    signal(&child, "-TERM");
+    log.read_to_string(&mut said).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("1 file is left; run the same command again to continue"), "{said}");
+    assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.rebuilds WHERE finished_at IS NOT NULL"), 0);
+    execute(&stack, "ALTER ROLE event_writer CONNECTION LIMIT -1");
+    assert_eq!(rebuild(&stack, &[])["rows"], 100);
+}
+
+#[test]
+fn the_last_file_is_left_if_the_end_comes_while_it_waits_for_a_lock() {
+    let stack = Stack::ephemeral().unwrap();
+    migrate(&stack);
+    let runtime = support::runtime();
+    let other = runtime.block_on(support::connect_to(&stack.database_url())).unwrap();
+    runtime.block_on(other.batch_execute("BEGIN; LOCK TABLE staging.product_events_raw IN SHARE MODE")).unwrap();
+    let mut child = rebuild_of_one_file(&stack);
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    wait_until(&mut child, || number(&stack, waiting) > 0);
+    signal(&child, "-TERM");
+    let asked = Instant::now();
+    assert_left(&stack, child);
+    assert!(asked.elapsed() < Duration::from_secs(10), "it took {:?}", asked.elapsed());
+    drop(other);
+    drop(runtime);
+    assert_eq!(rebuild(&stack, &[])["rows"], 100);
+}
+
+#[test]
+fn rows_refused_before_an_interruption_are_reported_after_it() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "twice", &["--from", "2026-11-22T09:30:00Z"]);
+    migrate(&stack);
+    let of_first_file = "ALTER TABLE staging.product_events_raw ADD CONSTRAINT none_at_first
+        CHECK (event_timestamp >= '2026-11-22 09:30:01Z')";
+    execute(&stack, of_first_file);
+    let mut first = rebuild_as(&stack, WRITER, &["--writers", "1", "--batch-rows", "20"]).spawn().unwrap();
+    wait_until(&mut first, || number(&stack, "SELECT count(*) FROM pipeline.rebuilt_files") >= 3);
+    signal(&first, "-INT");
+    let output = first.wait_with_output().unwrap();
+    let refused = ended(&output)["refused"].as_i64().unwrap();
+    assert!(refused > 0, "{output:?}");
+    let said = fail_of(rebuild_as(&stack, WRITER, &[]));
+    assert!(said.contains("none_at_first"), "{said}");
+    assert_eq!(rows(&stack), 30_000 - refused);
 }
 
 #[test]
@@ -182,5 +263,5 @@ fn wrong_flags_and_an_empty_lake() {
         let said = fail(&stack, WRITER, &[&["rebuild"], flags].concat(), 2);
         assert!(said.contains(part), "{said}");
     }
-    assert!(fail_of(rebuild_as(&stack, WRITER, &[])).contains("has no files under raw/"));
+    assert!(fail_of(rebuild_as(&stack, WRITER, &[])).contains("no Parquet files under raw/"));
 }

@@ -155,8 +155,8 @@ pub enum LakeError {
         /// The system's answer.
         source: io::Error,
     },
-    /// A file in the lake that can't be read as what its key says.
-    #[error("{key} can't be read: {problem}. It is damaged, or not a file that event-generator wrote")]
+    /// A file in the lake whose bytes are not of the format for its key.
+    #[error("cannot read {key}: {problem}; restore the file from a copy")]
     BadFile {
         /// The key, within the lake.
         key: String,

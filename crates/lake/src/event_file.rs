@@ -6,7 +6,7 @@ use event_model::{DICTIONARY_COLUMNS, arrow_schema};
 
 use crate::content_hash::ContentHash;
 use crate::error::LakeError;
-use crate::parquet_file::{Encoded, Reader, Writer};
+use crate::parquet_file::{Encoded, Nulls, Reader, Writer};
 
 /// Writes one file of the raw lake.
 pub struct EventFileWriter(Writer);
@@ -35,20 +35,22 @@ impl EventFileWriter {
     }
 }
 
-/// A file of the raw lake, read batch by batch: an iterator of batches that [`event_model::read_batch`] takes.
+/// Reads a file of events batch by batch: an iterator of batches that [`event_model::read_batch`] takes.
 ///
-/// Columns that this program does not know are left out. A column that the file lacks, because it is older, is absent
-/// from the batches; `read_batch` gives the field's default for it, or the error that says which is missing.
+/// Any program may have written the file. Columns that this program does not know are left out, and a column that the
+/// file lacks is absent from the batches: `read_batch` uses the field's default, or reports the missing column. Types
+/// whose meaning is certain are converted. A value that does not fit, and a null, is an error of its row in `read_batch`.
 pub struct EventFile(Reader);
 
 impl EventFile {
     /// Opens a file; the key is for messages.
     ///
     /// # Errors
-    /// [`LakeError::BadFile`] when it is not Parquet or a column has another type. The iterator gives the same error
-    /// for damaged pages, for nulls, and after the last row when the rows are not those of the footer's content hash.
+    /// [`LakeError::BadFile`] if it is not Parquet or a column has a type that cannot be converted. The iterator reports
+    /// the same error, and ends, at damaged pages, and after the last row of a file of ours whose rows do not have the
+    /// footer's content hash.
     pub fn open(key: &str, bytes: Bytes) -> Result<Self, LakeError> {
-        Reader::open(key, bytes, &arrow_schema()).map(Self)
+        Reader::open(key, bytes, &arrow_schema(), Nulls::Keep).map(Self)
     }
 
     /// How many rows the file has.

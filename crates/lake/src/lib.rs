@@ -8,9 +8,12 @@
 mod url;
 
 mod keys;
+mod raw_object;
 mod segment;
 
+mod columns;
 mod content_hash;
+mod damage;
 mod event_file;
 mod hash_sum;
 mod parquet_file;
@@ -34,6 +37,7 @@ pub use manifest::{
 };
 pub use parquet_file::Encoded;
 pub use quarantine_file::{QuarantineFile, QuarantineRow};
+pub use raw_object::RawObject;
 pub use segment::{LakeFile, MAX_FILE_BYTES, SegmentBuilder, SegmentFiles, segment_indices};
 pub use store::{DEFAULT_PATIENCE, Lake, Object, Put, S3Access};
 pub use url::LakeUrl;

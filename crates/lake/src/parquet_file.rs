@@ -6,18 +6,22 @@
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{Schema, SchemaRef};
 use bytes::Bytes;
-use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder};
+use parquet::arrow::arrow_reader::{
+    ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
+};
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
-use parquet::arrow::{ArrowWriter, ProjectionMask};
-use parquet::basic::{Compression, ZstdLevel};
+use parquet::arrow::{ARROW_SCHEMA_META_KEY, ArrowWriter, ProjectionMask};
+use parquet::basic::{Compression, Type, ZstdLevel};
 use parquet::errors::ParquetError;
-use parquet::file::metadata::{KeyValue, ParquetMetaData};
+use parquet::file::metadata::{KeyValue, ParquetMetaData, RowGroupMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use crate::columns::{Columns, int96_as_microseconds};
 use crate::content_hash::{ContentHash, ContentHasher};
+use crate::damage::without_panic;
 use crate::error::LakeError;
 
 /// The footer's key for the content hash.
@@ -86,60 +90,83 @@ fn encode_error(file: &'static str, source: impl Into<Box<dyn std::error::Error 
     LakeError::Encode { file, source: source.into() }
 }
 
-/// A file's rows, as far as their columns are known here.
+/// Treatment of nulls, which our own files do not have.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nulls {
+    /// They stay in the batches, and are errors of their rows.
+    Keep,
+    /// They are an error of the file.
+    Refuse,
+}
+
+/// Reads a file's rows, as far as their columns are known here.
 pub(crate) struct Reader {
     key: String,
-    schema: SchemaRef,
-    batches: ParquetRecordBatchReader,
+    columns: Columns,
+    nulls: Nulls,
+    /// None after the last row, and after an error.
+    batches: Option<ParquetRecordBatchReader>,
     check: Option<ContentHasher>,
     pub(crate) rows: u64,
     pub(crate) hash: Option<ContentHash>,
 }
 
 impl Reader {
-    /// Opens a file and checks the types of the columns that `known` has too. Further columns are left out; columns
-    /// that the file lacks are not in its batches either.
-    pub(crate) fn open(key: &str, bytes: Bytes, known: &Schema) -> Result<Self, LakeError> {
-        let bad = |problem: String| LakeError::BadFile { key: key.to_owned(), problem };
-        // What another writer's Arrow schema says (large strings, dictionaries) must not change the types.
-        let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-        let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
-            .map_err(|error| bad(error.to_string()))?;
-        let (schema, roots) = common_columns(builder.schema(), known).map_err(bad)?;
-        let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
-        let hash = hash_in_footer(builder.metadata());
+    /// Opens a file and finds the columns that `known` has too. Further columns are left out; columns that the file lacks
+    /// are not in its batches either.
+    pub(crate) fn open(key: &str, bytes: Bytes, known: &Schema, nulls: Nulls) -> Result<Self, LakeError> {
+        let opened = without_panic(|| Self::try_open(key, bytes, known, nulls)).and_then(|opened| opened);
+        opened.map_err(|problem| LakeError::BadFile { key: key.to_owned(), problem })
+    }
+
+    fn try_open(key: &str, bytes: Bytes, known: &Schema, nulls: Nulls) -> Result<Self, String> {
+        let metadata = metadata(&bytes)?;
+        check_ranges(metadata.metadata(), bytes.len() as u64)?;
+        let columns = Columns::find(metadata.schema(), known)?;
+        let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
+        let hash = hash_in_footer(metadata.metadata());
         // The hash is over all the file's columns, so that it can only be checked where all are read.
-        let complete = hash.is_some() && builder.schema().fields().len() == roots.len();
+        let check = hash.is_some() && is_ours(metadata.metadata()) && columns.are_all_of(metadata.schema());
         let check =
-            complete.then(|| ContentHasher::new(&schema)).transpose().map_err(|error| bad(error.to_string()))?;
-        let mask = ProjectionMask::roots(builder.parquet_schema(), roots);
-        let batches =
-            builder.with_projection(mask).with_batch_size(READ_ROWS).build().map_err(|error| bad(error.to_string()))?;
-        Ok(Self { key: key.to_owned(), schema, batches, check, rows, hash })
+            check.then(|| ContentHasher::new(&columns.schema)).transpose().map_err(|error| error.to_string())?;
+        let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.roots.iter().copied());
+        let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata);
+        let batches = builder.with_projection(mask).with_batch_size(READ_ROWS).build();
+        let batches = Some(batches.map_err(|error| error.to_string())?);
+        Ok(Self { key: key.to_owned(), columns, nulls, batches, check, rows, hash })
     }
 
     pub(crate) fn key(&self) -> &str {
         &self.key
     }
 
-    /// The next rows with our own schema: no nulls, columns in our order as far as the file has them.
+    /// Returns the next rows with the known columns.
+    fn next_rows(&mut self) -> Option<Result<RecordBatch, String>> {
+        let batches = self.batches.as_mut()?;
+        match without_panic(|| batches.next()) {
+            Ok(Some(Ok(batch))) => Some(self.ours(&batch)),
+            Ok(Some(Err(error))) => Some(Err(error.to_string())),
+            Ok(None) => self.mismatch().map(Err),
+            Err(panic) => Some(Err(panic)),
+        }
+    }
+
     fn ours(&mut self, batch: &RecordBatch) -> Result<RecordBatch, String> {
-        let columns = self.schema.fields().iter().map(|field| {
-            let column = batch.column_by_name(field.name()).ok_or_else(|| format!("no column {}", field.name()))?;
-            if column.null_count() > 0 {
+        let ours = self.columns.convert(batch)?;
+        // Our own files have no nulls, so that a content hash does not know them.
+        if self.nulls == Nulls::Refuse || self.check.is_some() {
+            let mut fields = ours.schema_ref().fields().iter().zip(ours.columns());
+            if let Some((field, _)) = fields.find(|(_, column)| column.null_count() > 0) {
                 return Err(format!("there are nulls in the column {}", field.name()));
             }
-            Ok(Arc::clone(column))
-        });
-        let columns = columns.collect::<Result<_, String>>()?;
-        let ours = RecordBatch::try_new(Arc::clone(&self.schema), columns).map_err(|error| error.to_string())?;
+        }
         if let Some(check) = &mut self.check {
             check.update(&ours);
         }
         Ok(ours)
     }
 
-    /// Whether the rows, all of which have been read, are others than those that were written; said once.
+    /// Compares all rows, once they have been read, with the content hash of those that were written.
     fn mismatch(&mut self) -> Option<String> {
         let (read, written) = (self.check.take()?.finish(), self.hash?);
         (read != written).then(|| format!("its rows have the content hash {read}, its footer says {written}"))
@@ -150,45 +177,55 @@ impl Iterator for Reader {
     type Item = Result<RecordBatch, LakeError>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        let batch = match self.batches.next() {
-            Some(batch) => batch.map_err(|error| error.to_string()).and_then(|batch| self.ours(&batch)),
-            None => Err(self.mismatch()?),
-        };
-        Some(batch.map_err(|problem| LakeError::BadFile { key: self.key.clone(), problem }))
-    }
-}
-
-/// The columns of `known` that the file has, and their places in the file.
-fn common_columns(found: &Schema, known: &Schema) -> Result<(SchemaRef, Vec<usize>), String> {
-    let mut fields = Vec::new();
-    let mut roots = Vec::new();
-    for field in known.fields() {
-        let Some((root, there)) = found.fields().find(field.name()) else { continue };
-        if !same_type(there.data_type(), field.data_type()) {
-            return Err(format!("the column {} is {}, not {}", field.name(), there.data_type(), field.data_type()));
+        let next = self.next_rows();
+        if !matches!(next, Some(Ok(_))) {
+            self.batches = None;
         }
-        // The elements of a list keep the name and nullability that the file gives them.
-        fields.push(Field::new(field.name(), there.data_type().clone(), field.is_nullable()));
-        roots.push(root);
+        Some(next?.map_err(|problem| LakeError::BadFile { key: self.key.clone(), problem }))
     }
-    if fields.is_empty() {
-        return Err("it has none of the columns that such a file has".to_owned());
-    }
-    Ok((Arc::new(Schema::new(fields)), roots))
 }
 
-fn same_type(found: &DataType, known: &DataType) -> bool {
-    match (found, known) {
-        (DataType::List(found), DataType::List(known)) => found.data_type() == known.data_type(),
-        _ => found == known,
+/// Reads a footer. Types follow from Parquet's own schema: an Arrow schema that another writer left in the metadata (large
+/// strings, dictionaries) does not change them.
+fn metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata, String> {
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let found = ArrowReaderMetadata::load(bytes, options.clone()).map_err(|error| error.to_string())?;
+    let roots = found.parquet_schema().root_schema().get_fields();
+    let is_int96 = |root: usize| {
+        let field = roots.get(root).filter(|field| field.is_primitive());
+        field.is_some_and(|field| field.get_physical_type() == Type::INT96)
+    };
+    let Some(schema) = int96_as_microseconds(found.schema(), is_int96) else { return Ok(found) };
+    let hinted = ArrowReaderMetadata::try_new(Arc::clone(found.metadata()), options.with_schema(schema));
+    hinted.map_err(|error| error.to_string())
+}
+
+/// Checks that each column lies inside the file, which the decoder takes for granted.
+fn check_ranges(metadata: &ParquetMetaData, length: u64) -> Result<(), String> {
+    for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
+        let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
+        let range = (u64::try_from(start), u64::try_from(column.compressed_size()));
+        let inside = |(start, size): (u64, u64)| start.checked_add(size).is_some_and(|end| end <= length);
+        if !matches!(range, (Ok(start), Ok(size)) if inside((start, size))) {
+            return Err(format!("the column {} is outside of the file", column.column_path()));
+        }
     }
+    Ok(())
+}
+
+/// Returns true if our writer wrote the file. Tools that rewrite files often keep the metadata of the files that they read:
+/// the content hash there is then not that of their rows. Our writer leaves out the Arrow schema, which others add.
+fn is_ours(metadata: &ParquetMetaData) -> bool {
+    let file = metadata.file_metadata();
+    let same_library = file.created_by().is_some_and(|by| by.starts_with("parquet-rs "));
+    let entries = file.key_value_metadata();
+    same_library && entries.is_none_or(|entries| entries.iter().all(|entry| entry.key != ARROW_SCHEMA_META_KEY))
 }
 
 /// The content hash in a Parquet file's footer; none when there is none, or when it is no Parquet file.
-pub(crate) fn stored_hash(bytes: Bytes) -> Option<ContentHash> {
-    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
-    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options).ok()?;
-    hash_in_footer(builder.metadata())
+pub(crate) fn stored_hash(bytes: &Bytes) -> Option<ContentHash> {
+    let metadata = without_panic(|| metadata(&bytes)).ok()?.ok()?;
+    hash_in_footer(metadata.metadata())
 }
 
 fn hash_in_footer(metadata: &ParquetMetaData) -> Option<ContentHash> {

@@ -12,7 +12,7 @@ use event_model::{Rejection, Timestamp};
 
 use crate::content_hash::ContentHash;
 use crate::error::LakeError;
-use crate::parquet_file::{Encoded, Reader, Writer};
+use crate::parquet_file::{Encoded, Nulls, Reader, Writer};
 
 /// One refused value.
 ///
@@ -79,7 +79,7 @@ impl QuarantineFile {
 
     /// Opens a file; the key is for messages.
     pub fn open(key: &str, bytes: Bytes) -> Result<Self, LakeError> {
-        let reader = Reader::open(key, bytes, &SCHEMA)?;
+        let reader = Reader::open(key, bytes, &SCHEMA, Nulls::Refuse)?;
         Ok(Self(reader))
     }
 

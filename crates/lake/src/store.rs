@@ -7,7 +7,7 @@ mod s3_answer;
 mod s3_client;
 
 use std::fmt;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
@@ -80,6 +80,8 @@ pub struct Object {
     pub key: String,
     /// Its size in bytes.
     pub size: u64,
+    /// Time of its last change by the clock of its server or host, if known.
+    pub modified: Option<SystemTime>,
 }
 
 /// An open lake. Clones share their connections.
@@ -157,6 +159,14 @@ impl Lake {
         }
     }
 
+    /// Returns the first bytes of a file, at most `length`, or `None` if the file does not exist.
+    pub async fn get_start(&self, key: &str, length: u64) -> Result<Option<Bytes>, LakeError> {
+        match &self.store {
+            Store::S3(store) => store.get_start(key, length).await,
+            Store::Folder(store) => store.get_start(key, length).await,
+        }
+    }
+
     /// All files whose keys begin with the prefix, in the order of their keys. Files that are being written are not
     /// among them. Foreign files are: [`Key`] tells them apart.
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, LakeError> {
@@ -226,7 +236,7 @@ impl Lake {
 fn stored_hash(key: &str, bytes: Bytes) -> Option<ContentHash> {
     match key.parse() {
         Ok(Key::Manifest { .. } | Key::Draft { .. }) => Some(ContentHash::of_bytes(&bytes)),
-        _ => parquet_file::stored_hash(bytes),
+        _ => parquet_file::stored_hash(&bytes),
     }
 }
 

@@ -1,6 +1,7 @@
 //! Which files a rebuild has brought in.
 
 use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, bail};
 use event_model::Hour;
@@ -12,15 +13,17 @@ use super::Hours;
 pub(super) struct Ledger {
     client: Client,
     id: i64,
+    began: SystemTime,
 }
 
 /// Times are whole seconds since 1970.
-const BEGUN: &str = "SELECT id FROM pipeline.rebuilds
+const BEGUN: &str = "SELECT id, (extract(epoch FROM started_at) * 1000000)::bigint FROM pipeline.rebuilds
     WHERE lake = $1 AND from_hour IS NOT DISTINCT FROM to_timestamp($2::bigint)
       AND to_hour IS NOT DISTINCT FROM to_timestamp($3::bigint) AND finished_at IS NULL
     ORDER BY id DESC LIMIT 1";
 const BEGIN: &str = "INSERT INTO pipeline.rebuilds (lake, from_hour, to_hour)
-    VALUES ($1, to_timestamp($2::bigint), to_timestamp($3::bigint)) RETURNING id";
+    VALUES ($1, to_timestamp($2::bigint), to_timestamp($3::bigint))
+    RETURNING id, (extract(epoch FROM started_at) * 1000000)::bigint";
 
 impl Ledger {
     /// Goes on with a rebuild of the same lake and hours that was not finished, or begins one.
@@ -31,15 +34,21 @@ impl Ledger {
         }
         let [from, to] = [hours.from, hours.to].map(|hour| hour.map(seconds));
         let begun = client.query_opt(BEGUN, &[&lake, &from, &to]).await.context("earlier rebuilds were not told")?;
-        let id = match begun {
-            Some(row) => row.get(0),
-            None => client.query_one(BEGIN, &[&lake, &from, &to]).await.context("the rebuild was not noted")?.get(0),
+        let row = match begun {
+            Some(row) => row,
+            None => client.query_one(BEGIN, &[&lake, &from, &to]).await.context("the rebuild was not noted")?,
         };
-        Ok(Self { client, id })
+        let since_1970 = Duration::from_micros(u64::try_from(row.get::<_, i64>(1)).unwrap_or(0));
+        Ok(Self { client, id: row.get(0), began: SystemTime::UNIX_EPOCH + since_1970 })
     }
 
     pub(super) fn id(&self) -> i64 {
         self.id
+    }
+
+    /// Time at which the first attempt began, by PostgreSQL's clock.
+    pub(super) fn began(&self) -> SystemTime {
+        self.began
     }
 
     /// The files that are in.

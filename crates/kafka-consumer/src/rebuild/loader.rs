@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
-use event_model::{Hour, ProductEvent, Window, read_batch};
-use lake::{EventFile, Lake};
+use event_model::{ArrowFormError, Hour, ProductEvent, Window, read_batch};
+use lake::{EventFile, Lake, LakeError};
 use pipeline_runtime::lake::in_words;
 use tokio_postgres::{Client, Transaction};
 use tokio_util::sync::CancellationToken;
 
-use super::Outcome;
+use super::files::concerns_one_file;
+use super::{Hours, Outcome};
 use crate::batch::{Batch, Mark, OpenBatch};
 use crate::postgres::{self, SqlFault, Target, classify, describe};
 use crate::writer::{PlainRows, PlainRowsError};
@@ -22,7 +22,20 @@ pub(super) struct Means {
     pub(super) lake: Lake,
     pub(super) target: Target,
     pub(super) rebuild: i64,
+    pub(super) hours: Hours,
     pub(super) rows_at_once: usize,
+}
+
+/// Result of loading a file.
+pub(super) enum FileEnd {
+    /// It is loaded.
+    Loaded(Outcome),
+    /// Its bytes are not a file of events; the reason. Nothing of it is loaded.
+    Damaged(String),
+    /// It cannot be fetched; the reason.
+    Unavailable(String),
+    /// The shutdown came first. Nothing of it is loaded.
+    Left,
 }
 
 /// A row that did not go in.
@@ -53,24 +66,49 @@ struct Session {
 
 const NOTE: &str =
     "INSERT INTO pipeline.rebuilt_files (rebuild_id, key, rows_inserted, duplicates, expired, suppressed)
-    VALUES ($1, $2, $3, $4, $5, $6)";
+    VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (rebuild_id, key) DO NOTHING";
+
+/// Time for the file that is being loaded when the shutdown comes.
+const GRACE: Duration = Duration::from_secs(5);
 
 impl Loader {
     pub(super) fn new(means: Means) -> Self {
         Self { means, session: None }
     }
 
-    /// Brings a file in, however often it has to be tried; none where the end is asked for before it is in.
-    pub(super) async fn bring_in(&mut self, key: &str, over: &CancellationToken) -> anyhow::Result<Option<Outcome>> {
-        let bytes = self.means.lake.get(key).await.map_err(in_words)?;
-        let bytes = bytes.with_context(|| format!("the file is gone from {}", self.means.lake.url()))?;
+    /// Loads a file, and retries indefinitely while PostgreSQL is unavailable, until the shutdown.
+    pub(super) async fn load(&mut self, key: &str, shutdown: &CancellationToken) -> anyhow::Result<FileEnd> {
+        let grace = async {
+            shutdown.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        };
+        tokio::select! {
+            end = self.fetch_and_load(key, shutdown) => end,
+            // Dropping the transaction rolls it back.
+            () = grace => {
+                self.session = None;
+                Ok(FileEnd::Left)
+            }
+        }
+    }
+
+    async fn fetch_and_load(&mut self, key: &str, shutdown: &CancellationToken) -> anyhow::Result<FileEnd> {
+        let bytes = match self.means.lake.get(key).await {
+            Ok(Some(bytes)) => bytes,
+            Ok(None) => return Ok(FileEnd::Unavailable("it was listed, but there is no file of that name".to_owned())),
+            Err(error) if concerns_one_file(&error) => return Ok(FileEnd::Unavailable(error.to_string())),
+            Err(error) => return Err(in_words(error)),
+        };
         let mut delays = delays();
         loop {
             let error = match self.attempt(key, &bytes).await {
-                Ok(outcome) => return Ok(Some(outcome)),
+                Ok(outcome) => return Ok(FileEnd::Loaded(outcome)),
                 Err(error) => error,
             };
             self.session = None;
+            if let Some(reason) = error.chain().find_map(damage) {
+                return Ok(FileEnd::Damaged(reason));
+            }
             let Some(fault) = error.chain().find_map(postgres_error).filter(|error| passes(error)) else {
                 return Err(error);
             };
@@ -78,7 +116,7 @@ impl Loader {
             tracing::warn!(key, error = describe(fault), pause_seconds = pause.as_secs_f64(), "postgres retry");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = over.cancelled() => return Ok(None),
+                () = shutdown.cancelled() => return Ok(FileEnd::Left),
             }
         }
     }
@@ -94,6 +132,7 @@ impl Loader {
             transaction,
             maker: &session.maker,
             rows: &mut session.rows,
+            hours: self.means.hours,
             fresh: &mut session.fresh,
             day: None,
             outcome: Outcome { files: 1, ..Outcome::default() },
@@ -102,7 +141,10 @@ impl Loader {
         let FileInHand { transaction, outcome, .. } = file;
         let counts = [outcome.rows, outcome.duplicates, outcome.expired, outcome.suppressed].map(u64::cast_signed);
         let [rows, duplicates, expired, suppressed] = &counts;
-        transaction.execute(NOTE, &[&self.means.rebuild, &key, rows, duplicates, expired, suppressed]).await?;
+        // A file with refused rows is read again by the next attempt, which has to report them too.
+        if outcome.refused == 0 {
+            transaction.execute(NOTE, &[&self.means.rebuild, &key, rows, duplicates, expired, suppressed]).await?;
+        }
         transaction.commit().await?;
         Ok(outcome)
     }
@@ -123,6 +165,7 @@ struct FileInHand<'a> {
     transaction: Transaction<'a>,
     maker: &'a Client,
     rows: &'a mut PlainRows,
+    hours: Hours,
     fresh: &'a mut bool,
     /// The day of the last row, counted from 1970-01-01, and whether retention has taken it.
     day: Option<(i64, bool)>,
@@ -135,15 +178,21 @@ impl FileInHand<'_> {
         let (mut row, mut held) = (0, 0);
         for columns in EventFile::open(self.key, bytes.clone())? {
             let columns = columns?;
+            // Rows of other hours wait for nothing, and a shutdown has to be seen between them too.
+            tokio::task::yield_now().await;
             for event in read_batch(&columns)? {
                 row += 1;
-                let event = match event.map_err(|error| error.to_string()).and_then(valid) {
+                let event = match event.map_err(bad_value).and_then(valid) {
                     Ok(event) => event,
                     Err(reason) => {
                         self.refuse(row, reason);
                         continue;
                     }
                 };
+                if !self.hours.hold(event.event_timestamp.hour()) {
+                    self.outcome.rows_outside += 1;
+                    continue;
+                }
                 if self.is_gone(event.event_timestamp.hour()).await? {
                     self.outcome.expired += 1;
                     continue;
@@ -205,6 +254,22 @@ fn valid(event: ProductEvent<'_>) -> Result<ProductEvent<'_>, String> {
     match event.check(None, Window::default()) {
         Ok(()) => Ok(event),
         Err(rejection) => Err(rejection.to_string()),
+    }
+}
+
+/// Names the column of a row that has no valid event. The row's place in its batch would mislead.
+fn bad_value(error: ArrowFormError) -> String {
+    match error {
+        ArrowFormError::Value { column, .. } => format!("the column {column} has no valid value"),
+        ArrowFormError::Missing(_) => error.to_string(),
+    }
+}
+
+/// Returns the reason if an error reports bytes that are not a file of events.
+fn damage(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
+    match cause.downcast_ref() {
+        Some(LakeError::BadFile { problem, .. }) => Some(problem.clone()),
+        _ => cause.downcast_ref::<ArrowFormError>().map(ToString::to_string),
     }
 }
 

@@ -1,8 +1,11 @@
-//! The table from the lake: each raw file's rows in one transaction, which also notes that the file is in.
+//! Loads the table from the lake: the rows of each Parquet file below `raw/` in one transaction, which also notes the
+//! file as loaded.
 //!
-//! Rows that are there already stay as they are and are counted, so a rebuild can run beside consumers, after them, and
-//! again. One that was interrupted goes on with the files that it has not brought in yet.
+//! Existing rows stay as they are and are counted, so that a rebuild can run beside consumers, after them, and again. The
+//! next attempt continues an interrupted rebuild with the remaining files. A file that cannot be read does not keep the
+//! others from the table; it is named, and the rebuild is not finished.
 
+mod files;
 mod ledger;
 mod loader;
 
@@ -11,18 +14,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use event_model::Hour;
-use lake::{Key, Lake, RAW_PREFIX};
+use lake::Lake;
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::lake::in_words;
 use pipeline_runtime::progress::Progress;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::migrations::{self, Pending};
 use crate::postgres::{self, Target};
+pub use files::UnreadFiles;
 use ledger::Ledger;
 pub use loader::Refused;
-use loader::{Loader, Means};
+use loader::{FileEnd, Loader, Means};
 
 /// Which hours of `event_timestamp`; none is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,6 +56,8 @@ pub struct Settings {
     pub writers: usize,
     /// Rows that are brought in at once.
     pub rows_at_once: usize,
+    /// Finish without the damaged files.
+    pub skip_damaged: bool,
     /// What to do about pending scripts.
     pub pending: Pending,
     /// Show progress.
@@ -66,14 +71,20 @@ pub struct Outcome {
     pub files: u64,
     /// Of those, what an earlier attempt had brought in.
     pub files_before: u64,
-    /// Files that are left, because the end was asked for.
+    /// Files that are left because of the shutdown.
     pub files_left: u64,
+    /// Files whose bytes are not a file of events.
+    pub damaged: UnreadFiles,
+    /// Files that could not be fetched.
+    pub unavailable: UnreadFiles,
     /// New rows.
     pub rows: u64,
     /// Rows that were there.
     pub duplicates: u64,
     /// Those of them whose content is not the file's.
     pub differing: u64,
+    /// Rows of other hours than those of the rebuild.
+    pub rows_outside: u64,
     /// Rows of days that retention has taken.
     pub expired: u64,
     /// Rows that a trigger suppressed or redirected.
@@ -92,10 +103,16 @@ impl Outcome {
         self.rows += file.rows;
         self.duplicates += file.duplicates;
         self.differing += file.differing;
+        self.rows_outside += file.rows_outside;
         self.expired += file.expired;
         self.suppressed += file.suppressed;
         self.refused += file.refused;
         self.first_refused = self.first_refused.take().or(file.first_refused);
+    }
+
+    /// Number of files that are loaded or known to be unreadable.
+    fn settled(&self) -> u64 {
+        self.files + self.damaged.count + self.unavailable.count
     }
 }
 
@@ -108,13 +125,18 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Outc
         tracing::info!(script, "script applied");
     }
     let ledger = Ledger::open(client, &settings.lake.url().to_string(), settings.hours).await?;
-    let keys = keys(&settings.lake, settings.hours).await?;
-    let done = ledger.done().await?;
-    let todo: Vec<String> = keys.iter().filter(|key| !done.contains(*key)).cloned().collect();
-    let files_before = (keys.len() - todo.len()) as u64;
+    let files = tokio::select! {
+        files = files::list(&settings.lake, settings.hours) => files?,
+        () = shutdown.cancelled() => {
+            return Err(anyhow!("ended before the files were listed; run the same command again to continue").into());
+        }
+    };
+    let all = files.len() as u64;
+    let todo = files::remaining(files, &ledger.done().await?, ledger.began());
+    let files_before = all - todo.len() as u64;
     tracing::info!(lake = %settings.lake.url(), files = todo.len(), files_before, postgres = %settings.target, "rebuilding");
 
-    let progress = Progress::new(settings.progress, Some(keys.len() as u64), "files");
+    let progress = Progress::new(settings.progress, Some(all), "files");
     let outcome = Outcome { files: files_before, files_before, ..Outcome::default() };
     let work = Arc::new(Work { outcome: Mutex::new(outcome), todo: Mutex::new(todo.into_iter()), progress, shutdown });
     let mut loaders = JoinSet::new();
@@ -123,6 +145,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Outc
             lake: settings.lake.clone(),
             target: session.named(&format!("event-pipeline rebuild {number}")),
             rebuild: ledger.id(),
+            hours: settings.hours,
             rows_at_once: settings.rows_at_once,
         };
         loaders.spawn(load(means, Arc::clone(&work)));
@@ -131,9 +154,11 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Outc
         ended.context("a loader panicked, which is a bug; its transaction is rolled back")??;
     }
     let mut outcome = guard(&work.outcome).clone();
-    outcome.files_left = guard(&work.todo).len() as u64;
+    // Counted from the end, so that no way out of a loader can forget a file.
+    outcome.files_left = all - outcome.settled();
     outcome.elapsed = began.elapsed();
-    if outcome.files_left == 0 {
+    let complete = outcome.damaged.count == 0 || settings.skip_damaged;
+    if outcome.files_left == 0 && outcome.unavailable.count == 0 && complete {
         ledger.finish().await?;
     }
     Ok(outcome)
@@ -147,29 +172,29 @@ struct Work {
     shutdown: CancellationToken,
 }
 
-/// Brings file after file in.
+/// Loads file after file.
 async fn load(means: Means, work: Arc<Work>) -> anyhow::Result<()> {
     let mut loader = Loader::new(means);
     while !work.shutdown.is_cancelled() {
         let Some(key) = guard(&work.todo).next() else { break };
-        let file = loader.bring_in(&key, &work.shutdown).await.with_context(|| key.clone())?;
-        let Some(file) = file else { break };
+        let end = loader.load(&key, &work.shutdown).await.with_context(|| key.clone())?;
         let mut outcome = guard(&work.outcome);
-        outcome.add(file);
-        work.progress.set(outcome.files);
+        match end {
+            FileEnd::Loaded(file) => outcome.add(file),
+            FileEnd::Damaged(reason) => {
+                tracing::warn!(key, reason, "file not read");
+                outcome.damaged.add(&key, reason);
+            }
+            FileEnd::Unavailable(reason) => {
+                tracing::warn!(key, reason, "file not fetched");
+                outcome.unavailable.add(&key, reason);
+            }
+            FileEnd::Left => break,
+        }
+        work.progress.set(outcome.settled());
         work.progress.say(format!("{} rows, {} there already", outcome.rows, outcome.duplicates));
     }
     Ok(())
-}
-
-/// The raw files of the hours, in the order of their hours.
-async fn keys(lake: &Lake, hours: Hours) -> anyhow::Result<Vec<String>> {
-    let objects = lake.list(RAW_PREFIX).await.map_err(in_words)?;
-    if objects.is_empty() {
-        return Err(anyhow!("{} has no files under {RAW_PREFIX}; is --lake right?", lake.url()));
-    }
-    let wanted = |key: &String| matches!(key.parse(), Ok(Key::Raw { hour, .. }) if hours.hold(hour));
-    Ok(objects.into_iter().map(|object| object.key).filter(wanted).collect())
 }
 
 fn guard<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -4,11 +4,13 @@
 //! the way and can be removed.
 
 use std::ffi::OsStr;
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use tokio::task;
@@ -70,6 +72,20 @@ impl FolderStore {
         .await
     }
 
+    pub(super) async fn get_start(&self, key: &str, length: u64) -> Result<Option<Bytes>, LakeError> {
+        let key = key.to_owned();
+        self.blocking(move |store| {
+            let path = store.path(&key)?;
+            let mut start = Vec::new();
+            match File::open(&path).and_then(|file| file.take(length).read_to_end(&mut start)) {
+                Ok(_) => Ok(Some(start.into())),
+                Err(error) if error.kind() == ErrorKind::NotFound => store.check().map(|()| None),
+                Err(error) => Err(failed("read", &path)(error)),
+            }
+        })
+        .await
+    }
+
     pub(super) async fn list(&self, prefix: &str) -> Result<Vec<Object>, LakeError> {
         let prefix = prefix.to_owned();
         self.blocking(move |store| {
@@ -79,7 +95,7 @@ impl FolderStore {
             if !folder.is_empty() {
                 store.path(folder)?;
             }
-            store.walk(folder, &prefix, &mut found)?;
+            store.walk(&store.root.join(folder), folder, &prefix, &mut found)?;
             Ok(found)
         })
         .await
@@ -123,18 +139,22 @@ impl FolderStore {
         Ok(self.root.join(key))
     }
 
-    fn walk(&self, folder: &str, prefix: &str, found: &mut Vec<Object>) -> Result<(), LakeError> {
-        let path = self.root.join(folder);
-        let entries = match fs::read_dir(&path) {
+    /// Lists a folder. A name that is not UTF-8 has U+FFFD in its key, which no file can be read under.
+    #[expect(clippy::self_only_used_in_recursion, reason = "a part of the store")]
+    fn walk(&self, path: &Path, folder: &str, prefix: &str, found: &mut Vec<Object>) -> Result<(), LakeError> {
+        let entries = match fs::read_dir(path) {
             Ok(entries) => entries,
             Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
-            Err(error) => return Err(failed("list", &path)(error)),
+            Err(error) => return Err(failed("list", path)(error)),
         };
         for entry in entries {
-            let entry = entry.map_err(failed("list", &path))?;
+            let entry = entry.map_err(failed("list", path))?;
             let name = entry.file_name();
-            let Some(name) = name.to_str().filter(|name| !name.starts_with('.')) else { continue };
-            let key = if folder.is_empty() { name.to_owned() } else { format!("{folder}/{name}") };
+            let name = name.to_string_lossy();
+            if name.starts_with('.') {
+                continue;
+            }
+            let key = if folder.is_empty() { name.into_owned() } else { format!("{folder}/{name}") };
             let metadata = match fs::metadata(entry.path()) {
                 Ok(metadata) => metadata,
                 // Removed between the listing and now.
@@ -142,13 +162,19 @@ impl FolderStore {
                 Err(error) => return Err(failed("look at", &entry.path())(error)),
             };
             if metadata.is_dir() {
-                self.walk(&key, prefix, found)?;
+                self.walk(&entry.path(), &key, prefix, found)?;
             } else if key.starts_with(prefix) {
-                found.push(Object { key, size: metadata.len() });
+                found.push(Object { key, size: metadata.len(), modified: changed(&metadata) });
             }
         }
         Ok(())
     }
+}
+
+/// Returns the time of the last change of a file or of its name: a file that was moved here keeps its old `mtime`.
+fn changed(metadata: &Metadata) -> Option<SystemTime> {
+    let renamed = u64::try_from(metadata.ctime()).ok().map(|seconds| UNIX_EPOCH + Duration::from_secs(seconds));
+    metadata.modified().ok().max(renamed)
 }
 
 /// Writes a file that is there whole or not at all, only where there is none: a hard link fails where a rename would

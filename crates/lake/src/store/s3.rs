@@ -1,12 +1,12 @@
 //! A lake in a bucket.
 
 use std::future::Future;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
 use backon::{ExponentialBuilder, Retryable};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -23,6 +23,8 @@ const OPEN_LIMIT: Duration = Duration::from_secs(5);
 const HASH_METADATA: &str = "content-hash";
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// Bytes that are reserved for an answer before any of it came, at most.
+const LARGEST_RESERVE: usize = 1 << 28;
 
 #[derive(Debug, Clone)]
 pub(super) struct S3Store {
@@ -96,7 +98,7 @@ impl S3Store {
         let stored = match metadata {
             Some(hash) => Some(hash),
             // Copied here by a tool that keeps no metadata: the file itself says it too.
-            None => self.get_once(key).await?.and_then(|bytes| stored_hash(key, bytes)),
+            None => self.get_once(key, None).await?.and_then(|bytes| stored_hash(key, bytes)),
         };
         Ok(compare(key, &self.place(), stored, offered)?)
     }
@@ -118,21 +120,32 @@ impl S3Store {
     }
 
     pub(super) async fn get(&self, key: &str) -> Result<Option<Bytes>, LakeError> {
-        self.attempts("get", key, || self.get_once(key)).await
+        self.attempts("get", key, || self.get_once(key, None)).await
     }
 
-    async fn get_once(&self, key: &str) -> Result<Option<Bytes>, Failure> {
-        let get = self.client.get_object().bucket(&self.bucket).key(self.full(key));
-        let body = match get.send().await.map_err(Answer::from) {
-            Ok(object) => object.body,
+    /// Asks for a range, which an empty file does not have.
+    pub(super) async fn get_start(&self, key: &str, length: u64) -> Result<Option<Bytes>, LakeError> {
+        let range = format!("bytes=0-{}", length.saturating_sub(1));
+        self.attempts("get", key, || self.get_once(key, Some(range.clone()))).await
+    }
+
+    async fn get_once(&self, key: &str, range: Option<String>) -> Result<Option<Bytes>, Failure> {
+        let get = self.client.get_object().bucket(&self.bucket).key(self.full(key)).set_range(range);
+        let mut object = match get.send().await.map_err(Answer::from) {
+            Ok(object) => object,
             Err(Answer { verdict: Verdict::NoKey, .. }) => return Ok(None),
             Err(answer) => return Err(self.failure("GetObject", key, answer)),
         };
-        // The client's own limits end where the body begins.
-        let cut = match timeout(ATTEMPT_LIMIT, body.collect()).await {
-            Ok(Ok(bytes)) => return Ok(Some(bytes.into_bytes())),
-            Ok(Err(error)) => format!("the answer was cut off: {error}"),
-            Err(_) => format!("no whole answer within {} s", ATTEMPT_LIMIT.as_secs()),
+        let length = object.content_length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
+        let mut bytes = BytesMut::with_capacity(length.min(LARGEST_RESERVE));
+        // The client's own limits end where the body begins. A large file may take long, a part of it may not.
+        let cut = loop {
+            match timeout(ATTEMPT_LIMIT, object.body.next()).await {
+                Ok(Some(Ok(part))) => bytes.extend_from_slice(&part),
+                Ok(Some(Err(error))) => break format!("the answer was cut off: {error}"),
+                Ok(None) => return Ok(Some(bytes.freeze())),
+                Err(_) => break format!("no more of the answer within {} s", ATTEMPT_LIMIT.as_secs()),
+            }
         };
         Err(self.failure("GetObject", key, Answer::silent(cut)))
     }
@@ -164,7 +177,9 @@ impl S3Store {
         let next = page.next_continuation_token.filter(|_| page.is_truncated == Some(true));
         let objects = page.contents.unwrap_or_default().into_iter().filter_map(|object| {
             let key = object.key?.strip_prefix(&self.prefix)?.to_owned();
-            Some(Object { key, size: u64::try_from(object.size.unwrap_or(0)).unwrap_or(0) })
+            let size = u64::try_from(object.size.unwrap_or(0)).unwrap_or(0);
+            let modified = object.last_modified.and_then(|time| SystemTime::try_from(time).ok());
+            Some(Object { key, size, modified })
         });
         Ok(Page { objects: objects.collect(), next })
     }

@@ -111,6 +111,8 @@ async fn writes_once(lake: &Lake) {
         assert!(message.contains(part), "{message}");
     }
     assert_eq!(lake.get(&file.key).await.unwrap().unwrap(), file.bytes);
+    assert_eq!(lake.get_start(&file.key, 4).await.unwrap().unwrap(), "PAR1");
+    assert_eq!(lake.get_start("raw/missing", 4).await.unwrap(), None);
     lake.remove(&file.key).await.unwrap();
     lake.remove(&file.key).await.unwrap();
     assert_eq!(lake.put_file(&other).await.unwrap(), Put::Written);
@@ -128,7 +130,7 @@ async fn lists_what_is_there(lake: &Lake) {
             keys.iter().filter(|key| key.starts_with(prefix)).map(|&key| key.to_owned()).collect();
         expected.sort();
         let found = lake.list(prefix).await.unwrap();
-        assert!(found.iter().all(|object| object.size == 5));
+        assert!(found.iter().all(|object| object.size == 5 && object.modified.is_some()));
         assert_eq!(found.into_iter().map(|object| object.key).collect::<Vec<_>>(), expected, "{prefix}");
     }
     for key in keys {
