@@ -1,9 +1,10 @@
 //! The Kafka client: what it is set to, and what nobody may set otherwise.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::kafka::{Guard, KafkaArgs};
+use pipeline_runtime::kafka::{Complaints, Guard, KafkaArgs};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::error::KafkaError;
@@ -79,7 +80,12 @@ pub(crate) fn set_default(config: &mut ClientConfig, property: &str, value: impl
 pub struct KafkaClient {
     config: ClientConfig,
     current: Arc<RwLock<Arc<BaseConsumer<Context>>>>,
+    observer: Arc<Mutex<Option<Observer>>>,
 }
+
+/// Client beside the group that asks about the topic. It is not `read_committed`, so the end of a partition is its high
+/// watermark. The consumer's own client ends at the last stable offset and never sees the records of an open transaction.
+pub type Observer = Arc<BaseConsumer<Complaints>>;
 
 impl KafkaClient {
     /// A client with that configuration. An instance's name outlives it in the group.
@@ -94,7 +100,7 @@ impl KafkaClient {
         }
         let consumer = consumer(&config)
             .map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))?;
-        Ok(Self { config, current: Arc::new(RwLock::new(consumer)) })
+        Ok(Self { config, current: Arc::new(RwLock::new(consumer)), observer: Arc::default() })
     }
 
     /// The client as it is now.
@@ -103,12 +109,39 @@ impl KafkaClient {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// Returns the client that asks about the topic. The first call creates it.
+    pub fn observer(&self) -> Result<Observer, KafkaError> {
+        let mut kept = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        let observer = match kept.take() {
+            Some(observer) => observer,
+            None => observer(&self.config)?,
+        };
+        // The queue holds errors and requests for login tokens; only this call serves it.
+        (0..100).take_while(|_| observer.poll(Duration::ZERO).is_some()).for_each(drop);
+        Ok(Arc::clone(kept.insert(observer)))
+    }
+
     /// Makes another, which has subscribed to nothing. The one before ends when nobody has it any more.
     pub fn renew(&self) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
         let consumer = consumer(&self.config)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&consumer);
         Ok(consumer)
     }
+}
+
+/// Creates a client that asks about the topic: no member of the group, and open transactions do not end a partition.
+pub fn observer(config: &ClientConfig) -> Result<Observer, KafkaError> {
+    let mut config = uncommitted(config);
+    config.remove("group.id").remove("group.instance.id");
+    BaseConsumer::from_config_and_context(&config, Complaints::default()).map(Arc::new)
+}
+
+/// Returns the configuration of a client that also reads records of open transactions.
+#[must_use]
+pub fn uncommitted(config: &ClientConfig) -> ClientConfig {
+    let mut config = config.clone();
+    config.set("isolation.level", "read_uncommitted");
+    config
 }
 
 fn consumer(config: &ClientConfig) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
