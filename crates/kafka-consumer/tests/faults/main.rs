@@ -11,8 +11,10 @@ mod memory;
 mod network;
 mod poison;
 mod postgres;
+mod recreated;
 mod retention;
 mod sqlstates;
 #[path = "../support/mod.rs"]
 mod support;
 mod topic;
+mod transactions;
