@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::kafka::{Guard, KafkaArgs};
+use pipeline_runtime::kafka::{Complaints, Guard, KafkaArgs};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -81,7 +81,12 @@ pub(crate) fn set_default(config: &mut ClientConfig, property: &str, value: impl
 pub struct KafkaClient {
     config: ClientConfig,
     current: Arc<RwLock<Arc<BaseConsumer<Context>>>>,
+    observer: Arc<Mutex<Option<Observer>>>,
 }
+
+/// Client beside the group that asks about the topic. It is not `read_committed`, so the end of a partition is its high
+/// watermark. The consumer's own client ends at the last stable offset and never sees the records of an open transaction.
+pub type Observer = Arc<BaseConsumer<Complaints>>;
 
 impl KafkaClient {
     /// A client with that configuration. An instance's name outlives it in the group.
@@ -96,13 +101,25 @@ impl KafkaClient {
         }
         let consumer = consumer(&config)
             .map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))?;
-        Ok(Self { config, current: Arc::new(RwLock::new(consumer)) })
+        Ok(Self { config, current: Arc::new(RwLock::new(consumer)), observer: Arc::default() })
     }
 
     /// The client as it is now.
     #[must_use]
     pub fn current(&self) -> Arc<BaseConsumer<Context>> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns the client that asks about the topic. The first call creates it.
+    pub fn observer(&self) -> Result<Observer, KafkaError> {
+        let mut kept = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        let observer = match kept.take() {
+            Some(observer) => observer,
+            None => observer(&self.config)?,
+        };
+        // The queue holds errors and requests for login tokens; only this call serves it.
+        (0..100).take_while(|_| observer.poll(Duration::ZERO).is_some()).for_each(drop);
+        Ok(Arc::clone(kept.insert(observer)))
     }
 
     /// Replaces the client by one without a subscription. The caller [retires](retire) the former client.
@@ -120,6 +137,21 @@ static KEPT: Mutex<Vec<Arc<BaseConsumer<Context>>>> = Mutex::new(Vec::new());
 
 /// Timeout for closing a replaced client.
 const RETIREMENT: Duration = Duration::from_mins(2);
+
+/// Creates a client that asks about the topic: no member of the group, and open transactions do not end a partition.
+pub fn observer(config: &ClientConfig) -> Result<Observer, KafkaError> {
+    let mut config = uncommitted(config);
+    config.remove("group.id").remove("group.instance.id");
+    BaseConsumer::from_config_and_context(&config, Complaints::default()).map(Arc::new)
+}
+
+/// Returns the configuration of a client that also reads records of open transactions.
+#[must_use]
+pub fn uncommitted(config: &ClientConfig) -> ClientConfig {
+    let mut config = config.clone();
+    config.set("isolation.level", "read_uncommitted");
+    config
+}
 
 fn consumer(config: &ClientConfig) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
     let consumer = Arc::new(BaseConsumer::from_config_and_context(config, Context::default())?);

@@ -28,10 +28,18 @@ pub const SUPPRESSED: Metric = Metric::counter(
     "suppressed_total",
     "Events whose row a BEFORE INSERT trigger suppressed or redirected to another table.",
 );
-/// Offsets between what is committed in PostgreSQL and the partition's end, by partition of this consumer. Absent while
-/// Kafka does not tell.
-pub const LAG: Metric =
-    Metric::gauge("consumer_lag_records", "Offsets from what is committed in PostgreSQL to the partition's end.");
+/// Offsets between the committed one in PostgreSQL and the high watermark, by partition of this consumer. Absent while
+/// Kafka does not answer.
+pub const LAG: Metric = Metric::gauge(
+    "consumer_lag_records",
+    "Offsets from the committed one in PostgreSQL to the partition's high watermark.",
+);
+/// Offsets between the last stable offset and the high watermark, by partition of this consumer. Absent while Kafka does
+/// not answer.
+pub const LAST_STABLE_OFFSET_LAG: Metric = Metric::gauge(
+    "last_stable_offset_lag_records",
+    "Offsets from the last stable offset to the high watermark: held back by an open transaction, part of the lag.",
+);
 /// Seconds from a record's timestamp to its commit.
 pub const INGEST_LATENCY: Metric =
     Metric::histogram("ingest_latency_seconds", "Seconds from a record's own timestamp to its commit in PostgreSQL.");
@@ -71,6 +79,7 @@ pub const ALL: &[Metric] = &[
     EXPIRED,
     SUPPRESSED,
     LAG,
+    LAST_STABLE_OFFSET_LAG,
     INGEST_LATENCY,
     EVENT_LATENCY,
     BATCH_COMMIT,
@@ -107,6 +116,10 @@ pub fn render(counters: &Counters, ends: &Ends, health: &Health, started: f64, l
     text.metric(&LAG);
     for (partition, lag) in ends.lags(&totals) {
         text.sample(&LAG, &[("partition", &partition.to_string())], lag);
+    }
+    text.metric(&LAST_STABLE_OFFSET_LAG);
+    for (partition, held_back) in ends.held_back_offsets(&totals) {
+        text.sample(&LAST_STABLE_OFFSET_LAG, &[("partition", &partition.to_string())], held_back);
     }
     text.histogram(&INGEST_LATENCY, &counters.ingest_latency);
     text.histogram(&EVENT_LATENCY, &counters.event_latency);

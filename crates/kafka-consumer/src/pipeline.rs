@@ -19,10 +19,11 @@ use tokio_util::sync::CancellationToken;
 use crate::arranger;
 use crate::batch::Limits;
 use crate::counters::Tally;
-use crate::kafka_client::{KafkaClient, client_config};
+use crate::kafka_client::{KafkaClient, client_config, uncommitted};
 use crate::lag;
 use crate::memory::Memory;
 use crate::migrations::{self, Pending};
+use crate::offsets::identity::TopicIdentity;
 use crate::offsets::resume::{Accept, Resume};
 use crate::offsets::{self, Claim, Start};
 use crate::postgres::{self, Target};
@@ -61,8 +62,10 @@ pub struct Settings {
     pub tolerance: Tolerance,
     /// What is accepted where records are gone.
     pub accept: Accept,
-    /// End at the end of all partitions.
+    /// End when everything up to the ends of all partitions is committed.
     pub until_caught_up: bool,
+    /// Maximum wait of such a run for an open transaction.
+    pub open_transaction_timeout: Duration,
     /// What to do about pending scripts.
     pub pending: Pending,
     /// Where to answer over HTTP.
@@ -116,17 +119,29 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summ
     drop(reporter);
 
     let (target, accept) = (settings.target.clone(), settings.accept);
+    let identity = Arc::<TopicIdentity>::default();
     let source = SourceSetting {
-        resume: Resume { target, claim, kafka: kafka.clone(), reread, accept },
+        resume: Resume { target, claim, kafka: kafka.clone(), reread, accept, identity: Arc::clone(&identity) },
         limits: settings.limits,
         window: settings.window,
         until_caught_up: settings.until_caught_up,
+        open_transaction_timeout: settings.open_transaction_timeout,
+        ends: Arc::clone(&site.ends),
         shutdown: shutdown.clone(),
+        give_up: give_up.clone(),
         runtime: Handle::current(),
         health: Arc::clone(&site.health),
     };
     let stop_asking = CancellationToken::new();
-    let asking = tokio::spawn(watch_lag(&site, &kafka, &stop_asking));
+    let ends = lag::Watch {
+        kafka,
+        topic: site.claim.topic.clone(),
+        uncommitted: Reread::new(&uncommitted(&config), &site.claim.topic),
+        counters: Arc::clone(&counters),
+        ends: Arc::clone(&site.ends),
+        identity,
+    };
+    let asking = tokio::spawn(ends.run(stop_asking.clone()));
     let remembering = tokio::spawn(Arc::clone(&site.recent).keep(Arc::clone(&counters), Arc::clone(&site.ends)));
     let source = Source::new(source, commands, reports);
     let reading = std::thread::Builder::new()
@@ -211,14 +226,15 @@ async fn end(
         Some(WriterError::Abandoned { .. }) if finish.is_err() => {}
         Some(error) => return Err(error.into()),
     }
-    let finish = finish?;
+    let mut finish = finish?;
+    let caught_up = finish.caught_up();
     shutdown::waiting_for("Kafka, to leave the group");
     let leaving = tokio::task::spawn_blocking(|| finish.leave(FAREWELL));
     // Closing has the same limit; this one is for a call of librdkafka that does not return.
     if !matches!(tokio::time::timeout(FAREWELL + MARGIN, leaving).await, Ok(Ok(true))) {
         tracing::warn!("group not left: kafka does not answer");
     }
-    Ok(())
+    caught_up
 }
 
 /// The error that the others follow from: one that gave up did so because another one failed.
@@ -278,9 +294,4 @@ async fn listen(settings: &Settings, site: &Arc<Site>) -> Result<Option<Server>,
         }
         Err(error) => Err(anyhow::Error::from(error).into()),
     }
-}
-
-fn watch_lag(site: &Site, kafka: &KafkaClient, end: &CancellationToken) -> impl Future<Output = ()> + use<> {
-    let (counters, ends) = (Arc::clone(&site.counters), Arc::clone(&site.ends));
-    lag::watch(kafka.clone(), site.claim.topic.clone(), counters, ends, end.clone())
 }

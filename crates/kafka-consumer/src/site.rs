@@ -63,6 +63,8 @@ struct PartitionState {
     next_offset: i64,
     end: Option<i64>,
     lag: Option<u64>,
+    /// Start of the open transaction that holds records back, in milliseconds since 1970.
+    held_back_since: Option<i64>,
     records: u64,
     rows: u64,
     duplicates: u64,
@@ -132,6 +134,7 @@ impl Site {
                 // Asked for up to a second ago.
                 end: self.ends.of(partition).map(|end| end.max(next_offset)),
                 lag: lags.get(&partition).copied(),
+                held_back_since: self.ends.held_back(partition).map(|held| held.since.micros() / 1_000),
                 records: one.tally.records,
                 rows: one.tally.rows,
                 duplicates: one.tally.duplicates,

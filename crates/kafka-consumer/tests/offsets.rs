@@ -183,7 +183,7 @@ fn a_topic_made_anew_is_not_gone_back_in() {
     produce(&stack, &[3, 4, 5].map(|number| Record::of(0, event(number, now(), "tools"))));
     let said = refuse(&stack, WRITER, &["--to-beginning"], 1);
     assert!(
-        said.contains("partition 0 of product-events is not the one") && said.contains("--accept-new-topic"),
+        said.contains("topic product-events was deleted and recreated") && said.contains("--accept-new-topic"),
         "{said}"
     );
     assert_eq!(sum(&stack, "next_offset"), 2);

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use event_model::Timestamp;
@@ -125,6 +126,7 @@ impl SetArgs {
             kafka: KafkaClient::new(&config, None)?,
             reread: Reread::new(&config, &self.kafka.topic),
             accept: Accept::default(),
+            identity: Arc::default(),
         };
         let moved = set::set(&mut client, &resume, &to, &self.reason).await?;
         let mut out = io::stdout();

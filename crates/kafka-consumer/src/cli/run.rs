@@ -32,9 +32,13 @@ pub(super) struct RunArgs {
     /// Where a group begins that has never read the topic: beginning, end, or a time such as 2026-11-22T00:00:00Z
     #[arg(long, default_value = "beginning")]
     start: Start,
-    /// End as soon as the end of every partition is reached
+    /// End with exit code 0 when every record up to the ends of all partitions is committed in PostgreSQL
     #[arg(long)]
     until_caught_up: bool,
+    /// Maximum wait of --until-caught-up for an open transaction that holds records back; then exit code 1. Java
+    /// producers abort theirs within 70s
+    #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = duration)]
+    open_transaction_timeout: Duration,
     /// Refuse to run when scripts are pending, instead of applying them
     #[arg(long)]
     no_migrate: bool,
@@ -70,7 +74,7 @@ pub(super) struct RunArgs {
     /// Go on with the oldest record where retention took records before they were read
     #[arg(long)]
     accept_lost_records: bool,
-    /// Read a topic that was deleted and made anew from its beginning
+    /// Read a topic that was deleted and recreated from its beginning
     #[arg(long)]
     accept_new_topic: bool,
     /// Where metrics, probes and the page are served: HOST:PORT or off. Port 0 is any that is free
@@ -106,6 +110,7 @@ impl RunArgs {
             },
             accept: Accept { lost_records: self.accept_lost_records, new_topic: self.accept_new_topic },
             until_caught_up: self.until_caught_up,
+            open_transaction_timeout: self.open_transaction_timeout,
             http: self.http_addr.clone().unwrap_or_else(default_http_addr),
             http_may_fail: self.http_addr.is_none(),
             pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
@@ -124,6 +129,7 @@ impl RunArgs {
         add("database", &settings.target);
         add("migrate", &(settings.pending == Pending::Apply));
         add("until-caught-up", &settings.until_caught_up);
+        add("open-transaction-timeout", &format!("{}s", settings.open_transaction_timeout.as_secs()));
         add("http-addr", &settings.http);
         add("oldest-event", &format!("{}s", settings.window.past.as_secs()));
         add("newest-event", &format!("{}s", settings.window.future.as_secs()));

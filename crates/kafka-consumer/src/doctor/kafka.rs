@@ -13,6 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::task;
 
 use super::{Line, Lines, Settings};
+use crate::kafka_client;
 
 const PATIENCE: Duration = Duration::from_secs(8);
 /// What is removed before a consumer that was down over a night has read it is lost to it.
@@ -114,17 +115,33 @@ struct Rights {
     topic: Result<(), KafkaError>,
     group: Result<(), KafkaError>,
     spans: BTreeMap<i32, (i64, i64)>,
+    /// Records behind an open transaction, by partition.
+    held_back: BTreeMap<i32, i64>,
 }
 
 fn read_rights(config: &ClientConfig, topic: &str) -> Rights {
-    let mut rights = Rights { topic: Ok(()), group: Ok(()), spans: BTreeMap::new() };
+    let mut rights = Rights { topic: Ok(()), group: Ok(()), spans: BTreeMap::new(), held_back: BTreeMap::new() };
     let consumer = match BaseConsumer::from_config_and_context(config, Complaints::default()) {
         Ok(consumer) => consumer,
         Err(error) => return Rights { topic: Err(error), ..rights },
     };
+    // The high watermarks first: a last stable offset that is asked for later is below only if a transaction is open.
+    let high = high_watermarks(config, topic).unwrap_or_default();
     rights.topic = read_a_record(&consumer, topic, &mut rights.spans);
+    let held_back = |(partition, high): (i32, i64)| {
+        let stable = rights.spans.get(&partition)?.1;
+        (stable < high).then_some((partition, high - stable))
+    };
+    rights.held_back = high.into_iter().filter_map(held_back).collect();
     rights.group = ask_the_group(&consumer, topic);
     rights
+}
+
+fn high_watermarks(config: &ClientConfig, topic: &str) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    let observer = kafka_client::observer(config)?;
+    let metadata = observer.fetch_metadata(Some(topic), PATIENCE)?;
+    let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+    partitions.map(|one| Ok((one.id(), observer.fetch_watermarks(topic, one.id(), PATIENCE)?.1))).collect()
 }
 
 fn read_a_record(
@@ -173,6 +190,15 @@ impl Rights {
                     right(&error, &format!("READ on the group {group}")),
                 );
             }
+        }
+        for (partition, records) in &self.held_back {
+            lines.warn(
+                "look for open transactions",
+                format!("partition {partition}: {records} records are held back until a producer's transaction ends"),
+                format!(
+                    "if it stays open, find it with `kafka-transactions.sh find-hanging --topic {topic}` and abort it"
+                ),
+            );
         }
         positions.spans = self.spans;
     }

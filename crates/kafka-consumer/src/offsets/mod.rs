@@ -2,9 +2,11 @@
 //!
 //! - [`first_start`]: a group that has never read the topic
 //! - [`resume`]: one that has, and whether Kafka still has what comes next
+//! - [`identity`]: the topic's ID, which tells a recreated topic
 //! - [`watermarks`]: where Kafka's partitions begin and end
 //! - [`show`], [`set`]: what people ask for
 
+pub mod identity;
 pub mod resume;
 pub mod set;
 pub mod show;
@@ -89,14 +91,22 @@ pub async fn first_start(client: &mut Client, claim: &Claim, kafka: &Kafka, star
     if transaction.query_opt(known, &[&claim.group, &claim.topic]).await?.is_some() {
         return Ok(());
     }
+    // Asked before the offsets: if the topic is recreated in between, the next comparison finds the other ID.
+    let id = identity::topic_id(kafka, &claim.topic).await;
     let offsets = watermarks::start_offsets(kafka, &claim.topic, start).await?;
     let (partitions, next): (Vec<i32>, Vec<i64>) = offsets.into_iter().unzip();
-    transaction.execute(INSERT, &[&claim.group, &claim.topic, &partitions, &next]).await?;
+    transaction.execute(INSERT, &[&claim.group, &claim.topic, &partitions, &next, &id]).await?;
     transaction.commit().await?;
     tracing::info!(group = claim.group, topic = claim.topic, partitions = partitions.len(), %start, "group starts");
     Ok(())
 }
 
-const INSERT: &str = "INSERT INTO pipeline.consumer_offsets (consumer_group, topic, partition, next_offset)
-    SELECT $1, $2, p.partition, p.next_offset FROM unnest($3::integer[], $4::bigint[]) AS p (partition, next_offset)
+/// Rows of partitions that the group has not seen. They belong to the same incarnation as the group's other rows.
+const INSERT: &str = "INSERT INTO pipeline.consumer_offsets
+        (consumer_group, topic, partition, topic_incarnation, next_offset, topic_id)
+    SELECT $1, $2, p.partition,
+        (SELECT coalesce(max(topic_incarnation), 1) FROM pipeline.consumer_offsets
+         WHERE consumer_group = $1 AND topic = $2),
+        p.next_offset, $5
+    FROM unnest($3::integer[], $4::bigint[]) AS p (partition, next_offset)
     ON CONFLICT DO NOTHING";

@@ -1,14 +1,17 @@
 //! Going on where PostgreSQL has it, after a look at whether Kafka still has the same topic and what comes next.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use thiserror::Error;
 use tokio_postgres::{Client, GenericClient};
+use uuid::Uuid;
 
-use super::watermarks::watermarks;
+use super::identity::{self, TopicIdentity};
+use super::watermarks::{partitions, watermarks};
 use super::{Claim, INSERT, Position};
 use crate::batch::Mark;
 use crate::fingerprint;
@@ -21,7 +24,7 @@ use crate::source::{Reread, RereadError};
 pub struct Accept {
     /// Records that retention took before they were read.
     pub lost_records: bool,
-    /// A topic that was deleted and made anew.
+    /// A topic that was deleted and recreated.
     pub new_topic: bool,
 }
 
@@ -36,6 +39,8 @@ pub struct Resume {
     pub kafka: KafkaClient,
     /// Reads the last records again.
     pub reread: Reread,
+    /// ID of the topic that the offsets belong to.
+    pub identity: Arc<TopicIdentity>,
     /// What a person has accepted.
     pub accept: Accept,
 }
@@ -49,6 +54,9 @@ pub enum ResumeError {
     /// PostgreSQL says nothing.
     #[error("PostgreSQL did not answer within {} s", PATIENCE.as_secs())]
     NoAnswer,
+    /// A consumer of the former topic still moves the offsets.
+    #[error("the offsets of the former topic are being moved by another consumer")]
+    Busy,
     /// Kafka did not tell where partitions begin and end.
     #[error("Kafka did not tell where the partitions begin and end: {0}")]
     Kafka(#[from] KafkaError),
@@ -72,11 +80,22 @@ pub enum ResumeError {
         /// The oldest that there is.
         low: i64,
     },
-    /// The topic is another one under the same name.
+    /// The topic has another ID than the one that was read.
     #[error(
-        "partition {partition} of {topic} is not the one that group {group} has read up to offset {next}: the topic was \
-         deleted and made anew. What was unread of the former one is gone; --accept-new-topic reads the new one from its \
-         beginning"
+        "topic {topic} was deleted and recreated after group {group} had read it; its unread records are lost; \
+         `run --accept-new-topic` reads the new one from its beginning"
+    )]
+    Recreated {
+        /// The topic.
+        topic: String,
+        /// The group that has read it.
+        group: String,
+    },
+    /// A partition has other records than those that were read.
+    #[error(
+        "topic {topic} was deleted and recreated, or its log was truncated: partition {partition} is not the one that \
+         group {group} has read up to offset {next}; its unread records are lost; `run --accept-new-topic` reads the new \
+         one from its beginning"
     )]
     Renewed {
         /// The topic.
@@ -100,7 +119,15 @@ const SELECT: &str = r#"SELECT partition, next_offset, topic_incarnation, finger
                     AND letter.partition = consumer_offsets.partition), 0)
     FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3)"#;
 
-const ALL: &str = "SELECT partition FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2";
+const TOPIC_IDS: &str = "SELECT partition, next_offset, topic_id FROM pipeline.consumer_offsets
+    WHERE consumer_group = $1 AND topic = $2";
+
+/// Notes the ID in rows that have none. A row that a consumer's transaction has locked waits for the next time.
+const STORE_ID: &str = "UPDATE pipeline.consumer_offsets SET topic_id = $4
+    WHERE (consumer_group, topic, partition) IN (
+        SELECT consumer_group, topic, partition FROM pipeline.consumer_offsets
+        WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3) AND topic_id IS NULL
+        FOR UPDATE SKIP LOCKED)";
 
 /// Moves an offset to where records are again, unless somebody else has moved it meanwhile.
 const SKIP: &str = "UPDATE pipeline.consumer_offsets SET next_offset = $5, updated_at = now()
@@ -109,8 +136,39 @@ const SKIP: &str = "UPDATE pipeline.consumer_offsets SET next_offset = $5, updat
 /// Another topic of the same name: what was read of the former one keeps its dead letters under the former number.
 const RENEW: &str = "UPDATE pipeline.consumer_offsets
     SET next_offset = $5, fingerprint = NULL, fingerprint_offset = NULL, topic_incarnation = topic_incarnation + 1,
-        updated_at = now()
-    WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4";
+        topic_id = $6, updated_at = now()
+    WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
+        AND topic_id IS NOT DISTINCT FROM $7";
+
+/// A row of the group, as far as it concerns the topic's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StoredId {
+    partition: i32,
+    next_offset: i64,
+    id: Option<Uuid>,
+}
+
+/// The topic's IDs: the cluster's, and those of all rows of the group.
+struct Ids {
+    current: Option<Uuid>,
+    stored: Vec<StoredId>,
+}
+
+impl Ids {
+    /// Returns the rows with an ID other than the cluster's; none if the cluster's is unknown.
+    fn of_another_topic(&self) -> impl Iterator<Item = &StoredId> {
+        self.stored.iter().filter(|row| self.current.is_some() && row.id.is_some() && row.id != self.current)
+    }
+
+    /// Returns the ID that the offsets belong to, once no row belongs to another topic.
+    fn established(&self) -> Option<Uuid> {
+        self.current.or_else(|| self.stored.iter().find_map(|row| row.id))
+    }
+
+    fn of(&self, partition: i32) -> Option<Uuid> {
+        self.stored.iter().find(|row| row.partition == partition)?.id
+    }
+}
 
 /// What Kafka has of a partition, measured by what was read of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,13 +198,18 @@ impl Resume {
 
     async fn ask(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
         let client = answered(postgres::connect(&self.target)).await?;
+        let mut ids = self.ids(&client).await?;
+        if ids.of_another_topic().next().is_some() {
+            self.recreated(&client, &ids).await?;
+            ids.stored = self.stored_ids(&client).await?;
+        }
         let mut found = self.select(&client, partitions).await?;
         let ends = watermarks(&self.kafka.current(), &self.claim.topic, partitions.to_vec()).await?;
         let new: Vec<i32> = partitions.iter().copied().filter(|partition| !found.contains_key(partition)).collect();
         if !new.is_empty() {
             let oldest: Vec<i64> = new.iter().map(|partition| ends.get(partition).map_or(0, |ends| ends.0)).collect();
             let Claim { group, topic } = &self.claim;
-            answered(client.execute(INSERT, &[group, topic, &new, &oldest])).await?;
+            answered(client.execute(INSERT, &[group, topic, &new, &oldest, &ids.current])).await?;
             found = self.select(&client, partitions).await?;
         }
         let renewed = self.renewed(&found, &ends).await?;
@@ -158,24 +221,94 @@ impl Resume {
                 next if next < low => Continuity::Lost,
                 _ => Continuity::Continues,
             };
-            changed |= self.settle(&client, *partition, position.next_offset, low, continuity).await?;
+            changed |= self.settle(&client, *partition, position.next_offset, low, continuity, &ids).await?;
+        }
+        self.store_id(&client, partitions, &ids).await?;
+        // The watcher compares with this one from now on.
+        if let Some(id) = ids.established() {
+            self.identity.observe(id);
         }
         if changed { self.select(&client, partitions).await } else { Ok(found) }
     }
 
-    /// The first partition, if any, that is another topic's than the one that was read.
-    pub(super) async fn first_renewed(&self, client: &impl GenericClient) -> Result<Option<i32>, ResumeError> {
-        let rows = answered(client.query(ALL, &[&self.claim.group, &self.claim.topic])).await?;
-        let partitions: Vec<i32> = rows.iter().map(|row| row.get(0)).collect();
-        let found = self.select(client, &partitions).await?;
-        let ends = watermarks(&self.kafka.current(), &self.claim.topic, partitions).await?;
+    /// Reads the topic's IDs. The cluster is asked before anything else is read of the topic: if the topic is recreated in
+    /// between, the next comparison finds the other ID.
+    async fn ids(&self, client: &impl GenericClient) -> Result<Ids, ResumeError> {
+        let current = identity::topic_id(&self.kafka.current(), &self.claim.topic).await;
+        Ok(Ids { current, stored: self.stored_ids(client).await? })
+    }
+
+    async fn stored_ids(&self, client: &impl GenericClient) -> Result<Vec<StoredId>, ResumeError> {
+        let rows = answered(client.query(TOPIC_IDS, &[&self.claim.group, &self.claim.topic])).await?;
+        let stored =
+            |row: &tokio_postgres::Row| StoredId { partition: row.get(0), next_offset: row.get(1), id: row.get(2) };
+        Ok(rows.iter().map(stored).collect())
+    }
+
+    /// Fails because the topic was recreated, unless a person has accepted that; then every row of the former topic moves
+    /// to the new one's beginning, also those of partitions that the new one does not have.
+    async fn recreated(&self, client: &Client, ids: &Ids) -> Result<(), ResumeError> {
+        let Claim { group, topic } = &self.claim;
+        if !self.accept.new_topic {
+            return Err(self.recreated_error());
+        }
+        let kafka = self.kafka.current();
+        let present = partitions(&kafka, topic).await?;
+        let ends = watermarks(&kafka, topic, present).await?;
+        for row in ids.of_another_topic() {
+            let low = ends.get(&row.partition).map_or(0, |ends| ends.0);
+            let (partition, next) = (row.partition, row.next_offset);
+            answered(client.execute(RENEW, &[group, topic, &partition, &next, &low, &ids.current, &row.id])).await?;
+            tracing::warn!(
+                partition,
+                from = next,
+                to = low,
+                "topic recreated; reads it from its beginning, as accepted"
+            );
+        }
+        // A consumer of the former topic may have moved an offset meanwhile; its row is unchanged then.
+        let left = Ids { current: ids.current, stored: self.stored_ids(client).await? };
+        if left.of_another_topic().next().is_some() { Err(ResumeError::Busy) } else { Ok(()) }
+    }
+
+    /// Returns the error of a topic that was recreated.
+    #[must_use]
+    pub fn recreated_error(&self) -> ResumeError {
+        ResumeError::Recreated { topic: self.claim.topic.clone(), group: self.claim.group.clone() }
+    }
+
+    async fn store_id(&self, client: &Client, partitions: &[i32], ids: &Ids) -> Result<(), ResumeError> {
+        let missing = ids.stored.iter().any(|row| row.id.is_none() && partitions.contains(&row.partition));
+        if let (Some(id), true) = (ids.current, missing) {
+            let Claim { group, topic } = &self.claim;
+            answered(client.execute(STORE_ID, &[group, topic, &partitions, &id])).await?;
+        }
+        Ok(())
+    }
+
+    /// Fails if the topic or one of its partitions is not the one that was read. Returns the topic's ID, if it has one.
+    pub(super) async fn verify(&self, client: &impl GenericClient) -> Result<Option<Uuid>, ResumeError> {
+        let ids = self.ids(client).await?;
+        if ids.of_another_topic().next().is_some() {
+            return Err(self.recreated_error());
+        }
+        let Claim { group, topic } = &self.claim;
+        let present = partitions(&self.kafka.current(), topic).await?;
+        let found = self.select(client, &present).await?;
+        let ends = watermarks(&self.kafka.current(), topic, present).await?;
         let beyond = |(partition, position): (&i32, &Position)| {
             let high = ends.get(partition).copied().unwrap_or_default().1;
             (position.next_offset > high).then_some(*partition)
         };
         let mut renewed: Vec<i32> = found.iter().filter_map(beyond).collect();
         renewed.extend(self.renewed(&found, &ends).await?);
-        Ok(renewed.into_iter().min())
+        match renewed.into_iter().min() {
+            None => Ok(ids.current),
+            Some(partition) => {
+                let next = found.get(&partition).map_or(0, |one| one.next_offset);
+                Err(ResumeError::Renewed { topic: topic.clone(), partition, group: group.clone(), next })
+            }
+        }
     }
 
     async fn select(
@@ -231,15 +364,23 @@ impl Resume {
         next: i64,
         low: i64,
         continuity: Continuity,
+        ids: &Ids,
     ) -> Result<bool, ResumeError> {
         let Claim { group, topic } = &self.claim;
-        let (accepted, statement) = match continuity {
+        let accepted = match continuity {
             Continuity::Continues => return Ok(false),
-            Continuity::Lost => (self.accept.lost_records, SKIP),
-            Continuity::Renewed => (self.accept.new_topic, RENEW),
+            Continuity::Lost => self.accept.lost_records,
+            Continuity::Renewed => self.accept.new_topic,
         };
         if accepted {
-            answered(client.execute(statement, &[group, topic, &partition, &next, &low])).await?;
+            if continuity == Continuity::Lost {
+                answered(client.execute(SKIP, &[group, topic, &partition, &next, &low])).await?;
+            } else {
+                let stored = ids.of(partition);
+                let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+                    &[group, topic, &partition, &next, &low, &ids.current, &stored];
+                answered(client.execute(RENEW, parameters)).await?;
+            }
             tracing::warn!(
                 partition,
                 from = next,
@@ -266,7 +407,7 @@ impl ResumeError {
     fn passes(&self) -> bool {
         match self {
             Self::Postgres(error) => classify(error) == SqlFault::Retry,
-            Self::NoAnswer | Self::Reread(RereadError::NoAnswer { .. } | RereadError::Gone { .. }) => true,
+            Self::NoAnswer | Self::Busy | Self::Reread(RereadError::NoAnswer { .. } | RereadError::Gone { .. }) => true,
             Self::Kafka(error) => !matches!(
                 error.rdkafka_error_code(),
                 Some(
@@ -279,7 +420,46 @@ impl ResumeError {
             ),
             Self::Reread(RereadError::Client(_) | RereadError::Denied { .. })
             | Self::Lost { .. }
+            | Self::Recreated { .. }
             | Self::Renewed { .. } => false,
         }
+    }
+
+    /// Returns true if the topic is not the one that was read: nothing more may be committed at its offsets.
+    #[must_use]
+    pub fn is_another_topic(&self) -> bool {
+        matches!(self, Self::Recreated { .. } | Self::Renewed { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Option<Uuid> = Some(Uuid::from_u128(1));
+    const B: Option<Uuid> = Some(Uuid::from_u128(2));
+
+    fn ids(current: Option<Uuid>, stored: &[Option<Uuid>]) -> Ids {
+        let row = |(partition, id): (i32, &Option<Uuid>)| StoredId { partition, next_offset: 7, id: *id };
+        Ids { current, stored: (0..).zip(stored).map(row).collect() }
+    }
+
+    #[test]
+    fn rows_of_another_topic_are_those_with_another_id() {
+        let another = |current, stored: &[Option<Uuid>]| -> Vec<i32> {
+            ids(current, stored).of_another_topic().map(|row| row.partition).collect()
+        };
+        assert_eq!(another(A, &[A, A]), [] as [i32; 0]);
+        assert_eq!(another(B, &[A, A]), [0, 1]);
+        assert_eq!(another(B, &[B, A]), [1], "accepted before, but not to the end");
+        assert_eq!(another(B, &[None, A, None]), [1], "written by an older version: the fingerprint tells");
+        assert_eq!(another(None, &[A, A]), [] as [i32; 0], "brokers without IDs");
+    }
+
+    #[test]
+    fn the_stored_id_stands_in_for_one_that_the_cluster_does_not_tell() {
+        assert_eq!(ids(B, &[A]).established(), B);
+        assert_eq!(ids(None, &[None, A]).established(), A);
+        assert_eq!(ids(None, &[None]).established(), None);
     }
 }

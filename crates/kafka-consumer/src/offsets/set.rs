@@ -66,9 +66,11 @@ const LOCK: &str = "SELECT partition, next_offset FROM pipeline.consumer_offsets
     WHERE consumer_group = $1 AND topic = $2 ORDER BY partition FOR UPDATE NOWAIT";
 
 /// A partition that the group has never seen, because it was added since, has no row yet.
-const MOVE: &str = "INSERT INTO pipeline.consumer_offsets (consumer_group, topic, partition, next_offset)
-    VALUES ($1, $2, $3, $4)
-    ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset, updated_at = now()";
+const MOVE: &str =
+    "INSERT INTO pipeline.consumer_offsets AS row (consumer_group, topic, partition, next_offset, topic_id)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset,
+        topic_id = coalesce(excluded.topic_id, row.topic_id), updated_at = now()";
 
 const NOTE: &str =
     "INSERT INTO pipeline.offset_changes (consumer_group, topic, partition, from_offset, to_offset, target, reason)
@@ -81,14 +83,7 @@ pub async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason: &str)
     refuse_while_active(&resume.kafka.current(), &resume.claim.group).await?;
     let transaction = client.transaction().await?;
     let before = lock(&transaction, &resume.claim).await?;
-    if let Some(partition) = resume.first_renewed(&transaction).await? {
-        bail!(
-            "partition {partition} of {} is not the one that group {} has read: the topic was deleted and made anew; \
-             `kafka-consumer run --accept-new-topic` begins with the new one",
-            resume.claim.topic,
-            resume.claim.group
-        );
-    }
+    let id = resume.verify(&transaction).await?;
     let target = targets(&resume.kafka.current(), &resume.claim, to, &before).await?;
     let beginnings = start_offsets(&resume.kafka.current(), &resume.claim.topic, Start::Beginning).await?;
     let text = to.to_string();
@@ -97,7 +92,7 @@ pub async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason: &str)
     for (partition, to) in target {
         let Some(&from) = before.get(&partition).or_else(|| beginnings.get(&partition)) else { continue };
         let cannot = "the offsets were not moved";
-        transaction.execute(MOVE, &[group, topic, &partition, &to]).await.context(cannot)?;
+        transaction.execute(MOVE, &[group, topic, &partition, &to, &id]).await.context(cannot)?;
         transaction.execute(NOTE, &[group, topic, &partition, &from, &to, &text, &reason]).await.context(cannot)?;
         moved.push(Moved { partition, from, to });
     }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use backon::{ConstantBuilder, Retryable};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::task;
 
@@ -70,9 +71,11 @@ pub(super) async fn start_offsets(kafka: &Kafka, topic: &str, start: Start) -> a
         .collect())
 }
 
-async fn partitions(kafka: &Kafka, topic: &str) -> anyhow::Result<Vec<i32>> {
+/// Returns the topic's partitions; an empty list if the topic does not exist.
+pub(super) async fn partitions(kafka: &Kafka, topic: &str) -> Result<Vec<i32>, KafkaError> {
     let (kafka, name) = (Arc::clone(kafka), topic.to_owned());
-    let metadata = task::spawn_blocking(move || kafka.fetch_metadata(Some(&name), PATIENCE)).await??;
-    let found = metadata.topics().iter().find(|one| one.name() == topic).context("Kafka does not know the topic")?;
-    Ok(found.partitions().iter().map(rdkafka::metadata::MetadataPartition::id).collect())
+    let asked = task::spawn_blocking(move || kafka.fetch_metadata(Some(&name), PATIENCE)).await;
+    let metadata = asked.map_err(|_| KafkaError::Canceled)??;
+    let found = metadata.topics().iter().filter(|one| one.name() == topic);
+    Ok(found.flat_map(rdkafka::metadata::MetadataTopic::partitions).map(MetadataPartition::id).collect())
 }

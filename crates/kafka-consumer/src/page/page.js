@@ -209,6 +209,12 @@ function setText(id, text) {
   if (byId(id).textContent !== text) byId(id).textContent = text; // said once, not every second
 }
 
+/** A transaction that stays open: shorter ones come and go with every transactional producer. */
+function heldBack() {
+  const one = state.partitions.find((p) => p.held_back_since !== null && state.now - p.held_back_since > 10_000);
+  return one ? `Partition ${one.partition} is held back by an open transaction since ${day.format(one.held_back_since)}` : "";
+}
+
 function verdict() {
   const away = lost !== null;
   document.body.classList.toggle("away", away);
@@ -217,7 +223,7 @@ function verdict() {
   setText("status", away ? "no answer" : good ? "ready" : "not ready");
   const notice = away
     ? `The consumer has not answered since ${clock.format(lost)}: it has ended, or the way to it is cut. ${state ? "Below is what it said last." : "This page asks again every second."}`
-    : state.not_ready ? `Not ready: ${state.not_ready}` : "";
+    : state.not_ready ? `Not ready: ${state.not_ready}` : heldBack();
   byId("notice").hidden = !notice;
   setText("notice", notice);
 }

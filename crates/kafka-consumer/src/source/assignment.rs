@@ -11,6 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
 use super::Setting;
+use super::caught_up::CaughtUp;
 use super::context::{Change, Context, release};
 use super::hand_over::HandOver;
 use super::partition::Partition;
@@ -28,6 +29,7 @@ type Positions = Result<BTreeMap<i32, Position>, ResumeError>;
 #[derive(Default)]
 pub(super) struct Assignment {
     read: BTreeMap<i32, Partition>,
+    caught_up: CaughtUp,
     under_way: Option<UnderWay>,
     to_seek: VecDeque<i32>,
     last_epoch: u64,
@@ -77,11 +79,14 @@ impl Assignment {
         self.read.contains_key(&partition)
     }
 
-    /// Notes that all there is of a partition was read.
-    pub(super) fn at_end(&mut self, partition: i32) {
-        if let Some(reading) = self.read.get_mut(&partition) {
-            reading.at_end = true;
-        }
+    /// The progress of the partitions that are read.
+    pub(super) fn caught_up(&mut self) -> &mut CaughtUp {
+        &mut self.caught_up
+    }
+
+    /// Ends the reading. Returns the progress of the partitions.
+    pub(super) fn into_caught_up(self) -> CaughtUp {
+        self.caught_up
     }
 
     /// Stops reading for a while; also of partitions that are assigned meanwhile.
@@ -102,14 +107,9 @@ impl Assignment {
         self.paused
     }
 
-    /// Whether the end of every partition was reached at least once since it was assigned. Whoever has none has only not
-    /// got its share yet: the group is between two assignments, or others read all there is.
-    pub(super) fn is_caught_up(&self) -> bool {
-        !self.read.is_empty()
-            && !self.in_doubt
-            && self.under_way.is_none()
-            && self.to_seek.is_empty()
-            && self.read.values().all(|reading| reading.at_end)
+    /// Returns true if no change of the assignment is under way, and nothing has to be read again.
+    pub(super) fn is_settled(&self) -> bool {
+        !self.in_doubt && self.under_way.is_none() && self.to_seek.is_empty()
     }
 
     /// Another consumer has moved the partition's offset: its records are dropped, and it is read again from where
@@ -117,6 +117,7 @@ impl Assignment {
     pub(super) fn moved(&mut self, partition: i32, epoch: u64, writers: &mut HandOver) {
         if self.epoch(partition) == Some(epoch) {
             self.read.remove(&partition);
+            self.caught_up.dropped(partition);
             writers.drop_partition(partition);
             self.to_seek.push_back(partition);
         }
@@ -294,7 +295,10 @@ impl Assignment {
                     self.to_seek.push_back(*partition);
                 }
                 // The group's change that says so is on its way.
-                Err(error) => tracing::info!(%error, partition, "partition let go"),
+                Err(error) => {
+                    self.caught_up.forget(*partition);
+                    tracing::info!(%error, partition, "partition released");
+                }
             }
         }
         Ok(())
@@ -311,12 +315,16 @@ impl Assignment {
         self.last_epoch += 1;
         let topic = &setting.resume.claim.topic;
         self.read.insert(partition, Partition::open(kafka, topic, partition, self.last_epoch, position.next_offset)?);
+        self.caught_up.begin(partition, position.next_offset);
         writers.own(partition, self.last_epoch, position);
         Ok(())
     }
 
     fn forget(&mut self, partitions: &[i32]) {
         self.read.retain(|partition, _| !partitions.contains(partition));
+        for partition in partitions {
+            self.caught_up.forget(*partition);
+        }
         self.to_seek.retain(|partition| !partitions.contains(partition));
     }
 }

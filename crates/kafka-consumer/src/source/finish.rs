@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::bail;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::mpsc;
 
+use super::caught_up::CaughtUp;
 use super::context::Context;
 use crate::failpoint::{LEAVING, pass};
 use crate::writer::Report;
@@ -34,18 +36,50 @@ pub struct Finish {
     pub(super) reports: mpsc::UnboundedReceiver<Report>,
     pub(super) committed: BTreeMap<i32, i64>,
     pub(super) topic: String,
+    /// The progress, where the end was asked for before the run was caught up.
+    pub(super) interrupted: Option<Interrupted>,
+}
+
+/// Progress of a run that was to be caught up, when the end was asked for.
+pub(super) struct Interrupted {
+    pub(super) progress: CaughtUp,
+    /// No change of the assignment was under way.
+    pub(super) settled: bool,
 }
 
 impl Finish {
-    /// Commits the last offsets to Kafka's group and leaves it. The writers must have ended. Returns false if Kafka does
-    /// not answer within the timeout; the group then expires the session.
-    #[must_use]
-    pub fn leave(mut self, timeout: Duration) -> bool {
+    /// Fails if the run was stopped before it was caught up. Called when the writers have ended, so that their last commits
+    /// count.
+    pub fn caught_up(&mut self) -> anyhow::Result<()> {
         while let Ok(report) = self.reports.try_recv() {
-            if let Report::Committed { offsets } = report {
-                self.committed.extend(offsets);
+            let progress = self.interrupted.as_mut().map(|interrupted| &mut interrupted.progress);
+            match (report, progress) {
+                (Report::Committed { offsets }, progress) => {
+                    if let Some(progress) = progress {
+                        for (partition, next) in &offsets {
+                            progress.committed(*partition, *next);
+                        }
+                    }
+                    self.committed.extend(offsets);
+                }
+                (Report::Moved { partition, .. }, Some(progress)) => progress.dropped(partition),
+                (Report::Moved { .. } | Report::Failed, _) => {}
             }
         }
+        match &self.interrupted {
+            None => Ok(()),
+            Some(Interrupted { settled: false, .. }) => {
+                bail!("stopped before it was caught up: partitions were being assigned; run it again")
+            }
+            Some(Interrupted { progress, .. }) if progress.is_done() => Ok(()),
+            Some(Interrupted { progress, .. }) => bail!("stopped before it was caught up: {progress}; run it again"),
+        }
+    }
+
+    /// Commits the last offsets to Kafka's group and leaves it. Returns false if Kafka does not answer within the timeout;
+    /// the group then expires the session.
+    #[must_use]
+    pub fn leave(mut self, timeout: Duration) -> bool {
         // librdkafka closes the client only after the answer to the commit, so one timeout covers both.
         commit(&self.kafka, &self.topic, &mut self.committed, CommitMode::Async);
         pass(LEAVING);

@@ -1,7 +1,9 @@
 //! The source: reads records on a thread of its own, judges them and fills the writers' batches.
 
 mod assignment;
+mod caught_up;
 mod context;
+mod end;
 mod finish;
 mod hand_over;
 mod partition;
@@ -30,12 +32,14 @@ use crate::failpoint::{READING, pass};
 use crate::fingerprint;
 use crate::health::Health;
 use crate::kafka_client;
-use crate::offsets::resume::Resume;
+use crate::lag::Ends;
+use crate::offsets::resume::{Resume, ResumeError};
 use crate::writer::{Command, Report};
 use assignment::Assignment;
 pub use context::Context;
+use end::End;
 pub use finish::Finish;
-use finish::commit;
+use finish::{Interrupted, commit};
 use hand_over::HandOver;
 use partition::Taken;
 use rejoin::Rejoin;
@@ -63,10 +67,16 @@ pub struct Setting {
     pub limits: Limits,
     /// How far events may lie from their records.
     pub window: Window,
-    /// End at the end of all partitions.
+    /// End when everything up to the ends of all partitions is committed.
     pub until_caught_up: bool,
+    /// Maximum wait of such a run for an open transaction.
+    pub open_transaction_timeout: Duration,
+    /// The ends of the partitions.
+    pub ends: Arc<Ends>,
     /// End as soon as what is in hand is handed over.
     pub shutdown: CancellationToken,
+    /// Cancelled when nothing more may be committed.
+    pub give_up: CancellationToken,
     /// Where asynchronous work is done.
     pub runtime: Handle,
     /// Told how it goes.
@@ -83,6 +93,7 @@ pub struct Source {
     reports: mpsc::UnboundedReceiver<Report>,
     committed: BTreeMap<i32, i64>,
     last_commit: Instant,
+    end: End,
 }
 
 impl Source {
@@ -98,7 +109,17 @@ impl Source {
         let assignment = Assignment::default();
         let committed = BTreeMap::new();
         let kafka = setting.resume.kafka.current();
-        Self { setting, kafka, rejoin: Rejoin::default(), assignment, writers, reports, committed, last_commit }
+        Self {
+            setting,
+            kafka,
+            rejoin: Rejoin::default(),
+            assignment,
+            writers,
+            reports,
+            committed,
+            last_commit,
+            end: End::default(),
+        }
     }
 
     /// Reads until the end. Everything that was read is handed to the writers by then, or was dropped because another
@@ -106,15 +127,31 @@ impl Source {
     pub fn run(mut self) -> anyhow::Result<Finish> {
         self.kafka.subscribe(&[&self.setting.resume.claim.topic]).context("Kafka refused the subscription")?;
         let ended = self.read();
-        if ended.is_ok() {
-            self.writers.close_all();
-            self.writers.hand_over_waiting();
+        match &ended {
+            Ok(_) => {
+                self.writers.close_all();
+                self.writers.hand_over_waiting();
+            }
+            // Records in flight may be the new topic's; their offsets must not be committed as the former one's.
+            Err(error) if error.downcast_ref().is_some_and(ResumeError::is_another_topic) => {
+                self.setting.give_up.cancel();
+            }
+            Err(_) => {}
         }
         self.writers.end();
-        let Self { kafka, reports, committed, setting, .. } = self;
-        let finish = Finish { kafka, reports, committed, topic: setting.resume.claim.topic };
+        let Self { kafka, reports, committed, setting, assignment, .. } = self;
+        let settled = assignment.is_settled();
+        let interrupted = Interrupted { progress: assignment.into_caught_up(), settled };
+        let stopped = setting.until_caught_up && matches!(ended, Ok(false));
+        let finish = Finish {
+            kafka,
+            reports,
+            committed,
+            topic: setting.resume.claim.topic,
+            interrupted: stopped.then_some(interrupted),
+        };
         match ended {
-            Ok(()) => Ok(finish),
+            Ok(_) => Ok(finish),
             Err(error) => {
                 // Other members then get the partitions at once and not only when the session expires.
                 let left = finish.leave(FAREWELL);
@@ -124,11 +161,12 @@ impl Source {
         }
     }
 
-    fn read(&mut self) -> anyhow::Result<()> {
+    /// Returns true when the run is caught up, and false when the end was asked for.
+    fn read(&mut self) -> anyhow::Result<bool> {
         while !self.setting.shutdown.is_cancelled() {
             self.chores()?;
-            if self.setting.until_caught_up && self.assignment.is_caught_up() {
-                break;
+            if self.setting.until_caught_up && self.is_done()? {
+                return Ok(true);
             }
             if self.writers.is_stalled() {
                 self.wait_for_writers()?;
@@ -144,7 +182,23 @@ impl Source {
                 self.idle()?;
             }
         }
-        Ok(())
+        Ok(false)
+    }
+
+    /// Returns true if a run with `--until-caught-up` may end.
+    fn is_done(&mut self) -> anyhow::Result<bool> {
+        let done = self.end.is_reached(&mut self.assignment, &self.setting);
+        if !done {
+            self.end.check_open_transactions(&mut self.assignment, &self.setting)?;
+        }
+        Ok(done)
+    }
+
+    /// Fails if the topic was recreated, also where a person has accepted that: librdkafka refuses to seek in a partition
+    /// that was away, so only a new process reads the topic from its beginning.
+    fn check_identity(&self) -> anyhow::Result<()> {
+        let resume = &self.setting.resume;
+        if resume.identity.is_recreated() { Err(resume.recreated_error().into()) } else { Ok(()) }
     }
 
     /// Nothing is there to be read just now: the next record is waited for, and if none comes, what is in hand goes to the
@@ -164,11 +218,17 @@ impl Source {
         self.setting.health.round();
         while let Ok(report) = self.reports.try_recv() {
             match report {
-                Report::Committed { offsets } => self.committed.extend(offsets),
+                Report::Committed { offsets } => {
+                    for (partition, next) in &offsets {
+                        self.assignment.caught_up().committed(*partition, *next);
+                    }
+                    self.committed.extend(offsets);
+                }
                 Report::Moved { partition, epoch } => self.assignment.moved(partition, epoch, &mut self.writers),
                 Report::Failed => bail!("a writer has failed"),
             }
         }
+        self.check_identity()?;
         self.serve_group(Duration::ZERO)?;
         self.assignment.advance(&self.kafka, &self.setting, &mut self.writers)?;
         self.writers.close_due(Instant::now());
@@ -228,7 +288,7 @@ impl Source {
         {
             self.writers.batch_for(partition).pass(partition, epoch, next);
         }
-        self.assignment.at_end(partition);
+        self.assignment.caught_up().at_end(partition);
         Ok(())
     }
 

@@ -17,7 +17,6 @@ use super::context::Context;
 pub(super) struct Partition {
     pub(super) epoch: u64,
     pub(super) next_offset: i64,
-    pub(super) at_end: bool,
     /// The time of its last event; none before the first one.
     time: Option<Timestamp>,
     /// Whether it had no record when it was looked at last.
@@ -49,7 +48,7 @@ impl Partition {
         let mut queue = queue.with_context(|| format!("partition {number} of {topic} has no queue"))?;
         let reader = thread::current();
         queue.set_nonempty_callback(move || reader.unpark());
-        Ok(Self { epoch, next_offset, at_end: false, time: None, dry: false, queue })
+        Ok(Self { epoch, next_offset, time: None, dry: false, queue })
     }
 
     /// Takes records that are there, so many at most, as long as they are wanted. The function judges a record and gives the

@@ -5,24 +5,23 @@ mod latency;
 mod table;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
+use event_model::Timestamp;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
-use rdkafka::config::FromClientConfigAndContext;
-use rdkafka::consumer::BaseConsumer;
+use rdkafka::config::ClientConfig;
 use serde::Serialize;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
-use crate::kafka_client;
-use crate::lag;
-use crate::offsets::{Claim, Kafka};
+use crate::kafka_client::{self, KafkaClient};
+use crate::lag::{self, End};
+use crate::offsets::Claim;
 use crate::postgres::{self, Target};
-use crate::source::Context;
+use crate::source::Reread;
 use latency::Latency;
 
 /// How long Kafka may take to answer.
@@ -55,10 +54,14 @@ pub struct Partition {
     pub partition: i32,
     /// The offset that comes next.
     pub next_offset: i64,
-    /// Where it ends in Kafka.
+    /// High watermark.
     pub end: Option<i64>,
     /// How many offsets lie between.
     pub lag: Option<i64>,
+    /// Last stable offset; later records are held back by an open transaction. Equal to `end` without one.
+    pub last_stable_offset: Option<i64>,
+    /// Timestamp of the first record of that transaction.
+    pub open_transaction_since: Option<Timestamp>,
     /// Seconds since the last commit.
     pub last_commit_seconds_ago: f64,
     /// Records: rows, duplicates, dead letters, expired and suppressed ones.
@@ -103,8 +106,7 @@ pub async fn ask(kafka: &KafkaArgs, target: &Target, claim: Claim, http: &HttpAd
     let (dead_letters, kafka_error, latency) = if partitions.is_empty() {
         (Vec::new(), None, None)
     } else {
-        let kafka = BaseConsumer::from_config_and_context(&config, Context::default()).context("no Kafka client")?;
-        let error = set_ends(&Arc::new(kafka), &claim.topic, &mut partitions).await;
+        let error = set_ends(&config, &claim.topic, &mut partitions).await;
         (dead_letters(&client, &claim).await?, error, Latency::ask(http, &claim).await)
     };
     let Claim { group, topic } = claim;
@@ -121,6 +123,8 @@ async fn partitions(client: &Client, claim: &Claim) -> anyhow::Result<Vec<Partit
         next_offset: row.get(1),
         end: None,
         lag: None,
+        last_stable_offset: None,
+        open_transaction_since: None,
         last_commit_seconds_ago: row.get::<_, f64>(9).max(0.0),
         records: row.get(2),
         rows: row.get(3),
@@ -139,15 +143,23 @@ async fn dead_letters(client: &Client, claim: &Claim) -> anyhow::Result<Vec<Reas
 }
 
 /// Notes where the partitions end; returns why that is not known.
-async fn set_ends(kafka: &Kafka, topic: &str, partitions: &mut [Partition]) -> Option<String> {
+async fn set_ends(config: &ClientConfig, topic: &str, partitions: &mut [Partition]) -> Option<String> {
     let numbers = partitions.iter().map(|one| one.partition).collect();
-    let (ends, error) = match lag::ask(kafka, topic, numbers, PATIENCE).await {
+    let (ends, error) = match ends(config, topic, numbers).await {
         Ok(ends) => (ends, None),
         Err(error) => (BTreeMap::new(), Some(format!("{error:#}"))),
     };
     for one in partitions {
-        one.end = ends.get(&one.partition).copied();
-        one.lag = one.end.map(|end| (end - one.next_offset).max(0));
+        let Some(End { high, held_back }) = ends.get(&one.partition) else { continue };
+        one.end = Some(*high);
+        one.lag = Some((high - one.next_offset).max(0));
+        one.last_stable_offset = Some(held_back.map_or(*high, |held| held.stable));
+        one.open_transaction_since = held_back.map(|held| held.since);
     }
     error
+}
+
+async fn ends(config: &ClientConfig, topic: &str, partitions: Vec<i32>) -> anyhow::Result<BTreeMap<i32, End>> {
+    let kafka = KafkaClient::new(config, None).map_err(|error| anyhow!("no Kafka client: {error}"))?;
+    lag::ask_once(&kafka, topic, &Reread::new(&kafka_client::uncommitted(config), topic), partitions, PATIENCE).await
 }

@@ -30,6 +30,7 @@ impl fmt::Display for Status {
             writeln!(f, "suppressed by triggers: {suppressed}")?;
         }
         self.letters(f)?;
+        self.open_transactions(f)?;
         if let Some(error) = &self.kafka_error {
             writeln!(f, "end and lag are unknown: {error}")?;
         }
@@ -38,6 +39,17 @@ impl fmt::Display for Status {
 }
 
 impl Status {
+    fn open_transactions(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for one in &self.partitions {
+            let (Some(since), Some(stable)) = (one.open_transaction_since, one.last_stable_offset) else { continue };
+            let second = since.to_string();
+            let second = second.split('.').next().unwrap_or_default().trim_end_matches('Z');
+            writeln!(f, "partition {}: held back from offset {stable}", one.partition)?;
+            writeln!(f, "    by an open transaction since {second}Z")?;
+        }
+        Ok(())
+    }
+
     fn letters(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.dead_letters.is_empty() {
             writeln!(f, "dead letters that are neither replayed nor discarded:")?;
@@ -124,6 +136,8 @@ fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use event_model::Timestamp;
+
     use super::*;
 
     #[test]
@@ -133,6 +147,8 @@ mod tests {
             next_offset: 12_345_678_901,
             end: Some(12_345_678_901),
             lag: Some(123_456_789),
+            last_stable_offset: Some(12_345_678_900),
+            open_transaction_since: Some(Timestamp::from_micros(1_000_000)),
             last_commit_seconds_ago: 0.123,
             records: 12_345_678_901,
             rows: 1_234_567_890,
@@ -153,6 +169,9 @@ mod tests {
         };
         let shown = status.to_string();
         assert!(shown.lines().all(|line| line.chars().count() <= 80), "{shown}");
+        let held_back =
+            "partition 999: held back from offset 12345678900\n    by an open transaction since 1970-01-01T00:00:01Z";
+        assert!(shown.contains(held_back), "{shown}");
         assert!(shown.contains("370370367") && shown.contains("duplicates with other content: 51"), "{shown}");
         assert!(shown.contains("suppressed by triggers: 21"), "{shown}");
     }

@@ -18,11 +18,12 @@ pub(super) struct Moves {
     correct: Statement,
 }
 
-/// Moves the offset only from where this writer left it. Every record counts as a row or a dead letter here.
+/// Moves the offset only from where this writer left it, and only of the topic that it read: a recreated topic may have
+/// come to the same offset. Every record counts as a row or a dead letter here.
 const FORWARD: &str = "UPDATE pipeline.consumer_offsets
     SET next_offset = $5, fingerprint_offset = coalesce($6, fingerprint_offset), fingerprint = coalesce($7, fingerprint),
         records = records + $8, rows_inserted = rows_inserted + $9, dead_letters = dead_letters + $10, updated_at = now()
-    WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4";
+    WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 AND topic_incarnation = $11";
 
 /// Whether the offset stands where this very batch would have moved it.
 const SETTLED: &str = "SELECT FROM pipeline.consumer_offsets
@@ -113,6 +114,7 @@ impl Moves {
                     &number(part.records),
                     &number(rows),
                     &number(part.records - rows),
+                    &owned.position.incarnation,
                 ],
             )
             .await?;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use local_stack::proxy::Way;
 use local_stack::{Proxy, Stack};
 
-use crate::member::{Member, Places, rows};
+use crate::member::{Member, Places, offsets, rows};
 use crate::poison::event;
 use crate::support::number;
-use crate::topic::{self, Flow, caught_up, finish, holds, make_topic, publish};
+use crate::topic::{self, Flow, caught_up, ends, finish, holds, make_topic, publish};
 
 /// How many partitions a member says that it has.
 pub(crate) fn assigned(member: &Member) -> usize {
@@ -102,6 +102,57 @@ fn a_member_that_has_nothing_yet_is_not_caught_up() {
     assert!(!shares[shares.len() - 1].contains("\"[]\""), "it ended before it had a share: {said}");
     first.stop();
     finish(&stack, "empty-handed");
+}
+
+/// The other consumer still commits when this one has read all of its partition and handed it to its writer, which finds
+/// the offset moved and drops it.
+#[test]
+fn records_that_are_dropped_in_flight_are_not_caught_up() {
+    let stack = Stack::ephemeral().unwrap();
+    make_topic(&stack, 2);
+    topic::send(&stack, 0, [event(1)]);
+    Member::of(&stack, &["--until-caught-up"]).ended_with(0);
+    let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'kafka-consumer kafka-consumer%'
+        AND wait_event_type = 'Lock'";
+    let mut other = Member::of(&stack, &["--writers", "1"]);
+    other.until("partitions", |other| assigned(other) == 2);
+    // Its session is open before the table is locked.
+    topic::send(&stack, 0, [event(1)]);
+    other.until("a row", |_| rows(&stack) == 2);
+    // It reads both partitions at once, so its transaction moves both offsets and then waits.
+    other.signal("-STOP");
+    for partition in 0..2 {
+        topic::send(&stack, partition, (1..=50).map(event));
+    }
+    let lock = crate::postgres::Lock::take(&stack, "LOCK TABLE staging.product_events_raw IN EXCLUSIVE MODE");
+    other.signal("-CONT");
+    other.until("its writer waits", |_| number(&stack, waiting) == 1);
+    let mut member = Member::of(&stack, &["--until-caught-up", "--writers", "1"]);
+    other.until_said("partitions revoked");
+    for partition in 0..2 {
+        topic::send(&stack, partition, (1..=100).map(event));
+    }
+    member.until("it has a partition and waits for its offset", |member| {
+        assigned(member) == 1 && number(&stack, waiting) == 2
+    });
+    // Nothing shows from outside that it has read its partition to the end. After three seconds it would end the other's
+    // session.
+    sleep(Duration::from_millis(1_500));
+    lock.release();
+    let said = member.ended_with(0);
+    let after = offsets(&stack);
+    assert!(said.contains("offset moved by another consumer"), "{said}\n{}", other.said());
+    other.signal("-KILL");
+    other.was_killed();
+    let mut lists = said.lines().filter(|line| line.contains("\"partitions assigned\"") && !line.contains("\"[]\""));
+    let partition = usize::from(!lists.next_back().unwrap().contains("\"[0]\""));
+    assert_eq!(after[partition], ends(&stack)[partition], "exit code 0 means committed to the end");
+    finish_only(&stack);
+}
+
+fn finish_only(stack: &Stack) {
+    Member::of(stack, &["--until-caught-up"]).ended_with(0);
+    assert_eq!(offsets(stack), ends(stack));
 }
 
 /// Static membership: one that was killed and comes back under its name has its partitions at once.

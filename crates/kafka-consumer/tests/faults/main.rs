@@ -12,8 +12,10 @@ mod memory;
 mod network;
 mod poison;
 mod postgres;
+mod recreated;
 mod retention;
 mod sqlstates;
 #[path = "../support/mod.rs"]
 mod support;
 mod topic;
+mod transactions;

@@ -1,4 +1,4 @@
-//! Row 28: retention passed the offset; the topic was deleted and made anew.
+//! Row 28: retention passed the offset; the topic was deleted and recreated.
 
 use std::time::Duration;
 
@@ -68,11 +68,11 @@ fn the_topic_is_made_anew_between_two_runs() {
     Member::of(&stack, &["--until-caught-up"]).ended_with(0);
 
     anew(&stack);
-    refused(&stack, "--accept-new-topic", "made anew");
+    refused(&stack, "--accept-new-topic", "deleted and recreated");
     // More than the former one had: only the records themselves tell.
     publish(&stack, "latter", 60_000);
     assert!(ends(&stack).iter().zip(offsets(&stack)).all(|(end, read)| end.1 > read.1));
-    refused(&stack, "--accept-new-topic", "made anew");
+    refused(&stack, "--accept-new-topic", "deleted and recreated");
     Member::of(&stack, &["--until-caught-up", "--accept-new-topic"]).ended_with(0);
     let verdict = judge_by(&stack, "latter", &Terms::for_group("kafka-consumer").of_the_run_only());
     assert!(verdict.holds(), "{verdict}");
