@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 use pipeline_runtime::START_LOCAL_STACK;
 use tokio_postgres::{Client, Error};
 
-pub use fault::{SqlFault, classify};
+pub use fault::{Phase, PhaseError, Repeats, SqlFault, classify, needs_contrast};
 pub use session::connect;
 pub use target::{Target, TargetError};
 

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Outcome;
 use crate::batch::{Batch, Mark, OpenBatch};
-use crate::postgres::{self, SqlFault, Target, classify, describe};
+use crate::postgres::{self, Phase, PhaseError, Repeats, SqlFault, Target, describe};
 use crate::writer::{PlainRows, PlainRowsError};
 
 /// What a loader works with.
@@ -65,15 +65,25 @@ impl Loader {
         let bytes = self.means.lake.get(key).await.map_err(in_words)?;
         let bytes = bytes.with_context(|| format!("the file is gone from {}", self.means.lake.url()))?;
         let mut delays = delays();
+        let mut repeats = Repeats::default();
+        let mut repairs = 0;
         loop {
-            let error = match self.attempt(key, &bytes).await {
+            let error = match self.attempt(key, &bytes, &repeats).await {
                 Ok(outcome) => return Ok(Some(outcome)),
                 Err(error) => error,
             };
             self.session = None;
-            let Some(fault) = error.chain().find_map(postgres_error).filter(|error| passes(error)) else {
-                return Err(error);
+            let fault = match error.downcast::<PlainRowsError>()? {
+                PlainRowsError::Postgres(error) => error,
+                other @ PlainRowsError::Foreign(_) => return Err(other.into()),
             };
+            match repeats.note(&fault) {
+                SqlFault::Retry => {}
+                // The next attempt should remove it.
+                SqlFault::Row | SqlFault::NoPartition if repairs < MOST_REPAIRS => repairs += 1,
+                _ => return Err(PlainRowsError::Postgres(fault).into()),
+            }
+            let fault = &fault.error;
             let pause = delays.next().unwrap_or(LONGEST_PAUSE);
             tracing::warn!(key, error = describe(fault), pause_seconds = pause.as_secs_f64(), "postgres retry");
             tokio::select! {
@@ -83,18 +93,19 @@ impl Loader {
         }
     }
 
-    async fn attempt(&mut self, key: &str, bytes: &Bytes) -> anyhow::Result<Outcome> {
+    async fn attempt(&mut self, key: &str, bytes: &Bytes, repeats: &Repeats) -> anyhow::Result<Outcome> {
         let session = match &mut self.session {
             Some(session) => session,
             none => none.insert(Session::open(&self.means.target).await?),
         };
-        let transaction = session.client.transaction().await?;
+        let transaction = session.client.transaction().await.map_err(PlainRowsError::from)?;
         let mut file = FileInHand {
             key,
             transaction,
             maker: &session.maker,
             rows: &mut session.rows,
             fresh: &mut session.fresh,
+            repeats,
             day: None,
             outcome: Outcome { files: 1, ..Outcome::default() },
         };
@@ -102,14 +113,17 @@ impl Loader {
         let FileInHand { transaction, outcome, .. } = file;
         let counts = [outcome.rows, outcome.duplicates, outcome.expired, outcome.suppressed].map(u64::cast_signed);
         let [rows, duplicates, expired, suppressed] = &counts;
-        transaction.execute(NOTE, &[&self.means.rebuild, &key, rows, duplicates, expired, suppressed]).await?;
-        transaction.commit().await?;
+        let noted =
+            transaction.execute(NOTE, &[&self.means.rebuild, &key, rows, duplicates, expired, suppressed]).await;
+        noted.map_err(PlainRowsError::from)?;
+        let committed = transaction.commit().await;
+        committed.map_err(|error| PlainRowsError::Postgres(PhaseError { error, phase: Phase::Commit }))?;
         Ok(outcome)
     }
 }
 
 impl Session {
-    async fn open(target: &Target) -> anyhow::Result<Self> {
+    async fn open(target: &Target) -> Result<Self, PlainRowsError> {
         let client = postgres::connect(target).await?;
         let maker = postgres::connect(target).await?;
         let rows = PlainRows::prepare(&client).await?;
@@ -124,6 +138,7 @@ struct FileInHand<'a> {
     maker: &'a Client,
     rows: &'a mut PlainRows,
     fresh: &'a mut bool,
+    repeats: &'a Repeats,
     /// The day of the last row, counted from 1970-01-01, and whether retention has taken it.
     day: Option<(i64, bool)>,
     outcome: Outcome,
@@ -168,7 +183,8 @@ impl FileInHand<'_> {
         if let Some((_, gone)) = self.day.filter(|(known, _)| *known == day) {
             return Ok(gone);
         }
-        let gone = !self.rows.ensure_days(self.maker, &BTreeSet::from([hour])).await?.is_empty();
+        let expired = self.rows.ensure_days(self.maker, &BTreeSet::from([hour])).await;
+        let gone = !expired.map_err(PlainRowsError::from)?.is_empty();
         self.day = Some((day, gone));
         Ok(gone)
     }
@@ -178,14 +194,15 @@ impl FileInHand<'_> {
             return Ok(());
         }
         let brought = if *self.fresh {
-            self.rows.bring_in_new(&mut self.transaction, batch).await?
+            self.rows.bring_in_new(&mut self.transaction, batch, self.repeats).await?
         } else {
-            self.rows.bring_in(&self.transaction, batch).await?
+            self.rows.bring_in(&self.transaction, batch, self.repeats).await?
         };
-        *self.fresh = brought.duplicates == 0;
+        *self.fresh = brought.duplicates == 0 && brought.suppressed == 0;
         self.outcome.duplicates += brought.duplicates;
         self.outcome.differing += brought.differing;
-        self.outcome.rows += rows as u64 - brought.duplicates - brought.refused.len() as u64;
+        self.outcome.suppressed += brought.suppressed;
+        self.outcome.rows += rows as u64 - brought.duplicates - brought.suppressed - brought.refused.len() as u64;
         for one in brought.refused {
             self.refuse(one.row as u64, format!("PostgreSQL refuses it ({}): {}", one.sqlstate, one.reason));
         }
@@ -208,16 +225,8 @@ fn valid(event: ProductEvent<'_>) -> Result<ProductEvent<'_>, String> {
     }
 }
 
-fn postgres_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a tokio_postgres::Error> {
-    if let Some(PlainRowsError::Postgres(error)) = cause.downcast_ref() {
-        return Some(error);
-    }
-    cause.downcast_ref()
-}
-
-fn passes(error: &tokio_postgres::Error) -> bool {
-    matches!(classify(error), SqlFault::Retry | SqlFault::NoPartition)
-}
+/// Maximum number of attempts that end with an error that the next one should have removed.
+const MOST_REPAIRS: u32 = 10;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
