@@ -9,6 +9,7 @@ mod kills;
 mod member;
 mod memory;
 mod network;
+mod owners_table;
 mod poison;
 mod postgres;
 mod retention;
