@@ -372,7 +372,10 @@ mod tests {
         assert_eq!(text(Timestamp::MAX.micros() + 1), "+10000-01-01T00:00:00.000000Z");
         assert_eq!(text(Timestamp::MIN.micros() - 1), "0000-12-31T23:59:59.999999Z");
         assert_eq!(format!("{:>32}", Timestamp::from_micros(i64::MAX)), "  +294247-01-10T04:00:54.775807Z");
-        assert_eq!(serde_json::to_string(&Timestamp::from_micros(i64::MAX)).unwrap(), r#""+294247-01-10T04:00:54.775807Z""#);
+        assert_eq!(
+            serde_json::to_string(&Timestamp::from_micros(i64::MAX)).unwrap(),
+            r#""+294247-01-10T04:00:54.775807Z""#
+        );
     }
 
     proptest! {

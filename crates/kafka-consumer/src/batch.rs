@@ -55,6 +55,41 @@ pub struct Part {
     pub times: RecordTimes,
 }
 
+impl Part {
+    fn records_before(&self, offset: i64) -> u64 {
+        let letters = self.dead_letters.partition_point(|refused| refused.letter.offset < offset);
+        (self.rows.before(offset) + letters) as u64
+    }
+
+    /// Splits off the records up to and including `last`, which is not the last record of the part.
+    fn take_up_to(&mut self, last: Mark) -> Self {
+        let end = last.offset + 1;
+        let records = self.records_before(end);
+        let rows = self.rows.before(end);
+        let suspects = self.suspects.partition_point(|index| *index < rows);
+        let later = self.suspects.split_off(suspects).into_iter().map(|index| index - rows).collect();
+        let letters = self.dead_letters.partition_point(|refused| refused.letter.offset < end);
+        let later_letters = self.dead_letters.split_off(letters);
+        self.records -= records;
+        if self.records == 0 {
+            self.last = None;
+        }
+        Self {
+            epoch: self.epoch,
+            next_offset: end,
+            last: Some(last),
+            records,
+            rows: self.rows.take_first(rows),
+            suspects: std::mem::replace(&mut self.suspects, later),
+            dead_letters: std::mem::replace(&mut self.dead_letters, later_letters),
+            // A superset is harmless: the refinement derives an hour once more.
+            hours: self.hours.clone(),
+            // The rest reports the ages of all records.
+            times: RecordTimes::default(),
+        }
+    }
+}
+
 /// A dead letter and which record of its batch it was, counted from 0 over all partitions.
 #[derive(Clone, Debug)]
 pub struct Refused {
@@ -102,6 +137,44 @@ impl Batch {
         self.parts.retain(|partition, part| wanted(*partition, part));
         if self.parts.len() < before {
             self.in_key_order = OnceLock::new();
+        }
+    }
+
+    /// Returns a record's place among all of the batch, counted from 0, partition by partition.
+    #[must_use]
+    pub fn place(&self, partition: i32, offset: i64) -> u64 {
+        let earlier: u64 = self.parts.range(..partition).map(|(_, part)| part.records).sum();
+        earlier + self.parts.get(&partition).map_or(0, |part| part.records_before(offset))
+    }
+
+    /// Splits off the records up to and including `last` of a partition, with all records of the partitions before it.
+    /// Both batches can be written one after the other.
+    #[must_use]
+    pub fn take_up_to(&mut self, partition: i32, last: Mark) -> Self {
+        let later = self.parts.split_off(&partition);
+        let mut first = std::mem::replace(&mut self.parts, later);
+        if let Some(part) = self.parts.get_mut(&partition) {
+            if last.offset + 1 < part.next_offset {
+                first.insert(partition, part.take_up_to(last));
+            } else {
+                first.extend(self.parts.remove_entry(&partition));
+            }
+        }
+        let mut first = Self { parts: first, opened: self.opened, in_key_order: OnceLock::new() };
+        self.in_key_order = OnceLock::new();
+        first.place_dead_letters();
+        self.place_dead_letters();
+        first
+    }
+
+    fn place_dead_letters(&mut self) {
+        let mut earlier = 0;
+        for part in self.parts.values_mut() {
+            let rows = &part.rows;
+            for (nth, refused) in (0..).zip(&mut part.dead_letters) {
+                refused.place = earlier + nth + rows.before(refused.letter.offset) as u64;
+            }
+            earlier += part.records;
         }
     }
 
@@ -239,5 +312,100 @@ impl OpenPart {
             hours: self.hours,
             times: self.times,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dead_letter::{DeadLetter, REFUSED_BY_POSTGRES, Stage};
+    use event_model::EventType;
+    use uuid::Uuid;
+
+    fn event(number: u128) -> ProductEvent<'static> {
+        ProductEvent {
+            event_id: Uuid::from_u128(number),
+            event_timestamp: Timestamp::from_micros(1_800_000_000_000_000),
+            event_type: EventType::RfqSent,
+            user_id: 1,
+            account_id: 2,
+            product_id: 3,
+            category: "tools".into(),
+            experiment_id: "exp_1".into(),
+        }
+    }
+
+    fn letter(offset: i64) -> DeadLetter {
+        DeadLetter {
+            offset,
+            record_time: None,
+            key: None,
+            payload: None,
+            headers: Vec::new(),
+            stage: Stage::Insert,
+            reason_code: REFUSED_BY_POSTGRES,
+            reason: String::new(),
+            sqlstate: None,
+        }
+    }
+
+    fn mark(offset: i64) -> Mark {
+        Mark { offset, fingerprint: -offset }
+    }
+
+    /// Partitions 1 and 2 with the offsets 10 to 19: a letter at 13 and 17, rows otherwise.
+    fn batch() -> Batch {
+        let mut open = OpenBatch::new(Instant::now());
+        for partition in [1, 2] {
+            for offset in 10..20 {
+                if [13, 17].contains(&offset) {
+                    open.add_dead_letter(partition, 7, mark(offset), letter(offset));
+                } else {
+                    open.add_row(partition, 7, mark(offset), None, &event(offset.unsigned_abs().into()));
+                }
+            }
+            open.pass(partition, 7, 22);
+        }
+        let mut batch = open.close();
+        let seen = |part: &mut Part| part.suspects = vec![0, 4, 7];
+        batch.parts.values_mut().for_each(seen);
+        batch
+    }
+
+    #[test]
+    fn a_prefix_and_the_rest_are_all_of_a_batch() {
+        let mut rest = batch();
+        let first = rest.take_up_to(2, mark(15));
+        assert_eq!((first.records(), rest.records()), (16, 4));
+        let of = |batch: &Batch, partition: i32| {
+            let part = &batch.parts[&partition];
+            let rows: Vec<i64> = part.rows.iter().map(|row| row.offset).collect();
+            let letters: Vec<(i64, u64)> = part.dead_letters.iter().map(|one| (one.letter.offset, one.place)).collect();
+            (part.next_offset, part.last, rows, letters, part.suspects.clone())
+        };
+        assert_eq!(
+            of(&first, 1),
+            (22, Some(mark(19)), vec![10, 11, 12, 14, 15, 16, 18, 19], vec![(13, 3), (17, 7)], vec![0, 4, 7])
+        );
+        assert_eq!(of(&first, 2), (16, Some(mark(15)), vec![10, 11, 12, 14, 15], vec![(13, 13)], vec![0, 4]));
+        assert_eq!(of(&rest, 2), (22, Some(mark(19)), vec![16, 18, 19], vec![(17, 1)], vec![2]));
+        assert!(!rest.parts.contains_key(&1));
+        let ids: Vec<u128> = rest.parts[&2].rows.iter().map(|row| row.id.as_u128()).collect();
+        assert_eq!(ids, [16, 18, 19]);
+        let whole = |row: crate::rows::Row<'_>| read_copy_row(row.bytes).is_some_and(|event| event.event_id == row.id);
+        assert!(first.parts[&2].rows.iter().chain(rest.parts[&2].rows.iter()).all(whole));
+        assert_eq!((rest.place(2, 16), rest.place(2, 19), first.place(2, 15)), (0, 3, 15));
+    }
+
+    #[test]
+    fn what_follows_the_last_record_goes_with_the_rest() {
+        let mut rest = batch();
+        let first = rest.take_up_to(2, mark(19));
+        assert_eq!((first.records(), first.parts[&2].next_offset), (20, 20));
+        let left = &rest.parts[&2];
+        assert_eq!((left.records, left.last, left.next_offset), (0, None, 22));
+        let mut all = batch();
+        let first = all.take_up_to(1, Mark { offset: 21, fingerprint: 0 });
+        assert_eq!((first.records(), first.parts.len(), all.parts.len()), (10, 1, 1));
     }
 }

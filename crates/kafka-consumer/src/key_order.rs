@@ -13,18 +13,11 @@ use crate::rows::Row;
 pub struct KeyOrder {
     /// The rows' bytes, one after the other, as COPY takes them.
     pub bytes: Bytes,
-    origins: Vec<Origin>,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Origin {
-    partition: i32,
-    index: u32,
+    count: u64,
 }
 
 struct Placed<'a> {
     id: Uuid,
-    origin: Origin,
     bytes: &'a [u8],
 }
 
@@ -33,12 +26,11 @@ impl KeyOrder {
     #[must_use]
     pub fn of(parts: &BTreeMap<i32, Part>) -> Self {
         let mut rows = Vec::with_capacity(parts.values().map(|part| part.rows.iter().len()).sum());
-        for (&partition, part) in parts {
+        for part in parts.values() {
             let mut suspects = part.suspects.iter().peekable();
             for (index, Row { id, bytes, .. }) in part.rows.iter().enumerate() {
                 if suspects.next_if(|suspect| **suspect == index).is_none() {
-                    let index = u32::try_from(index).unwrap_or(u32::MAX);
-                    rows.push(Placed { id, origin: Origin { partition, index }, bytes });
+                    rows.push(Placed { id, bytes });
                 }
             }
         }
@@ -48,13 +40,12 @@ impl KeyOrder {
         for row in &rows {
             bytes.extend_from_slice(row.bytes);
         }
-        Self { bytes: bytes.freeze(), origins: rows.iter().map(|row| row.origin).collect() }
+        Self { bytes: bytes.freeze(), count: rows.len() as u64 }
     }
 
-    /// The partition of a row, counted from 1 in this order, and which of the partition's rows it is, counted from 0.
+    /// Number of rows.
     #[must_use]
-    pub fn origin(&self, line: usize) -> Option<(i32, usize)> {
-        let Origin { partition, index } = *self.origins.get(line.checked_sub(1)?)?;
-        Some((partition, index as usize))
+    pub fn count(&self) -> u64 {
+        self.count
     }
 }

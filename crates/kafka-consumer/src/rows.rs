@@ -49,6 +49,21 @@ impl Rows {
         Row { id, offset, bytes: &self.bytes[start..end] }
     }
 
+    /// Returns the number of rows whose record stands before an offset.
+    #[must_use]
+    pub fn before(&self, offset: i64) -> usize {
+        self.marks.partition_point(|mark| mark.offset < offset)
+    }
+
+    /// Splits off the first `count` rows.
+    #[must_use]
+    pub fn take_first(&mut self, count: usize) -> Self {
+        let end = count.checked_sub(1).map_or(0, |last| self.marks[last].end);
+        let (rest, later) = (self.bytes.split_off(end), self.marks.split_off(count));
+        let later = later.into_iter().map(|mark| RowMark { end: mark.end - end, ..mark }).collect();
+        std::mem::replace(self, Self { bytes: rest, marks: later })
+    }
+
     /// Adds a row. Returns the bytes that it takes.
     pub fn add(&mut self, offset: i64, event: &ProductEvent<'_>) -> usize {
         let start = self.bytes.len();

@@ -236,6 +236,48 @@ fn what_postgresql_or_the_rules_refuse_is_told_and_the_rest_goes_in() {
     assert_eq!((gone["expired"].as_i64(), gone["rows"].as_i64()), (Some(30_000), Some(0)));
 }
 
+/// The same errors lead to the same ends as in a consumer, and the message is PostgreSQL's own.
+#[test]
+fn errors_of_rows_and_of_the_table_are_told_apart() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "errors", &["--from", "2026-11-22T09:30:00Z"]);
+    migrate(&stack);
+    let table = "staging.product_events_raw";
+    let trigger = |body: &str| {
+        execute(
+            &stack,
+            &format!(
+                "CREATE OR REPLACE FUNCTION public.f() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NEW; END $$;
+                 DROP TRIGGER IF EXISTS f ON {table};
+                 CREATE TRIGGER f BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION public.f()"
+            ),
+        );
+    };
+    execute(&stack, &format!("REVOKE INSERT ON {table} FROM pipeline_writer"));
+    let said = fail_of(rebuild_as(&stack, WRITER, &[]));
+    assert!(said.contains("[42501]") && said.contains("permission denied") && rows(&stack) == 0, "{said}");
+    execute(&stack, &format!("GRANT INSERT ON {table} TO pipeline_writer"));
+
+    for (state, body) in [
+        ("U0001", "IF NEW.user_id < 20 THEN RAISE EXCEPTION 'not him' USING ERRCODE = 'U0001'; END IF;"),
+        ("22012", "PERFORM 1 / (CASE WHEN NEW.user_id < 20 THEN 0 ELSE 1 END);"),
+        ("40001", "IF NEW.user_id < 20 THEN RAISE EXCEPTION 'not him' USING ERRCODE = '40001'; END IF;"),
+    ] {
+        trigger(body);
+        let refused = rebuild_as(&stack, WRITER, &["--from", "2026-11-22T10", "--to", "2026-11-22T11"]);
+        let said = fail_of(refused);
+        assert!(said.contains("rows were refused") && said.contains(state), "{said}");
+        let low = format!("SELECT count(*) FROM {table} WHERE user_id < 20");
+        assert!(number(&stack, &low) == 0 && rows(&stack) > 10_000, "{state}");
+        execute(&stack, &format!("TRUNCATE {table}"));
+    }
+    trigger("IF NEW.user_id < 20 THEN RETURN NULL; END IF;");
+    let end = rebuild(&stack, &[]);
+    let suppressed = end["suppressed"].as_i64().unwrap();
+    assert!(suppressed > 0, "{end}");
+    assert_eq!((end["rows"].as_i64(), rows(&stack)), (Some(30_000 - suppressed), 30_000 - suppressed));
+}
+
 #[test]
 fn beside_a_consumer() {
     let stack = Stack::ephemeral().unwrap();

@@ -11,7 +11,8 @@ use super::filter::{Filter, MATCHES, borrowed, with_sqlstate};
 use super::stored::{StoredLetter, columns};
 use crate::batch::{Batch, Mark, OpenBatch};
 use crate::dead_letter::{REFUSED_BY_POSTGRES, Stage, storable};
-use crate::writer::{PlainRows, Refusal};
+use crate::postgres::Repeats;
+use crate::writer::{PlainRows, PlainRowsError, Refusal};
 
 /// Letters in hand at once. Of a payload only so much is read as tells that it is too large.
 const PAGE: i32 = 200;
@@ -30,7 +31,7 @@ pub struct Outcome {
     pub duplicates_differing: u64,
     /// Letters of days that retention has taken; they stay open.
     pub expired: u64,
-    /// Letters whose row a trigger suppressed or redirected.
+    /// Letters whose row a trigger suppressed or redirected; they stay open.
     pub suppressed: u64,
     /// Letters that stay refused, and an example of why, by reason.
     pub refused: BTreeMap<String, (u64, String)>,
@@ -109,36 +110,49 @@ impl Replay<'_> {
         let is_expired = |event: &ProductEvent<'_>| expired.contains(&event.event_timestamp.days());
         let (late, living): (Vec<_>, Vec<_>) = judged.valid.into_iter().partition(|(_, event)| is_expired(event));
 
-        let refusals = self.bring_in(&living).await?;
+        let (refusals, suppressed) = self.bring_in(&living).await?;
         let mut kept: Vec<Kept<'_>> =
             judged.refused.into_iter().map(|(letter, why)| Kept::by_rules(letter, &why)).collect();
         let mut brought_in: Vec<&StoredLetter> = living.iter().map(|(letter, _)| *letter).collect();
         for refusal in &refusals {
             kept.push(Kept::by_postgres(living[refusal.row].0, refusal));
         }
-        let refused: BTreeSet<usize> = refusals.iter().map(|refusal| refusal.row).collect();
+        let mut open: BTreeSet<usize> = refusals.iter().map(|refusal| refusal.row).collect();
+        let suppressed: Vec<&StoredLetter> =
+            suppressed.into_iter().filter(|row| open.insert(*row)).map(|row| living[row].0).collect();
         let mut place = 0..;
-        brought_in.retain(|_| place.next().is_none_or(|place| !refused.contains(&place)));
+        brought_in.retain(|_| place.next().is_none_or(|place| !open.contains(&place)));
 
         self.outcome.expired += late.len() as u64;
-        let late: Vec<&StoredLetter> = late.iter().map(|(letter, _)| *letter).collect();
+        let mut tried: Vec<&StoredLetter> = late.iter().map(|(letter, _)| *letter).collect();
+        tried.extend(suppressed);
         self.note(&brought_in, REPLAYED).await?;
-        self.note(&late, TRIED).await?;
+        self.note(&tried, TRIED).await?;
         self.keep(&kept).await
     }
 
-    /// Brings rows in. Returns those that PostgreSQL refuses.
-    async fn bring_in(&mut self, living: &[(&StoredLetter, ProductEvent<'_>)]) -> anyhow::Result<Vec<Refusal>> {
+    /// Inserts rows. Returns those that PostgreSQL refuses, and the places of those that a trigger suppressed.
+    async fn bring_in(
+        &mut self,
+        living: &[(&StoredLetter, ProductEvent<'_>)],
+    ) -> anyhow::Result<(Vec<Refusal>, BTreeSet<usize>)> {
         if living.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Default::default());
         }
-        let brought = self.rows.bring_in(self.transaction, &batch_of(living)).await;
+        let batch = batch_of(living);
+        // A replay makes one attempt, and a letter that stays open loses nothing.
+        let brought = self.rows.bring_in(self.transaction, &batch, &Repeats::exhausted()).await;
         let brought = brought.context("the rows were not inserted, nothing was changed")?;
+        let suppressed = match brought.suppressed {
+            0 => BTreeSet::new(),
+            _ => self.rows.missing(self.transaction, &batch).await.map_err(PlainRowsError::from)?,
+        };
         let refused = brought.refused.len() as u64;
         self.outcome.duplicates += brought.duplicates;
         self.outcome.duplicates_differing += brought.differing;
-        self.outcome.rows += living.len() as u64 - brought.duplicates - refused;
-        Ok(brought.refused)
+        self.outcome.suppressed += brought.suppressed;
+        self.outcome.rows += living.len() as u64 - brought.duplicates - brought.suppressed - refused;
+        Ok((brought.refused, suppressed))
     }
 
     /// Notes the attempt on letters, by one of the statements below.

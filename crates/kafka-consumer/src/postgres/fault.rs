@@ -1,34 +1,116 @@
 //! What to do about an error of PostgreSQL, decided in one place.
 
+use std::collections::BTreeSet;
 use std::error::Error as _;
 use std::io;
 use std::iter::successors;
 
 use pg_conninfo::handshake_was_cut;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{DbError, Severity};
 
-/// What an error asks for.
+/// Remedy for an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SqlFault {
-    /// It passes: the same batch again, later.
+    /// Transient: send the same batch again, later.
     Retry,
-    /// Some row's `event_id` is there already: stage the batch and insert what is new.
-    Duplicate,
-    /// A day's partition is missing: make it, then again.
+    /// The table partition of a day is missing: create it, then try again.
     NoPartition,
-    /// One row is to blame.
-    PerRow,
-    /// Nothing that waiting or leaving out a row would mend.
+    /// Rows of the batch caused it: find them, and insert the others.
+    Row,
+    /// Permanent, and no row caused it.
     Stop,
 }
 
-/// Classifies any error of the client.
+/// Part of a transaction in which an error was raised.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// A statement that does not insert rows, or a COPY that had not taken any row yet.
+    Statement,
+    /// A COPY that had begun to take rows, or the check of deferred constraints after it.
+    Rows,
+    /// The COMMIT, which runs deferred triggers. Without an answer of the server it leaves the outcome open.
+    Commit,
+}
+
+/// An error and the phase in which it was raised.
+#[derive(Debug)]
+pub struct PhaseError {
+    /// The error.
+    pub error: tokio_postgres::Error,
+    /// The phase.
+    pub phase: Phase,
+}
+
+impl From<tokio_postgres::Error> for PhaseError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self { error, phase: Phase::Statement }
+    }
+}
+
+/// Number of attempts in a row that end with the same transient error before its rows are searched for.
+const REPEATS: u32 = 5;
+
+/// Counts identical transient errors that were raised while rows went in. An error that repeats is no longer transient.
+#[derive(Debug, Default)]
+pub struct Repeats {
+    last: Option<(String, String)>,
+    count: u32,
+    repeated: BTreeSet<String>,
+    all: bool,
+}
+
+impl Repeats {
+    /// Takes every error as repeated, for work that is not tried again.
+    #[must_use]
+    pub fn exhausted() -> Self {
+        Self { all: true, ..Self::default() }
+    }
+
+    /// Counts the error of a failed attempt. Returns its remedy.
+    pub fn note(&mut self, error: &PhaseError) -> SqlFault {
+        let fault = self.classify(error);
+        let database = error.error.as_db_error().filter(|_| error.phase != Phase::Statement);
+        let (Some(database), SqlFault::Retry) = (database, fault) else {
+            self.last = None;
+            return fault;
+        };
+        let same = (database.code().code().to_owned(), database.message().to_owned());
+        self.count = if self.last.as_ref() == Some(&same) { self.count + 1 } else { 1 };
+        if self.count >= REPEATS {
+            self.repeated.insert(same.0.clone());
+        }
+        self.last = Some(same);
+        self.classify(error)
+    }
+
+    /// Returns the remedy for an error, given the attempts so far.
+    #[must_use]
+    pub fn classify(&self, error: &PhaseError) -> SqlFault {
+        let Some(database) = error.error.as_db_error() else { return without_answer(&error.error) };
+        let repeated = self.all || self.repeated.contains(database.code().code());
+        decide(&Evidence { repeated, ..Evidence::of(database, error.phase) })
+    }
+}
+
+/// Returns true if an error can also come from the server's state, so that a row that fails with it is to blame only if
+/// other rows pass.
+#[must_use]
+pub fn needs_contrast(error: &tokio_postgres::Error) -> bool {
+    let evidence = error.as_db_error().map(|database| Evidence::of(database, Phase::Rows));
+    evidence.is_none_or(|evidence| is_transient(evidence.state) && !evidence.is_raised_by_user_code())
+}
+
+/// Classifies an error of a statement that inserts no rows.
 #[must_use]
 pub fn classify(error: &tokio_postgres::Error) -> SqlFault {
-    if let Some(database) = error.as_db_error() {
-        return of_state(database.code(), database.constraint().is_some());
+    match error.as_db_error() {
+        Some(database) => decide(&Evidence::of(database, Phase::Statement)),
+        None => without_answer(error),
     }
-    // Without an answer from the server: a connection that is gone comes back, anything else is a fault of ours.
+}
+
+/// Without an answer from the server, a lost connection comes back; anything else is a fault of this program.
+fn without_answer(error: &tokio_postgres::Error) -> SqlFault {
     let lost = error.is_closed() || causes(error).any(|cause| cause.is::<io::Error>() || handshake_was_cut(cause));
     if lost { SqlFault::Retry } else { SqlFault::Stop }
 }
@@ -37,42 +119,138 @@ fn causes<'a>(error: &'a tokio_postgres::Error) -> impl Iterator<Item = &'a (dyn
     successors(error.source(), |cause| (**cause).source())
 }
 
-/// Classifies an SQLSTATE (PostgreSQL's manual, appendix A). A violated check that is no constraint's is a row
-/// without a partition.
-fn of_state(state: &SqlState, of_constraint: bool) -> SqlFault {
-    match state.code() {
-        "23505" => SqlFault::Duplicate,
-        "23514" if !of_constraint => SqlFault::NoPartition,
-        "22001" | "22003" | "22007" | "22008" | "22021" | "22P02" | "22P05" | "23502" | "23503" | "23514" | "23P01"
-        | "P0001" => SqlFault::PerRow,
-        "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "25006" | "25P03" | "25P04" => {
-            SqlFault::Retry
+/// Everything about an error that decides its remedy.
+#[derive(Clone, Copy, Debug)]
+struct Evidence<'a> {
+    state: &'a str,
+    phase: Phase,
+    /// The server ended the session.
+    fatal: bool,
+    /// Function of the server's source that raised the error.
+    routine: Option<&'a str>,
+    /// The error names the events' table.
+    of_events: bool,
+    /// The same error ended several attempts in a row.
+    repeated: bool,
+}
+
+impl<'a> Evidence<'a> {
+    fn of(database: &'a DbError, phase: Phase) -> Self {
+        Self {
+            state: database.code().code(),
+            phase,
+            fatal: matches!(database.parsed_severity(), Some(Severity::Fatal | Severity::Panic)),
+            routine: database.routine(),
+            of_events: database.schema() == Some("staging") && database.table() == Some("product_events_raw"),
+            repeated: false,
         }
-        "08P01" => SqlFault::Stop,
-        code if ["08", "53", "58"].iter().any(|class| code.starts_with(class)) => SqlFault::Retry,
-        _ => SqlFault::Stop,
+    }
+
+    /// Returns true for PL/pgSQL's RAISE, which may give any SQLSTATE.
+    fn is_raised_by_user_code(&self) -> bool {
+        self.routine == Some("exec_stmt_raise")
+    }
+
+    /// Returns true if no table partition of the events takes the row. Its SQLSTATE is that of a violated CHECK.
+    fn is_missing_partition(&self) -> bool {
+        self.state == "23514" && self.routine == Some("ExecFindPartition") && self.of_events
+    }
+}
+
+/// Decides on an error. While rows go in, permanent errors and transient ones that repeat are blamed on rows. The limit of
+/// dead letters guards against a table that refuses everything.
+fn decide(evidence: &Evidence<'_>) -> SqlFault {
+    let transient = is_transient(evidence.state);
+    if evidence.phase == Phase::Statement || evidence.fatal {
+        return if transient { SqlFault::Retry } else { SqlFault::Stop };
+    }
+    if evidence.is_missing_partition() {
+        return SqlFault::NoPartition;
+    }
+    let by_user = evidence.is_raised_by_user_code();
+    match evidence.state {
+        // Other sessions cause it, for as long as they like.
+        "40001" | "40P01" | "55P03" if !by_user => SqlFault::Retry,
+        // A fault of the encoder, a column of another type, a failed transaction, a damaged table or index.
+        "08P01" | "22P03" | "22P04" | "25P02" | "XX001" | "XX002" if !by_user => SqlFault::Stop,
+        _ if transient && !evidence.repeated => SqlFault::Retry,
+        _ => SqlFault::Row,
+    }
+}
+
+/// Returns true for a transient SQLSTATE (PostgreSQL's manual, appendix A).
+fn is_transient(state: &str) -> bool {
+    match state {
+        "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "25006" | "25P03" | "25P04" => {
+            true
+        }
+        "08P01" => false,
+        _ => ["08", "53", "58"].iter().any(|class| state.starts_with(class)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use SqlFault::{NoPartition, Retry, Row, Stop};
+
+    const PASSING: &str = "08000 08003 08006 08001 08004 40001 40P01 53000 53100 53200 53300 53400 55P03 57P01 57P02 57P03 \
+                           57P05 57014 58000 58030 25006 25P03 25P04";
+    const PERMANENT: &str = "22001 22003 22012 22P02 23000 23502 23503 23505 23514 23P01 P0001 P0002 P0004 U0001 44000 \
+                             2F002 38000 28P01 3D000 42P01 42501 42703 0A000 XX000 99001";
+
+    fn evidence(state: &str, phase: Phase) -> Evidence<'_> {
+        Evidence { state, phase, fatal: false, routine: None, of_events: false, repeated: false }
+    }
+
+    fn raised(state: &str) -> Evidence<'_> {
+        Evidence { routine: Some("exec_stmt_raise"), ..evidence(state, Phase::Rows) }
+    }
 
     #[test]
-    fn each_state_has_its_answer() {
-        use SqlFault::{Duplicate, NoPartition, PerRow, Retry, Stop};
-        let table = [
-            (Retry, "08000 08003 08006 08001 08004 40001 40P01 53000 53100 53200 53300 55P03 57P01 57P02 57P03 57P05"),
-            (Retry, "57014 58000 58030 25006 25P03 25P04"),
-            (Duplicate, "23505"),
-            (PerRow, "22001 22003 22007 22008 22021 22P02 22P05 23502 23503 23514 23P01 P0001"),
-            (Stop, "22P03 22P04 08P01 28P01 28000 3D000 42P01 42501 42703 XX000 25P02 0A000"),
-        ];
-        for (fault, states) in table {
-            for state in states.split(' ') {
-                assert_eq!(of_state(&SqlState::from_code(state), true), fault, "{state}");
+    fn statements_retry_or_stop() {
+        for state in PASSING.split_whitespace() {
+            assert_eq!(decide(&evidence(state, Phase::Statement)), Retry, "{state}");
+        }
+        for state in PERMANENT.split_whitespace().chain(["08P01", "22P03", "25P02", "XX001"]) {
+            assert_eq!(decide(&evidence(state, Phase::Statement)), Stop, "{state}");
+        }
+    }
+
+    #[test]
+    fn permanent_errors_while_rows_go_in_are_a_rows() {
+        for phase in [Phase::Rows, Phase::Commit] {
+            for state in PERMANENT.split_whitespace() {
+                assert_eq!(decide(&evidence(state, phase)), Row, "{state}");
+                assert_eq!(decide(&Evidence { phase, ..raised(state) }), Row, "{state}");
             }
         }
-        assert_eq!(of_state(&SqlState::CHECK_VIOLATION, false), NoPartition);
+        for state in ["08P01", "22P03", "22P04", "25P02", "XX001", "XX002"] {
+            assert_eq!((decide(&evidence(state, Phase::Rows)), decide(&raised(state))), (Stop, Row), "{state}");
+        }
+    }
+
+    #[test]
+    fn transient_errors_are_a_rows_once_they_repeat() {
+        for state in PASSING.split_whitespace() {
+            let once = evidence(state, Phase::Rows);
+            assert_eq!((decide(&once), decide(&raised(state))), (Retry, Retry), "{state}");
+            let by_others = ["40001", "40P01", "55P03"].contains(&state);
+            let expected = if by_others { Retry } else { Row };
+            assert_eq!(decide(&Evidence { repeated: true, ..once }), expected, "{state}");
+            assert_eq!(decide(&Evidence { repeated: true, ..raised(state) }), Row, "{state}");
+            assert_eq!(decide(&Evidence { repeated: true, fatal: true, ..once }), Retry, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_missing_partition_is_told_from_a_check() {
+        let missing =
+            Evidence { routine: Some("ExecFindPartition"), of_events: true, ..evidence("23514", Phase::Rows) };
+        assert_eq!(decide(&missing), NoPartition);
+        // Of another table, into which a trigger inserts; or raised by a trigger itself, or a constraint's.
+        assert_eq!(decide(&Evidence { of_events: false, ..missing }), Row);
+        assert_eq!(decide(&raised("23514")), Row);
+        assert_eq!(decide(&Evidence { routine: Some("ExecConstraints"), of_events: true, ..missing }), Row);
     }
 }

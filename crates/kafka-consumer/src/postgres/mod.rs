@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use pipeline_runtime::START_LOCAL_STACK;
 use tokio_postgres::{Client, Error};
 
-pub use fault::{SqlFault, classify};
+pub use fault::{Phase, PhaseError, Repeats, SqlFault, classify, needs_contrast};
 pub use pg_conninfo::Conninfo as Target;
 pub use pg_conninfo::ConninfoError as TargetError;
 pub use session::connect;

@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use super::files::concerns_one_file;
 use super::{Hours, Outcome};
 use crate::batch::{Batch, Mark, OpenBatch};
-use crate::postgres::{self, SqlFault, Target, classify, describe};
+use crate::postgres::{self, Phase, PhaseError, Repeats, SqlFault, Target, describe};
 use crate::writer::{PlainRows, PlainRowsError};
 
 /// What a loader works with.
@@ -100,8 +100,10 @@ impl Loader {
             Err(error) => return Err(in_words(error)),
         };
         let mut delays = delays();
+        let mut repeats = Repeats::default();
+        let mut repairs = 0;
         loop {
-            let error = match self.attempt(key, &bytes).await {
+            let error = match self.attempt(key, &bytes, &repeats).await {
                 Ok(outcome) => return Ok(FileEnd::Loaded(outcome)),
                 Err(error) => error,
             };
@@ -109,9 +111,17 @@ impl Loader {
             if let Some(reason) = error.chain().find_map(damage) {
                 return Ok(FileEnd::Damaged(reason));
             }
-            let Some(fault) = error.chain().find_map(postgres_error).filter(|error| passes(error)) else {
-                return Err(error);
+            let fault = match error.downcast::<PlainRowsError>()? {
+                PlainRowsError::Postgres(error) => error,
+                other @ PlainRowsError::Foreign(_) => return Err(other.into()),
             };
+            match repeats.note(&fault) {
+                SqlFault::Retry => {}
+                // The next attempt should remove it.
+                SqlFault::Row | SqlFault::NoPartition if repairs < MOST_REPAIRS => repairs += 1,
+                _ => return Err(PlainRowsError::Postgres(fault).into()),
+            }
+            let fault = &fault.error;
             let pause = delays.next().unwrap_or(LONGEST_PAUSE);
             tracing::warn!(key, error = describe(fault), pause_seconds = pause.as_secs_f64(), "postgres retry");
             tokio::select! {
@@ -121,12 +131,12 @@ impl Loader {
         }
     }
 
-    async fn attempt(&mut self, key: &str, bytes: &Bytes) -> anyhow::Result<Outcome> {
+    async fn attempt(&mut self, key: &str, bytes: &Bytes, repeats: &Repeats) -> anyhow::Result<Outcome> {
         let session = match &mut self.session {
             Some(session) => session,
             none => none.insert(Session::open(&self.means.target).await?),
         };
-        let transaction = session.client.transaction().await?;
+        let transaction = session.client.transaction().await.map_err(PlainRowsError::from)?;
         let mut file = FileInHand {
             key,
             transaction,
@@ -134,6 +144,7 @@ impl Loader {
             rows: &mut session.rows,
             hours: self.means.hours,
             fresh: &mut session.fresh,
+            repeats,
             day: None,
             outcome: Outcome { files: 1, ..Outcome::default() },
         };
@@ -143,15 +154,18 @@ impl Loader {
         let [rows, duplicates, expired, suppressed] = &counts;
         // A file with refused rows is read again by the next attempt, which has to report them too.
         if outcome.refused == 0 {
-            transaction.execute(NOTE, &[&self.means.rebuild, &key, rows, duplicates, expired, suppressed]).await?;
+            let noted =
+                transaction.execute(NOTE, &[&self.means.rebuild, &key, rows, duplicates, expired, suppressed]).await;
+            noted.map_err(PlainRowsError::from)?;
         }
-        transaction.commit().await?;
+        let committed = transaction.commit().await;
+        committed.map_err(|error| PlainRowsError::Postgres(PhaseError { error, phase: Phase::Commit }))?;
         Ok(outcome)
     }
 }
 
 impl Session {
-    async fn open(target: &Target) -> anyhow::Result<Self> {
+    async fn open(target: &Target) -> Result<Self, PlainRowsError> {
         let client = postgres::connect(target).await?;
         let maker = postgres::connect(target).await?;
         let rows = PlainRows::prepare(&client).await?;
@@ -167,6 +181,7 @@ struct FileInHand<'a> {
     rows: &'a mut PlainRows,
     hours: Hours,
     fresh: &'a mut bool,
+    repeats: &'a Repeats,
     /// The day of the last row, counted from 1970-01-01, and whether retention has taken it.
     day: Option<(i64, bool)>,
     outcome: Outcome,
@@ -217,7 +232,8 @@ impl FileInHand<'_> {
         if let Some((_, gone)) = self.day.filter(|(known, _)| *known == day) {
             return Ok(gone);
         }
-        let gone = !self.rows.ensure_days(self.maker, &BTreeSet::from([hour])).await?.is_empty();
+        let expired = self.rows.ensure_days(self.maker, &BTreeSet::from([hour])).await;
+        let gone = !expired.map_err(PlainRowsError::from)?.is_empty();
         self.day = Some((day, gone));
         Ok(gone)
     }
@@ -227,14 +243,15 @@ impl FileInHand<'_> {
             return Ok(());
         }
         let brought = if *self.fresh {
-            self.rows.bring_in_new(&mut self.transaction, batch).await?
+            self.rows.bring_in_new(&mut self.transaction, batch, self.repeats).await?
         } else {
-            self.rows.bring_in(&self.transaction, batch).await?
+            self.rows.bring_in(&self.transaction, batch, self.repeats).await?
         };
-        *self.fresh = brought.duplicates == 0;
+        *self.fresh = brought.duplicates == 0 && brought.suppressed == 0;
         self.outcome.duplicates += brought.duplicates;
         self.outcome.differing += brought.differing;
-        self.outcome.rows += rows as u64 - brought.duplicates - brought.refused.len() as u64;
+        self.outcome.suppressed += brought.suppressed;
+        self.outcome.rows += rows as u64 - brought.duplicates - brought.suppressed - brought.refused.len() as u64;
         for one in brought.refused {
             self.refuse(one.row as u64, format!("PostgreSQL refuses it ({}): {}", one.sqlstate, one.reason));
         }
@@ -273,16 +290,8 @@ fn damage(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
 }
 
-fn postgres_error<'a>(cause: &'a (dyn std::error::Error + 'static)) -> Option<&'a tokio_postgres::Error> {
-    if let Some(PlainRowsError::Postgres(error)) = cause.downcast_ref() {
-        return Some(error);
-    }
-    cause.downcast_ref()
-}
-
-fn passes(error: &tokio_postgres::Error) -> bool {
-    matches!(classify(error), SqlFault::Retry | SqlFault::NoPartition)
-}
+/// Maximum number of attempts that end with an error that the next one should have removed.
+const MOST_REPAIRS: u32 = 10;
 
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 

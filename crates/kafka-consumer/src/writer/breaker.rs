@@ -65,9 +65,10 @@ impl Breaker {
         Self { tolerance, accepted: Arc::new(AtomicU64::new(tolerance.accepted)) }
     }
 
-    /// How many dead letters a single batch can have before it is a flood for sure.
-    pub(super) fn most(&self) -> u64 {
-        self.tolerance.most.saturating_add(self.accepted.load(Ordering::Relaxed))
+    /// Returns the maximum number of dead letters that a run of records can have under the limit.
+    pub(super) fn most(&self, records: u64) -> u64 {
+        let windows = records.div_ceil(self.tolerance.window.max(1)).max(1);
+        self.tolerance.most.saturating_mul(windows).saturating_add(self.accepted.load(Ordering::Relaxed))
     }
 
     /// Gives back what a batch took of the accepted dead letters: it is tried again, or was dropped.
@@ -143,6 +144,14 @@ fn number(count: u64) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_batch_longer_than_the_window_may_have_more() {
+        let breaker = Breaker::new(Tolerance { most: 1_000, window: 10_000, accepted: 7 });
+        let most = [0, 10_000, 10_001, 20_000].map(|records| breaker.most(records));
+        assert_eq!(most, [1_007, 1_007, 2_007, 2_007]);
+        assert_eq!(Breaker::new(Tolerance { most: u64::MAX, window: 1, accepted: 0 }).most(20_000), u64::MAX);
+    }
 
     #[test]
     fn a_window_holds_so_many_and_no_more() {

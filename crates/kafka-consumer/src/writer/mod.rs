@@ -4,9 +4,11 @@ mod breaker;
 mod command;
 mod dead_letters;
 mod error;
+mod lookup;
 mod moves;
 mod partitions;
 mod plain_rows;
+mod refusals;
 mod row_search;
 mod suspects;
 mod takeover;
@@ -16,23 +18,25 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Mark, Refused};
 use crate::counters::{Counters, Tally};
+use crate::dead_letter::DeadLetter;
+use crate::fingerprint;
 use crate::health::Health;
 use crate::offsets::{Claim, Position};
-use crate::postgres::{SqlFault, Target, classify, describe};
+use crate::postgres::{Phase, PhaseError, Repeats, SqlFault, Target, describe};
 use crate::source::{Reread, RereadError};
 pub use breaker::{Breaker, Flood, Tolerance};
 pub use command::{Command, Report};
 pub use error::WriterError;
 pub use plain_rows::{BroughtIn, PlainRows, PlainRowsError, Refusal};
-use row_search::postgres_line;
-use transaction::{Attempt, Means, Session, Way};
+use refusals::{Refusals, RefusedRow};
+use transaction::{Attempt, Means, Session, Task, Way};
 
 /// How long a transaction may take before its session is given up, and the one that searches for bad rows. The longest
 /// wait in it, for a lock, is 30 s.
@@ -43,6 +47,10 @@ const CAREFUL_LIMIT: Duration = Duration::from_mins(15);
 
 /// How often a batch may meet an error that the next attempt should have removed.
 const MOST_REPAIRS: u32 = 10;
+
+/// Maximum number of refused rows per transaction. A batch with more of them is written in several, one after the other:
+/// that bounds the memory for their records and keeps the progress.
+const REFUSED_AT_ONCE: usize = 256;
 
 /// What a writer needs to know, besides its commands.
 #[derive(Clone)]
@@ -122,71 +130,155 @@ impl Writer {
         Ok(())
     }
 
-    /// Brings a batch in, however often it has to be tried.
-    async fn write(&mut self, mut batch: Batch) -> Result<(), WriterError> {
+    /// Writes a batch, with as many attempts as it takes. Rows that PostgreSQL refuses are read from Kafka again and
+    /// become dead letters; where there are many, a prefix of the batch is written before the rest.
+    async fn write(&mut self, batch: Batch) -> Result<(), WriterError> {
         let began = Instant::now();
-        let mut way = Way::Direct;
-        let mut in_doubt = false;
-        let mut repairs = 0;
-        let mut taken = 0;
-        let mut delays = delays();
-        loop {
+        let mut todo = vec![batch];
+        let mut refusals = Refusals::default();
+        let mut repeats = Repeats::default();
+        while let Some(mut batch) = todo.pop() {
             self.drop_what_is_not_owned(&mut batch);
-            if batch.parts.is_empty() {
-                self.means.breaker.give_back(&mut taken);
-                return Ok(());
+            let chosen = refusals.take_first(&batch, REFUSED_AT_ONCE);
+            let (letters, last) = self.read_again(&chosen, &batch).await?;
+            if let (Some((partition, last)), true) = (last, refusals.has_any_of(&batch)) {
+                let first = batch.take_up_to(partition, last);
+                todo.push(std::mem::replace(&mut batch, first));
             }
-            let attempt = match self.attempt(&batch, way, in_doubt, &mut taken).await {
-                Ok(tallies) => {
-                    self.committed(&batch, &tallies, began.elapsed());
-                    return Ok(());
-                }
-                Err(attempt) => attempt,
-            };
-            match attempt {
-                Attempt::Moved(partition) => self.moved(partition),
-                Attempt::Abandoned => return Err(self.abandoned(&batch)),
-                Attempt::Flood(flood) => return Err(WriterError::Flood(flood)),
-                Attempt::NotReread(error @ RereadError::NoAnswer { .. }) => {
-                    self.wait(&error.to_string(), None, &mut delays, &batch).await?;
-                }
-                Attempt::NotReread(error) => return Err(WriterError::NotReread(error)),
-                Attempt::NotOpened => self.wait("no session", None, &mut delays, &batch).await?,
-                Attempt::NoAnswer => {
-                    in_doubt = true;
-                    self.session = None;
-                    self.wait("no answer", None, &mut delays, &batch).await?;
-                }
-                Attempt::Failed { error, at_commit } => match classify(&error) {
-                    fault @ (SqlFault::Duplicate | SqlFault::PerRow) if repairs < MOST_REPAIRS => {
-                        let line = if fault == SqlFault::PerRow { postgres_line(&error) } else { None };
-                        way = Way::Careful { suspected: line.and_then(|line| batch.in_key_order().origin(line)) };
-                        repairs += 1;
-                    }
-                    SqlFault::NoPartition if repairs < MOST_REPAIRS => {
-                        self.session = None;
-                        repairs += 1;
-                    }
-                    SqlFault::Retry => {
-                        in_doubt |= at_commit;
-                        self.session = None;
-                        self.wait(&describe(&error), error.code(), &mut delays, &batch).await?;
-                    }
-                    _ => return Err(WriterError::Postgres { target: self.means.target.to_string(), error }),
-                },
+            let refused = in_place(&batch, letters);
+            if let Some(found) = self.write_one(&mut batch, &refused, &mut repeats, began).await? {
+                refusals.add(chosen);
+                refusals.add(found);
+                todo.push(batch);
             }
         }
+        Ok(())
+    }
+
+    /// Reads the records of refused rows again, outside any transaction. Returns the dead letters that they become, and
+    /// where the last one stands.
+    async fn read_again(
+        &self,
+        rows: &[RefusedRow],
+        batch: &Batch,
+    ) -> Result<(Vec<Letter>, Option<(i32, Mark)>), WriterError> {
+        let Some(last) = rows.last() else { return Ok((Vec::new(), None)) };
+        let last = (last.partition, last.offset);
+        let mut delays = delays();
+        loop {
+            let wanted = rows.iter().map(|row| ((row.partition, row.offset), row.clone())).collect();
+            let reading = self.means.reread.records(wanted, |record, row: RefusedRow| {
+                (DeadLetter::refused_by_postgres(record, row.sqlstate, &row.reason), fingerprint::of(record))
+            });
+            let read = tokio::select! {
+                read = reading => read,
+                () = self.give_up.cancelled() => return Err(self.abandoned(batch)),
+            };
+            match read {
+                Ok(records) => {
+                    let fingerprint = records.last().map_or(0, |(_, (_, fingerprint))| *fingerprint);
+                    let letters =
+                        records.into_iter().map(|((partition, _), (letter, _))| (partition, letter)).collect();
+                    return Ok((letters, Some((last.0, Mark { offset: last.1, fingerprint }))));
+                }
+                Err(error @ RereadError::NoAnswer { .. }) => {
+                    self.wait("kafka retry", &error.to_string(), None, &mut delays, batch).await?;
+                }
+                Err(error) => return Err(WriterError::NotReread(error)),
+            }
+        }
+    }
+
+    /// Writes a batch in one transaction. Returns the rows that PostgreSQL refuses, if it refuses any that are not known
+    /// yet; nothing is written then.
+    async fn write_one(
+        &mut self,
+        batch: &mut Batch,
+        refused: &[(i32, Refused)],
+        repeats: &mut Repeats,
+        began: Instant,
+    ) -> Result<Option<Vec<RefusedRow>>, WriterError> {
+        let mut course = Course::new();
+        loop {
+            self.drop_what_is_not_owned(batch);
+            if batch.parts.is_empty() {
+                self.means.breaker.give_back(&mut course.taken);
+                return Ok(None);
+            }
+            match self.attempt(batch, refused, repeats, &mut course).await {
+                Ok(tallies) => {
+                    self.committed(batch, &tallies, began.elapsed());
+                    return Ok(None);
+                }
+                Err(Attempt::Refused(rows)) => {
+                    self.means.breaker.give_back(&mut course.taken);
+                    return Ok(Some(rows));
+                }
+                Err(Attempt::Moved(partition)) => self.moved(partition),
+                Err(Attempt::Abandoned) => return Err(self.abandoned(batch)),
+                Err(Attempt::Flood(flood)) => return Err(WriterError::Flood(flood)),
+                Err(Attempt::Suppressed) => course.way = Way::Careful { in_pieces: false },
+                Err(Attempt::NotOpened) => self.wait(POSTGRES, "no session", None, &mut course.delays, batch).await?,
+                Err(Attempt::NoAnswer) => {
+                    course.in_doubt = true;
+                    self.session = None;
+                    self.wait(POSTGRES, "no answer", None, &mut course.delays, batch).await?;
+                }
+                Err(Attempt::NoContrast(error)) => self.wait_out(&error, &mut course, batch).await?,
+                Err(Attempt::Failed(failed)) => self.recover(failed, repeats, &mut course, batch).await?,
+            }
+        }
+    }
+
+    /// Prepares the next attempt after an error of PostgreSQL, or gives up.
+    async fn recover(
+        &mut self,
+        failed: PhaseError,
+        repeats: &mut Repeats,
+        course: &mut Course,
+        batch: &Batch,
+    ) -> Result<(), WriterError> {
+        match repeats.note(&failed) {
+            SqlFault::Row if course.repairs < MOST_REPAIRS => {
+                let is_duplicate = failed.error.code() == Some(&SqlState::UNIQUE_VIOLATION);
+                course.way = Way::Careful { in_pieces: !is_duplicate };
+                course.repairs += 1;
+                Ok(())
+            }
+            SqlFault::NoPartition if course.repairs < MOST_REPAIRS => {
+                self.session = None;
+                course.repairs += 1;
+                Ok(())
+            }
+            SqlFault::Retry => {
+                course.in_doubt |= failed.phase == Phase::Commit;
+                self.wait_out(&failed.error, course, batch).await
+            }
+            _ => Err(WriterError::Postgres { target: self.means.target.to_string(), error: failed.error }),
+        }
+    }
+
+    async fn wait_out(
+        &mut self,
+        error: &tokio_postgres::Error,
+        course: &mut Course,
+        batch: &Batch,
+    ) -> Result<(), WriterError> {
+        self.session = None;
+        self.wait(POSTGRES, &describe(error), error.code(), &mut course.delays, batch).await
     }
 
     async fn attempt(
         &mut self,
         batch: &Batch,
-        way: Way,
-        in_doubt: bool,
-        taken: &mut u64,
+        refused: &[(i32, Refused)],
+        repeats: &Repeats,
+        course: &mut Course,
     ) -> Result<BTreeMap<i32, Tally>, Attempt> {
-        let limit = if way == Way::Direct { ANSWER_LIMIT } else { CAREFUL_LIMIT };
-        let (means, owned) = (&self.means, &self.owned);
+        let direct = course.way == Way::Direct && refused.is_empty();
+        let limit = if direct { ANSWER_LIMIT } else { CAREFUL_LIMIT };
+        let task = Task { batch, owned: &self.owned, refused, repeats, in_doubt: course.in_doubt };
+        let means = &self.means;
         let session = &mut self.session;
         let work = async {
             let session = match session {
@@ -196,7 +288,7 @@ impl Writer {
                     none.insert(open.await.map_err(|_| Attempt::NotOpened)??)
                 }
             };
-            session.write(batch, owned, way, in_doubt, taken).await
+            session.write(&task, course.way, &mut course.taken).await
         };
         tokio::select! {
             done = tokio::time::timeout(limit, work) => done.unwrap_or(Err(Attempt::NoAnswer)),
@@ -206,16 +298,17 @@ impl Writer {
 
     async fn wait(
         &self,
+        message: &str,
         error: &str,
         state: Option<&SqlState>,
-        delays: &mut impl Iterator<Item = Duration>,
+        delays: &mut ExponentialBackoff,
         batch: &Batch,
     ) -> Result<(), WriterError> {
         let delay = delays.next().unwrap_or(LONGEST_DELAY);
         let sqlstate = state.map(SqlState::code);
         self.counters.add_retry(sqlstate);
         self.health.retrying(self.number, error);
-        tracing::warn!(error, sqlstate, delay_ms = delay.as_millis(), "postgres retry");
+        tracing::warn!(error, sqlstate, delay_ms = delay.as_millis(), "{message}");
         tokio::select! {
             () = tokio::time::sleep(delay) => Ok(()),
             () = self.give_up.cancelled() => Err(self.abandoned(batch)),
@@ -262,10 +355,42 @@ impl Writer {
     }
 }
 
+/// State of a transaction over all attempts to commit it.
+struct Course {
+    way: Way,
+    /// An earlier attempt may have committed.
+    in_doubt: bool,
+    repairs: u32,
+    /// Accepted dead letters that it has taken.
+    taken: u64,
+    delays: ExponentialBackoff,
+}
+
+impl Course {
+    fn new() -> Self {
+        Self { way: Way::Direct, in_doubt: false, repairs: 0, taken: 0, delays: delays() }
+    }
+}
+
+/// Partition and dead letter of a refused row.
+type Letter = (i32, DeadLetter);
+
+/// Gives each dead letter its place among the batch's records.
+fn in_place(batch: &Batch, letters: Vec<Letter>) -> Vec<(i32, Refused)> {
+    let place = |(partition, letter): Letter| {
+        let place = batch.place(partition, letter.offset);
+        (partition, Refused { letter, place })
+    };
+    letters.into_iter().map(place).collect()
+}
+
+/// Log message for a new attempt.
+const POSTGRES: &str = "postgres retry";
+
 const LONGEST_DELAY: Duration = Duration::from_secs(5);
 
-/// 50 ms, doubled up to five seconds, with jitter, for ever.
-fn delays() -> impl Iterator<Item = Duration> {
+/// Returns the delays of a retry without an end: 50 ms, doubled up to five seconds, with jitter.
+fn delays() -> ExponentialBackoff {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(50))
         .with_max_delay(LONGEST_DELAY)

@@ -6,6 +6,7 @@ use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use super::Owned;
+use super::lookup::Known;
 use crate::batch::{Batch, Part};
 use crate::counters::Tally;
 use crate::offsets::Claim;
@@ -52,6 +53,12 @@ pub(super) struct Corrections {
 }
 
 impl Corrections {
+    /// Counts a row that is in the table already.
+    pub(super) fn add(&mut self, known: Known) {
+        self.duplicates += u64::from(known != Known::New);
+        self.differing += u64::from(known == Known::Differing);
+    }
+
     /// What became of the records, with these taken into account.
     pub(super) fn apply(&self, tally: Tally) -> Tally {
         Tally {

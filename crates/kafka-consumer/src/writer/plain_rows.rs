@@ -1,4 +1,4 @@
-//! Rows that do not come from Kafka just now, such as those of dead letters: the careful way in, without offsets.
+//! Inserts rows that do not come from Kafka just now, such as those of dead letters and of the lake, without offsets.
 
 use std::collections::BTreeSet;
 
@@ -7,17 +7,20 @@ use thiserror::Error;
 use tokio_postgres::{Client, GenericClient, Statement, Transaction};
 
 use super::breaker::{Breaker, Tolerance};
+use super::lookup::Known;
+use super::moves::Corrections;
 use super::partitions::Partitions;
-use super::row_search::RowSearch;
-use super::transaction::{Attempt, copy, copy_statement};
+use super::refusals::RefusedRow;
+use super::row_search::{RowSearch, Terms};
+use super::transaction::{Attempt, copy};
 use crate::batch::Batch;
-use crate::postgres::{SqlFault, classify};
+use crate::postgres::{Phase, PhaseError, Repeats, SqlFault, describe};
+use crate::rows::Row;
 
 /// The statements that bring them in.
 pub struct PlainRows {
     search: RowSearch,
     partitions: Partitions,
-    copy: Statement,
     note_hours: Statement,
 }
 
@@ -28,6 +31,8 @@ pub struct BroughtIn {
     pub duplicates: u64,
     /// Those of them whose content is not that of the row that is there.
     pub differing: u64,
+    /// Rows that a trigger suppressed or redirected.
+    pub suppressed: u64,
     /// What PostgreSQL refuses; all others are in.
     pub refused: Vec<Refusal>,
 }
@@ -47,19 +52,24 @@ pub struct Refusal {
 #[derive(Debug, Error)]
 pub enum PlainRowsError {
     /// No single row is to blame.
-    #[error(transparent)]
-    Postgres(#[from] tokio_postgres::Error),
+    #[error("PostgreSQL: {}", describe(&.0.error))]
+    Postgres(PhaseError),
     /// An ending that only writers of Kafka's records know.
     #[error("ended as only a consumer's transaction can, which is a bug: {0}")]
     Foreign(String),
+}
+
+impl From<tokio_postgres::Error> for PlainRowsError {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Postgres(error.into())
+    }
 }
 
 impl PlainRows {
     /// Prepares a session.
     pub async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
         let note_hours = client.prepare(super::transaction::NOTE_HOURS).await?;
-        let copy = client.prepare(&copy_statement()).await?;
-        Ok(Self { search: RowSearch::prepare(client).await?, partitions: Partitions::default(), copy, note_hours })
+        Ok(Self { search: RowSearch::prepare(client).await?, partitions: Partitions::default(), note_hours })
     }
 
     /// Makes the partitions that rows of these hours need. Returns the days, counted from 1970-01-01, that retention has
@@ -72,26 +82,47 @@ impl PlainRows {
         self.partitions.ensure(client, hours).await
     }
 
-    /// Brings in rows that are probably all new and good, and notes their hours: straight into the table, and carefully
-    /// only where PostgreSQL refuses one. Their days are none that retention has taken.
+    /// Inserts rows that are probably all new and good, and notes their hours: at once, and one by one only where that
+    /// fails. Their days are none that retention has dropped.
     pub async fn bring_in_new(
         &self,
         transaction: &mut Transaction<'_>,
         batch: &Batch,
+        repeats: &Repeats,
     ) -> Result<BroughtIn, PlainRowsError> {
         let attempt = transaction.transaction().await?;
-        match copy(&attempt, &self.copy, batch.in_key_order().bytes.clone()).await {
-            Ok(()) => {
-                attempt.commit().await?;
-                self.note_hours(transaction, batch).await?;
-                Ok(BroughtIn::default())
+        let rows = batch.in_key_order();
+        match copy(&attempt, self.search.copy(), rows.bytes.clone()).await {
+            Ok(inserted) if inserted == rows.count() => {
+                // Deferred constraints too, while the rows are known.
+                let checked = attempt.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await;
+                match checked.map_err(|error| PhaseError { error, phase: Phase::Rows }) {
+                    Ok(()) => {
+                        attempt.commit().await?;
+                        self.note_hours(transaction, batch).await?;
+                        return Ok(BroughtIn::default());
+                    }
+                    Err(error) => blame_rows(error, repeats)?,
+                }
             }
-            Err(error) if matches!(classify(&error), SqlFault::Duplicate | SqlFault::PerRow) => {
-                attempt.rollback().await?;
-                self.bring_in(transaction, batch).await
-            }
-            Err(error) => Err(error.into()),
+            // A trigger suppressed some.
+            Ok(_) => {}
+            Err(error) => blame_rows(error, repeats)?,
         }
+        attempt.rollback().await?;
+        self.bring_in(transaction, batch, repeats).await
+    }
+
+    /// Returns the rows, by their places, whose `event_id` is not in the table: those that a trigger suppressed or changed.
+    pub async fn missing(
+        &self,
+        transaction: &Transaction<'_>,
+        batch: &Batch,
+    ) -> Result<BTreeSet<usize>, tokio_postgres::Error> {
+        let rows: Vec<Row<'_>> = batch.parts.values().flat_map(|part| part.rows.iter()).collect();
+        let known = self.search.lookup().find(transaction, &rows).await?;
+        let missing = rows.iter().zip(known).filter(|(_, known)| *known == Known::New);
+        Ok(missing.map(|(row, _)| place_of(row.offset)).collect())
     }
 
     async fn note_hours(&self, transaction: &Transaction<'_>, batch: &Batch) -> Result<(), tokio_postgres::Error> {
@@ -99,21 +130,50 @@ impl PlainRows {
         transaction.execute(&self.note_hours, &[&starts]).await.map(drop)
     }
 
-    /// Brings the rows of a batch in and notes their hours. Their days are none that retention has taken.
-    pub async fn bring_in(&self, transaction: &Transaction<'_>, batch: &Batch) -> Result<BroughtIn, PlainRowsError> {
+    /// Inserts the rows of a batch that are not in the table yet, and notes their hours. Their days are none that
+    /// retention has dropped.
+    pub async fn bring_in(
+        &self,
+        transaction: &Transaction<'_>,
+        batch: &Batch,
+        repeats: &Repeats,
+    ) -> Result<BroughtIn, PlainRowsError> {
         let breaker = Breaker::new(Tolerance { most: u64::MAX, window: 1, accepted: 0 });
-        let found = self.search.bring_in(transaction, batch, None, &BTreeSet::new(), &breaker).await;
-        let found = found.map_err(|attempt| match attempt {
-            Attempt::Failed { error, .. } => PlainRowsError::Postgres(error),
+        let terms = Terms {
+            expired: &BTreeSet::new(),
+            refused: &[],
+            repeats,
+            breaker: &breaker,
+            most: u64::MAX,
+            in_pieces: false,
+            budget: usize::MAX,
+        };
+        let found = self.search.insert(transaction, batch, &terms).await.map_err(|attempt| match attempt {
+            Attempt::Failed(error) => PlainRowsError::Postgres(error),
+            Attempt::NoContrast(error) => error.into(),
             other => PlainRowsError::Foreign(format!("{other:?}")),
         })?;
         self.note_hours(transaction, batch).await?;
-        let refusal = |row: super::row_search::RefusedRow| {
-            let place = usize::try_from(row.offset).unwrap_or(usize::MAX);
-            Refusal { row: place, sqlstate: row.sqlstate, reason: row.reason }
+        let sum = |count: fn(&Corrections) -> u64| found.corrections.values().map(count).sum();
+        let refusal = |row: &RefusedRow| Refusal {
+            row: place_of(row.offset),
+            sqlstate: row.sqlstate.clone(),
+            reason: row.reason.clone(),
         };
-        let duplicates = found.corrections.values().map(|one| one.duplicates).sum();
-        let differing = found.corrections.values().map(|one| one.differing).sum();
-        Ok(BroughtIn { duplicates, differing, refused: found.refused.into_iter().map(refusal).collect() })
+        Ok(BroughtIn {
+            duplicates: sum(|one| one.duplicates),
+            differing: sum(|one| one.differing),
+            suppressed: sum(|one| one.suppressed),
+            refused: found.refused.iter().map(refusal).collect(),
+        })
     }
+}
+
+/// Fails unless single rows caused the error.
+fn blame_rows(error: PhaseError, repeats: &Repeats) -> Result<(), PlainRowsError> {
+    if repeats.classify(&error) == SqlFault::Row { Ok(()) } else { Err(PlainRowsError::Postgres(error)) }
+}
+
+fn place_of(offset: i64) -> usize {
+    usize::try_from(offset).unwrap_or(usize::MAX)
 }

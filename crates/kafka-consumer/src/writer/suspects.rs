@@ -1,69 +1,52 @@
-//! The few rows of a batch whose `event_id` was seen of late: what is new of them goes in, the rest is counted.
+//! The few rows of a batch whose `event_id` was seen recently: the new ones go in, the others are counted.
 
-use event_model::{COPY_COLUMNS, read_copy_row};
-use tokio_postgres::{Client, Statement, Transaction};
+use std::collections::{BTreeMap, BTreeSet};
 
+use tokio_postgres::{Statement, Transaction};
+use uuid::Uuid;
+
+use super::lookup::{Known, Lookup};
 use super::moves::Corrections;
-use crate::batch::Part;
+use super::transaction::{Attempt, bytes_of, copy};
+use crate::batch::Batch;
+use crate::rows::Row;
 
-/// The statement that inserts suspects.
-pub(super) struct Suspects {
-    insert: Statement,
-}
-
-impl Suspects {
-    pub(super) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { insert: client.prepare(&insert()).await? })
-    }
-
-    /// Inserts what is new of a part's suspects. To be called when its other rows are in.
-    pub(super) async fn insert(
-        &self,
-        transaction: &Transaction<'_>,
-        part: &Part,
-    ) -> Result<Corrections, tokio_postgres::Error> {
-        if part.suspects.is_empty() {
-            return Ok(Corrections::default());
+/// Inserts the new ones of a batch's likely duplicates, once its other rows are in. Returns each partition's corrections.
+pub(super) async fn insert(
+    transaction: &Transaction<'_>,
+    statement: &Statement,
+    lookup: &Lookup,
+    batch: &Batch,
+) -> Result<BTreeMap<i32, Corrections>, Attempt> {
+    let mut corrections = BTreeMap::<i32, Corrections>::new();
+    let (mut partitions, mut rows) = (Vec::new(), Vec::new());
+    for (partition, part) in &batch.parts {
+        for index in &part.suspects {
+            partitions.push(*partition);
+            rows.push(part.rows.row(*index));
         }
-        let row = transaction.query_one(&self.insert, &[&json(part)]).await?;
-        let count = |column| row.get::<_, i64>(column).unsigned_abs();
-        let duplicates = part.suspects.len() as u64 - count(0);
-        Ok(Corrections { duplicates, differing: count(1), ..Corrections::default() })
     }
-}
-
-/// The suspects as a JSON array.
-fn json(part: &Part) -> String {
-    let mut text = vec![b'['];
-    for event in part.suspects.iter().filter_map(|index| read_copy_row(part.rows.row(*index).bytes)) {
-        if text.len() > 1 {
-            text.push(b',');
+    while !rows.is_empty() {
+        let known = lookup.find(transaction, &rows).await?;
+        for (partition, known) in partitions.iter().zip(&known) {
+            corrections.entry(*partition).or_default().add(*known);
         }
-        event.write_json(&mut text);
+        let is_new = |nth: &usize| known[*nth] == Known::New;
+        let left: Vec<usize> = (0..rows.len()).filter(is_new).collect();
+        // The others of the same id are looked up again, when the first one is in.
+        let (first, later) = firsts(&rows, &left);
+        let fresh: Vec<Row<'_>> = first.iter().map(|nth| rows[*nth]).collect();
+        if copy(transaction, statement, bytes_of(&fresh)).await? < fresh.len() as u64 {
+            return Err(Attempt::Suppressed);
+        }
+        partitions = later.iter().map(|nth| partitions[*nth]).collect();
+        rows = later.iter().map(|nth| rows[*nth]).collect();
     }
-    text.push(b']');
-    String::from_utf8_lossy(&text).into_owned()
+    Ok(corrections)
 }
 
-/// A suspect that went in finds itself, so one that finds nothing like it met another content.
-fn insert() -> String {
-    let columns = COPY_COLUMNS.as_str();
-    let like = |table: &str| {
-        let equal = |column: &str| format!("{table}.{column} = suspect.{column}");
-        COPY_COLUMNS.split(", ").map(equal).collect::<Vec<_>>().join(" AND ")
-    };
-    format!(
-        "WITH suspect AS MATERIALIZED (
-             SELECT {columns} FROM json_populate_recordset(NULL::staging.product_events_raw, $1::text::json)
-         ), fresh AS (
-             INSERT INTO staging.product_events_raw ({columns}) SELECT {columns} FROM suspect
-             ON CONFLICT DO NOTHING RETURNING {columns}
-         )
-         SELECT (SELECT count(*) FROM fresh),
-                (SELECT count(*) FROM suspect
-                 WHERE NOT EXISTS (SELECT FROM staging.product_events_raw AS old WHERE {})
-                   AND NOT EXISTS (SELECT FROM fresh WHERE {}))",
-        like("old"),
-        like("fresh"),
-    )
+/// Splits rows, given by their places, into the first of each id and the later ones.
+pub(super) fn firsts(rows: &[Row<'_>], places: &[usize]) -> (Vec<usize>, Vec<usize>) {
+    let mut seen = BTreeSet::<Uuid>::new();
+    places.iter().partition(|place| seen.insert(rows[**place].id))
 }

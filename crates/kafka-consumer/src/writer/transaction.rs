@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use event_model::{COPY_COLUMNS, COPY_HEADER, COPY_TRAILER};
 use futures_util::SinkExt;
 use tokio_postgres::{Client, Statement, Transaction};
@@ -11,24 +11,25 @@ use super::breaker::{Breaker, Flood};
 use super::dead_letters::DeadLetters;
 use super::moves::{Corrections, Moves};
 use super::partitions::Partitions;
-use super::row_search::RowSearch;
-use super::suspects::Suspects;
-use super::{Owned, takeover};
+use super::refusals::RefusedRow;
+use super::row_search::{Found, RowSearch, Terms};
+use super::{Owned, suspects, takeover};
 use crate::batch::{Batch, Part, Refused};
 use crate::counters::Tally;
 use crate::failpoint;
 use crate::offsets::Claim;
-use crate::postgres::{self, Target};
-use crate::source::{Reread, RereadError};
+use crate::postgres::{self, Phase, PhaseError, Repeats, Target};
+use crate::rows::Row;
+use crate::source::Reread;
 
 /// How the rows go in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Way {
     /// Straight into the table: nearly always every row is new and good.
     Direct,
-    /// Through a temporary table, with a savepoint: some row is there already, or PostgreSQL refuses it. COPY's own
-    /// line number may have told which one is to be suspected first: its partition, and its place among the partition's.
-    Careful { suspected: Option<(i32, usize)> },
+    /// Within savepoints, after a lookup of the rows that are in the table already: a row is a duplicate, or is refused, or
+    /// is suppressed by a trigger. In pieces if a row is refused for sure.
+    Careful { in_pieces: bool },
 }
 
 /// Why an attempt did not commit.
@@ -36,8 +37,14 @@ pub(super) enum Way {
 pub(super) enum Attempt {
     /// The partition's offset is not where this writer left it: another consumer has it.
     Moved(i32),
-    /// PostgreSQL's error. At the commit it leaves open whether the transaction is in.
-    Failed { error: tokio_postgres::Error, at_commit: bool },
+    /// PostgreSQL's error. At the commit it may leave open whether the transaction is in.
+    Failed(PhaseError),
+    /// A trigger left rows out, so they have to be counted partition by partition.
+    Suppressed,
+    /// Rows that PostgreSQL refuses. The transaction is rolled back, so that their records are read from Kafka outside it.
+    Refused(Vec<RefusedRow>),
+    /// A transient error that repeats, and that every row meets.
+    NoContrast(tokio_postgres::Error),
     /// PostgreSQL lets nobody in, and says nothing.
     NotOpened,
     /// PostgreSQL says nothing at all; the transaction may be in.
@@ -46,14 +53,29 @@ pub(super) enum Attempt {
     Abandoned,
     /// Too many dead letters.
     Flood(Flood),
-    /// A row that PostgreSQL refuses could not be read from Kafka again, to be kept as a dead letter.
-    NotReread(RereadError),
 }
 
 impl From<tokio_postgres::Error> for Attempt {
     fn from(error: tokio_postgres::Error) -> Self {
-        Self::Failed { error, at_commit: false }
+        Self::Failed(error.into())
     }
+}
+
+impl From<PhaseError> for Attempt {
+    fn from(error: PhaseError) -> Self {
+        Self::Failed(error)
+    }
+}
+
+/// A batch to write, with everything that is known about it.
+pub(super) struct Task<'a> {
+    pub(super) batch: &'a Batch,
+    pub(super) owned: &'a BTreeMap<i32, Owned>,
+    /// Dead letters of rows that PostgreSQL refused before, in the order of partition and offset.
+    pub(super) refused: &'a [(i32, Refused)],
+    pub(super) repeats: &'a Repeats,
+    /// An earlier attempt may be in.
+    pub(super) in_doubt: bool,
 }
 
 /// What a session works with, besides the server.
@@ -71,13 +93,16 @@ pub(super) struct Session {
     client: Client,
     backend: i32,
     moves: Moves,
-    copy: Statement,
+    rows: RowSearch,
     note_hours: Statement,
-    suspects: Suspects,
     dead_letters: DeadLetters,
     partitions: Partitions,
-    search: Option<RowSearch>,
+    /// A trigger left rows of the last batch out, and probably does so with the next.
+    suppresses: bool,
 }
+
+/// Maximum size of the refusals that one attempt finds, in bytes.
+const REFUSALS: usize = 4 * 1024 * 1024;
 
 pub(super) const NOTE_HOURS: &str =
     "INSERT INTO pipeline.touched_hours (hour) SELECT to_timestamp(hour) FROM unnest($1::bigint[]) AS hour";
@@ -92,71 +117,73 @@ impl Session {
         Ok(Self {
             backend: client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0),
             moves: Moves::prepare(&client, &means.claim).await?,
-            copy: client.prepare(&copy_statement()).await?,
+            rows: RowSearch::prepare(&client).await?,
             note_hours: client.prepare(NOTE_HOURS).await?,
-            suspects: Suspects::prepare(&client).await?,
             dead_letters: DeadLetters::prepare(&client, &means.claim).await?,
             partitions: Partitions::default(),
-            search: None,
+            suppresses: false,
             means: means.clone(),
             client,
         })
     }
 
-    /// Brings a batch in, wholly or not at all, and says what became of each partition's records. `taken` is what it has
-    /// of the accepted dead letters, over all its attempts.
+    /// Writes a batch in one transaction. Returns each partition's counts. `taken` counts the accepted dead letters that
+    /// the batch has taken over all its attempts.
     pub(super) async fn write(
         &mut self,
-        batch: &Batch,
-        owned: &BTreeMap<i32, Owned>,
+        task: &Task<'_>,
         way: Way,
-        in_doubt: bool,
         taken: &mut u64,
     ) -> Result<BTreeMap<i32, Tally>, Attempt> {
+        let Task { batch, owned, .. } = *task;
         let hours = batch.hours();
         let expired = self.partitions.ensure(&self.client, &hours).await?;
-        let careful = way != Way::Direct || !expired.is_empty();
-        if careful && self.search.is_none() {
-            self.search = Some(RowSearch::prepare(&self.client).await?);
-        }
         failpoint::pass(failpoint::AFTER_PARTITION);
         let transaction = self.client.transaction().await?;
         let moved = self.moves.forward(&transaction, batch, owned);
         if let Some(partition) = takeover::or_end_the_holder(moved, &self.means.target, self.backend).await? {
             // The transaction that was in doubt has moved it, if it stands where this batch ends.
-            if in_doubt && self.moves.is_settled(&transaction, partition, batch).await? {
+            if task.in_doubt && self.moves.is_settled(&transaction, partition, batch).await? {
                 return Ok(tallies(batch, &BTreeMap::new()));
             }
             return Err(Attempt::Moved(partition));
         }
         failpoint::pass(failpoint::AFTER_CAS);
 
-        let mut corrections = BTreeMap::<i32, Corrections>::new();
-        let mut refused = Vec::new();
-        if let Some(search) = self.search.as_ref().filter(|_| careful) {
-            let suspected = if let Way::Careful { suspected } = way { suspected } else { None };
-            let found = search.bring_in(&transaction, batch, suspected, &expired, &self.means.breaker).await?;
-            corrections = found.corrections;
-            for one in found.refused {
-                refused.push((one.partition, one.letter(&self.means.reread).await.map_err(Attempt::NotReread)?));
+        let careful = way != Way::Direct || !expired.is_empty() || !task.refused.is_empty() || self.suppresses;
+        let corrections = if careful {
+            let terms = Terms {
+                expired: &expired,
+                refused: task.refused,
+                repeats: task.repeats,
+                breaker: &self.means.breaker,
+                most: self.means.breaker.most(batch.records()),
+                in_pieces: way == Way::Careful { in_pieces: true },
+                budget: REFUSALS,
+            };
+            let Found { corrections, refused, .. } = self.rows.insert(&transaction, batch, &terms).await?;
+            if !refused.is_empty() {
+                transaction.rollback().await?;
+                return Err(Attempt::Refused(refused));
             }
+            self.suppresses = corrections.values().any(|one| one.suppressed > 0);
+            corrections
         } else {
-            copy(&transaction, &self.copy, batch.in_key_order().bytes.clone()).await?;
-            for (partition, part) in &batch.parts {
-                corrections.insert(*partition, self.suspects.insert(&transaction, part).await?);
-            }
-        }
+            insert_directly(&transaction, &self.rows, batch).await?
+        };
 
         failpoint::pass(failpoint::AFTER_COPY);
         let letters =
             batch.parts.iter().flat_map(|(partition, part)| part.dead_letters.iter().map(|one| (*partition, one)));
+        // A partition may have been lost since its refused rows were found.
+        let is_in = |(partition, _): &(i32, &Refused)| batch.parts.contains_key(partition);
         let letters: Vec<(i32, &Refused)> =
-            letters.chain(refused.iter().map(|(partition, one)| (*partition, one))).collect();
+            letters.chain(task.refused.iter().map(|(of, one)| (*of, one)).filter(is_in)).collect();
         let Means { breaker, claim, .. } = &self.means;
         let places = breaker.weigh(&transaction, claim, batch.records(), &letters, taken).await?;
         self.dead_letters.insert(&transaction, owned, &letters, &places).await?;
-        // Which rows were expired is not known one by one; `dead-letters replay` settles what is left out here.
-        if expired.is_empty() {
+        // Expired and suppressed rows are only counted; `dead-letters replay` settles the letters that are left out here.
+        if corrections.values().all(|one| one.expired == 0 && one.suppressed == 0) {
             self.dead_letters.settle(&transaction, batch, owned, &letters).await?;
         }
         self.moves.correct(&transaction, &corrections).await?;
@@ -165,10 +192,24 @@ impl Session {
             transaction.execute(&self.note_hours, &[&starts]).await?;
         }
         failpoint::pass(failpoint::BEFORE_COMMIT);
-        transaction.commit().await.map_err(|error| Attempt::Failed { error, at_commit: true })?;
+        transaction.commit().await.map_err(|error| PhaseError { error, phase: Phase::Commit })?;
         failpoint::pass(failpoint::AFTER_COMMIT);
         Ok(tallies(batch, &corrections))
     }
+}
+
+/// Inserts all rows at once, which succeeds if all are new and good but those whose `event_id` was seen recently.
+async fn insert_directly(
+    transaction: &Transaction<'_>,
+    statements: &RowSearch,
+    batch: &Batch,
+) -> Result<BTreeMap<i32, Corrections>, Attempt> {
+    let rows = batch.in_key_order();
+    // COPY counts the rows that are in the table, which a trigger may have left out.
+    if copy(transaction, statements.copy(), rows.bytes.clone()).await? < rows.count() {
+        return Err(Attempt::Suppressed);
+    }
+    suspects::insert(transaction, statements.copy(), statements.lookup(), batch).await
 }
 
 /// What becomes of each partition's records: every row is new and good, but for the corrections.
@@ -189,22 +230,34 @@ pub(super) fn copy_statement() -> String {
 /// How much goes into one message: PostgreSQL takes in a message whole before it looks at the first row.
 const MESSAGE: usize = 64 * 1024;
 
-/// Sends rows as one COPY.
+/// Sends rows as one COPY. Returns the number of rows that it put into the table.
 pub(super) async fn copy(
     transaction: &Transaction<'_>,
     statement: &Statement,
     mut rows: Bytes,
-) -> Result<(), tokio_postgres::Error> {
+) -> Result<u64, PhaseError> {
     if rows.is_empty() {
-        return Ok(());
+        return Ok(0);
     }
+    // The server checks rights and columns before it asks for rows: such an error is of the statement.
     let mut sink = Box::pin(transaction.copy_in::<_, Bytes>(statement).await?);
-    sink.feed(Bytes::from_static(COPY_HEADER)).await?;
-    while !rows.is_empty() {
-        sink.feed(rows.split_to(rows.len().min(MESSAGE))).await?;
+    let sending = async {
+        sink.feed(Bytes::from_static(COPY_HEADER)).await?;
+        while !rows.is_empty() {
+            sink.feed(rows.split_to(rows.len().min(MESSAGE))).await?;
+        }
+        failpoint::pass(failpoint::DURING_COPY);
+        sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
+        sink.as_mut().finish().await
+    };
+    sending.await.map_err(|error| PhaseError { error, phase: Phase::Rows })
+}
+
+/// Puts rows one after the other, as COPY takes them.
+pub(super) fn bytes_of(rows: &[Row<'_>]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(rows.iter().map(|row| row.bytes.len()).sum());
+    for row in rows {
+        bytes.extend_from_slice(row.bytes);
     }
-    failpoint::pass(failpoint::DURING_COPY);
-    sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
-    sink.as_mut().finish().await?;
-    Ok(())
+    bytes.freeze()
 }

@@ -10,6 +10,7 @@ mod kills;
 mod member;
 mod memory;
 mod network;
+mod owners_table;
 mod poison;
 mod postgres;
 mod recreated;

@@ -14,6 +14,11 @@ use crate::topic::{ends, make_topic, send};
 
 const LETTERS: &str = "SELECT count(*) FROM pipeline.dead_letters";
 
+/// Number of dead letters for which a condition holds.
+pub(crate) fn number_of(stack: &Stack, condition: &str) -> i64 {
+    number(stack, &format!("{LETTERS} WHERE {condition}"))
+}
+
 /// A valid event of a foreign producer.
 pub(crate) fn event(user: u32) -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
@@ -142,4 +147,119 @@ fn what_is_let_pass_is_not_spent_twice() {
     assert_eq!(proxy.seen().triggered, 1, "{said}");
     assert!(status.success(), "{said}");
     assert_eq!(number(&stack, LETTERS), 1_600);
+}
+
+/// A constraint that refuses every tenth row, or all of them.
+fn refuse(stack: &Stack, condition: &str) {
+    let sql = format!("ALTER TABLE staging.product_events_raw ADD CONSTRAINT owners CHECK ({condition}) NOT VALID");
+    crate::postgres::execute(stack, &sql);
+}
+
+/// Reads 20,000 records of two partitions in one batch, some of them refused. Returns the time.
+fn refused_in_bulk(stack: &Stack, places: &Places, count: i64, accepted: &str, limit: Duration) -> Duration {
+    let mut command = places.consumer();
+    command.args(["--until-caught-up", "--accept-dead-letters", accepted, "--writers", "1"]);
+    command.args(["--batch-rows", "30000", "--batch-interval", "10s"]);
+    let began = std::time::Instant::now();
+    let mut member = Member::start(command);
+    let mut peak = 0;
+    member.within(limit, "all of it", |member| {
+        peak = peak.max(member.peak_memory());
+        offsets(stack) == ends(stack)
+    });
+    let took = began.elapsed();
+    let (status, said) = member.ended(Duration::from_secs(20));
+    assert!(status.success(), "{said}");
+    assert!(peak < 256, "{peak} MB");
+    assert_eq!(number_of(stack, "sqlstate = '23514' AND reason LIKE '%\"owners\"%'"), count);
+    let rows = number(stack, "SELECT count(*) FROM staging.product_events_raw");
+    assert_eq!(rows, 20_000 - count);
+    // Each letter has the record that it names.
+    let wrong = "convert_from(payload, 'UTF8')::json ->> 'product_id' IS DISTINCT FROM '666'";
+    assert_eq!(number_of(stack, wrong), 0);
+    assert_eq!(
+        number(stack, "SELECT sum(records - rows_inserted - dead_letters)::bigint FROM pipeline.consumer_offsets"),
+        0
+    );
+    assert_eq!(number(stack, "SELECT sum(dead_letters)::bigint FROM pipeline.consumer_offsets"), count);
+    took
+}
+
+/// 20,000 valid events, every tenth of them, or all, of product 666.
+fn send_refused(stack: &Stack, every: u32) {
+    make_topic(stack, 2);
+    Places::of(stack);
+    refuse(stack, "product_id <> 666");
+    for partition in [0, 1] {
+        send(
+            stack,
+            partition,
+            (1..=10_000).map(|user| {
+                let event = event(user);
+                if user % every == 0 { event.replace("\"product_id\":3", "\"product_id\":666") } else { event }
+            }),
+        );
+    }
+}
+
+#[test]
+fn two_thousand_refused_rows_of_a_batch() {
+    let stack = Stack::ephemeral().unwrap();
+    send_refused(&stack, 10);
+    let places = Places::of(&stack);
+    let took = refused_in_bulk(&stack, &places, 2_000, "2000", Duration::from_mins(1));
+    eprintln!("2,000 refused of 20,000: {took:?}");
+}
+
+#[test]
+#[ignore = "fault"]
+fn a_table_that_refuses_everything() {
+    let stack = Stack::ephemeral().unwrap();
+    send_refused(&stack, 1);
+    // They are a flood, unless a person lets them pass.
+    let arguments = ["--until-caught-up", "--batch-rows", "30000", "--batch-interval", "10s"];
+    let said = Member::of(&stack, &arguments).ended_with(1);
+    assert!(said.contains("--accept-dead-letters"), "{said}");
+    assert!(number(&stack, LETTERS) <= 1_000);
+    let took = refused_in_bulk(&stack, &Places::of(&stack), 20_000, "20000", Duration::from_mins(3));
+    eprintln!("20,000 refused of 20,000: {took:?}");
+}
+
+/// Kafka answers 40 ms later.
+#[test]
+#[ignore = "fault"]
+fn two_thousand_refused_rows_over_a_slow_link() {
+    let proxy = Proxy::listen().unwrap();
+    let stack = Stack::ephemeral_behind(&proxy).unwrap();
+    send_refused(&stack, 10);
+    proxy.set(local_stack::proxy::Way::Delayed(Duration::from_millis(20)));
+    let places = Places::of(&stack).with_kafka_behind(&proxy);
+    let took = refused_in_bulk(&stack, &places, 2_000, "2000", Duration::from_mins(3));
+    eprintln!("2,000 refused of 20,000, 40 ms to Kafka: {took:?}");
+}
+
+/// A second consumer under the group takes over between the transactions of one batch; each record is settled once.
+#[test]
+#[ignore = "fault"]
+fn a_consumer_that_is_killed_between_parts_of_a_batch() {
+    let stack = Stack::ephemeral().unwrap();
+    send_refused(&stack, 10);
+    let mut command = Places::of(&stack).consumer();
+    command.args([
+        "--accept-dead-letters",
+        "2000",
+        "--writers",
+        "1",
+        "--batch-rows",
+        "30000",
+        "--batch-interval",
+        "10s",
+    ]);
+    let mut member = Member::start(command);
+    member.until("a part of the batch", |_| number(&stack, LETTERS) > 0);
+    member.signal("-KILL");
+    member.was_killed();
+    assert!((1..2_000).contains(&number(&stack, LETTERS)), "killed too late");
+    let places = Places::of(&stack);
+    refused_in_bulk(&stack, &places, 2_000, "2000", Duration::from_mins(1));
 }
