@@ -82,7 +82,7 @@ impl Part {
             rows: self.rows.take_first(rows),
             suspects: std::mem::replace(&mut self.suspects, later),
             dead_letters: std::mem::replace(&mut self.dead_letters, later_letters),
-            // A superset is harmless: the refinement derives an hour once more.
+            // A superset is harmless: it only costs the refinement an hour.
             hours: self.hours.clone(),
             // The rest reports the ages of all records.
             times: RecordTimes::default(),

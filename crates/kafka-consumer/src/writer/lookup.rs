@@ -1,4 +1,4 @@
-//! Finds the rows of the table that have the `event_id` of rows on their way into it.
+//! Looks up which rows are in the table already, by `event_id`.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -44,7 +44,7 @@ impl Lookup {
         Ok(Self { find: client.prepare(&find).await? })
     }
 
-    /// Returns the state of each row. A row whose bytes cannot be read counts as new: COPY reports what is wrong with it.
+    /// Returns the state of each row. An unreadable row counts as new, so that COPY reports its error.
     pub(super) async fn find(
         &self,
         transaction: &Transaction<'_>,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::batch::Batch;
 
-/// A row that PostgreSQL refuses by itself.
+/// A row that PostgreSQL refused, with the error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct RefusedRow {
     pub(super) partition: i32,
@@ -37,7 +37,7 @@ impl Refusals {
         self.0.extend(rows.into_iter().map(|row| ((row.partition, row.offset), row)));
     }
 
-    /// Takes out the first ones of a batch, at most so many.
+    /// Removes and returns the first refusals of a batch, up to a maximum.
     pub(super) fn take_first(&mut self, batch: &Batch, most: usize) -> Vec<RefusedRow> {
         let first: Vec<(i32, i64)> = self.of(batch).take(most).collect();
         first.iter().filter_map(|place| self.0.remove(place)).collect()

@@ -1,4 +1,4 @@
-//! What the table's owner adds to it: a second unique index, an exclusion constraint, triggers, rules. Only an equal
+//! Additions of the owner to the table: a second unique index, an exclusion constraint, triggers, rules. Only an equal
 //! `event_id` is a duplicate, and nothing is counted as a row that is not in the table.
 
 use event_model::Timestamp;
@@ -134,7 +134,7 @@ fn trigger(stack: &Stack, body: &str) {
     );
 }
 
-/// Rows that a trigger leaves out are suppressed, read for the first time and again, whatever else is in the batch.
+/// Rows that a trigger leaves out are suppressed, in every batch and after every replay of the topic.
 #[test]
 fn rows_that_a_trigger_leaves_out_are_no_rows() {
     let stack = stack();
