@@ -113,13 +113,18 @@ fn copy_of(lake: &TempDir) -> TempDir {
     copy
 }
 
+/// A change of a lake's folder.
+type Change = fn(&Path);
+
 /// Writes the rows of some files into one, and removes them.
 fn compact(files: &[PathBuf], into: &Path) {
     let mut columns = EventColumns::with_capacity(0);
     for file in files {
         for batch in EventFile::open("test", fs::read(file).unwrap().into()).unwrap() {
             let batch = batch.unwrap();
-            read_batch(&batch).unwrap().for_each(|event| columns.append(&event.unwrap()));
+            for event in read_batch(&batch).unwrap() {
+                columns.append(&event.unwrap());
+            }
         }
         fs::remove_file(file).unwrap();
     }
@@ -139,7 +144,7 @@ fn move_all(lake: &Path, place: impl Fn(&Path, usize) -> PathBuf) {
 fn files_are_read_under_any_name() {
     let warehouse = Warehouse::new();
     let ours = lake_of_ours();
-    let changes: [(&str, fn(&Path)); 9] = [
+    let changes: [(&str, Change); 9] = [
         ("half of the files compacted", |lake| {
             let files = files(lake);
             let half = &files[..files.len() / 2];

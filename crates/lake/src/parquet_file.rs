@@ -224,7 +224,7 @@ fn is_ours(metadata: &ParquetMetaData) -> bool {
 
 /// The content hash in a Parquet file's footer; none when there is none, or when it is no Parquet file.
 pub(crate) fn stored_hash(bytes: &Bytes) -> Option<ContentHash> {
-    let metadata = without_panic(|| metadata(&bytes)).ok()?.ok()?;
+    let metadata = without_panic(|| metadata(bytes)).ok()?.ok()?;
     hash_in_footer(metadata.metadata())
 }
 

@@ -233,10 +233,10 @@ impl Lake {
 }
 
 /// What a stored file says of its content: by its footer, or for a manifest by its bytes.
-fn stored_hash(key: &str, bytes: Bytes) -> Option<ContentHash> {
+fn stored_hash(key: &str, bytes: &Bytes) -> Option<ContentHash> {
     match key.parse() {
-        Ok(Key::Manifest { .. } | Key::Draft { .. }) => Some(ContentHash::of_bytes(&bytes)),
-        _ => parquet_file::stored_hash(&bytes),
+        Ok(Key::Manifest { .. } | Key::Draft { .. }) => Some(ContentHash::of_bytes(bytes)),
+        _ => parquet_file::stored_hash(bytes),
     }
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use event_model::{ArrowFormError, EventColumns, ProductEvent, read_batch};
 use lake::{EventFile, LakeError};
 use parquet::arrow::ArrowWriter;
-use parquet::basic::Compression;
+use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::{WriterProperties, WriterVersion};
 use support::{encode, event};
 
@@ -27,7 +27,9 @@ fn events() -> Vec<ProductEvent<'static>> {
 
 fn batch() -> RecordBatch {
     let mut columns = EventColumns::with_capacity(0);
-    events().iter().for_each(|event| columns.append(event));
+    for event in &events() {
+        columns.append(event);
+    }
     columns.finish()
 }
 
@@ -36,11 +38,11 @@ fn of_others() -> Vec<Bytes> {
     let codecs = [
         Compression::UNCOMPRESSED,
         Compression::SNAPPY,
-        Compression::GZIP(Default::default()),
+        Compression::GZIP(GzipLevel::default()),
         Compression::LZ4_RAW,
         Compression::LZ4,
-        Compression::BROTLI(Default::default()),
-        Compression::ZSTD(Default::default()),
+        Compression::BROTLI(BrotliLevel::default()),
+        Compression::ZSTD(ZstdLevel::default()),
     ];
     let mut files = Vec::new();
     for codec in codecs {

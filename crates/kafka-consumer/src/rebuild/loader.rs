@@ -197,7 +197,7 @@ impl FileInHand<'_> {
             tokio::task::yield_now().await;
             for event in read_batch(&columns)? {
                 row += 1;
-                let event = match event.map_err(bad_value).and_then(valid) {
+                let event = match event.map_err(|error| bad_value(&error)).and_then(valid) {
                     Ok(event) => event,
                     Err(reason) => {
                         self.refuse(row, reason);
@@ -275,7 +275,7 @@ fn valid(event: ProductEvent<'_>) -> Result<ProductEvent<'_>, String> {
 }
 
 /// Names the column of a row that has no valid event. The row's place in its batch would mislead.
-fn bad_value(error: ArrowFormError) -> String {
+fn bad_value(error: &ArrowFormError) -> String {
     match error {
         ArrowFormError::Value { column, .. } => format!("the column {column} has no valid value"),
         ArrowFormError::Missing(_) => error.to_string(),

@@ -39,7 +39,7 @@ impl FolderStore {
                 Ok(()) => Ok(Put::Written),
                 Err(LakeError::Io { source, .. }) if source.kind() == ErrorKind::AlreadyExists => {
                     let there = fs::read(&path).map_err(failed("read", &path))?;
-                    compare(&key, &store.root.to_string_lossy(), stored_hash(&key, there.into()), hash)
+                    compare(&key, &store.root.to_string_lossy(), stored_hash(&key, &there.into()), hash)
                 }
                 Err(error) => Err(error),
             }
@@ -95,7 +95,7 @@ impl FolderStore {
             if !folder.is_empty() {
                 store.path(folder)?;
             }
-            store.walk(&store.root.join(folder), folder, &prefix, &mut found)?;
+            walk(&store.root.join(folder), folder, &prefix, &mut found)?;
             Ok(found)
         })
         .await
@@ -138,37 +138,41 @@ impl FolderStore {
         }
         Ok(self.root.join(key))
     }
+}
 
-    /// Lists a folder. A name that is not UTF-8 has U+FFFD in its key, which no file can be read under.
-    #[expect(clippy::self_only_used_in_recursion, reason = "a part of the store")]
-    fn walk(&self, path: &Path, folder: &str, prefix: &str, found: &mut Vec<Object>) -> Result<(), LakeError> {
-        let entries = match fs::read_dir(path) {
-            Ok(entries) => entries,
-            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
-            Err(error) => return Err(failed("list", path)(error)),
-        };
-        for entry in entries {
-            let entry = entry.map_err(failed("list", path))?;
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with('.') {
+/// Lists a folder. A name that is not UTF-8 has U+FFFD in its key, which no file can be read under.
+fn walk(path: &Path, folder: &str, prefix: &str, found: &mut Vec<Object>) -> Result<(), LakeError> {
+    let entries = match fs::read_dir(path) {
+        Ok(entries) => entries,
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => return Ok(()),
+        Err(error) => return Err(failed("list", path)(error)),
+    };
+    for entry in entries {
+        let entry = entry.map_err(failed("list", path))?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with('.') {
+            continue;
+        }
+        let key = if folder.is_empty() { name.into_owned() } else { format!("{folder}/{name}") };
+        let metadata = match fs::metadata(entry.path()) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                // A link that leads nowhere is listed, so that reading it fails by name. Anything else was removed just now.
+                if entry.path().is_symlink() && key.starts_with(prefix) {
+                    found.push(Object { key, size: 0, modified: None });
+                }
                 continue;
             }
-            let key = if folder.is_empty() { name.into_owned() } else { format!("{folder}/{name}") };
-            let metadata = match fs::metadata(entry.path()) {
-                Ok(metadata) => metadata,
-                // Removed between the listing and now.
-                Err(error) if error.kind() == ErrorKind::NotFound => continue,
-                Err(error) => return Err(failed("look at", &entry.path())(error)),
-            };
-            if metadata.is_dir() {
-                self.walk(&entry.path(), &key, prefix, found)?;
-            } else if key.starts_with(prefix) {
-                found.push(Object { key, size: metadata.len(), modified: changed(&metadata) });
-            }
+            Err(error) => return Err(failed("look at", &entry.path())(error)),
+        };
+        if metadata.is_dir() {
+            walk(&entry.path(), &key, prefix, found)?;
+        } else if key.starts_with(prefix) {
+            found.push(Object { key, size: metadata.len(), modified: changed(&metadata) });
         }
-        Ok(())
     }
+    Ok(())
 }
 
 /// Returns the time of the last change of a file or of its name: a file that was moved here keeps its old `mtime`.

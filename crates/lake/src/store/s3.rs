@@ -98,7 +98,7 @@ impl S3Store {
         let stored = match metadata {
             Some(hash) => Some(hash),
             // Copied here by a tool that keeps no metadata: the file itself says it too.
-            None => self.get_once(key, None).await?.and_then(|bytes| stored_hash(key, bytes)),
+            None => self.get_once(key, None).await?.and_then(|bytes| stored_hash(key, &bytes)),
         };
         Ok(compare(key, &self.place(), stored, offered)?)
     }
