@@ -110,7 +110,14 @@ impl World {
     /// Proved by partitions whose last stable offset lies before their high watermark.
     fn hang_transaction(&mut self, fault: Fault) -> anyhow::Result<bool> {
         let partitions: Vec<i32> = self.site.partitions()?.into_iter().step_by(2).collect();
-        let events = self.site.hang_transaction(&partitions)?;
+        let events = match self.site.hang_transaction(&partitions) {
+            Ok(events) => events,
+            Err(error) => {
+                // Kafka may be on its way up. Whatever was written is aborted, too.
+                self.tell(&format!("{}: left out, {error:#}", fault.kind()));
+                return Ok(false);
+            }
+        };
         let sent = |event: Event| Sent { id: event.id, outcome: Outcome::Aborted, offset: None };
         let sent = events.into_iter().map(sent).collect();
         self.foreign.add(Batch { kind: fault.kind(), sent, proved: true });

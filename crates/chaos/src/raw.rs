@@ -2,12 +2,16 @@
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-/// Deadline for the broker's answer to one record.
+/// Deadline for the broker's answer to one record, and for a leader to be there.
 const ANSWER: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Error codes of a partition without a leader yet: unknown topic or partition, leader not available, not the leader.
+const NO_LEADER: [i16; 3] = [3, 5, 6];
 
 /// Polynomial of CRC-32C, bits reversed.
 const CASTAGNOLI: u32 = 0x82f6_3b78;
@@ -36,8 +40,23 @@ impl<'a> RawProducer<'a> {
         Ok(Self { broker, topic })
     }
 
-    /// Sends a record and returns its offset once the leader has it.
+    /// Sends a record and returns its offset once the leader has it. Waits for a leader after a start of the broker.
     pub(crate) fn send(&mut self, record: &RawRecord) -> anyhow::Result<i64> {
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let (code, offset) = self.attempt(record)?;
+            if code == 0 {
+                return Ok(offset);
+            }
+            let timestamp = record.timestamp;
+            let may_retry = NO_LEADER.contains(&code) && Instant::now() < deadline;
+            ensure!(may_retry, "Kafka refused a record with timestamp {timestamp}: error code {code}");
+            sleep(PAUSE);
+        }
+    }
+
+    /// Sends a record once. Returns the broker's error code and the record's offset.
+    fn attempt(&mut self, record: &RawRecord) -> anyhow::Result<(i16, i64)> {
         let request = produce_request(self.topic, record);
         self.broker.write_all(&[length(&request).to_be_bytes().as_slice(), &request].concat())?;
         let mut size = [0; 4];
@@ -48,9 +67,7 @@ impl<'a> RawProducer<'a> {
         let (_, rest) = answer.split_at_checked(18 + self.topic.len()).context("Kafka's answer is cut off")?;
         let (code, rest) = rest.split_first_chunk().context("Kafka's answer is cut off")?;
         let (offset, _) = rest.split_first_chunk().context("Kafka's answer is cut off")?;
-        let code = i16::from_be_bytes(*code);
-        ensure!(code == 0, "Kafka refused a record with timestamp {}: error code {code}", record.timestamp);
-        Ok(i64::from_be_bytes(*offset))
+        Ok((i16::from_be_bytes(*code), i64::from_be_bytes(*offset)))
     }
 }
 

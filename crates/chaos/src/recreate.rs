@@ -17,9 +17,14 @@ impl World {
     /// Recreates the topic once everything is read and judged, since its records are lost with it. Each consumer must stop
     /// with exit code 1 and name the reason. The flag must then accept the new topic. Returns true if all of that happened.
     pub(crate) fn recreate_topic(&mut self, partitions: i32, kind: String) -> anyhow::Result<bool> {
-        if !self.rest()? {
-            return Ok(false);
-        }
+        let is_at_rest = self.rest()?;
+        let recreated = is_at_rest && self.recreate_at_rest(partitions, kind)?;
+        self.seat(Who::Generator).wanted = true;
+        self.healing = false;
+        Ok(recreated)
+    }
+
+    fn recreate_at_rest(&mut self, partitions: i32, kind: String) -> anyhow::Result<bool> {
         self.judge_topic(false)?;
         self.tell(&format!("recreating the topic with {partitions} partitions"));
         let members: Vec<Who> =
@@ -56,8 +61,6 @@ impl World {
         for who in members {
             self.seat(who).wanted = true;
         }
-        self.seat(Who::Generator).wanted = true;
-        self.healing = false;
         Ok(honest && accepted)
     }
 }
