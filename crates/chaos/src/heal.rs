@@ -18,9 +18,15 @@ const END_OF_A_PROGRAM: Duration = Duration::from_secs(30);
 const ATTEMPTS: u32 = 4;
 
 impl World {
-    /// Ends all faults and brings the pipeline to rest.
+    /// Ends all faults, brings the pipeline to rest and ends the programs.
     pub(crate) fn heal(&mut self) -> anyhow::Result<()> {
         self.tell("healing");
+        self.rest()?;
+        self.end_of_the_members()
+    }
+
+    /// Ends all faults and the generator's run. Returns true once the consumers have read everything.
+    pub(crate) fn rest(&mut self) -> anyhow::Result<bool> {
         self.healing = true;
         self.lasting.iter_mut().for_each(|one| one.until = Instant::now());
         for seat in &mut self.seats {
@@ -37,7 +43,7 @@ impl World {
         let left = self.site.behind()?;
         let said = (!caught_up).then(|| format!("{left} records behind"));
         self.report.hold(&format!("caught up within {} s", CATCH_UP.as_secs()), said);
-        self.end_of_the_members()
+        Ok(caught_up)
     }
 
     /// All that was done is undone: the programs have to get over it by themselves.

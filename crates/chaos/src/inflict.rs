@@ -3,11 +3,18 @@
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+use local_stack::Name;
 use local_stack::proxy::Way;
 
+use crate::foreign::{Batch, Event, Outcome, Sent};
 use crate::plan::{Damage, Fault, Link, Step, Target, Who};
 use crate::program::{signal, state};
+use crate::raw::{RawProducer, RawRecord};
 use crate::seat::Armed;
+use crate::site::TOPIC;
+use crate::table::Change;
+use crate::topic::odd_records;
 use crate::world::{Lasting, Undo, World};
 
 /// How long a fault waits for what it is done to: a server that is down comes back, a program is started again.
@@ -49,7 +56,15 @@ impl World {
                     seat.is_free() || fault == Fault::ComeOrGo && is_away
                 }
                 Target::Server(_) | Target::Link(_) => true,
+                Target::Topic => self.are_well(&[Name::Kafka]),
+                Target::Table => self.are_well(&[Name::Kafka, Name::Postgres]),
             }
+    }
+
+    /// Returns true if the servers run and nothing is being done to them.
+    fn are_well(&self, servers: &[Name]) -> bool {
+        let is_hurt = |name: Name| self.lasting.iter().any(|one| one.fault.target() == Target::Server(name));
+        servers.iter().all(|name| self.site.pid(*name).is_some() && !is_hurt(*name))
     }
 
     /// What ends the fault, if something must, and whether it has been seen to happen already.
@@ -78,7 +93,79 @@ impl World {
             Fault::EndSessions => Ok((None, self.site.end_sessions()? > 0)),
             Fault::Damage(link, damage) => Ok((Some(self.damage(link, damage)), false)),
             Fault::ComeOrGo => self.come_or_go(),
+            Fault::SendOddRecords => self.send_odd_records(fault).map(|()| (None, false)),
+            Fault::HangTransaction => Ok((None, self.hang_transaction(fault)?)),
+            Fault::ChangeTable(change) => self.change_table(change, fault).map(|()| (None, false)),
+            Fault::RecreateTopic(partitions) => Ok((None, self.recreate_topic(partitions, fault.kind())?)),
         }
+    }
+
+    /// The outcomes of the records prove it.
+    fn send_odd_records(&mut self, fault: Fault) -> anyhow::Result<()> {
+        let partitions = self.site.partitions()?;
+        let records = partitions.into_iter().flat_map(odd_records).collect();
+        self.send(records, fault.kind(), false)
+    }
+
+    /// Proved by partitions whose last stable offset lies before their high watermark.
+    fn hang_transaction(&mut self, fault: Fault) -> anyhow::Result<bool> {
+        let partitions: Vec<i32> = self.site.partitions()?.into_iter().step_by(2).collect();
+        let events = match self.site.hang_transaction(&partitions) {
+            Ok(events) => events,
+            Err(error) => {
+                // Kafka may be on its way up. Whatever was written is aborted, too.
+                self.tell(&format!("{}: left out, {error:#}", fault.kind()));
+                return Ok(false);
+            }
+        };
+        let sent = |event: Event| Sent { id: event.id, outcome: Outcome::Aborted, offset: None };
+        let sent = events.into_iter().map(sent).collect();
+        self.foreign.add(Batch { kind: fault.kind(), sent, proved: true });
+        let ends = self.site.ends()?;
+        Ok(partitions.iter().all(|partition| ends.get(partition).is_some_and(|end| end.stable < end.high)))
+    }
+
+    /// The outcomes of the records prove it.
+    fn change_table(&mut self, change: Change, fault: Fault) -> anyhow::Result<()> {
+        let mut failed = None;
+        let added = self.pass_until(TURN, |world| {
+            let add = async { change.add(&world.site.connect().await?).await };
+            world.site.runtime.block_on(add).unwrap_or_else(|error| {
+                failed = Some(error);
+                true
+            })
+        })?;
+        if let Some(error) = failed {
+            return Err(error).with_context(|| fault.kind());
+        }
+        if !added {
+            self.tell(&format!("{}: left out, the table was locked", fault.kind()));
+            return Ok(());
+        }
+        let partitions = self.site.partitions()?;
+        // Pairs stay together: twins in one partition are read one after the other.
+        let records = change.events().into_iter().enumerate().map(|(place, (event, outcome))| {
+            let record = event.record(partitions[place / 2 % partitions.len()]);
+            (event, record, outcome)
+        });
+        self.send(records.collect(), fault.kind(), false)
+    }
+
+    /// Sends records of a foreign producer and remembers their outcomes.
+    pub(crate) fn send(
+        &mut self,
+        records: Vec<(Event, RawRecord, Outcome)>,
+        kind: String,
+        proved: bool,
+    ) -> anyhow::Result<()> {
+        let mut producer = RawProducer::connect(&self.site.stack.bootstrap_servers(), TOPIC)?;
+        let mut sent = Vec::with_capacity(records.len());
+        for (event, record, outcome) in records {
+            let offset = Some((record.partition, producer.send(&record)?));
+            sent.push(Sent { id: event.id, outcome, offset });
+        }
+        self.foreign.add(Batch { kind, sent, proved });
+        Ok(())
     }
 
     fn kill(&mut self, who: Who) -> anyhow::Result<bool> {

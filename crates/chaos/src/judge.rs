@@ -10,6 +10,7 @@ use oracle::{LakeAt, S3Access, Stores, Terms};
 use crate::heal::CATCH_UP;
 use crate::program::Program;
 use crate::site::{GROUP, run_id};
+use crate::table;
 use crate::world::World;
 
 /// The programs' --memory-limit, in MiB.
@@ -17,16 +18,18 @@ const LIMITS: [(&str, u64); 2] = [("event-generator", 512), ("kafka-consumer", 2
 
 impl World {
     /// Reads what is there and weighs it.
-    pub(crate) fn judge(&mut self, logs: &Path) -> anyhow::Result<()> {
+    pub(crate) fn judge(&mut self) -> anyhow::Result<()> {
         let mut command = self.site.consumer("run", "event_writer", false);
         command.args(["--until-caught-up", "--log-format", "json", "--http-addr", "off"]);
-        let said = finish(command, &logs.join("until-caught-up.log"))?;
+        let said = finish(command, &self.logs.join("until-caught-up.log"))?;
         self.report.hold("run --until-caught-up ends with exit code 0", said);
-        for (run, resumed) in self.runs.clone() {
-            self.judge_run(run, resumed, logs)?;
-        }
         let none = self.runs.is_empty().then(|| "no run has come to its end".to_owned());
         self.report.hold("there is something to judge", none);
+        self.judge_topic(true)?;
+        let counted = ["check", "--no-keep", "--only", "rows_counted", "--only", "dead_letters_counted"];
+        let check = self.site.warehouse(&counted);
+        let said = finish(check, &self.logs.join("check.log"))?;
+        self.report.hold("kafka-consumer check: rows and dead letters are as counted", said);
         for (program, limit) in LIMITS {
             let peak = self.report.peaks.get(program).copied().unwrap_or(0);
             let said = (peak > limit).then(|| format!("{peak} MiB"));
@@ -36,15 +39,42 @@ impl World {
         Ok(())
     }
 
-    fn judge_run(&mut self, run: u32, resumed: bool, logs: &Path) -> anyhow::Result<()> {
+    /// Judges the runs in the present topic and all foreign records. The `last` time it also removes the changes of the table
+    /// and replays refused rows.
+    pub(crate) fn judge_topic(&mut self, last: bool) -> anyhow::Result<()> {
+        self.judge_foreign(false, "foreign records: each has its one outcome")?;
+        if last {
+            self.site.ask(table::REMOVE)?;
+            let replay = self.site.warehouse(&["dead-letters", "replay", "--reason", "refused_by_postgres"]);
+            let said = finish(replay, &self.logs.join("replay.log"))?;
+            self.report.hold("kafka-consumer dead-letters replay ends with exit code 0", said);
+            self.judge_foreign(true, "foreign records: refused ones are rows after a replay")?;
+        }
+        for (run, resumed) in std::mem::take(&mut self.runs) {
+            self.judge_run(run, resumed)?;
+        }
+        Ok(())
+    }
+
+    fn judge_foreign(&mut self, replayed: bool, statement: &str) -> anyhow::Result<()> {
+        let (site, foreign) = (&self.site, &mut self.foreign);
+        let compare = async { foreign.compare(&site.connect().await?, replayed).await };
+        let compared = site.runtime.block_on(compare)?;
+        let findings = compared.findings();
+        compared.proved.into_iter().for_each(|kind| self.report.proved(kind));
+        self.report.hold(statement, findings);
+        Ok(())
+    }
+
+    fn judge_run(&mut self, run: u32, resumed: bool) -> anyhow::Result<()> {
         let name = run_id(run);
-        let verdict = self.ask_oracle(run, resumed, &logs.join(format!("{name}-oracle.txt")));
+        let verdict = self.ask_oracle(run, resumed, &self.logs.join(format!("{name}-oracle.txt")));
         // A store that can't be read now is as bad as one that says something else.
         let differs = verdict.unwrap_or_else(|error| Some(format!("{error:#}")));
         let manner = if resumed { ", resumed" } else { "" };
         self.report.hold(&format!("{name}{manner}: the oracle's equations"), differs);
 
-        let log = logs.join(format!("{name}-reconcile.json"));
+        let log = self.logs.join(format!("{name}-reconcile.json"));
         let output = self.site.reconcile(run).output()?;
         let differs = (!output.status.success()).then(|| format!("{} ({})", output.status, log.display()));
         fs::write(log, [output.stdout, output.stderr].concat())?;
@@ -54,16 +84,16 @@ impl World {
 
     /// What differs. A run that was left alone must have no copies, either.
     fn ask_oracle(&self, run: u32, resumed: bool, log: &Path) -> anyhow::Result<Option<String>> {
-        let s3 = self.site.stack.s3();
-        let access =
-            S3Access { endpoint: s3.endpoint, access_key: s3.access_key, secret_key: s3.secret_key, region: s3.region };
-        let lake = LakeAt::parse(&self.site.stack.lake_url(), Some(access))?;
-        let manifest = oracle::fetch_run(&lake, &run_id(run))?;
-        let bootstrap_servers = self.site.stack.bootstrap_servers();
-        let stores = Stores { bootstrap_servers, database_url: self.site.stack.database_url(), lake };
-        let mut terms = vec![Terms::for_group(GROUP).allowing_copies()];
+        let stores = self.stores()?;
+        let manifest = oracle::fetch_run(&stores.lake, &run_id(run))?;
+        let mut whole = Terms::for_group(GROUP).allowing_copies().with_suppressed(self.foreign.suppressed());
+        if let Some(counted) = &self.counted {
+            // Records that were committed before a consumer noticed the new topic are duplicates now.
+            whole = whole.since(counted.clone()).with_rows_from_elsewhere();
+        }
+        let mut terms = vec![whole];
         if !resumed {
-            terms.push(Terms::for_group(GROUP).of_the_run_only());
+            terms.push(Terms::for_group(GROUP).with_suppressed([]).of_the_run_only());
         }
         for terms in terms {
             let verdict = oracle::judge(&stores, &manifest, &terms)?;
@@ -76,8 +106,19 @@ impl World {
     }
 }
 
+impl World {
+    pub(crate) fn stores(&self) -> anyhow::Result<Stores> {
+        let stack = &self.site.stack;
+        let s3 = stack.s3();
+        let access =
+            S3Access { endpoint: s3.endpoint, access_key: s3.access_key, secret_key: s3.secret_key, region: s3.region };
+        let lake = LakeAt::parse(&stack.lake_url(), Some(access))?;
+        Ok(Stores { bootstrap_servers: stack.bootstrap_servers(), database_url: stack.database_url(), lake })
+    }
+}
+
 /// Runs to the end, which must be a good one in time; what was said otherwise.
-fn finish(command: Command, log: &Path) -> anyhow::Result<Option<String>> {
+pub(crate) fn finish(command: Command, log: &Path) -> anyhow::Result<Option<String>> {
     let mut program = Program::start(command, log.to_owned())?;
     let deadline = Instant::now() + CATCH_UP;
     while Instant::now() < deadline {

@@ -7,11 +7,15 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::table::Change;
+
 /// How many consumers there are at most. The last one comes and goes, and nothing else is done to it.
 pub(crate) const MEMBERS: usize = 3;
 
 /// Passed a thousand times a second.
 const OFTEN: [&str; 2] = ["after-send", "after-ack"];
+/// Number of partitions of a recreated topic.
+const PARTITIONS: std::ops::RangeInclusive<i32> = 3..=9;
 /// Passed when a run ends.
 const AT_THE_END: [&str; 3] = ["before-put", "after-put", "before-manifest"];
 const OF_A_TRANSACTION: [&str; 6] =
@@ -53,6 +57,8 @@ pub(crate) enum Target {
     Program(Who),
     Server(local_stack::Name),
     Link(Link),
+    Topic,
+    Table,
 }
 
 /// What is done.
@@ -74,6 +80,14 @@ pub(crate) enum Fault {
     Damage(Link, Damage),
     /// The last member comes, or goes.
     ComeOrGo,
+    /// Records with odd timestamps and header names.
+    SendOddRecords,
+    /// A transaction in half of the partitions. Its producer dies, and the coordinator aborts it after its timeout.
+    HangTransaction,
+    /// Adds a trigger or an index to the table and sends records that it concerns.
+    ChangeTable(Change),
+    /// Deletes the topic and recreates it with this number of partitions, once the pipeline is at rest.
+    RecreateTopic(i32),
 }
 
 /// A fault of the plan.
@@ -117,6 +131,9 @@ impl Plan {
             let damages = [Damage::Cut, Damage::HalfOpen, Damage::Slow, Damage::Late];
             deck.extend(damages.map(|damage| Fault::Damage(link, damage)));
         }
+        deck.extend(Change::ALL.map(Fault::ChangeTable));
+        deck.extend([Fault::SendOddRecords, Fault::HangTransaction, Fault::SendOddRecords, Fault::HangTransaction]);
+        deck.push(Fault::RecreateTopic(random.random_range(PARTITIONS)));
         deck.shuffle(random);
         self.deck = deck;
     }
@@ -149,6 +166,8 @@ impl Fault {
             Self::EndSessions => Target::Server(local_stack::Name::Postgres),
             Self::Damage(link, _) => Target::Link(link),
             Self::ComeOrGo => Target::Program(Who::Member(MEMBERS - 1)),
+            Self::SendOddRecords | Self::HangTransaction | Self::RecreateTopic(_) => Target::Topic,
+            Self::ChangeTable(_) => Target::Table,
         }
     }
 
@@ -166,6 +185,10 @@ impl Fault {
             Self::EndSessions => "postgres: all sessions ended".to_owned(),
             Self::Damage(link, damage) => format!("{link}: {damage}"),
             Self::ComeOrGo => "consumer: joins or leaves".to_owned(),
+            Self::SendOddRecords => "records: odd timestamps and header names".to_owned(),
+            Self::HangTransaction => "topic: an open transaction".to_owned(),
+            Self::ChangeTable(change) => format!("table: {change}"),
+            Self::RecreateTopic(_) => "topic: deleted and recreated".to_owned(),
         }
     }
 }
@@ -216,12 +239,16 @@ mod tests {
 
     #[test]
     fn every_connection_and_server_has_its_turn() {
-        let deck: BTreeSet<String> = Plan::new(7).take(36).map(|step| step.fault.kind()).collect();
+        let deck: BTreeSet<String> = Plan::new(7).take(45).map(|step| step.fault.kind()).collect();
         for link in Link::ALL {
             assert_eq!(deck.iter().filter(|kind| kind.starts_with(&format!("{link}:"))).count(), 4, "{deck:?}");
         }
         for name in local_stack::Name::ALL {
             assert!(deck.contains(&format!("{name}: kill -9")), "{deck:?}");
         }
+        for kind in Change::ALL.map(|change| Fault::ChangeTable(change).kind()) {
+            assert!(deck.contains(&kind), "{deck:?}");
+        }
+        assert!(deck.contains(&Fault::RecreateTopic(3).kind()), "{deck:?}");
     }
 }

@@ -13,6 +13,8 @@ use crate::report::Report;
 const ORDERLY_END: Duration = Duration::from_secs(15);
 /// After so much time without getting to its failpoint it is killed anyhow.
 const FAILPOINT_PATIENCE: Duration = Duration::from_secs(45);
+/// Deadline for noticing that the topic is another one.
+const NOTICE: Duration = Duration::from_secs(45);
 /// Between an end and the next start.
 const BREATH: Duration = Duration::from_millis(500);
 
@@ -22,6 +24,8 @@ pub(crate) enum Cause {
     Nothing,
     Killed,
     Terminated(Instant),
+    /// The topic under its feet was deleted and recreated: it must stop and name the reason.
+    Recreated(Instant),
     /// Dies at a place; when it was asked to end in order to get there.
     Failpoint(Armed, Option<Instant>),
 }
@@ -152,6 +156,11 @@ impl Seat {
                 report.find(format!("{} has not ended {ORDERLY_END:?} after SIGTERM ({log})", self.who));
                 self.kill()
             }
+            Cause::Recreated(since) if since.elapsed() > NOTICE => {
+                let log = program.log().display();
+                report.find(format!("{} runs on {NOTICE:?} after the topic was recreated ({log})", self.who));
+                self.kill()
+            }
             Cause::Failpoint(.., None) if program.begun.elapsed() > FAILPOINT_PATIENCE => self.kill(),
             _ => Ok(()),
         }
@@ -175,6 +184,8 @@ fn wrong_end(
         (Cause::Killed, _, Some(9)) | (Cause::Terminated(_) | Cause::Failpoint(.., Some(_)), Some(0), _) => None,
         (Cause::Terminated(_) | Cause::Failpoint(.., Some(_)), Some(1), _) if troubled && says_why() => None,
         (Cause::Terminated(_), ..) => Some("though it was to end in order"),
+        (Cause::Recreated(_), Some(1), _) if program.said("recreated") => None,
+        (Cause::Recreated(_), ..) => Some("though the topic was recreated"),
         // One that finds no servers at its start says so and ends.
         (_, Some(1), _) if troubled && !has_started(program) && says_why() => None,
         (Cause::Killed, ..) => Some("though it was killed"),

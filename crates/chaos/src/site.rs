@@ -1,18 +1,17 @@
 //! The servers, the proxies before them, and the commands of our programs there.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use anyhow::{Context, bail};
 use local_stack::{Name, Proxy, Stack, program};
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::metadata::MetadataTopic;
 use tokio::runtime::Runtime;
 
 use crate::plan::{Link, Who};
+use crate::topic::End;
+use crate::{table, topic};
 
 pub(crate) const TOPIC: &str = "product-events";
 pub(crate) const GROUP: &str = "kafka-consumer";
@@ -22,7 +21,6 @@ const USERS: &str = "
     CREATE ROLE warehouse_admin LOGIN PASSWORD 'warehouse_admin' IN ROLE pipeline_owner;
     CREATE ROLE event_writer LOGIN PASSWORD 'event_writer' IN ROLE pipeline_writer;
     ALTER ROLE warehouse_admin SET role = pipeline_owner";
-const QUESTION_LIMIT: Duration = Duration::from_secs(10);
 
 /// Everything that the programs meet.
 pub(crate) struct Site {
@@ -30,7 +28,7 @@ pub(crate) struct Site {
     proxies: [Proxy; 4],
     programs: PathBuf,
     pub(crate) state: PathBuf,
-    runtime: Runtime,
+    pub(crate) runtime: Runtime,
     rate: u32,
     seed: u64,
 }
@@ -50,6 +48,8 @@ impl Site {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let site = Self { stack, proxies, programs, state, runtime, rate, seed };
         site.ask(USERS)?;
+        site.ask(table::PREPARE)?;
+        site.create_topic(topic::PARTITIONS)?;
         let migrated = site.consumer("migrate", "warehouse_admin", false).output()?;
         if !migrated.status.success() {
             bail!("migrate: {}", String::from_utf8_lossy(&migrated.stderr));
@@ -105,6 +105,14 @@ impl Site {
         command
     }
 
+    /// A command that only needs PostgreSQL, as the writer.
+    pub(crate) fn warehouse(&self, arguments: &[&str]) -> Command {
+        let mut command = self.command("kafka-consumer");
+        let url = self.stack.database_url().replacen("admin:admin@", "event_writer:event_writer@", 1);
+        command.args(arguments).args(["--database-url", &url]);
+        command
+    }
+
     /// Accounts for a run.
     pub(crate) fn reconcile(&self, run: u32) -> Command {
         let mut command = self.consumer("reconcile", "event_writer", false);
@@ -154,7 +162,7 @@ impl Site {
     }
 
     /// Runs statements as the superuser and tells how many rows they gave.
-    fn ask(&self, sql: &str) -> anyhow::Result<usize> {
+    pub(crate) fn ask(&self, sql: &str) -> anyhow::Result<usize> {
         let answers = self.runtime.block_on(async {
             let client = self.connect().await?;
             client.simple_query(sql).await
@@ -162,7 +170,7 @@ impl Site {
         Ok(answers.iter().filter(|one| matches!(one, tokio_postgres::SimpleQueryMessage::Row(_))).count())
     }
 
-    async fn connect(&self) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+    pub(crate) async fn connect(&self) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
         let url = self.stack.database_url();
         let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await?;
         tokio::spawn(connection);
@@ -171,20 +179,13 @@ impl Site {
 
     /// Records that the group has not committed yet.
     pub(crate) fn behind(&self) -> anyhow::Result<i64> {
-        let sql = "SELECT coalesce(sum(next_offset), 0)::bigint FROM pipeline.consumer_offsets
+        let sql = "SELECT partition, next_offset FROM pipeline.consumer_offsets
             WHERE consumer_group = $1 AND topic = $2";
-        let next: i64 = self.runtime.block_on(async {
-            let row = self.connect().await?.query_one(sql, &[&GROUP, &TOPIC]).await?;
-            Ok::<_, tokio_postgres::Error>(row.get(0))
-        })?;
-        let client: BaseConsumer =
-            ClientConfig::new().set("bootstrap.servers", self.stack.bootstrap_servers()).create()?;
-        let metadata = client.fetch_metadata(Some(TOPIC), QUESTION_LIMIT)?;
-        let mut ends = 0;
-        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
-            ends += client.fetch_watermarks(TOPIC, partition.id(), QUESTION_LIMIT)?.1;
-        }
-        Ok(ends - next)
+        let rows = self.runtime.block_on(async { self.connect().await?.query(sql, &[&GROUP, &TOPIC]).await })?;
+        let next: BTreeMap<i32, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+        // An earlier topic may have had more partitions.
+        let behind = |(partition, end): (&i32, &End)| end.high - next.get(partition).copied().unwrap_or(0);
+        Ok(self.ends()?.iter().map(behind).sum())
     }
 
     /// As many records as may be under way where nothing is wrong.

@@ -1,11 +1,12 @@
 //! The pipeline under faults: programs in their places, and what is wrong at the moment.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use local_stack::proxy::{Seen, Way};
 
+use crate::foreign::Foreign;
 use crate::plan::{Damage, Fault, Link, MEMBERS, Target, Who};
 use crate::program::signal;
 use crate::report::Report;
@@ -40,6 +41,10 @@ pub(crate) struct World {
     /// The generator first.
     pub(crate) seats: Vec<Seat>,
     pub(crate) report: Report,
+    pub(crate) logs: PathBuf,
+    pub(crate) foreign: Foreign,
+    /// Counts of the group when the topic was recreated last.
+    pub(crate) counted: Option<oracle::Counts>,
     pub(crate) lasting: Vec<Lasting>,
     /// Until when the programs may suffer from what was done to it.
     troubles: Vec<(Target, Instant)>,
@@ -61,6 +66,9 @@ impl World {
             site,
             seats,
             report: Report::default(),
+            logs: logs.to_owned(),
+            foreign: Foreign::default(),
+            counted: None,
             lasting: Vec::new(),
             troubles: Vec::new(),
             run: 1,
@@ -168,6 +176,7 @@ impl World {
             Target::Server(name) => servers.contains(&name),
             Target::Link(link) => links.contains(&link),
             Target::Program(one) => one == who,
+            Target::Topic | Target::Table => false,
         };
         let now = Instant::now();
         self.lasting.iter().any(|one| hinders(&one.fault) && concerns(one.fault.target()))

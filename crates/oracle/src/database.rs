@@ -36,6 +36,37 @@ pub(crate) struct OffsetRow {
     pub(crate) suppressed: i64,
 }
 
+impl OffsetRow {
+    /// Subtracts what had been counted earlier.
+    fn since(self, earlier: &Self) -> Self {
+        Self {
+            records: self.records - earlier.records,
+            rows_inserted: self.rows_inserted - earlier.rows_inserted,
+            duplicates: self.duplicates - earlier.duplicates,
+            dead_letters: self.dead_letters - earlier.dead_letters,
+            expired: self.expired - earlier.expired,
+            suppressed: self.suppressed - earlier.suppressed,
+            ..self
+        }
+    }
+}
+
+/// Counts of a group beside its offsets, by partition.
+#[derive(Debug, Clone, Default)]
+pub struct Counts(pub(crate) HashMap<i32, OffsetRow>);
+
+impl Counts {
+    /// Subtracts what had been counted earlier.
+    pub(crate) fn since(mut self, earlier: &Self) -> Self {
+        for (partition, row) in &mut self.0 {
+            if let Some(earlier) = earlier.0.get(partition) {
+                *row = row.since(earlier);
+            }
+        }
+        self
+    }
+}
+
 /// An open snapshot.
 pub(crate) struct Database {
     client: Client,
@@ -56,14 +87,14 @@ impl Database {
     }
 
     /// The group's offset rows of a topic, by partition.
-    pub(crate) async fn offsets(&self, group: &str, topic: &str) -> Result<HashMap<i32, OffsetRow>, Error> {
+    pub(crate) async fn offsets(&self, group: &str, topic: &str) -> Result<Counts, Error> {
         let sql = "select partition::int, topic_incarnation::bigint, next_offset::bigint, records::bigint, \
                    rows_inserted::bigint, duplicates::bigint, dead_letters::bigint, expired::bigint, \
                    suppressed::bigint \
                    from pipeline.consumer_offsets where consumer_group = $1 and topic = $2";
         let fault = |cause| Error::Database { doing: "reading pipeline.consumer_offsets", cause };
         let rows = self.client.query(sql, &[&group, &topic]).await.map_err(fault)?;
-        rows.iter().map(offset_row).collect::<Result<_, _>>().map_err(fault)
+        rows.iter().map(offset_row).collect::<Result<_, _>>().map(Counts).map_err(fault)
     }
 
     /// Enters the group's dead letters of a topic. Those of an earlier topic of the same name count for their index

@@ -56,6 +56,8 @@ pub const COUNTED_SUM: &str = "rows + duplicates + dead letters + expired + supp
 pub const COUNTED_ROWS: &str = "rows, as counted";
 /// I3, the group's counts: repeats of an id.
 pub const COUNTED_DUPLICATES: &str = "duplicates, as counted";
+/// I3, the group's counts, where it is known which rows triggers suppress.
+pub const COUNTED_SUPPRESSED: &str = "suppressed, as counted";
 /// I3, where rows also came from elsewhere: the sums of both.
 pub const COUNTED_ROWS_AND_DUPLICATES: &str = "rows + duplicates, as counted";
 /// I3, the group's counts.

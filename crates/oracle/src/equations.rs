@@ -174,9 +174,13 @@ impl Scales<'_> {
             self.counted(|row| row.rows_inserted + row.duplicates + row.dead_letters + row.expired + row.suppressed);
         self.put("I3", name::COUNTED_SUM, Expected::Exactly(records), sum, &[]);
         let (rows, duplicates) = (self.counted(|row| row.rows_inserted), self.counted(|row| row.duplicates));
+        if self.seen.terms.suppressed.is_some() {
+            let suppressed = self.counted(|row| row.suppressed);
+            self.put("I3", name::COUNTED_SUPPRESSED, Expected::Exactly(sweep.suppressed), suppressed, &[]);
+        }
         // A repeat of a suppressed record is suppressed or a duplicate, depending on how records fall into batches. The
         // counted sum and the counted rows are exact, so the two together are.
-        let or_suppressed = |repeats| match self.counted(|row| row.suppressed) {
+        let or_suppressed = |repeats| match self.suppressed_at_will() {
             0 => Expected::Exactly(repeats),
             _ => Expected::AtMost(repeats + sweep.rowless_repeats),
         };
@@ -259,14 +263,19 @@ impl Scales<'_> {
         self.put("I6", name::AT_THE_END, Expected::Exactly(partitions), found, &elsewhere.examples);
     }
 
-    /// Records that the group settled without a row: expired or suppressed.
+    /// Records that the group settled without a row, whichever they are: expired or suppressed.
     fn rowless(&self) -> u64 {
-        self.counted(|row| row.expired + row.suppressed)
+        self.counted(|row| row.expired) + self.suppressed_at_will()
+    }
+
+    /// Suppressed records, unless it is known which ones they are.
+    fn suppressed_at_will(&self) -> u64 {
+        if self.seen.terms.suppressed.is_some() { 0 } else { self.counted(|row| row.suppressed) }
     }
 
     /// Repeats of events without a row, of which any may be counted as a duplicate if their first record was suppressed.
     fn suppressed_repeats(&self) -> u64 {
-        if self.counted(|row| row.suppressed) > 0 { self.sweep.rowless_repeats } else { 0 }
+        if self.suppressed_at_will() > 0 { self.sweep.rowless_repeats } else { 0 }
     }
 
     /// A count of the group over all partitions.

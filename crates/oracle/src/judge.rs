@@ -1,14 +1,15 @@
 //! From the stores to the verdict: dead letters and offsets first, then the topic, the lake, the table.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use crate::database::{Database, OffsetRow};
+use crate::database::{Counts, Database, OffsetRow};
 use crate::equations::weigh;
 use crate::lake::{Files, read_files};
 use crate::ledger::Ledger;
 use crate::store::{LakeAt, Store};
 use crate::topic::{Span, Topic};
 use crate::{Error, Run, Verdict};
+use uuid::Uuid;
 
 /// Where to look.
 #[derive(Debug, Clone)]
@@ -34,19 +35,25 @@ pub struct Terms {
     pub copies: bool,
     /// Rows also came from elsewhere, such as a rebuild from the lake: the group may count as duplicates what it found.
     pub rebuilt: bool,
+    /// IDs of other producers' events whose rows triggers suppress, each of them; no other row is suppressed then. `None`: any
+    /// row may be.
+    pub suppressed: Option<HashSet<u128>>,
+    /// Counts of the group when the topic was recreated: they are those of the topic's predecessors.
+    pub earlier: Counts,
 }
 
 impl Terms {
     /// All of it, for a consumer group.
     #[must_use]
     pub fn for_group(group: &str) -> Self {
-        Self { group: Some(group.to_owned()), whole_topic: true, copies: false, rebuilt: false }
+        Self { group: Some(group.to_owned()), whole_topic: true, ..Self::generator_only() }
     }
 
     /// Kafka and lake alone.
     #[must_use]
     pub fn generator_only() -> Self {
-        Self { group: None, whole_topic: false, copies: false, rebuilt: false }
+        let earlier = Counts::default();
+        Self { group: None, whole_topic: false, copies: false, rebuilt: false, suppressed: None, earlier }
     }
 
     /// Leaves out what is not of the run.
@@ -60,6 +67,20 @@ impl Terms {
     #[must_use]
     pub fn with_rows_from_elsewhere(mut self) -> Self {
         self.rebuilt = true;
+        self
+    }
+
+    /// Names the only events of which a trigger suppresses the rows: events of other producers.
+    #[must_use]
+    pub fn with_suppressed(mut self, ids: impl IntoIterator<Item = Uuid>) -> Self {
+        self.suppressed = Some(ids.into_iter().map(|id| id.as_u128()).collect());
+        self
+    }
+
+    /// Leaves out what the group had counted of earlier topics of that name.
+    #[must_use]
+    pub fn since(mut self, earlier: Counts) -> Self {
+        self.earlier = earlier;
         self
     }
 
@@ -96,6 +117,11 @@ pub async fn judge_async(stores: &Stores, run: &Run, terms: &Terms) -> Result<Ve
     verdict.map_err(|e| Error::Thread(e.to_string()))?
 }
 
+/// Reads what a group has counted so far.
+pub fn count(stores: &Stores, group: &str, topic: &str) -> Result<Counts, Error> {
+    on_own_thread(|| async { Database::open(&stores.database_url).await?.offsets(group, topic).await })
+}
+
 /// Reads a run's manifest, `runs/<run>.json`, from the lake.
 pub fn fetch_run(lake: &LakeAt, run_id: &str) -> Result<Run, Error> {
     let key = format!("runs/{run_id}.json");
@@ -124,7 +150,7 @@ async fn gather<'a>(stores: &Stores, run: &'a Run, terms: &'a Terms) -> Result<S
     let mut database = None;
     if let (Some(kafka), Some(group)) = (&run.kafka, &terms.group) {
         let snapshot = Database::open(&stores.database_url).await?;
-        seen.offsets = snapshot.offsets(group, &kafka.topic).await?;
+        seen.offsets = snapshot.offsets(group, &kafka.topic).await?.since(&terms.earlier).0;
         let incarnation = seen.offsets.values().map(|row| row.incarnation).max().unwrap_or(1);
         snapshot.letters(group, &kafka.topic, incarnation, &mut seen.ledger).await?;
         database = Some(snapshot);

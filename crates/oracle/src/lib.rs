@@ -34,8 +34,9 @@ mod topic;
 mod trace;
 mod verdict;
 
+pub use database::Counts;
 pub use error::Error;
-pub use judge::{Stores, Terms, fetch_run, judge, judge_async};
+pub use judge::{Stores, Terms, count, fetch_run, judge, judge_async};
 pub use run::{KafkaClaim, LakeClaim, Run};
 pub use store::{LakeAt, S3Access};
 pub use verdict::{Check, EXAMPLES, Expected, Verdict};

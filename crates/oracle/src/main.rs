@@ -87,6 +87,7 @@ fn run(args: Args) -> anyhow::Result<bool> {
         whole_topic: !args.run_only && !args.generator_only,
         copies: args.copies,
         rebuilt: args.rebuilt,
+        ..Terms::generator_only()
     };
     let stores = Stores { bootstrap_servers: args.bootstrap_servers, database_url: args.database_url, lake };
     let verdict = judge(&stores, &run, &terms)?;

@@ -39,6 +39,8 @@ pub(crate) struct Sweep {
     pub(crate) repeats: u64,
     /// Records beyond the first of an id of the topic that is no row of the table.
     pub(crate) rowless_repeats: u64,
+    /// Records of events of which a trigger is known to suppress the rows.
+    pub(crate) suppressed: u64,
 }
 
 impl Sweep {
@@ -48,6 +50,10 @@ impl Sweep {
             sweep.own(seen, trace, || seen.ledger.describe(position));
         }
         for (id, trace) in seen.ledger.others.iter().flatten() {
+            if trace.table == 0 && seen.terms.suppressed.as_ref().is_some_and(|ids| ids.contains(id)) {
+                sweep.suppressed += u64::from(trace.clean());
+                continue;
+            }
             sweep.other(trace, || format!("id {}: {}", uuid::Uuid::from_u128(*id), seen.ledger.seen(trace)));
         }
         sweep

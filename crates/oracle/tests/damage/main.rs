@@ -209,6 +209,46 @@ fn a_folder_is_a_lake_and_copies_may_be_allowed() {
     assert!(verdict.holds(), "{verdict}");
 }
 
+#[test]
+fn suppressed_rows_may_be_known_and_earlier_counts_left_out() {
+    let servers = Servers::start();
+    let kept_out = |s: &State| Uuid::from_u128(u128::from(s.tag));
+    let judge = |s: &State, ids: &[Uuid]| {
+        let terms = Terms::for_group(&s.group()).with_suppressed(ids.iter().copied());
+        servers.judge(s, None, &terms).unwrap()
+    };
+    let mut state = State::sound(0xe_ef00_0001);
+    suppressed(&mut state, |offsets| &mut offsets.suppressed);
+    let verdict = judge(&state, &[kept_out(&state)]);
+    assert!(verdict.holds(), "{verdict}");
+    let mut state = State::sound(0xe_ef00_0002);
+    suppressed(&mut state, |offsets| &mut offsets.suppressed);
+    assert_eq!(judge(&state, &[]).different(), [UNACCOUNTED, COUNTED_SUPPRESSED]);
+    let mut state = State::sound(0xe_ef00_0003);
+    suppressed_event(&mut state);
+    let different = [TABLE_EVENTS, TABLE_COUNTS, UNACCOUNTED, COUNTED_SUPPRESSED, TABLE_HASHES];
+    assert_eq!(judge(&state, &[]).different(), different);
+    let mut state = State::sound(0xe_ef00_0004);
+    suppressed(&mut state, |offsets| &mut offsets.duplicates);
+    let different = [COUNTED_SUPPRESSED, COUNTED_DUPLICATES];
+    assert_eq!(judge(&state, &[kept_out(&state)]).different(), different);
+
+    // The group had counted records of an earlier topic.
+    let mut before = State::sound(0xe_ef00_0005);
+    before.rows.clear();
+    before.letters.clear();
+    let mut state = State::sound(0xe_ef00_0006);
+    for (before, offsets) in before.offsets.iter().zip(&mut state.offsets) {
+        offsets.records += before.records;
+        offsets.rows += before.rows;
+        offsets.duplicates += before.duplicates;
+        offsets.letters += before.letters;
+    }
+    let earlier = servers.counts(&before);
+    let verdict = servers.judge(&state, None, &Terms::for_group(&state.group()).since(earlier)).unwrap();
+    assert!(verdict.holds(), "{verdict}");
+}
+
 fn shifted(event: &Event, hours: i64) -> Event {
     Event { micros: event.micros + hours * HOUR, ..event.clone() }
 }

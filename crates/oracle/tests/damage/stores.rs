@@ -64,6 +64,14 @@ impl Servers {
         self.runtime.block_on(self.database.batch_execute(sql)).unwrap();
     }
 
+    /// Writes a run into PostgreSQL and reads what its group has counted.
+    pub(crate) fn counts(&self, state: &State) -> oracle::Counts {
+        self.fill_database(state);
+        let lake = LakeAt::Folder(PathBuf::new());
+        let stores = Stores { bootstrap_servers: String::new(), database_url: self.stack.database_url(), lake };
+        oracle::count(&stores, &state.group(), &state.topic()).unwrap()
+    }
+
     /// Writes a run into all stores and judges it; the lake is a prefix of the bucket, or a folder.
     pub(crate) fn judge(
         &self,

@@ -1,0 +1,160 @@
+//! Records that no client library sends: any timestamp, and header names of any bytes. Speaks Kafka's protocol.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+
+/// Deadline for the broker's answer to one record, and for a leader to be there.
+const ANSWER: Duration = Duration::from_secs(20);
+const PAUSE: Duration = Duration::from_millis(100);
+/// Error codes of a partition without a leader yet: unknown topic or partition, leader not available, not the leader.
+const NO_LEADER: [i16; 3] = [3, 5, 6];
+
+/// Polynomial of CRC-32C, bits reversed.
+const CASTAGNOLI: u32 = 0x82f6_3b78;
+
+/// A record as its bytes are sent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct RawRecord {
+    pub(crate) partition: i32,
+    pub(crate) timestamp: i64,
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+    pub(crate) headers: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+/// A connection to the only broker of a cluster.
+pub(crate) struct RawProducer<'a> {
+    broker: TcpStream,
+    topic: &'a str,
+}
+
+impl<'a> RawProducer<'a> {
+    pub(crate) fn connect(address: &str, topic: &'a str) -> anyhow::Result<Self> {
+        let broker = TcpStream::connect(address).with_context(|| format!("connecting to Kafka at {address}"))?;
+        broker.set_nodelay(true)?;
+        broker.set_read_timeout(Some(ANSWER))?;
+        Ok(Self { broker, topic })
+    }
+
+    /// Sends a record and returns its offset once the leader has it. Waits for a leader after a start of the broker.
+    pub(crate) fn send(&mut self, record: &RawRecord) -> anyhow::Result<i64> {
+        let deadline = Instant::now() + ANSWER;
+        loop {
+            let (code, offset) = self.attempt(record)?;
+            if code == 0 {
+                return Ok(offset);
+            }
+            let timestamp = record.timestamp;
+            let may_retry = NO_LEADER.contains(&code) && Instant::now() < deadline;
+            ensure!(may_retry, "Kafka refused a record with timestamp {timestamp}: error code {code}");
+            sleep(PAUSE);
+        }
+    }
+
+    /// Sends a record once. Returns the broker's error code and the record's offset.
+    fn attempt(&mut self, record: &RawRecord) -> anyhow::Result<(i16, i64)> {
+        let request = produce_request(self.topic, record);
+        self.broker.write_all(&[length(&request).to_be_bytes().as_slice(), &request].concat())?;
+        let mut size = [0; 4];
+        self.broker.read_exact(&mut size).context("no answer of Kafka to a record")?;
+        let mut answer = vec![0; usize::try_from(u32::from_be_bytes(size))?];
+        self.broker.read_exact(&mut answer)?;
+        // Correlation ID, number of topics, name, number of partitions and the partition come first.
+        let (_, rest) = answer.split_at_checked(18 + self.topic.len()).context("Kafka's answer is cut off")?;
+        let (code, rest) = rest.split_first_chunk().context("Kafka's answer is cut off")?;
+        let (offset, _) = rest.split_first_chunk().context("Kafka's answer is cut off")?;
+        Ok((i16::from_be_bytes(*code), i64::from_be_bytes(*offset)))
+    }
+}
+
+/// Encodes Produce, version 3, to be acknowledged by all replicas.
+fn produce_request(topic: &str, record: &RawRecord) -> Vec<u8> {
+    let batch = batch(record);
+    // API key, version, correlation ID, no client ID.
+    let mut request = vec![0, 0, 0, 3, 0, 0, 0, 1, 0xff, 0xff];
+    // No transactional ID, acks -1, a timeout of 30 s, one topic.
+    request.extend([0xff, 0xff, 0xff, 0xff, 0, 0, 0x75, 0x30, 0, 0, 0, 1]);
+    request.extend(u16::try_from(topic.len()).unwrap_or(u16::MAX).to_be_bytes());
+    request.extend(topic.as_bytes());
+    request.extend(1_i32.to_be_bytes());
+    request.extend(record.partition.to_be_bytes());
+    request.extend(length(&batch).to_be_bytes());
+    request.extend(batch);
+    request
+}
+
+/// Encodes a record batch of format 2 with one record.
+fn batch(record: &RawRecord) -> Vec<u8> {
+    // No attributes, and 0 as the offset of the last record within the batch.
+    let mut fields = vec![0; 6];
+    fields.extend(record.timestamp.to_be_bytes());
+    fields.extend(record.timestamp.to_be_bytes());
+    // No producer ID, epoch or sequence.
+    fields.extend([0xff; 14]);
+    fields.extend(1_i32.to_be_bytes());
+    let body = body(record);
+    varint(&mut fields, body.len());
+    fields.extend(body);
+
+    let mut batch = vec![0; 8];
+    batch.extend((length(&fields) + 9).to_be_bytes());
+    batch.extend([0xff, 0xff, 0xff, 0xff, 2]);
+    batch.extend(crc32c(&fields).to_be_bytes());
+    batch.extend(fields);
+    batch
+}
+
+fn body(record: &RawRecord) -> Vec<u8> {
+    // No attributes, no timestamp delta, no offset delta.
+    let mut body = vec![0; 3];
+    for part in [&record.key, &record.value] {
+        varint(&mut body, part.len());
+        body.extend(part);
+    }
+    varint(&mut body, record.headers.len());
+    for part in record.headers.iter().flat_map(|(name, value)| [name, value]) {
+        varint(&mut body, part.len());
+        body.extend(part);
+    }
+    body
+}
+
+/// Appends a number, zigzag-encoded: a non-negative one is doubled.
+fn varint(out: &mut Vec<u8>, number: usize) {
+    let mut rest = number << 1;
+    while rest >= 0x80 {
+        out.push(rest.to_le_bytes()[0] | 0x80);
+        rest >>= 7;
+    }
+    out.push(rest.to_le_bytes()[0]);
+}
+
+fn length(bytes: &[u8]) -> u32 {
+    u32::try_from(bytes.len()).unwrap_or(u32::MAX)
+}
+
+fn crc32c(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ CASTAGNOLI } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn checksums_and_numbers_are_kafkas() {
+        // The check value of CRC-32C.
+        assert_eq!(crc32c(b"123456789"), 0xe306_9283);
+        let encoded = |number| {
+            let mut out = Vec::new();
+            varint(&mut out, number);
+            out
+        };
+        assert_eq!([0, 63, 64, 300].map(encoded), [vec![0], vec![126], vec![128, 1], vec![216, 4]]);
+    }
+}

@@ -1,0 +1,66 @@
+//! Another topic under the same name, while the consumers run.
+
+use std::time::{Duration, Instant};
+
+use crate::foreign::{Event, Outcome};
+use crate::plan::Who;
+use crate::seat::Cause;
+use crate::site::{GROUP, TOPIC};
+use crate::world::World;
+
+/// Deadline for the consumers' ends; each seat has a shorter one of its own.
+const ALL_ENDED: Duration = Duration::from_mins(2);
+/// Records of the new topic that are there when the consumers first see it, in each partition.
+const WAITING: usize = 50;
+
+impl World {
+    /// Recreates the topic once everything is read and judged, since its records are lost with it. Each consumer must stop
+    /// with exit code 1 and name the reason. The flag must then accept the new topic. Returns true if all of that happened.
+    pub(crate) fn recreate_topic(&mut self, partitions: i32, kind: String) -> anyhow::Result<bool> {
+        let is_at_rest = self.rest()?;
+        let recreated = is_at_rest && self.recreate_at_rest(partitions, kind)?;
+        self.seat(Who::Generator).wanted = true;
+        self.healing = false;
+        Ok(recreated)
+    }
+
+    fn recreate_at_rest(&mut self, partitions: i32, kind: String) -> anyhow::Result<bool> {
+        self.judge_topic(false)?;
+        self.tell(&format!("recreating the topic with {partitions} partitions"));
+        let members: Vec<Who> =
+            self.seats.iter().filter(|seat| seat.wanted && seat.who != Who::Generator).map(|seat| seat.who).collect();
+        for who in &members {
+            self.seat(*who).wanted = false;
+            self.seat(*who).cause = Cause::Recreated(Instant::now());
+        }
+        let before = self.report.findings.len();
+        self.site.delete_topic()?;
+        self.site.create_topic(partitions)?;
+        // Only rows: a record that is committed before the consumer notices is read again, and a row is a duplicate then.
+        let waiting = (0..partitions).flat_map(|partition| {
+            (0..WAITING).map(move |_| {
+                let event = Event::plain();
+                let record = event.record(partition);
+                (event, record, Outcome::Row)
+            })
+        });
+        self.send(waiting.collect(), kind, true)?;
+        let ended = self.pass_until(ALL_ENDED, |world| world.seats.iter().all(|seat| seat.program.is_none()))?;
+        let honest = ended && self.report.findings.len() == before;
+        self.report.hold("consumers stop at a recreated topic", (!honest).then(|| "see above".to_owned()));
+
+        self.counted = Some(oracle::count(&self.stores()?, GROUP, TOPIC)?);
+        let log = self.logs.join(format!("accept-new-topic-{}.log", self.began.elapsed().as_secs()));
+        let mut accept = self.site.consumer("run", "event_writer", false);
+        accept.args(["--until-caught-up", "--accept-new-topic", "--log-format", "json", "--http-addr", "off"]);
+        // A static member does not leave the group when it ends. Its successor gets the partitions at once.
+        accept.args(["--group-instance-id", "first"]);
+        let said = crate::judge::finish(accept, &log)?;
+        let accepted = said.is_none();
+        self.report.hold("run --until-caught-up --accept-new-topic ends with exit code 0", said);
+        for who in members {
+            self.seat(who).wanted = true;
+        }
+        Ok(honest && accepted)
+    }
+}
