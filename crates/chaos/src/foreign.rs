@@ -160,7 +160,7 @@ impl Foreign {
 }
 
 impl Compared {
-    /// Sums up what is wrong.
+    /// Returns the number of differences and names the first of them.
     pub(crate) fn findings(&self) -> Option<String> {
         let count = self.wrong.len();
         (count > 0).then(|| format!("{count} of them: {}", self.wrong[..count.min(TOLD)].join("; ")))
@@ -189,7 +189,7 @@ impl Batch {
     }
 }
 
-/// Returns the difference between a record's outcome and what was seen.
+/// Returns the state of a record in PostgreSQL if it contradicts the outcome.
 fn differs(one: &Sent, seen: &Seen, replayed: bool) -> Option<String> {
     let Seen { rows, redirected, letters } = seen;
     let right = match (one.outcome, letters.as_slice()) {

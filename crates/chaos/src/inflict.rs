@@ -113,7 +113,7 @@ impl World {
         let events = match self.site.hang_transaction(&partitions) {
             Ok(events) => events,
             Err(error) => {
-                // Kafka may be on its way up. Whatever was written is aborted, too.
+                // Kafka may be starting. Written records are aborted, too.
                 self.tell(&format!("{}: left out, {error:#}", fault.kind()));
                 return Ok(false);
             }

@@ -8,7 +8,7 @@ use crate::seat::Cause;
 use crate::site::{GROUP, TOPIC};
 use crate::world::World;
 
-/// Deadline for the consumers' ends; each seat has a shorter one of its own.
+/// Deadline for all consumers to end, longer than the one of each seat.
 const ALL_ENDED: Duration = Duration::from_mins(2);
 /// Records of the new topic that are there when the consumers first see it, in each partition.
 const WAITING: usize = 50;
