@@ -109,10 +109,10 @@ const MAX_MILLIS: i64 = i64::MAX / 1_000;
 
 /// Returns a record's own timestamp. `None` if it has none, which is -1 to Kafka; other negative numbers are taken for
 /// the same. A later one than [`Timestamp`] can express, such as one in nanoseconds, becomes the latest
-/// (+294247-01-10T04:00:54.775807Z), which PostgreSQL can store too.
+/// (+294247-01-10T04:00:54.775Z), which PostgreSQL can store too.
 pub fn record_time(record: &impl Message) -> Option<Timestamp> {
     let millis = record.timestamp().to_millis().filter(|millis| *millis >= 0);
-    millis.map(|millis| Timestamp::from_micros(millis.saturating_mul(1_000)))
+    millis.map(|millis| Timestamp::from_micros(millis.min(MAX_MILLIS) * 1_000))
 }
 
 /// Returns a header's name as text. UTF-8 stays as it is. In any other name each invalid byte becomes `\xNN`, and each

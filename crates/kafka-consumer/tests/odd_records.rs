@@ -79,9 +79,10 @@ fn stored(stack: &Stack) {
                ORDER BY \"offset\"";
     let rows = query(stack, sql);
     let stored: Vec<i64> = rows.iter().map(|row| row.get(0)).collect();
-    assert_eq!(stored, [i64::MAX, MICROS * 1_000, i64::MAX, i64::MAX, 0, 1_000]);
+    let latest = i64::MAX / 1_000 * 1_000;
+    assert_eq!(stored, [latest, MICROS * 1_000, latest, latest, 0, 1_000]);
     let said = |row: usize| rows[row].get::<_, String>(1);
-    assert!(said(1).contains("record +58027-06-17T20:26:40.000000Z"), "{}", said(1));
+    assert!(said(1).contains("record +58027-05-19T00:53:20.000000Z"), "{}", said(1));
     assert!(said(0).contains("record timestamp 1769000000000000000 ms exceeds the maximum"), "{}", said(0));
     assert!(said(4).contains("record 1970-01-01T00:00:00.000000Z"), "{}", said(4));
 }
@@ -89,12 +90,12 @@ fn stored(stack: &Stack) {
 fn looked_at(stack: &Stack) {
     assert!(printed(stack, &["dead-letters", "list"]).contains("6  timestamp_outside_window"));
     let shown = printed(stack, &["dead-letters", "show", "0", "2"]);
-    assert!(shown.contains("record time  +58027-06-17T20:26:40.000000Z"), "{shown}");
+    assert!(shown.contains("record time  +58027-05-19T00:53:20.000000Z"), "{shown}");
     assert!(shown.contains("rules today  refuse it"), "{shown}");
     let exported = printed(stack, &["dead-letters", "export"]);
     let letters: Vec<Value> = exported.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(letters[0]["record_timestamp"], "+294247-01-10T04:00:54.775807Z");
-    assert_eq!(letters[1]["record_timestamp"], "+58027-06-17T20:26:40.000000Z");
+    assert_eq!(letters[0]["record_timestamp"], "+294247-01-10T04:00:54.775000Z");
+    assert_eq!(letters[1]["record_timestamp"], "+58027-05-19T00:53:20.000000Z");
 }
 
 fn replayed(stack: &Stack) {

@@ -11,9 +11,10 @@ use crate::exit;
 use crate::output::note;
 
 /// Time for the panic's message. Standard error may block, and a backtrace takes a while.
-const TIME_TO_PRINT: Duration = Duration::from_secs(3);
+const TIME_TO_PRINT: Duration = Duration::from_secs(5);
 
-/// Ends the process with exit code 1 at the first panic, after the usual message and a line that ends with `safe`.
+/// Ends the process with exit code 1 at the first panic, after a line that ends with `safe` and the usual message. The
+/// message comes last: its backtrace may take longer than there is time.
 pub fn exit_on_panic(safe: &'static str) {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
@@ -22,8 +23,8 @@ pub fn exit_on_panic(safe: &'static str) {
             thread::sleep(TIME_TO_PRINT);
             exit::now(1);
         });
+        note(format_args!("error: this is a bug, please report it with the lines below; {safe}"));
         usual(panic);
-        note(format_args!("error: this is a bug, please report it with the lines above; {safe}"));
         exit::now(1)
     }));
 }

@@ -115,3 +115,80 @@ pub(super) fn release(consumer: &BaseConsumer<Context>, list: &TopicPartitionLis
         _ => consumer.unassign(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use std::thread;
+
+    use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+
+    use super::*;
+
+    fn member(servers: &str) -> BaseConsumer<Context> {
+        let mut config = ClientConfig::new();
+        for (property, value) in [
+            ("bootstrap.servers", servers),
+            ("group.id", "closing"),
+            ("partition.assignment.strategy", "cooperative-sticky"),
+            ("heartbeat.interval.ms", "500"),
+        ] {
+            config.set(property, value);
+        }
+        let consumer = BaseConsumer::from_config_and_context(&config, Context::default()).unwrap();
+        consumer.subscribe(&["events"]).unwrap();
+        consumer
+    }
+
+    fn next_change(consumer: &BaseConsumer<Context>) -> Change {
+        let deadline = Instant::now() + Duration::from_mins(1);
+        loop {
+            drop(consumer.poll(CLOSING_POLL));
+            match consumer.context().next_change() {
+                Some(change) => return change,
+                None => assert!(Instant::now() < deadline, "the group decides on nothing"),
+            }
+        }
+    }
+
+    /// A second member first gets nothing. librdkafka then has nothing to revoke when it closes, so it waits for the answer
+    /// to the empty assignment alone. `polled`: the member has seen it, and was told to end before it answered.
+    fn closes_with_an_empty_assignment(polled: bool) {
+        let kafka = local_stack::Kafka::ephemeral().unwrap();
+        let servers = kafka.bootstrap_servers();
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &servers);
+        runtime.block_on(pipeline_runtime::kafka::ensure_topic(&config, "events")).unwrap();
+
+        let first = member(&servers);
+        let Change::Assign(partitions) = next_change(&first) else { panic!("the first change is no assignment") };
+        let mut list = TopicPartitionList::new();
+        for partition in partitions {
+            list.add_partition_offset("events", partition, rdkafka::Offset::Beginning).unwrap();
+        }
+        first.incremental_assign(&list).unwrap();
+        let second = member(&servers);
+        // The first member does not answer, so the second one gets nothing else.
+        assert!(matches!(next_change(&first), Change::Revoke(_)));
+        if polled {
+            assert_eq!(next_change(&second), Change::Assign(Vec::new()));
+        } else {
+            // Its answer from the group comes at the same time; nothing is polled that would tell.
+            thread::sleep(Duration::from_secs(1));
+        }
+        assert!(second.context().close(&second, Duration::from_secs(5)));
+        assert!(first.context().close(&first, Duration::from_secs(5)));
+    }
+
+    #[test]
+    fn closing_answers_a_change_that_is_still_queued() {
+        closes_with_an_empty_assignment(false);
+    }
+
+    #[test]
+    fn closing_answers_a_change_that_was_delivered_before() {
+        closes_with_an_empty_assignment(true);
+    }
+}
