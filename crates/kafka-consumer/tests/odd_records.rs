@@ -28,18 +28,21 @@ fn any_timestamp(stack: &Stack) {
         .set("message.timestamp.before.max.ms", &most)
         .set("message.timestamp.after.max.ms", &most);
     let made = runtime().block_on(admin.create_topics([&topic], &AdminOptions::new())).unwrap();
-    made.into_iter().for_each(|one| drop(one.unwrap()));
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
 
 /// Events with an id each, and the timestamps that their records have.
 fn send(stack: &Stack, records: &[(i64, Timestamp)]) {
-    let events: Vec<String> =
+    let values: Vec<String> =
         (1..).zip(records).map(|(number, (_, happened))| event(number, *happened, "tools")).collect();
-    let raw = |(value, (timestamp, _)): (&'_ String, &(i64, Timestamp))| (value.clone(), *timestamp);
-    let values: Vec<(String, i64)> = events.iter().zip(records).map(raw).collect();
     let records: Vec<RawRecord<'_>> = values
         .iter()
-        .map(|(value, timestamp)| RawRecord { timestamp: *timestamp, value: value.as_bytes(), ..RawRecord::default() })
+        .zip(records)
+        .map(|(value, (timestamp, _))| RawRecord {
+            timestamp: *timestamp,
+            value: value.as_bytes(),
+            ..RawRecord::default()
+        })
         .collect();
     produce_raw(stack, &records);
 }

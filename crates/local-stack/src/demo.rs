@@ -84,7 +84,7 @@ pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Ok(code) => {
-            demo.keep()?;
+            demo.keep();
             Ok(ExitCode::from(code))
         }
         Err(error) if error.is::<Interrupted>() => {
@@ -95,7 +95,7 @@ pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
         Err(error) if crate::is_broken_pipe(&error) => Err(error),
         Err(error) => {
             let _ = writeln!(io::stderr(), "local-stack: {error:#}");
-            demo.keep()?;
+            demo.keep();
             Ok(ExitCode::FAILURE)
         }
     }
@@ -171,7 +171,7 @@ impl Demo {
     }
 
     /// Keeps the logs, those of the servers too, for whoever has to find out.
-    fn keep(self) -> anyhow::Result<()> {
+    fn keep(self) {
         let Self { folder, stores, stack, runtime } = self;
         let folder = folder.keep();
         for log in [stack.kafka.log(), stack.postgres.log(), stack.object_store.log()] {
@@ -181,7 +181,6 @@ impl Demo {
         }
         drop((stores, stack, runtime));
         let _ = writeln!(io::stderr(), "All logs are kept in {}", folder.display());
-        Ok(())
     }
 }
 

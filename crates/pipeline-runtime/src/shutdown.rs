@@ -38,10 +38,10 @@ pub fn on_signal() -> io::Result<CancellationToken> {
     let signalled = token.clone();
     thread::Builder::new().name("signals".to_owned()).spawn(move || {
         let Some(signal) = signals.forever().next() else { return };
-        let deadline = Instant::now() + DEADLINE;
+        let deadline = Instant::now() + DEADLINE.saturating_sub(TIME_TO_PRINT);
         signalled.cancel();
         log(move || tracing::info!(signal, "ending; a second signal ends at once"));
-        while Instant::now() < deadline - TIME_TO_PRINT {
+        while Instant::now() < deadline {
             thread::sleep(CHECK_INTERVAL);
             if let Some(signal) = signals.pending().next() {
                 exit::now(128 + u8::try_from(signal).unwrap_or(0));

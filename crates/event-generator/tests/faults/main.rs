@@ -2,6 +2,7 @@
 //!
 //! `make test` runs the quick ones, `make test-faults` all of them.
 #![allow(
+    clippy::print_stderr,
     clippy::unwrap_used,
     dead_code,
     reason = "a test stops at what it did not expect, and uses a part of what is shared"

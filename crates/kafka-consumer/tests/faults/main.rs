@@ -1,7 +1,7 @@
 //! What must not break the consumer, each fault with the proof that it happened, judged from the stores alone.
 //!
 //! `make test` runs the quick ones, `make test-faults` all of them.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod commits;
 mod endings;
