@@ -53,7 +53,7 @@ async fn so_is_sigterm() {
 async fn what_kafka_does_not_take_in_time_is_told() {
     let mut kafka = Kafka::ephemeral().unwrap();
     let place = Place::on(kafka.bootstrap_servers(), place().s3);
-    let mut running = Running::start(publish(&place, "--rate 2500/s"));
+    let mut running = Running::start(publish(&place, "--rate 100k/s"));
     running.wait_for("run started");
     kafka.kill().unwrap();
     running.wait_for("kafka brokers all down");

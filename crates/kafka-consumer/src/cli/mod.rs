@@ -139,7 +139,8 @@ fn default_http_addr() -> HttpAddr {
 
 impl DatabaseArgs {
     fn target(&self) -> Result<Target, Failure> {
-        postgres::resolve(self.database_url.as_deref()).map_err(|error| Failure::usage(error.to_string()))
+        let source = if self.database_url.is_some() { "--database-url: " } else { "" };
+        postgres::resolve(self.database_url.as_deref()).map_err(|error| Failure::usage(format!("{source}{error}")))
     }
 
     /// A session of a warehouse that has all scripts.
