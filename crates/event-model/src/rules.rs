@@ -40,7 +40,7 @@ impl Window {
         Self { present: Some(present), ..self }
     }
 
-    /// Returns true if an event of this time may stand in a record of that time, the ends included.
+    /// Returns true if the window around the record contains the event, bounds included.
     #[must_use]
     pub fn holds(self, event: Timestamp, record: Option<Timestamp>) -> bool {
         let (oldest, newest) = match (record, self.present) {

@@ -1,4 +1,4 @@
-//! Standard output and standard error that nobody reads, or that have no room: no panic, and honest exit codes.
+//! Closed or full standard output and standard error: no panic, honest exit codes.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -31,13 +31,13 @@ fn full() -> Stdio {
     File::options().write(true).open("/dev/full").unwrap().into()
 }
 
-/// Its exit code, and what it said on standard error.
+/// Returns the exit code and standard error.
 fn run_into(mut command: Command, stdout: Stdio) -> (Option<i32>, String) {
     let output = command.stdout(stdout).stderr(Stdio::piped()).spawn().unwrap().wait_with_output().unwrap();
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// What it prints is wanted by nobody, which is no error, and then has no room, which is one.
+/// Checks that a closed output is no error and a full one is.
 fn is_honest(what: &str, command: impl Fn() -> Command, code: i32) {
     let (closed, said) = run_into(command(), closed());
     assert!(closed == Some(code) && !said.contains("panicked"), "{what}, closed: {closed:?} {said}");

@@ -1,7 +1,7 @@
-//! Standard output and standard error, whose readers may be gone.
+//! Standard output and standard error whose readers may be gone.
 //!
-//! `println!` and its relatives panic then. A reader of standard output that has seen enough is no error; any other failed
-//! write is. Nobody is left to tell if standard error fails.
+//! `println!` and its relatives panic then. A closed reader of standard output is no error; any other failed write is.
+//! Errors of standard error are ignored: they cannot be reported.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};

@@ -1,4 +1,4 @@
-//! Ends: a panic in any thread, a shutdown in which something hangs, a group that changes meanwhile.
+//! Panics, shutdowns that hang, and shutdowns during a rebalance.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
