@@ -6,9 +6,9 @@ use crate::plan::Who;
 use crate::seat::Seat;
 use crate::world::World;
 
-/// How long the programs may take to find their servers again and to be on schedule: a client may wait a minute for an
-/// answer that went nowhere.
-const RECOVERY: Duration = Duration::from_secs(100);
+/// Deadline for the programs to reconnect and to be on schedule. A writer waits 90 s for an answer that went nowhere, and then
+/// tries each transient error of the owner's triggers five times with backoff before it blames a row.
+const RECOVERY: Duration = Duration::from_secs(150);
 /// In which everything must be in the table afterwards.
 pub(crate) const CATCH_UP: Duration = Duration::from_mins(2);
 /// How often the lag is asked for.
