@@ -242,6 +242,8 @@ impl Writer {
             SqlFault::Row if course.repairs < MOST_REPAIRS => {
                 let is_duplicate = failed.error.code() == Some(&SqlState::UNIQUE_VIOLATION);
                 course.way = Way::Careful { in_pieces: !is_duplicate };
+                // The next error is another row's, whose attempts begin with the shortest delay again.
+                course.delays = delays();
                 course.repairs += 1;
                 Ok(())
             }
