@@ -291,7 +291,7 @@ fn a_file_that_changed_since_an_interruption_is_read_again() {
     fs::write(last, "").unwrap();
     let (code, _, said) = warehouse.rebuild(lake.path(), &[]);
     assert_eq!(code, Some(1), "{said}");
-    // What was in some files moves into one that is already in.
+    // The events of some files move into one that is already loaded.
     fs::write(last, whole).unwrap();
     warehouse.empty();
     compact(&all[..all.len() - 1], &all[0]);

@@ -298,7 +298,7 @@ pub fn openssl_reason(error: &ErrorStack) -> String {
     if reasons.is_empty() { "not usable".to_owned() } else { reasons.join(", ") }
 }
 
-/// Returns the reason of a failed TLS handshake; `None` if the connection was cut meanwhile.
+/// Returns the reason of a failed TLS handshake; `None` if the connection was cut during it.
 #[must_use]
 pub fn tls_failure(error: &tokio_postgres::Error) -> Option<String> {
     // tokio-postgres has no other way to ask.

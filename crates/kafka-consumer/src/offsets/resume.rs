@@ -155,7 +155,7 @@ struct Ids {
 }
 
 impl Ids {
-    /// Returns the rows with an ID other than the cluster's; none if the cluster's is unknown.
+    /// Returns the rows whose ID differs from the cluster's. If the cluster's is unknown, there are no such rows.
     fn of_another_topic(&self) -> impl Iterator<Item = &StoredId> {
         self.stored.iter().filter(|row| self.current.is_some() && row.id.is_some() && row.id != self.current)
     }
@@ -266,7 +266,7 @@ impl Resume {
                 "topic recreated; reads it from its beginning, as accepted"
             );
         }
-        // A consumer of the former topic may have moved an offset meanwhile; its row is unchanged then.
+        // A consumer of the former topic may have moved an offset since; that row stays unchanged.
         let left = Ids { current: ids.current, stored: self.stored_ids(client).await? };
         if left.of_another_topic().next().is_some() { Err(ResumeError::Busy) } else { Ok(()) }
     }

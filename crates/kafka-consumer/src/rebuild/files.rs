@@ -58,7 +58,7 @@ pub(super) fn concerns_one_file(error: &LakeError) -> bool {
     matches!(error, BadFile { .. } | Denied { .. } | Io { .. } | Key { .. } | Refused { .. })
 }
 
-/// Leaves out the files that an earlier attempt loaded and that nobody has changed since that attempt began.
+/// Leaves out the files that an earlier attempt loaded and that are unchanged since it began.
 pub(super) fn remaining(files: Vec<Object>, done: &BTreeSet<String>, began: SystemTime) -> Vec<String> {
     let changed = |file: &Object| file.modified.is_some_and(|modified| modified > began);
     let left = files.into_iter().filter(|file| !done.contains(&file.key) || changed(file));

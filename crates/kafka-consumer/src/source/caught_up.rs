@@ -1,4 +1,4 @@
-//! When a run with `--until-caught-up` is done: everything up to each partition's target is committed in PostgreSQL.
+//! The end of a run with `--until-caught-up`: everything up to each partition's target is committed in PostgreSQL.
 //!
 //! Reading to the end is not enough. Records in flight may be dropped because another consumer has moved the offset, and
 //! an open transaction ends a partition for a `read_committed` consumer before its high watermark. Only the committed

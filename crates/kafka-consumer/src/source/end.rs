@@ -18,10 +18,10 @@ use crate::offsets::identity;
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Pause after a question that was not answered.
 const PAUSE: Duration = Duration::from_millis(500);
-/// How often the topic's ID is asked for before the run ends without it.
+/// Maximum number of requests for the topic's ID; the run ends without it after that.
 const ID_ATTEMPTS: u32 = 3;
 
-/// Questions to Kafka whose answers are waited for while the polling goes on.
+/// Requests to Kafka whose answers arrive while polling continues.
 #[derive(Default)]
 pub(super) struct End {
     targets: Option<oneshot::Receiver<BTreeMap<i32, i64>>>,
@@ -69,7 +69,7 @@ impl End {
             let (sender, answer) = oneshot::channel();
             let (kafka, topic) = (setting.resume.kafka.clone(), setting.resume.claim.topic.clone());
             setting.runtime.spawn(async move {
-                // Nobody waits for the answer when the program ends.
+                // The receiver is gone when the program ends.
                 let _ = sender.send(high_watermarks(&kafka, &topic, partitions).await);
             });
             self.targets = Some(answer);
@@ -142,7 +142,7 @@ fn ask_for_id(setting: &Setting) -> oneshot::Receiver<Option<Uuid>> {
                 }
             }
         }
-        // Nobody waits for the answer when the program ends.
+        // The receiver is gone when the program ends.
         let _ = sender.send(id);
     });
     answer

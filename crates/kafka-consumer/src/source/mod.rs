@@ -195,7 +195,7 @@ impl Source {
     }
 
     /// Fails if the topic was recreated, also where a person has accepted that: librdkafka refuses to seek in a partition
-    /// that was away, so only a new process reads the topic from its beginning.
+    /// that was deleted, so only a new process reads the topic from its beginning.
     fn check_identity(&self) -> anyhow::Result<()> {
         let resume = &self.setting.resume;
         if resume.identity.is_recreated() { Err(resume.recreated_error().into()) } else { Ok(()) }

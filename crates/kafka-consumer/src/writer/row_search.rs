@@ -227,8 +227,8 @@ fn unsettled_rows<'b>(batch: &'b Batch, partition: i32, terms: &Terms<'_>, found
     rows
 }
 
-/// Returns the number of rows to try next after a piece failed, or none if its first row is the refused one. COPY took
-/// the rows before the line that it names.
+/// Returns the number of rows to try next after a piece failed, or `None` if its first row is the refused one. COPY
+/// accepted the rows before the line that it names.
 fn shorter(rows: usize, line: Option<usize>) -> Option<usize> {
     match line {
         Some(line) if (1..=rows).contains(&line) => Some(line - 1).filter(|before| *before > 0),

@@ -1,4 +1,4 @@
-//! The topic is deleted and recreated under the same name: its ID tells, whatever its partitions and offsets are.
+//! The topic is deleted and recreated under the same name: its ID identifies it, with any partitions and offsets.
 
 use std::time::Duration;
 

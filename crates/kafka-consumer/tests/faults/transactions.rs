@@ -1,4 +1,4 @@
-//! A transaction of Kafka that stays open: what follows it is neither read nor forgotten.
+//! Open Kafka transactions: the records after one are neither read nor forgotten.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::topic::{TOPIC, ends, make_topic, send};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A transaction with one record in partition 0. Nobody ends it when it is dropped: the broker would, after 15 minutes.
+/// A transaction with one record in partition 0. It stays open when it is dropped; the broker would end it after 15 minutes.
 pub(crate) struct OpenTransaction(ThreadedProducer<DefaultProducerContext>);
 
 impl OpenTransaction {
