@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use event_generator::judge::{Verdict, judge};
 use event_model::{Timestamp, Window, parse};
-use event_source::{Effects, EventRate, Faults, Generated, Settings, Shape, Source, World};
 use kafka_consumer::batch::{Mark, OpenBatch};
 use lake::SegmentBuilder;
+use workload::{Effects, EventRate, Faults, Generated, Settings, Shape, Source, World};
 
 /// A step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]

@@ -1,11 +1,11 @@
-//! What landed, by the oracle, by `kafka-consumer reconcile` and by what the programs took.
+//! What landed, by the verifier, by `kafka-consumer reconcile` and by what the programs took.
 
 use std::fs::{self, File};
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use oracle::{LakeAt, S3Access, Stores, Terms};
+use verifier::{LakeAt, S3Access, Stores, Terms};
 
 use crate::heal::CATCH_UP;
 use crate::program::Program;
@@ -68,11 +68,11 @@ impl World {
 
     fn judge_run(&mut self, run: u32, resumed: bool) -> anyhow::Result<()> {
         let name = run_id(run);
-        let verdict = self.ask_oracle(run, resumed, &self.logs.join(format!("{name}-oracle.txt")));
+        let verdict = self.run_verifier(run, resumed, &self.logs.join(format!("{name}-verifier.txt")));
         // A store that can't be read now is as bad as one that says something else.
         let differs = verdict.unwrap_or_else(|error| Some(format!("{error:#}")));
         let manner = if resumed { ", resumed" } else { "" };
-        self.report.hold(&format!("{name}{manner}: the oracle's equations"), differs);
+        self.report.hold(&format!("{name}{manner}: the verifier's equations"), differs);
 
         let log = self.logs.join(format!("{name}-reconcile.json"));
         let output = self.site.reconcile(run).output()?;
@@ -83,9 +83,9 @@ impl World {
     }
 
     /// What differs. A run that was left alone must have no copies, either.
-    fn ask_oracle(&self, run: u32, resumed: bool, log: &Path) -> anyhow::Result<Option<String>> {
+    fn run_verifier(&self, run: u32, resumed: bool, log: &Path) -> anyhow::Result<Option<String>> {
         let stores = self.stores()?;
-        let manifest = oracle::fetch_run(&stores.lake, &run_id(run))?;
+        let manifest = verifier::fetch_run(&stores.lake, &run_id(run))?;
         let mut whole = Terms::for_group(GROUP).allowing_copies().with_suppressed(self.foreign.suppressed());
         if let Some(counted) = &self.counted {
             // Records that were committed before a consumer noticed the new topic are duplicates now.
@@ -96,7 +96,7 @@ impl World {
             terms.push(Terms::for_group(GROUP).with_suppressed([]).of_the_run_only());
         }
         for terms in terms {
-            let verdict = oracle::judge(&stores, &manifest, &terms)?;
+            let verdict = verifier::judge(&stores, &manifest, &terms)?;
             if !verdict.holds() {
                 fs::write(log, verdict.to_string())?;
                 return Ok(Some(format!("{} ({})", verdict.different().join("; "), log.display())));

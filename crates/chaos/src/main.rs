@@ -9,7 +9,7 @@
 //! - `table`: triggers and an index that an owner adds to the table
 //! - `topic`, `recreate`: odd records, an open transaction, and another topic under the same name
 //! - `heal`: all of it is undone, and the pipeline comes to rest
-//! - `judge`: what landed is weighed by the oracle and by `kafka-consumer reconcile`
+//! - `judge`: what landed is weighed by the verifier and by `kafka-consumer reconcile`
 //! - `report`: what was done and what held
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a development program: a closed output ends it")]
 

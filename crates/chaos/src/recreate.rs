@@ -49,7 +49,7 @@ impl World {
         let honest = ended && self.report.findings.len() == before;
         self.report.hold("consumers stop at a recreated topic", (!honest).then(|| "see above".to_owned()));
 
-        self.counted = Some(oracle::count(&self.stores()?, GROUP, TOPIC)?);
+        self.counted = Some(verifier::count(&self.stores()?, GROUP, TOPIC)?);
         let log = self.logs.join(format!("accept-new-topic-{}.log", self.began.elapsed().as_secs()));
         let mut accept = self.site.consumer("run", "event_writer", false);
         accept.args(["--until-caught-up", "--accept-new-topic", "--log-format", "json", "--http-addr", "off"]);

@@ -44,7 +44,7 @@ pub(crate) struct World {
     pub(crate) logs: PathBuf,
     pub(crate) foreign: Foreign,
     /// Counts of the group when the topic was recreated last.
-    pub(crate) counted: Option<oracle::Counts>,
+    pub(crate) counted: Option<verifier::Counts>,
     pub(crate) lasting: Vec<Lasting>,
     /// Until when the programs may suffer from what was done to it.
     troubles: Vec<(Target, Instant)>,

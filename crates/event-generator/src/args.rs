@@ -7,12 +7,12 @@ use std::str::FromStr;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use event_model::Timestamp;
-use event_source::{EventRate, ExperimentEffect, FaultShare, ParseRateError, Shape};
 use pipeline_runtime::healthcheck::HealthcheckArgs;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::lake::LakeArgs;
 use pipeline_runtime::telemetry::LogArgs;
+use workload::{EventRate, ExperimentEffect, FaultShare, ParseRateError, Shape};
 
 use crate::count::Count;
 use crate::memory::MemoryLimit;

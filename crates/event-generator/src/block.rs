@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::ops::Range;
 
-use event_source::{Fault, Generated, Source};
+use workload::{Fault, Generated, Source};
 
 use crate::judge::{Verdict, judge};
 use crate::tally::BlockCounts;

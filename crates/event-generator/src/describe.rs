@@ -4,10 +4,10 @@ use std::io::{self, Write};
 
 use comfy_table::{CellAlignment, Table, presets};
 use event_model::EventType;
-use event_source::{Description, Group, Source};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
 use serde::Serialize;
+use workload::{Description, Group, Source};
 
 use crate::count::grouped;
 

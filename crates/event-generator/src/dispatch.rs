@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use event_source::Source;
 use lake::{Counts, End};
 use thiserror::Error;
+use workload::Source;
 
 use crate::block::{Block, Form, Record};
 use crate::ending::Ending;

@@ -1,7 +1,7 @@
 //! What becomes of an event: validation, before anything is sent.
 
 use event_model::{Rejection, Window, parse};
-use event_source::{Fault, Generated};
+use workload::{Fault, Generated};
 
 /// Where an event goes.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,12 +7,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use event_source::{Source, World};
 use lake::{FileCounts, Lake, LakeError, LakeFile, QuarantineRow, RunId, SegmentBuilder, segment_indices};
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::mpsc::{Receiver, Sender, channel};
 use tokio::task::{JoinSet, spawn_blocking};
+use workload::{Source, World};
 
 use crate::failpoint::{AFTER_PUT, BEFORE_PUT, pass};
 use crate::judge::{Verdict, judge};

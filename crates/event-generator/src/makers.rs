@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
-use event_source::Source;
 use thiserror::Error;
+use workload::Source;
 
 use crate::block::Block;
 use crate::failpoint::{BEFORE_BLOCK, pass};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use event_model::Timestamp;
-use event_source::Source;
 use lake::{End, KafkaPart, LakePart, MANIFEST_VERSION, Manifest, Program, RunId, RunName};
+use workload::Source;
 
 use crate::kafka_sink::Deliveries;
 use crate::lake_sink::Written;

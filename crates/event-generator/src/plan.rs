@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use event_model::{Timestamp, Window};
-use event_source::{Effects, EventRate, Faults, MAX_INDEX, Settings, Source, World};
 use lake::RunId;
 use pipeline_runtime::exit::Failure;
+use workload::{Effects, EventRate, Faults, MAX_INDEX, Settings, Source, World};
 
 use crate::args::{Rate, RunArgs, ShapeArgs};
 use crate::schedule::Pace;

@@ -2,9 +2,9 @@
 
 use std::io::{self, Write};
 
-use event_source::Source;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
+use workload::Source;
 
 /// Writes the values of the first events, one a line.
 pub fn print(source: &Source, number: u64, out: impl Write) -> Result<(), Failure> {

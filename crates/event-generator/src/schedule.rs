@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::{Instant, SystemTime};
 
 use event_model::Timestamp;
-use event_source::EventRate;
+use workload::EventRate;
 
 /// How the sending of events relates to the time at which they are due.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,7 +101,7 @@ impl Cut {
         let base = segment.saturating_mul(self.segment);
         let start = base.saturating_add(number * self.size);
         let end = start.saturating_add(self.size).min(base.saturating_add(self.segment));
-        let end = end.min(self.end.unwrap_or(event_source::MAX_INDEX + 1));
+        let end = end.min(self.end.unwrap_or(workload::MAX_INDEX + 1));
         let start = start.max(self.first);
         (start < end).then_some(start..end)
     }

@@ -4,8 +4,8 @@ use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use event_model::{EventType, Hour};
-use event_source::{Fault, FaultKind, Generated, Source};
 use lake::{Counts, FaultCounts, HourCounts, OutcomeCounts};
+use workload::{Fault, FaultKind, Generated, Source};
 
 use crate::judge::{Verdict, judge};
 
@@ -149,7 +149,7 @@ impl Tally {
 pub(crate) mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
-    use event_source::{Effects, Faults, Settings, Shape, World};
+    use workload::{Effects, Faults, Settings, Shape, World};
 
     use super::*;
 

@@ -59,7 +59,7 @@ fn what_needs_no_server() {
     is_honest("sample", || command("event-generator", &sample), 0);
     is_honest("describe", || command("event-generator", &["describe"]), 0);
     is_honest("describe --json", || command("event-generator", &["describe", "--json"]), 0);
-    for name in ["oracle", "local-stack"] {
+    for name in ["verifier", "local-stack"] {
         let (code, said) = run_into(command(name, &["--help"]), closed());
         assert!(code == Some(0) && !said.contains("panicked"), "{name}: {code:?} {said}");
     }
@@ -98,12 +98,12 @@ fn what_asks_servers() {
         command
     };
     is_honest("reconcile", reconcile, 0);
-    let oracle = || {
-        let mut command = command("oracle", &["--run", "printed", "--lake", &lake, "--bootstrap-servers", &servers]);
+    let verifier = || {
+        let mut command = command("verifier", &["--run", "printed", "--lake", &lake, "--bootstrap-servers", &servers]);
         command.args(["--database-url", &stack.database_url(), "--s3-endpoint", &stack.s3().endpoint]);
         command
     };
-    is_honest("oracle", oracle, 0);
+    is_honest("verifier", verifier, 0);
 
     // The log goes to standard error.
     let quiet = |mut command: Command| command.stdout(Stdio::null()).stderr(closed()).status().unwrap().code();
@@ -126,7 +126,7 @@ fn errors_without_a_reader() {
             assert_eq!(code(name, &unreachable, stderr()), Some(1), "{name}");
         }
     }
-    assert_eq!(code("oracle", &["--run", "nobody", "--lake", "file:///nowhere"], closed()), Some(1));
+    assert_eq!(code("verifier", &["--run", "nobody", "--lake", "file:///nowhere"], closed()), Some(1));
     let nowhere = ["--data-dir", "/dev/null/nowhere", "up"];
     assert_eq!(code("local-stack", &nowhere, closed()), Some(1));
 }

@@ -6,13 +6,13 @@ mod support;
 use std::process::Stdio;
 
 use local_stack::Stack;
-use oracle::Terms;
 use support::records::{Record, event, now, produce};
 use support::{
     GROUP, READER, WRITER, catch_up, connect_to, consumer, execute, execute_as, fail, generator, judge, judge_by,
     migrate, number, printed, printed_json, program, query, runtime, signal, succeed, url_of, wait_until,
 };
 use tokio_postgres::error::{DbError, SqlState};
+use verifier::Terms;
 
 /// Moves the group, as the writer.
 fn set(stack: &Stack, to: &[&str]) -> String {

@@ -8,12 +8,12 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use local_stack::Stack;
-use oracle::Terms;
 use serde_json::Value;
 use support::{
     GROUP, OWNER, WRITER, catch_up, execute, fail, generator, judge_by, migrate, number, program, signal, succeed,
     wait_until,
 };
+use verifier::Terms;
 
 /// Over two hours: two dozen files.
 fn publish(stack: &Stack, run: &str, more: &[&str]) {

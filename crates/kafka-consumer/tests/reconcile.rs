@@ -6,13 +6,13 @@ mod support;
 use std::process::Command;
 
 use bytes::Bytes;
-use event_source::{MAX_INDEX, RunTag, event_id, origin};
 use lake::{Lake, S3Access};
 use local_stack::Stack;
 use serde_json::Value;
 use support::records::{Record, produce};
 use support::{READER, catch_up, execute, fail, generator, judge, program, query, runtime, succeed};
 use uuid::Uuid;
+use workload::{MAX_INDEX, RunTag, event_id, origin};
 
 const RUN: &str = "accounted";
 
@@ -114,7 +114,7 @@ fn publish(stack: &Stack, run: &str) {
     succeed(command);
 }
 
-/// All kinds of faults at once: the oracle, which shares no code with us, is content, and so is this.
+/// All kinds of faults at once: the verifier, which shares no code with us, is content, and so is this.
 #[test]
 fn every_kind_of_fault_ends_where_it_should() {
     let stack = Stack::ephemeral().unwrap();

@@ -6,12 +6,12 @@ mod support;
 use std::process::Stdio;
 
 use local_stack::Stack;
-use oracle::Terms;
 use support::records::{Record, days_ago, event, now, produce};
 use support::{
     GROUP, OWNER, WRITER, catch_up, connect_to, consumer, execute, execute_as, fail, generator, judge, judge_by,
     number, printed, program, runtime, signal, succeed, url_of, wait_until,
 };
+use verifier::Terms;
 
 const PARTITIONS: &str = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'staging.product_events_raw'::regclass";
 const TABLES: &str = "SELECT count(*) FROM pg_class WHERE relnamespace = 'staging'::regnamespace AND relkind = 'r'";

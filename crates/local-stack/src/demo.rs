@@ -102,7 +102,7 @@ pub(crate) fn run(arguments: DemoArguments) -> anyhow::Result<ExitCode> {
 }
 
 impl Demo {
-    /// Generator and consumer side by side, then features, checks, reconcile and the oracle. Returns the first exit code
+    /// Generator and consumer side by side, then features, checks, reconcile and the verifier. Returns the first exit code
     /// that is not zero.
     fn play(&self, programs: &Programs, events: u64, interrupt: &Interrupt) -> anyhow::Result<u8> {
         let consumer = programs.consumer(&self.stack, self.folder.path())?;
@@ -124,8 +124,8 @@ impl Demo {
         if reconciled != 0 {
             return Ok(reconciled);
         }
-        show::before_the_oracle()?;
-        finish(programs.oracle(&self.stack, logs)?, interrupt)
+        show::before_the_verifier()?;
+        finish(programs.verifier(&self.stack, logs)?, interrupt)
     }
 
     /// Until the generator has ended and all that it sent is consumed.

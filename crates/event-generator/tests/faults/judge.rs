@@ -1,7 +1,7 @@
-//! The oracle's judgement of a run.
+//! The verifier's judgement of a run.
 
 use lake::Manifest;
-use oracle::{LakeAt, Run, S3Access, Stores, Terms, Verdict};
+use verifier::{LakeAt, Run, S3Access, Stores, Terms, Verdict};
 
 use crate::servers::Place;
 
@@ -25,5 +25,5 @@ pub(crate) async fn verdict(place: &Place, manifest: &Manifest) -> Verdict {
     let run = Run::parse(&String::from_utf8(manifest.to_json().unwrap()).unwrap(), "manifest").unwrap();
     let terms = Terms::generator_only();
     let terms = if manifest.resumes > 0 { terms.allowing_copies() } else { terms };
-    oracle::judge_async(&stores, &run, &terms).await.unwrap()
+    verifier::judge_async(&stores, &run, &terms).await.unwrap()
 }

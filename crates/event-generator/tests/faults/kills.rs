@@ -22,7 +22,7 @@ fn resume(place: &Place, run: &str) -> Command {
     publish(place, &format!("--resume --run-id {run}"))
 }
 
-/// Kills a run at a place twice, goes on, and lets the oracle judge. What it counted.
+/// Kills a run at a place twice, goes on, and lets the verifier judge. What it counted.
 async fn killed_at(point: &str, first: u32, second: u32) -> Counts {
     let place = place();
     let flags = format!("{RUN} {FAULTS} --run-id {point} --from 2026-11-22T09:00:00Z");

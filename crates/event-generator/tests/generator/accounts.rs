@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use event_source::{Fault, FaultKind, RunTag, Settings, Source};
 use lake::{End, Manifest};
+use workload::{Fault, FaultKind, RunTag, Settings, Source};
 
 use crate::program::{command, publish, run};
 use crate::servers::place;

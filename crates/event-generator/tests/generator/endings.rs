@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use event_source::{Settings, Source};
 use lake::End;
 use local_stack::{Kafka, S3};
+use workload::{Settings, Source};
 
 use crate::program::{Running, publish};
 use crate::servers::{Place, place};

@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
 
 use event_model::{ProductEvent, Window, parse, read_batch};
-use event_source::{RunTag, Settings, Source, origin};
 use lake::{EventFile, Manifest, QUARANTINE_PREFIX, QuarantineFile, QuarantineRow, RAW_PREFIX, RUNS_PREFIX};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use workload::{RunTag, Settings, Source, origin};
 
 use crate::servers::Place;
 

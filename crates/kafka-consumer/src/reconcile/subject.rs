@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use anyhow::{Context, bail};
 use event_model::{ProductEvent, Window, parse};
-use event_source::{Fault, Generated, RunTag, Settings, Source, origin};
 use lake::{Manifest, OutcomeCounts};
+use workload::{Fault, Generated, RunTag, Settings, Source, origin};
 
 use super::marks::Marks;
 

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use local_stack::Stack;
-use oracle::Terms;
 use pipeline_runtime::kafka::Complaints;
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
+use verifier::Terms;
 
 use crate::group::{assigned, share};
 use crate::member::{Member, offsets, rows};

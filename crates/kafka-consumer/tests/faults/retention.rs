@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use local_stack::Stack;
-use oracle::Terms;
+use verifier::Terms;
 
 use crate::group::assigned;
 use crate::member::{Member, offsets, rows};

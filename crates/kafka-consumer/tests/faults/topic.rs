@@ -91,7 +91,7 @@ pub(crate) fn finish(stack: &Stack, run: &str) {
     holds(stack, run);
 }
 
-/// All of the oracle's equations.
+/// All of the verifier's equations.
 pub(crate) fn holds(stack: &Stack, run: &str) {
     assert_eq!(offsets(stack), ends(stack), "the offsets stand at the ends of the partitions");
     let verdict = judge(stack, run);

@@ -11,7 +11,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use local_stack::Stack;
-use oracle::{LakeAt, S3Access, Stores, Terms, Verdict};
+use verifier::{LakeAt, S3Access, Stores, Terms, Verdict};
 
 pub(crate) const GROUP: &str = "kafka-consumer";
 
@@ -120,7 +120,7 @@ pub(crate) fn fail(stack: &Stack, user: &str, arguments: &[&str], code: i32) -> 
     said
 }
 
-/// What the oracle says of a run, from the stores alone.
+/// What the verifier says of a run, from the stores alone.
 pub(crate) fn judge(stack: &Stack, run: &str) -> Verdict {
     judge_by(stack, run, &Terms::for_group(GROUP))
 }
@@ -135,9 +135,9 @@ pub(crate) fn judge_by(stack: &Stack, run: &str, terms: &Terms) -> Verdict {
         region: s3.region.clone(),
     };
     let lake = LakeAt::parse(&stack.lake_url(), Some(access)).unwrap();
-    let run = oracle::fetch_run(&lake, run).unwrap();
+    let run = verifier::fetch_run(&lake, run).unwrap();
     let stores = Stores { bootstrap_servers: stack.bootstrap_servers(), database_url: stack.database_url(), lake };
-    oracle::judge(&stores, &run, terms).unwrap()
+    verifier::judge(&stores, &run, terms).unwrap()
 }
 
 /// Asks PostgreSQL.

@@ -34,7 +34,7 @@ impl Programs {
     pub(super) fn beside_us() -> anyhow::Result<Self> {
         let us = std::env::current_exe().context("finding our own executable")?;
         let folder = us.parent().context("our own executable has no folder")?.to_owned();
-        for name in ["event-generator", "kafka-consumer", "oracle"] {
+        for name in ["event-generator", "kafka-consumer", "verifier"] {
             let path = folder.join(name);
             if !path.is_file() {
                 bail!("{} is not there. Run `make build` first", path.display());
@@ -61,11 +61,11 @@ impl Programs {
     }
 
     /// Its table goes to our standard output.
-    pub(super) fn oracle(&self, stack: &Stack, logs: &Path) -> anyhow::Result<Running> {
-        let mut command = self.command("oracle", stack);
+    pub(super) fn verifier(&self, stack: &Stack, logs: &Path) -> anyhow::Result<Running> {
+        let mut command = self.command("verifier", stack);
         command.args(["--run", RUN, "--group-id", GROUP, "--bootstrap-servers", &stack.bootstrap_servers()]);
         command.args(["--lake", &stack.lake_url(), "--s3-endpoint", &stack.s3().endpoint]);
-        Running::start("oracle", command, logs, Stdio::inherit())
+        Running::start("verifier", command, logs, Stdio::inherit())
     }
 
     /// Brings the features up to date.

@@ -176,8 +176,8 @@ pub(super) fn before_reconciling() -> io::Result<()> {
 }
 
 /// The last part.
-pub(super) fn before_the_oracle() -> io::Result<()> {
-    writeln!(io::stdout(), "\nAnd the oracle, which shares no code with the programs:")
+pub(super) fn before_the_verifier() -> io::Result<()> {
+    writeln!(io::stdout(), "\nAnd the verifier, which shares no code with the programs:")
 }
 
 /// Experiments down, steps across: fits 80 columns.

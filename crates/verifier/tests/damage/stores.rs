@@ -9,7 +9,6 @@ use arrow_array::{ArrayRef, Int32Array, RecordBatch, StringArray, TimestampMicro
 use aws_sdk_s3::Client as S3Client;
 use aws_sdk_s3::config::{BehaviorVersion, Builder, Credentials, Region};
 use local_stack::Stack;
-use oracle::{LakeAt, Run, S3Access, Stores, Terms, Verdict, judge};
 use parquet::arrow::ArrowWriter;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -18,6 +17,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
+use verifier::{LakeAt, Run, S3Access, Stores, Terms, Verdict, judge};
 
 use crate::state::{Event, PARTITIONS, QuarantineFile, Record, State};
 
@@ -65,11 +65,11 @@ impl Servers {
     }
 
     /// Writes a run into PostgreSQL and reads what its group has counted.
-    pub(crate) fn counts(&self, state: &State) -> oracle::Counts {
+    pub(crate) fn counts(&self, state: &State) -> verifier::Counts {
         self.fill_database(state);
         let lake = LakeAt::Folder(PathBuf::new());
         let stores = Stores { bootstrap_servers: String::new(), database_url: self.stack.database_url(), lake };
-        oracle::count(&stores, &state.group(), &state.topic()).unwrap()
+        verifier::count(&stores, &state.group(), &state.topic()).unwrap()
     }
 
     /// Writes a run into all stores and judges it; the lake is a prefix of the bucket, or a folder.
@@ -78,7 +78,7 @@ impl Servers {
         state: &State,
         folder: Option<PathBuf>,
         terms: &Terms,
-    ) -> Result<Verdict, oracle::Error> {
+    ) -> Result<Verdict, verifier::Error> {
         let access = self.stack.s3();
         let lake = match folder {
             Some(folder) => LakeAt::Folder(folder),

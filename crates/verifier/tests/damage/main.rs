@@ -5,11 +5,11 @@
 mod state;
 mod stores;
 
-use oracle::Terms;
-use oracle::equation::*;
 use state::{BROKEN, Event, HOUR, State};
 use stores::Servers;
 use uuid::Uuid;
+use verifier::Terms;
+use verifier::equation::*;
 
 type Damage = fn(&mut State);
 

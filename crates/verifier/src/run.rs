@@ -155,7 +155,7 @@ impl<'v> Part<'v> {
     fn run(&self) -> Result<Run, String> {
         let version = self.count("version")?;
         if version != MANIFEST_VERSION {
-            return Err(format!("has version {version}; this oracle reads version {MANIFEST_VERSION}"));
+            return Err(format!("has version {version}; this verifier reads version {MANIFEST_VERSION}"));
         }
         let run = self.get("run")?;
         let counts = self.get("counts")?;
@@ -275,7 +275,7 @@ mod tests {
         );
         assert_eq!(
             error("\"version\": 1", "\"version\": 2"),
-            Err("manifest x.json: has version 2; this oracle reads version 1".into())
+            Err("manifest x.json: has version 2; this verifier reads version 1".into())
         );
         assert_eq!(error("2026-11-22T10", "soon"), Err("manifest x.json: counts.hours.soon is not an hour".into()));
     }

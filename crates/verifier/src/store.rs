@@ -126,7 +126,7 @@ async fn client(access: Option<&S3Access>) -> Client {
         chain = chain
             .region(Region::new(access.region.clone()))
             .endpoint_url(&access.endpoint)
-            .credentials_provider(Credentials::new(&access.access_key, &access.secret_key, None, None, "oracle"));
+            .credentials_provider(Credentials::new(&access.access_key, &access.secret_key, None, None, "verifier"));
     }
     let config = chain.load().await;
     let by_path = access.is_some();

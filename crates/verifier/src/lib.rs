@@ -1,6 +1,6 @@
 //! The judge of a run: says from the stores alone what landed.
 //!
-//! The generator writes a manifest of what it believes to have made. The oracle believes none of it: it scans the
+//! The generator writes a manifest of what it believes to have made. The verifier believes none of it: it scans the
 //! topic, reads the Parquet files, the table, the dead letters and the offsets by itself, shares no code with the
 //! programs it judges, and weighs the equations that the pipeline promises:
 //!

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use oracle::{LakeAt, Run, S3Access, Stores, Terms, fetch_run, judge};
+use verifier::{LakeAt, Run, S3Access, Stores, Terms, fetch_run, judge};
 
 const DEFAULT_LAKE: &str = "s3://product-events-lake";
 
@@ -63,7 +63,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(3),
         Err(error) => {
             // An error of standard error itself cannot be reported.
-            let _ = writeln!(io::stderr(), "oracle: {error:#}");
+            let _ = writeln!(io::stderr(), "verifier: {error:#}");
             ExitCode::FAILURE
         }
     }

@@ -1,4 +1,4 @@
-//! An event as every store shows it, and where it came from. Read here on the oracle's own terms.
+//! An event as every store shows it, and where it came from. Read here on the verifier's own terms.
 
 use serde_json::Value;
 use uuid::Uuid;

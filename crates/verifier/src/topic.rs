@@ -36,7 +36,7 @@ impl<'a> Topic<'a> {
         let consumer = ClientConfig::new()
             .set("bootstrap.servers", servers)
             // Never joined: the client only wants a name before it may assign.
-            .set("group.id", "oracle")
+            .set("group.id", "verifier")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
             .set("isolation.level", "read_committed")

@@ -76,7 +76,7 @@ impl Database {
     pub(crate) async fn open(url: &str) -> Result<Self, Error> {
         let fault = |cause| Error::Database { doing: "connecting", cause };
         let mut config: Config = url.parse().map_err(fault)?;
-        config.connect_timeout(CONNECT_WITHIN).application_name("oracle");
+        config.connect_timeout(CONNECT_WITHIN).application_name("verifier");
         let (client, connection) = config.connect(NoTls).await.map_err(fault)?;
         tokio::spawn(connection);
         client

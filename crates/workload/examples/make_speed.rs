@@ -1,12 +1,12 @@
 //! How many events one core makes and writes as JSON in a second:
-//! `cargo run -p event-source --example make_speed [-- COUNT]`.
+//! `cargo run -p workload --example make_speed [-- COUNT]`.
 
 use std::error::Error;
 use std::io::{Write, stdout};
 use std::time::Instant;
 
 use event_model::Window;
-use event_source::{Effects, Faults, Settings, Shape, Source, World};
+use workload::{Effects, Faults, Settings, Shape, Source, World};
 
 type Step = fn(&Source, u64, &mut Vec<u8>);
 

@@ -4,8 +4,8 @@
 use std::collections::{HashMap, HashSet};
 
 use event_model::{EventType, FIELD_NAMES, Reason, Window, parse};
-use event_source::{Effects, Fault, FaultKind, Faults, Settings, Shape, Source, World, origin};
 use proptest::prelude::*;
+use workload::{Effects, Fault, FaultKind, Faults, Settings, Shape, Source, World, origin};
 
 fn settings(seed: u64, faults: &[&str]) -> Settings {
     let shares: Vec<_> = faults.iter().map(|text| text.parse().unwrap()).collect();
@@ -240,7 +240,7 @@ proptest! {
     #[test]
     fn an_event_is_the_same_in_any_order_and_from_any_source(
         seed: u64,
-        indices in prop::collection::vec(0..=event_source::MAX_INDEX >> 2, 1..50),
+        indices in prop::collection::vec(0..=workload::MAX_INDEX >> 2, 1..50),
     ) {
         let faults = ["invalid=10%", "corrupt=10%", "duplicate=10%"];
         let one = source(seed, &faults);
