@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use event_generator::judge::{Verdict, judge};
 use event_model::{Timestamp, Window, parse};
-use kafka_consumer::batch::{Mark, OpenBatch};
+use kafka_consumer::{OpenBatch, RecordPosition};
 use lake::SegmentBuilder;
 use workload::{Effects, EventRate, Faults, Generated, Settings, Shape, Source, World};
 
@@ -72,13 +72,12 @@ impl Step {
                 })
             }
             Self::AddRow => Box::new(move || fill(&made).is_full(&LIMITS).into()),
-            Self::Sort => Box::new(move || fill(&made).close().in_key_order().bytes.len()),
+            Self::Sort => Box::new(move || fill(&made).close().sorted_rows().bytes.len()),
         }
     }
 }
 
-const LIMITS: kafka_consumer::batch::Limits =
-    kafka_consumer::batch::Limits { rows: 1, bytes: 1, interval: Duration::from_secs(1) };
+const LIMITS: kafka_consumer::Limits = kafka_consumer::Limits { rows: 1, bytes: 1, interval: Duration::from_secs(1) };
 
 fn write_parquet(made: &[Generated<'_>]) -> usize {
     let mut segment = SegmentBuilder::new("bench".parse().unwrap(), 0, made.len());
@@ -101,7 +100,7 @@ fn fill(made: &[Generated<'_>]) -> OpenBatch {
     let mut batch = OpenBatch::new(Instant::now());
     for (place, one) in made.iter().enumerate() {
         let partition = i32::try_from(place % PARTITIONS).unwrap();
-        let mark = Mark { offset: i64::try_from(place).unwrap(), fingerprint: 0 };
+        let mark = RecordPosition { offset: i64::try_from(place).unwrap(), fingerprint: 0 };
         batch.add_row(partition, 1, mark, Some(one.due), &one.event);
     }
     batch

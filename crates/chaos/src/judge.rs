@@ -26,7 +26,7 @@ impl World {
         let none = self.runs.is_empty().then(|| "no run has come to its end".to_owned());
         self.report.hold("there is something to judge", none);
         self.judge_topic(true)?;
-        let counted = ["check", "--no-keep", "--only", "rows_counted", "--only", "dead_letters_counted"];
+        let counted = ["check", "--no-save", "--only", "rows_counted", "--only", "dead_letters_counted"];
         let check = self.site.warehouse(&counted);
         let said = finish(check, &self.logs.join("check.log"))?;
         self.report.hold("kafka-consumer check: rows and dead letters are as counted", said);

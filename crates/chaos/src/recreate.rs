@@ -50,14 +50,14 @@ impl World {
         self.report.hold("consumers stop at a recreated topic", (!honest).then(|| "see above".to_owned()));
 
         self.counted = Some(verifier::count(&self.stores()?, GROUP, TOPIC)?);
-        let log = self.logs.join(format!("accept-new-topic-{}.log", self.began.elapsed().as_secs()));
+        let log = self.logs.join(format!("allow-recreated-topic-{}.log", self.began.elapsed().as_secs()));
         let mut accept = self.site.consumer("run", "event_writer", false);
-        accept.args(["--until-caught-up", "--accept-new-topic", "--log-format", "json", "--http-addr", "off"]);
+        accept.args(["--until-caught-up", "--allow-recreated-topic", "--log-format", "json", "--http-addr", "off"]);
         // A static member does not leave the group when it ends. Its successor gets the partitions at once.
         accept.args(["--group-instance-id", "first"]);
         let said = crate::judge::finish(accept, &log)?;
         let accepted = said.is_none();
-        self.report.hold("run --until-caught-up --accept-new-topic ends with exit code 0", said);
+        self.report.hold("run --until-caught-up --allow-recreated-topic ends with exit code 0", said);
         for who in members {
             self.seat(who).wanted = true;
         }

@@ -7,30 +7,30 @@ use rdkafka::message::{BorrowedMessage, Message};
 
 /// A record that was refused, as it came and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DeadLetter {
+pub(crate) struct DeadLetter {
     /// Where it stands in its partition.
-    pub offset: i64,
+    pub(crate) offset: i64,
     /// The record's own timestamp, where it has one.
-    pub record_time: Option<Timestamp>,
+    pub(crate) record_time: Option<Timestamp>,
     /// The key's bytes.
-    pub key: Option<Vec<u8>>,
+    pub(crate) key: Option<Vec<u8>>,
     /// The value's bytes.
-    pub payload: Option<Vec<u8>>,
+    pub(crate) payload: Option<Vec<u8>>,
     /// The headers in their order, their names as [`header_name`] returns them, a header without a value as none.
-    pub headers: Vec<(String, Option<Vec<u8>>)>,
+    pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
     /// Where it was refused.
-    pub stage: Stage,
+    pub(crate) stage: Stage,
     /// The code of the reason that comes first.
-    pub reason_code: &'static str,
+    pub(crate) reason_code: &'static str,
     /// All that is wrong, in words.
-    pub reason: String,
+    pub(crate) reason: String,
     /// PostgreSQL's code, where it was PostgreSQL that refused the row.
-    pub sqlstate: Option<String>,
+    pub(crate) sqlstate: Option<String>,
 }
 
 /// Where a record was refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Stage {
+pub(crate) enum Stage {
     /// By the rules of the event.
     Validate,
     /// By PostgreSQL: a constraint, a trigger or a type of the table.
@@ -38,12 +38,12 @@ pub enum Stage {
 }
 
 /// The reason code of a row that PostgreSQL refuses; `sqlstate` says more.
-pub const REFUSED_BY_POSTGRES: &str = "refused_by_postgres";
+pub(crate) const REFUSED_BY_POSTGRES: &str = "refused_by_postgres";
 
 impl Stage {
     /// The name that is stored.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
+    pub(crate) const fn as_str(self) -> &'static str {
         match self {
             Self::Validate => "validate",
             Self::Insert => "insert",
@@ -54,7 +54,7 @@ impl Stage {
 impl DeadLetter {
     /// Returns the dead letter of a record that the event's rules refuse.
     #[must_use]
-    pub fn refused(record: &BorrowedMessage<'_>, record_time: Option<Timestamp>, rejection: &Rejection) -> Self {
+    pub(crate) fn refused(record: &BorrowedMessage<'_>, record_time: Option<Timestamp>, rejection: &Rejection) -> Self {
         let mut reason = storable(&rejection.to_string());
         if let Some(millis) = record.timestamp().to_millis().filter(|millis| *millis > MAX_MILLIS) {
             // Writing to a string does not fail.
@@ -65,7 +65,7 @@ impl DeadLetter {
 
     /// Returns the dead letter of a record whose row PostgreSQL refuses.
     #[must_use]
-    pub fn refused_by_postgres(record: &BorrowedMessage<'_>, sqlstate: String, reason: &str) -> Self {
+    pub(crate) fn refused_by_postgres(record: &BorrowedMessage<'_>, sqlstate: String, reason: &str) -> Self {
         let letter = Self::new(record, record_time(record), Stage::Insert, REFUSED_BY_POSTGRES, storable(reason));
         Self { sqlstate: Some(sqlstate), ..letter }
     }
@@ -94,7 +94,7 @@ impl DeadLetter {
 
     /// About how much memory it holds, in bytes.
     #[must_use]
-    pub fn size(&self) -> usize {
+    pub(crate) fn size(&self) -> usize {
         let headers: usize =
             self.headers.iter().map(|(name, value)| name.len() + value.as_ref().map_or(0, Vec::len)).sum();
         size_of::<Self>()
@@ -110,7 +110,7 @@ const MAX_MILLIS: i64 = i64::MAX / 1_000;
 /// Returns a record's own timestamp. `None` if it has none, which is -1 to Kafka; other negative numbers are taken for
 /// the same. A later one than [`Timestamp`] can express, such as one in nanoseconds, becomes the latest
 /// (+294247-01-10T04:00:54.775Z), which PostgreSQL can store too.
-pub fn record_time(record: &impl Message) -> Option<Timestamp> {
+pub(crate) fn record_time(record: &impl Message) -> Option<Timestamp> {
     let millis = record.timestamp().to_millis().filter(|millis| *millis >= 0);
     millis.map(|millis| Timestamp::from_micros(millis.min(MAX_MILLIS) * 1_000))
 }

@@ -1,42 +1,39 @@
 //! Kafka to PostgreSQL, effectively once.
 //!
-//! [`pipeline`] shows the way of a record: the [`source`] reads and judges it and puts it into a [`batch`], a
-//! [`writer`] brings the batch in together with the new [`offsets`], in one transaction. What is no valid event
-//! becomes a [`dead_letter`] in the same transaction. What people do with those afterwards is in [`dead_letters`];
-//! [`retention`] lets old days go; [`rebuild`] fills the table from the lake; [`refine`] brings the features up to date.
-//! [`reconcile`] accounts for every event of a run, [`checks`] look whether the data is as it should be, [`doctor`] tries
-//! what all of this needs. What a run does is seen from outside through its [`site`].
+//! ```text
+//!              ingest::source              ingest::batch::sorter        ingest::writer
+//!   Kafka ───► polls partition queues, ──► puts the rows in the ─────► one transaction: ───► PostgreSQL
+//!              validates records,          order of the key            offsets, rows,
+//!              fills batches                                           dead letters
+//!                 ▲                                                        │
+//!                 └───────────── committed offsets (ingest::messages) ◄────┘
+//! ```
+//!
+//! PostgreSQL owns the offsets: a batch's rows, its dead letters and the next offsets commit in one transaction.
+//! Modules in the order of the flow, an import points downwards only:
+//!
+//! - [`cli`]: parses the command line and dispatches
+//! - [`commands`]: one module per subcommand: its flags, its work, its output
+//! - [`ingest`]: from Kafka to PostgreSQL: source, batch, writer, offsets
+//! - [`reconcile`]: compares a run's expected events with every store
+//! - [`observability`]: counters, health, lag, metrics and the HTTP endpoints
+//! - [`kafka`]: client, rebalance context, watermarks, record lookup
+//! - [`postgres`]: sessions, error classes, migrations, table partitions
 
-pub mod ages;
-pub mod arranger;
-pub mod batch;
-pub mod checks;
 pub mod cli;
-pub mod counters;
-pub mod dead_letter;
-pub mod dead_letters;
-pub mod doctor;
+mod commands;
+mod dead_letter;
 mod failpoint;
-pub mod fingerprint;
-pub mod health;
-pub mod kafka_client;
-pub mod key_order;
-pub mod lag;
-pub mod memory;
-pub mod metrics;
-pub mod migrations;
-pub mod offsets;
-pub mod page;
-pub mod pipeline;
-pub mod postgres;
-pub mod rebuild;
-pub mod recent;
-pub mod recent_ids;
-pub mod reconcile;
-pub mod refine;
-pub mod retention;
-pub mod rows;
-pub mod site;
-pub mod source;
-pub mod status;
-pub mod writer;
+mod ingest;
+mod kafka;
+mod observability;
+mod postgres;
+mod reconcile;
+
+/// Sessions and refinement, as the integration tests call them.
+pub use commands::refine::{RefineError, Refined, Request, refine};
+pub use postgres::{connect, connect_at_start, resolve};
+
+/// The step from an event to a row, as the benchmarks measure it.
+pub use ingest::batch::{Limits, OpenBatch};
+pub use kafka::RecordPosition;

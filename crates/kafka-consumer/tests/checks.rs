@@ -220,8 +220,8 @@ fn checks_of_ones_own_and_what_is_kept() {
     assert!(details.contains("no_such_table") && details.contains("longer than 0.2 s"), "{details}");
 
     let said = fail(&stack, READER, &["check"], 1);
-    assert!(said.contains("the results were not kept") && said.contains("--no-keep"), "{said}");
-    succeed(program(&stack, READER, &["check", "--no-keep"]));
+    assert!(said.contains("the results were not kept") && said.contains("--no-save"), "{said}");
+    succeed(program(&stack, READER, &["check", "--no-save"]));
     assert!(fail(&stack, WRITER, &["check", "--only", "nothing"], 2).contains("there is no check nothing"));
     assert!(fail(&stack, WRITER, &["check", "--checks", "/nowhere"], 2).contains("/nowhere cannot be read"));
 }

@@ -85,7 +85,7 @@ fn what_asks_servers() {
         &["dead-letters", "replay"],
         &["offsets", "show"],
         &["retention", "--keep", "400d", "--dry-run"],
-        &["check", "--no-keep", "--only", "rows_counted"],
+        &["check", "--no-save", "--only", "rows_counted"],
     ];
     for arguments in cases {
         let user = if arguments[0] == "retention" { support::OWNER } else { WRITER };

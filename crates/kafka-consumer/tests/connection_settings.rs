@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kafka_consumer::postgres::{connect, connect_at_start, resolve};
+use kafka_consumer::{connect, connect_at_start, resolve};
 use local_stack::{Postgres, Stack};
 use pg_conninfo::{Handling, KEYWORDS, VARIABLES};
 use support::records::{Record, event, now, produce};

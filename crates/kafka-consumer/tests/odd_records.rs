@@ -131,7 +131,7 @@ fn the_present_judges_records_without_a_timestamp_or_from_the_future() {
     // By the time of the first reading, not by the clock: one that was refused stays refused.
     let again = printed_json(&stack, &["dead-letters", "replay", "--json"]);
     assert_eq!((&again["letters"], &again["rows"]), (&302.into(), &0.into()), "{again}");
-    let wider = printed_json(&stack, &["dead-letters", "replay", "--json", "--newest-event", "11d"]);
+    let wider = printed_json(&stack, &["dead-letters", "replay", "--json", "--max-event-skew", "11d"]);
     assert_eq!(wider["rows"], 2, "{wider}");
 }
 

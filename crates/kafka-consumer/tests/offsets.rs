@@ -43,7 +43,7 @@ fn nothing_doubles_when_a_group_goes_back() {
     let letters = "SELECT count(*) FROM pipeline.dead_letters";
     assert!(before[3] > 100 && number(&stack, letters) == before[3], "{before:?}");
 
-    let said = set(&stack, &["--to-beginning"]);
+    let said = set(&stack, &["--to-earliest"]);
     assert_eq!(said.lines().count(), 6, "{said}");
     assert_eq!((sum(&stack, "next_offset"), sum(&stack, "records")), (0, before[0]));
     let known = "SELECT count(fingerprint) FROM pipeline.consumer_offsets";
@@ -58,7 +58,7 @@ fn nothing_doubles_when_a_group_goes_back() {
     assert_eq!((numbers[0], numbers[2]), (6, 0));
     assert!(numbers[1] >= before[0]);
     let texts: [&str; 4] = std::array::from_fn(|column| row.get(column + 3));
-    assert_eq!(texts, [WRITER, "127.0.0.1", "--to-beginning", "a test"]);
+    assert_eq!(texts, [WRITER, "127.0.0.1", "--to-earliest", "a test"]);
 
     catch_up(&stack, &[]);
     let after = counts.map(|column| sum(&stack, column));
@@ -77,7 +77,7 @@ fn a_group_is_moved_only_while_nobody_reads() {
     produce(&stack, &[Record::of(0, event(1, now(), "tools"))]);
     let mut child = consumer(&stack).stderr(Stdio::null()).spawn().unwrap();
     wait_until(&mut child, || sum(&stack, "records") == 1);
-    let said = refuse(&stack, WRITER, &["--to-beginning"], 1);
+    let said = refuse(&stack, WRITER, &["--to-earliest"], 1);
     assert!(said.contains("group kafka-consumer is active in Kafka (") && said.contains("127.0.0.1"), "{said}");
     signal(&child, "-TERM");
     assert!(child.wait().unwrap().success());
@@ -91,14 +91,14 @@ fn a_group_is_moved_only_while_nobody_reads() {
             .unwrap();
         client
     });
-    let said = refuse(&stack, WRITER, &["--to-beginning"], 1);
+    let said = refuse(&stack, WRITER, &["--to-earliest"], 1);
     assert!(said.contains("a transaction in PostgreSQL moves its offsets"), "{said}");
     runtime.block_on(holder.batch_execute("ROLLBACK")).unwrap();
     assert_eq!(sum(&stack, "next_offset"), 1);
     assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.offset_changes"), 0);
 
-    assert!(refuse(&stack, READER, &["--to-beginning"], 1).contains("permission denied"));
-    set(&stack, &["--to-beginning"]);
+    assert!(refuse(&stack, READER, &["--to-earliest"], 1).contains("permission denied"));
+    set(&stack, &["--to-earliest"]);
     assert_eq!(sum(&stack, "next_offset"), 0);
 }
 
@@ -120,7 +120,7 @@ fn a_group_is_moved_to_offsets_times_and_ends() {
     let next = |partition: i32| {
         number(&stack, &format!("SELECT next_offset FROM pipeline.consumer_offsets WHERE partition = {partition}"))
     };
-    set(&stack, &["--to-end"]);
+    set(&stack, &["--to-latest"]);
     assert_eq!((next(0), next(1)), (3, 0));
     set(&stack, &["--to-offset", "0:1"]);
     assert_eq!((next(0), next(1)), (1, 0));
@@ -138,10 +138,10 @@ fn a_group_is_moved_to_offsets_times_and_ends() {
     assert!(refuse(&stack, WRITER, &["--to-offset", "0:4"], 1).contains("Kafka has 0 to 3"));
     assert!(refuse(&stack, WRITER, &["--to-offset", "6:0"], 1).contains("no partition 6"));
     assert!(
-        refuse(&stack, WRITER, &["--to-end", "--group-id", "other"], 1).contains("has not read product-events yet")
+        refuse(&stack, WRITER, &["--to-latest", "--group-id", "other"], 1).contains("has not read product-events yet")
     );
     for wrong in [
-        &["--to-end", "--to-beginning"][..],
+        &["--to-latest", "--to-earliest"][..],
         &["--to-offset", "x"],
         &["--to-time", "soon"],
         &[],
@@ -149,7 +149,7 @@ fn a_group_is_moved_to_offsets_times_and_ends() {
     ] {
         refuse(&stack, WRITER, wrong, 2);
     }
-    let none = program(&stack, WRITER, &["offsets", "set", "--to-end"]).output().unwrap();
+    let none = program(&stack, WRITER, &["offsets", "set", "--to-latest"]).output().unwrap();
     assert!(none.status.code() == Some(2) && String::from_utf8_lossy(&none.stderr).contains("--reason"));
     assert_eq!((next(0), next(1)), (2, 0));
 }
@@ -162,7 +162,7 @@ fn partitions_that_the_group_has_never_seen_go_along() {
     let add = ["--bootstrap-server", &servers, "--alter", "--topic", "product-events", "--partitions", "8"];
     succeed(stack.kafka.tool("org.apache.kafka.tools.TopicCommand", &add));
     produce(&stack, &[1, 2].map(|number| Record::of(7, event(number, now(), "tools"))));
-    assert!(set(&stack, &["--to-end"]).contains("partition 7: 0 to 2"));
+    assert!(set(&stack, &["--to-latest"]).contains("partition 7: 0 to 2"));
     catch_up(&stack, &[]);
     assert_eq!((sum(&stack, "next_offset"), sum(&stack, "records")), (2, 0));
 }
@@ -181,9 +181,9 @@ fn a_topic_made_anew_is_not_gone_back_in() {
     topics(&["--delete"]);
     topics(&["--create", "--partitions", "6"]);
     produce(&stack, &[3, 4, 5].map(|number| Record::of(0, event(number, now(), "tools"))));
-    let said = refuse(&stack, WRITER, &["--to-beginning"], 1);
+    let said = refuse(&stack, WRITER, &["--to-earliest"], 1);
     assert!(
-        said.contains("topic product-events was deleted and recreated") && said.contains("--accept-new-topic"),
+        said.contains("topic product-events was deleted and recreated") && said.contains("--allow-recreated-topic"),
         "{said}"
     );
     assert_eq!(sum(&stack, "next_offset"), 2);
@@ -198,7 +198,7 @@ fn a_letter_whose_record_becomes_a_row_when_read_again_is_settled() {
     produce(&stack, &[good, Record::of(0, event(2, now(), "poison")), Record::of(0, "nonsense")]);
     catch_up(&stack, &[]);
     execute(&stack, "ALTER TABLE staging.product_events_raw DROP CONSTRAINT no_poison");
-    set(&stack, &["--to-beginning"]);
+    set(&stack, &["--to-earliest"]);
     catch_up(&stack, &[]);
     let letters = query(
         &stack,

@@ -9,7 +9,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use kafka_consumer::postgres::{connect_at_start, resolve};
+use kafka_consumer::{connect_at_start, resolve};
 use local_stack::Postgres;
 use support::runtime;
 

@@ -8,7 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use kafka_consumer::postgres::{connect_at_start, resolve};
+use kafka_consumer::{connect_at_start, resolve};
 use local_stack::Postgres;
 use local_stack::certificates::Authority;
 use support::runtime;

@@ -52,7 +52,7 @@ fn what_was_dropped_counts_as_expired_when_it_is_read_again() {
     assert_eq!(number(&stack, EXPIRED), 0);
 
     let servers = stack.bootstrap_servers();
-    printed(&stack, &["offsets", "set", "--bootstrap-servers", &servers, "--to-beginning", "--reason", "a test"]);
+    printed(&stack, &["offsets", "set", "--bootstrap-servers", &servers, "--to-earliest", "--reason", "a test"]);
     catch_up(&stack, &[]);
     let expired = number(&stack, EXPIRED);
     assert!(expired >= older && expired < older + older / 20, "{expired} of {older} rows and their repeats");

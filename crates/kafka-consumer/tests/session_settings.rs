@@ -3,7 +3,7 @@
 
 mod support;
 
-use kafka_consumer::postgres::{connect, resolve};
+use kafka_consumer::{connect, resolve};
 use local_stack::{Postgres, Stack};
 use serde_json::Value;
 use support::records::{days_ago, now};
@@ -164,14 +164,14 @@ fn tour(stack: &Stack, from: &str, as_of: &str) -> Vec<String> {
     tour.note("dead-letters replay", lines(&run(WRITER, &["dead-letters", "replay"])));
     tour.note("dead-letters discard", lines(&run(WRITER, &["dead-letters", "discard", "--older-than", "0s", "--yes"])));
     tour.figures("dead letters", stack);
-    run(WRITER, &[&["offsets", "set", "--to-beginning", "--reason", "it's a \\ test"][..], &kafka].concat());
+    run(WRITER, &[&["offsets", "set", "--to-earliest", "--reason", "it's a \\ test"][..], &kafka].concat());
     tour.note("offsets show", run(READER, &["offsets", "show"]).lines().count());
     catch_up(stack, &[]);
     tour.figures("run again", stack);
     tour.note("retention --dry-run", without_sizes(&run(OWNER, &["retention", "--keep", "2d", "--dry-run"])));
     tour.note("retention", run(OWNER, &["retention", "--keep", "2d"]).lines().count());
     tour.figures("retention", stack);
-    run(WRITER, &[&["offsets", "set", "--to-beginning", "--reason", "once more"][..], &kafka].concat());
+    run(WRITER, &[&["offsets", "set", "--to-earliest", "--reason", "once more"][..], &kafka].concat());
     catch_up(stack, &[]);
     tour.figures("run after retention", stack);
     execute(stack, "DELETE FROM staging.product_events_raw WHERE user_id % 3 = 0");

@@ -10,7 +10,7 @@ use tokio_postgres::error::{DbError, Severity};
 
 /// Remedy for an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SqlFault {
+pub(crate) enum SqlFault {
     /// Transient: send the same batch again, later.
     Retry,
     /// The table partition of a day is missing: create it, then try again.
@@ -23,7 +23,7 @@ pub enum SqlFault {
 
 /// Part of a transaction in which an error was raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Phase {
+pub(crate) enum Phase {
     /// A statement that does not insert rows, or a COPY that had not taken any row yet.
     Statement,
     /// A COPY that had begun to take rows, or the check of deferred constraints after it.
@@ -34,11 +34,11 @@ pub enum Phase {
 
 /// An error and the phase in which it was raised.
 #[derive(Debug)]
-pub struct PhaseError {
+pub(crate) struct PhaseError {
     /// The error.
-    pub error: tokio_postgres::Error,
+    pub(crate) error: tokio_postgres::Error,
     /// The phase.
-    pub phase: Phase,
+    pub(crate) phase: Phase,
 }
 
 impl From<tokio_postgres::Error> for PhaseError {
@@ -52,7 +52,7 @@ const REPEATS: u32 = 5;
 
 /// Counts identical transient errors that were raised while rows went in. An error that repeats is no longer transient.
 #[derive(Debug, Default)]
-pub struct Repeats {
+pub(crate) struct Repeats {
     last: Option<(String, String)>,
     count: u32,
     repeated: BTreeSet<String>,
@@ -62,12 +62,12 @@ pub struct Repeats {
 impl Repeats {
     /// Takes every error as repeated, for work that is not tried again.
     #[must_use]
-    pub fn exhausted() -> Self {
+    pub(crate) fn exhausted() -> Self {
         Self { all: true, ..Self::default() }
     }
 
     /// Counts the error of a failed attempt. Returns its remedy.
-    pub fn note(&mut self, error: &PhaseError) -> SqlFault {
+    pub(crate) fn note(&mut self, error: &PhaseError) -> SqlFault {
         let fault = self.classify(error);
         let database = error.error.as_db_error().filter(|_| error.phase != Phase::Statement);
         let (Some(database), SqlFault::Retry) = (database, fault) else {
@@ -85,7 +85,7 @@ impl Repeats {
 
     /// Returns the remedy for an error, given the attempts so far.
     #[must_use]
-    pub fn classify(&self, error: &PhaseError) -> SqlFault {
+    pub(crate) fn classify(&self, error: &PhaseError) -> SqlFault {
         let Some(database) = error.error.as_db_error() else { return without_answer(&error.error) };
         let repeated = self.all || self.repeated.contains(database.code().code());
         decide(&Evidence { repeated, ..Evidence::of(database, error.phase) })
@@ -95,14 +95,14 @@ impl Repeats {
 /// Returns true if an error can also come from the server's state, so that a row that fails with it is to blame only if
 /// other rows pass.
 #[must_use]
-pub fn needs_contrast(error: &tokio_postgres::Error) -> bool {
+pub(crate) fn may_be_server_state(error: &tokio_postgres::Error) -> bool {
     let evidence = error.as_db_error().map(|database| Evidence::of(database, Phase::Rows));
     evidence.is_none_or(|evidence| is_transient(evidence.state) && !evidence.is_raised_by_user_code())
 }
 
 /// Classifies an error of a statement that inserts no rows.
 #[must_use]
-pub fn classify(error: &tokio_postgres::Error) -> SqlFault {
+pub(crate) fn classify(error: &tokio_postgres::Error) -> SqlFault {
     match error.as_db_error() {
         Some(database) => decide(&Evidence::of(database, Phase::Statement)),
         None => without_answer(error),

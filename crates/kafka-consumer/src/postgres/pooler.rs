@@ -12,7 +12,7 @@ const ROUNDS: usize = 3;
 
 /// Whether two sessions that are open at the same time were seen on one server process, or one of them on two. None
 /// of that can be where a session is a process of the server.
-pub(super) async fn shares_sessions(first: &Client, second: &Client) -> Result<bool, Error> {
+pub(crate) async fn shares_sessions(first: &Client, second: &Client) -> Result<bool, Error> {
     let mut processes = [BTreeSet::new(), BTreeSet::new()];
     for _ in 0..ROUNDS {
         for (client, seen) in [first, second].into_iter().zip(&mut processes) {

@@ -4,27 +4,27 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 /// Examples that are kept of each kind.
-pub(super) const EXAMPLES: usize = 10;
+pub(crate) const EXAMPLES: usize = 10;
 
 /// Counted by any number of threads.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(crate) struct Findings {
     count: AtomicU64,
     examples: Mutex<Vec<String>>,
 }
 
 impl Findings {
-    pub(super) fn note(&self, example: impl FnOnce() -> String) {
+    pub(crate) fn note(&self, example: impl FnOnce() -> String) {
         if self.count.fetch_add(1, Ordering::Relaxed) < EXAMPLES as u64 {
             self.examples.lock().unwrap_or_else(PoisonError::into_inner).push(example());
         }
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.count.load(Ordering::Relaxed)
     }
 
-    pub(super) fn examples(&self) -> Vec<String> {
+    pub(crate) fn examples(&self) -> Vec<String> {
         let mut examples = self.examples.lock().unwrap_or_else(PoisonError::into_inner).clone();
         examples.sort_unstable();
         examples

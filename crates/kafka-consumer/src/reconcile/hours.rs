@@ -7,11 +7,11 @@ use event_model::{Hour, ProductEvent, Timestamp};
 use lake::HashSum;
 
 /// A number and a sum of hashes, as the manifest has them of each hour and outcome.
-pub(super) type Sum = (u64, HashSum);
+pub(crate) type Sum = (u64, HashSum);
 
 /// Such sums by hour, of what was read. Filled by any number of threads.
 #[derive(Debug, Default)]
-pub(super) struct Hours(Mutex<Filling>);
+pub(crate) struct Hours(Mutex<Filling>);
 
 #[derive(Debug, Default)]
 struct Filling {
@@ -21,17 +21,17 @@ struct Filling {
 
 impl Hours {
     /// Adds a valid event, to the hour of its time.
-    pub(super) fn add_event(&self, event: &ProductEvent<'_>) {
+    pub(crate) fn add_event(&self, event: &ProductEvent<'_>) {
         self.add(event.event_timestamp.hour(), |sum, scratch| sum.add_event(event, scratch));
     }
 
     /// Adds a refused value, to the hour in which it was due.
-    pub(super) fn add_refused(&self, index: u64, due: Timestamp, value: &[u8]) {
+    pub(crate) fn add_refused(&self, index: u64, due: Timestamp, value: &[u8]) {
         self.add(due.hour(), |sum, scratch| sum.add_refused(index, due, value, scratch));
     }
 
     /// Adds a value broken on purpose. Nobody but the run knows when it was due.
-    pub(super) fn add_broken(&self, index: u64, key: i32, value: &[u8]) {
+    pub(crate) fn add_broken(&self, index: u64, key: i32, value: &[u8]) {
         self.add(Hour::from_hours(0), |sum, scratch| sum.add_broken(index, key, value, scratch));
     }
 
@@ -44,7 +44,7 @@ impl Hours {
     }
 
     /// As it is now.
-    pub(super) fn sums(&self) -> BTreeMap<Hour, Sum> {
+    pub(crate) fn sums(&self) -> BTreeMap<Hour, Sum> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).hours.clone()
     }
 }

@@ -9,36 +9,36 @@ use lake::{EventFile, Key, Lake, LakeError, QUARANTINE_PREFIX, QuarantineFile, R
 use pipeline_runtime::lake::in_words;
 use tokio::task;
 
-use super::findings::Findings;
-use super::hours::Hours;
-use super::marks::Marks;
-use super::store::Store;
-use super::subject::{Subject, Whose};
+use crate::reconcile::findings::Findings;
+use crate::reconcile::hours::Hours;
+use crate::reconcile::marks::Marks;
+use crate::reconcile::store::Store;
+use crate::reconcile::subject::{Subject, Whose};
 
 /// Files that are fetched or read at the same time: one is read while the next one comes.
 const AT_ONCE: usize = 2;
 
 /// What they have.
-pub(super) struct Files {
-    pub(super) raw: Store,
-    pub(super) raw_count: u64,
-    pub(super) quarantine_count: u64,
+pub(crate) struct Files {
+    pub(crate) raw: Store,
+    pub(crate) raw_count: u64,
+    pub(crate) quarantine_count: u64,
     /// Refused values.
-    pub(super) quarantine: Marks,
+    pub(crate) quarantine: Marks,
     /// What they say.
-    pub(super) quarantine_hours: Hours,
+    pub(crate) quarantine_hours: Hours,
     /// In quarantine more than once.
-    pub(super) quarantine_again: Findings,
+    pub(crate) quarantine_again: Findings,
     /// In quarantine, though the run has no such refused value.
-    pub(super) quarantine_extra: Findings,
+    pub(crate) quarantine_extra: Findings,
     /// Files that are no such files, or whose rows are not those of their content hash.
-    pub(super) unreadable: Findings,
+    pub(crate) unreadable: Findings,
     /// Rows in a file of another hour or segment.
-    pub(super) misplaced: Findings,
+    pub(crate) misplaced: Findings,
 }
 
 /// Reads them all.
-pub(super) async fn read(lake: &Lake, subject: &Arc<Subject>) -> anyhow::Result<Files> {
+pub(crate) async fn read(lake: &Lake, subject: &Arc<Subject>) -> anyhow::Result<Files> {
     let mut keys = Vec::new();
     for prefix in [RAW_PREFIX, QUARANTINE_PREFIX] {
         let objects = lake.list(prefix).await.map_err(in_words)?;

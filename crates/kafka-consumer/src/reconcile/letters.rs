@@ -5,55 +5,53 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::topic::Span;
-
 /// A place in the topic: partition and offset.
-pub(super) type Place = (i32, i64);
+pub(crate) type Place = (i32, i64);
 
 /// One letter, as far as it matters here.
 #[derive(Debug)]
-pub(super) struct Letter {
+pub(crate) struct Letter {
     /// XXH3 of the payload; none of a discarded one and of a tombstone.
     payload: Option<u64>,
     discarded: bool,
     /// Whether its event came into the table after all.
-    pub(super) replayed: bool,
+    pub(crate) replayed: bool,
     met: AtomicBool,
 }
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(super) struct Letters(HashMap<Place, Letter>);
+pub(crate) struct Letters(HashMap<Place, Letter>);
 
 impl Letter {
-    pub(super) fn new(payload: Option<&[u8]>, replayed: bool, discarded: bool) -> Self {
+    pub(crate) fn new(payload: Option<&[u8]>, replayed: bool, discarded: bool) -> Self {
         Self { payload: payload.map(xxh3_64), discarded, replayed, met: AtomicBool::new(false) }
     }
 
     /// Whether it has the record's bytes. One that was discarded has none any more.
-    pub(super) fn is_of(&self, payload: Option<&[u8]>) -> bool {
+    pub(crate) fn is_of(&self, payload: Option<&[u8]>) -> bool {
         self.discarded || self.payload == payload.map(xxh3_64)
     }
 }
 
 impl Letters {
-    pub(super) fn add(&mut self, place: Place, letter: Letter) {
+    pub(crate) fn add(&mut self, place: Place, letter: Letter) {
         self.0.insert(place, letter);
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.len() as u64
     }
 
     /// The letter of a record that is there.
-    pub(super) fn meet(&self, place: Place) -> Option<&Letter> {
+    pub(crate) fn meet(&self, place: Place) -> Option<&Letter> {
         let letter = self.0.get(&place)?;
         letter.met.store(true, Ordering::Relaxed);
         Some(letter)
     }
 
     /// The places of letters whose record is not there, though the partition has what lies around it.
-    pub(super) fn unmet(&self, span: impl Fn(i32) -> Option<Span>) -> Vec<Place> {
+    pub(crate) fn unmet(&self, span: impl Fn(i32) -> Option<Span>) -> Vec<Place> {
         let within =
             |(partition, offset): &Place| span(*partition).is_some_and(|span| (span.low..span.high).contains(offset));
         let unmet = self.0.iter().filter(|(place, letter)| !letter.met.load(Ordering::Relaxed) && within(place));
@@ -61,4 +59,11 @@ impl Letters {
         places.sort_unstable();
         places
     }
+}
+
+/// Where a partition began and ended when the reading began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Span {
+    pub(crate) low: i64,
+    pub(crate) high: i64,
 }

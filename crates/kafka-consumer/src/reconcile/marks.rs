@@ -4,35 +4,35 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A set of indices below a length, filled by any number of threads.
 #[derive(Debug)]
-pub(super) struct Marks {
+pub(crate) struct Marks {
     words: Vec<AtomicU64>,
     length: u64,
 }
 
 impl Marks {
     /// An empty set of indices below `length`.
-    pub(super) fn new(length: u64) -> Self {
+    pub(crate) fn new(length: u64) -> Self {
         let words = usize::try_from(length.div_ceil(64)).unwrap_or(usize::MAX);
         Self { words: (0..words).map(|_| AtomicU64::new(0)).collect(), length }
     }
 
     /// Puts an index in. Whether it is new.
-    pub(super) fn mark(&self, index: u64) -> bool {
+    pub(crate) fn mark(&self, index: u64) -> bool {
         let (word, bit) = place(index);
         self.words.get(word).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
     }
 
-    pub(super) fn has(&self, index: u64) -> bool {
+    pub(crate) fn has(&self, index: u64) -> bool {
         let (word, bit) = place(index);
         self.words.get(word).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.words.iter().map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum()
     }
 
     /// The indices that are in this set and in none of the others.
-    pub(super) fn without<'a>(&'a self, others: &'a [&'a Self]) -> impl Iterator<Item = u64> + 'a {
+    pub(crate) fn without<'a>(&'a self, others: &'a [&'a Self]) -> impl Iterator<Item = u64> + 'a {
         let of_word = move |word: usize| {
             let mut bits = self.words[word].load(Ordering::Relaxed);
             for other in others {

@@ -23,44 +23,44 @@ use lake::{Lake, Manifest};
 use rdkafka::config::ClientConfig;
 use tokio::task;
 
-use crate::offsets::Claim;
-use crate::postgres::{self, Target};
-pub use report::{Check, Report};
-use subject::Subject;
-use table::Table;
+use crate::kafka::group_topic::GroupTopic;
+use crate::postgres::Conninfo;
+use crate::reconcile::report::Report;
+use crate::reconcile::subject::Subject;
+use crate::reconcile::table::Table;
 
 /// The stores that can be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Stores {
+pub(crate) struct Stores {
     /// The topic.
-    pub kafka: bool,
+    pub(crate) kafka: bool,
     /// The raw files and the quarantine.
-    pub lake: bool,
+    pub(crate) lake: bool,
     /// The table and the dead letters.
-    pub table: bool,
+    pub(crate) table: bool,
 }
 
 /// What is reconciled with what.
-pub struct Settings {
+pub(crate) struct Settings {
     /// The finished run.
-    pub manifest: Manifest,
+    pub(crate) manifest: Manifest,
     /// Which stores are looked at; those that the run did not fill are left out.
-    pub stores: Stores,
+    pub(crate) stores: Stores,
     /// Look for the run's ids in all of the table, not only in the hours of its events.
-    pub whole_table: bool,
+    pub(crate) whole_table: bool,
     /// Kafka.
-    pub kafka: ClientConfig,
+    pub(crate) kafka: ClientConfig,
     /// The topic that the run went to, and the group that brought it into the table.
-    pub claim: Claim,
+    pub(crate) group_topic: GroupTopic,
     /// The lake; none where it is not looked at.
-    pub lake: Option<Lake>,
+    pub(crate) lake: Option<Lake>,
     /// The warehouse.
-    pub target: Target,
+    pub(crate) target: Conninfo,
 }
 
 /// Looks at everything, and says where it differs.
-pub async fn run(settings: Settings) -> anyhow::Result<Report> {
-    let Settings { manifest, stores, whole_table, kafka, claim, lake, target } = settings;
+pub(crate) async fn run(settings: Settings) -> anyhow::Result<Report> {
+    let Settings { manifest, stores, whole_table, kafka, group_topic, lake, target } = settings;
     let subject = task::spawn_blocking(move || Subject::new(manifest)).await??;
     let subject = Arc::new(subject);
     let stores = Stores {
@@ -69,14 +69,14 @@ pub async fn run(settings: Settings) -> anyhow::Result<Report> {
         table: stores.table && subject.manifest.kafka.is_some(),
     };
 
-    let table = if stores.table { Some(Table::open(&target, &claim).await?) } else { None };
+    let table = if stores.table { Some(Table::open(&target, &group_topic).await?) } else { None };
     let letters = match &table {
         Some(table) => Some(Arc::new(table.letters().await?)),
         None => None,
     };
     let scan = async {
         let (subject, letters) = (Arc::clone(&subject), letters.clone());
-        let topic = claim.topic.clone();
+        let topic = group_topic.topic.clone();
         let read = move || topic::scan(&kafka, &topic, &subject, letters.as_deref());
         if stores.kafka { task::spawn_blocking(read).await?.map(Some) } else { Ok(None) }
     };
@@ -102,9 +102,4 @@ pub async fn run(settings: Settings) -> anyhow::Result<Report> {
     })
     .await
     .context("the report could not be drawn up")
-}
-
-/// A session that nobody takes for a consumer's.
-async fn connect(target: &Target) -> anyhow::Result<tokio_postgres::Client> {
-    Ok(postgres::connect(&target.named("event-pipeline reconcile")).await?)
 }

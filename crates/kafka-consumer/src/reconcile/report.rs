@@ -10,59 +10,59 @@ use event_model::Hour;
 use lake::{HashSum, HourCounts, OutcomeCounts, Program, raw_key};
 use serde::Serialize;
 
-use super::findings::{EXAMPLES, Findings};
-use super::hours::{Hours, Sum};
-use super::lake_files::Files;
-use super::letters::Letters;
-use super::marks::Marks;
-use super::subject::{Made, Subject};
-use super::table::{Position, Rows};
-use super::topic::Topic;
+use crate::reconcile::findings::{EXAMPLES, Findings};
+use crate::reconcile::hours::{Hours, Sum};
+use crate::reconcile::lake_files::Files;
+use crate::reconcile::letters::Letters;
+use crate::reconcile::marks::Marks;
+use crate::reconcile::subject::{Made, Subject};
+use crate::reconcile::table::{Position, Rows};
+use crate::reconcile::topic::Topic;
 
 /// All that was seen.
-pub(super) struct Evidence<'a> {
-    pub(super) subject: &'a Arc<Subject>,
-    pub(super) topic: Option<Topic>,
-    pub(super) files: Option<Files>,
-    pub(super) rows: Option<Rows>,
-    pub(super) letters: Option<Arc<Letters>>,
-    pub(super) offsets: Vec<Position>,
+pub(crate) struct Evidence<'a> {
+    pub(crate) subject: &'a Arc<Subject>,
+    pub(crate) topic: Option<Topic>,
+    pub(crate) files: Option<Files>,
+    pub(crate) rows: Option<Rows>,
+    pub(crate) letters: Option<Arc<Letters>>,
+    pub(crate) offsets: Vec<Position>,
 }
 
 /// Two numbers that must be equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Check {
+pub(crate) struct Check {
     /// What is counted.
-    pub what: &'static str,
+    pub(crate) what: &'static str,
     /// What the run's settings give, or another store has.
-    pub expected: u64,
+    pub(crate) expected: u64,
     /// What is there.
-    pub found: u64,
+    pub(crate) found: u64,
     /// Whether more than expected is as good: a run that was resumed may have sent identical copies.
-    pub or_more: bool,
+    pub(crate) or_more: bool,
     /// Whether they are as they must be.
-    pub holds: bool,
+    pub(crate) holds: bool,
     /// Some of what is missing, extra, doubled or changed, and where it was seen.
-    pub examples: Vec<String>,
+    pub(crate) examples: Vec<String>,
 }
 
 /// The whole of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Report {
+pub(crate) struct Report {
     /// The run.
-    pub run: String,
+    pub(crate) run: String,
     /// The stores that were looked at.
-    pub stores: Vec<&'static str>,
+    pub(crate) stores: Vec<&'static str>,
     /// Whether all checks hold.
-    pub holds: bool,
+    pub(crate) holds: bool,
     /// The checks.
-    pub checks: Vec<Check>,
+    pub(crate) checks: Vec<Check>,
     /// Explanations of differences, such as rows that retention has removed.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
 }
 
 /// Draws the report up.
-pub(super) fn draw_up(evidence: &Evidence<'_>) -> Report {
+pub(crate) fn draw_up(evidence: &Evidence<'_>) -> Report {
     let mut draft = Draft { evidence, checks: Vec::new(), notes: Vec::new() };
     draft.manifest();
     draft.kafka();

@@ -4,28 +4,28 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use event_model::ProductEvent;
 
-use super::findings::Findings;
-use super::hours::Hours;
-use super::marks::Marks;
-use super::subject::{Subject, Whose};
+use crate::reconcile::findings::Findings;
+use crate::reconcile::hours::Hours;
+use crate::reconcile::marks::Marks;
+use crate::reconcile::subject::{Subject, Whose};
 
 /// The run's valid events in a store, seen by any number of threads.
-pub(super) struct Store {
-    pub(super) marks: Marks,
+pub(crate) struct Store {
+    pub(crate) marks: Marks,
     /// Of those, what they say. Repeats are not counted.
-    pub(super) hours: Hours,
+    pub(crate) hours: Hours,
     /// Events of the run, repeats included.
-    pub(super) events: AtomicU64,
+    pub(crate) events: AtomicU64,
     /// Seen once more.
-    pub(super) again: Findings,
+    pub(crate) again: Findings,
     /// With other content than the settings give.
-    pub(super) changed: Findings,
+    pub(crate) changed: Findings,
     /// With the run's tag, though it has not made such a valid event.
-    pub(super) extra: Findings,
+    pub(crate) extra: Findings,
 }
 
 impl Store {
-    pub(super) fn of(subject: &Subject) -> Self {
+    pub(crate) fn of(subject: &Subject) -> Self {
         Self {
             marks: Marks::new(subject.length()),
             hours: Hours::default(),
@@ -37,7 +37,7 @@ impl Store {
     }
 
     /// Looks at an event. Its offset in the run and whether it is new here, where it is the run's.
-    pub(super) fn see(
+    pub(crate) fn see(
         &self,
         subject: &Subject,
         event: &ProductEvent<'_>,

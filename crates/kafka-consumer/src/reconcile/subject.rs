@@ -7,32 +7,32 @@ use event_model::{ProductEvent, Window, parse};
 use lake::{Manifest, OutcomeCounts};
 use workload::{Fault, Generated, RunTag, Settings, Source, origin};
 
-use super::marks::Marks;
+use crate::reconcile::marks::Marks;
 
 /// Indices that a thread takes at a time.
 const CHUNK: u64 = 1 << 16;
 
 /// A finished run.
-pub(super) struct Subject {
-    pub(super) manifest: Manifest,
+pub(crate) struct Subject {
+    pub(crate) manifest: Manifest,
     tag: RunTag,
     indices: Range<u64>,
     /// Its events; none where another version of the programs made it, whose events this one can't make.
-    pub(super) made: Option<Made>,
+    pub(crate) made: Option<Made>,
 }
 
 /// The run once more.
-pub(super) struct Made {
+pub(crate) struct Made {
     source: Source,
     /// Offsets into the run's indices: those of valid events, of refused values, and of values broken on purpose.
-    pub(super) valid: Marks,
-    pub(super) invalid: Marks,
-    pub(super) corrupt: Marks,
+    pub(crate) valid: Marks,
+    pub(crate) invalid: Marks,
+    pub(crate) corrupt: Marks,
 }
 
 /// What an id says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Whose {
+pub(crate) enum Whose {
     /// Another run's or a foreign producer's.
     Foreign,
     /// It carries the run's tag, but no index that the run has made.
@@ -43,7 +43,7 @@ pub(super) enum Whose {
 
 impl Subject {
     /// Makes all its events, where this version can: where the manifest's settings give its run tag.
-    pub(super) fn new(manifest: Manifest) -> anyhow::Result<Self> {
+    pub(crate) fn new(manifest: Manifest) -> anyhow::Result<Self> {
         if manifest.end.is_none() {
             bail!("run {} is not finished: its manifest is a draft", manifest.run.id);
         }
@@ -56,16 +56,16 @@ impl Subject {
     }
 
     /// How many indices there are.
-    pub(super) fn length(&self) -> u64 {
+    pub(crate) fn length(&self) -> u64 {
         self.indices.end.saturating_sub(self.indices.start)
     }
 
-    pub(super) fn tag(&self) -> String {
+    pub(crate) fn tag(&self) -> String {
         self.tag.to_string()
     }
 
     /// Whose event it is; an index counts from the run's first.
-    pub(super) fn whose(&self, event: &ProductEvent<'_>) -> Whose {
+    pub(crate) fn whose(&self, event: &ProductEvent<'_>) -> Whose {
         match origin(event.event_id) {
             Some((tag, index)) if tag == self.tag => self.at(index),
             _ => Whose::Foreign,
@@ -73,32 +73,32 @@ impl Subject {
     }
 
     /// The same for an index in a header or in a quarantine file.
-    pub(super) fn at(&self, index: u64) -> Whose {
+    pub(crate) fn at(&self, index: u64) -> Whose {
         if self.indices.contains(&index) { Whose::Ours(index - self.indices.start) } else { Whose::Invented }
     }
 
     /// The event that must be there, where it can be made.
-    pub(super) fn event(&self, offset: u64) -> Option<ProductEvent<'_>> {
+    pub(crate) fn event(&self, offset: u64) -> Option<ProductEvent<'_>> {
         Some(self.made.as_ref()?.source.make(self.indices.start + offset).event)
     }
 
     /// Whether the index may be that of a valid event; not known of a run that can't be made.
-    pub(super) fn may_be_valid(&self, offset: u64) -> bool {
+    pub(crate) fn may_be_valid(&self, offset: u64) -> bool {
         self.made.as_ref().is_none_or(|made| made.valid.has(offset))
     }
 
     /// The same of a refused value.
-    pub(super) fn may_be_refused(&self, offset: u64) -> bool {
+    pub(crate) fn may_be_refused(&self, offset: u64) -> bool {
         self.made.as_ref().is_none_or(|made| made.invalid.has(offset))
     }
 
     /// The same of a value broken on purpose.
-    pub(super) fn may_be_broken(&self, offset: u64) -> bool {
+    pub(crate) fn may_be_broken(&self, offset: u64) -> bool {
         self.made.as_ref().is_none_or(|made| made.corrupt.has(offset))
     }
 
     /// For people.
-    pub(super) fn describe(&self, offset: u64) -> String {
+    pub(crate) fn describe(&self, offset: u64) -> String {
         let index = self.indices.start + offset;
         self.event(offset).map_or_else(
             || format!("index {index}"),
@@ -107,7 +107,7 @@ impl Subject {
     }
 
     /// The segment that an index belongs to.
-    pub(super) fn segment(&self, offset: u64) -> Option<u64> {
+    pub(crate) fn segment(&self, offset: u64) -> Option<u64> {
         let indices = self.manifest.lake.as_ref()?.segment_indices;
         (self.indices.start + offset).checked_div(indices)
     }
@@ -153,7 +153,7 @@ impl Made {
     }
 
     /// Numbers of indices by outcome.
-    pub(super) fn outcomes(&self) -> OutcomeCounts {
+    pub(crate) fn outcomes(&self) -> OutcomeCounts {
         let [valid, invalid, corrupt] = [&self.valid, &self.invalid, &self.corrupt].map(Marks::count);
         OutcomeCounts { valid, invalid, corrupt }
     }

@@ -10,40 +10,40 @@ use futures_util::{TryStreamExt, future};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
-use super::letters::{Letter, Letters};
-use super::store::Store;
-use super::subject::Subject;
-use crate::offsets::Claim;
-use crate::postgres::Target;
+use crate::kafka::group_topic::GroupTopic;
+use crate::postgres::{self, Conninfo};
+use crate::reconcile::letters::{Letter, Letters};
+use crate::reconcile::store::Store;
+use crate::reconcile::subject::Subject;
 
 /// Sessions that read rows side by side.
 const SESSIONS: usize = 2;
 
 /// Where the group stands in a partition.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Position {
-    pub(super) partition: i32,
-    pub(super) next_offset: i64,
+pub(crate) struct Position {
+    pub(crate) partition: i32,
+    pub(crate) next_offset: i64,
     /// Records whose row a trigger suppressed.
-    pub(super) suppressed: i64,
+    pub(crate) suppressed: i64,
 }
 
 /// The rows of the run.
-pub(super) struct Rows {
-    pub(super) store: Store,
+pub(crate) struct Rows {
+    pub(crate) store: Store,
     /// The first day that retention has left, in days since 1970-01-01.
-    pub(super) floor: Option<i64>,
+    pub(crate) floor: Option<i64>,
 }
 
-pub(super) struct Table {
-    claim: Claim,
+pub(crate) struct Table {
+    group_topic: GroupTopic,
     clients: Vec<Client>,
 }
 
 impl Table {
-    pub(super) async fn open(target: &Target, claim: &Claim) -> anyhow::Result<Self> {
-        let clients = future::try_join_all((0..SESSIONS).map(|_| super::connect(target))).await?;
-        Ok(Self { claim: claim.clone(), clients })
+    pub(crate) async fn open(target: &Conninfo, group_topic: &GroupTopic) -> anyhow::Result<Self> {
+        let clients = future::try_join_all((0..SESSIONS).map(|_| connect(target))).await?;
+        Ok(Self { group_topic: group_topic.clone(), clients })
     }
 
     fn client(&self) -> &Client {
@@ -51,12 +51,12 @@ impl Table {
     }
 
     /// The group's letters of the topic as it is now.
-    pub(super) async fn letters(&self) -> anyhow::Result<Letters> {
+    pub(crate) async fn letters(&self) -> anyhow::Result<Letters> {
         let sql = r#"SELECT partition, "offset", payload, replayed_at IS NOT NULL, discarded_at IS NOT NULL
             FROM pipeline.dead_letters WHERE consumer_group = $1 AND topic = $2 AND topic_incarnation =
                 (SELECT coalesce(max(topic_incarnation), 1) FROM pipeline.consumer_offsets
                  WHERE consumer_group = $1 AND topic = $2)"#;
-        let parameters: [&(dyn ToSql + Sync); 2] = [&self.claim.group, &self.claim.topic];
+        let parameters: [&(dyn ToSql + Sync); 2] = [&self.group_topic.group, &self.group_topic.topic];
         let rows = self.client().query_raw(sql, parameters).await.context("the dead letters cannot be read")?;
         let mut rows = pin!(rows);
         let mut letters = Letters::default();
@@ -66,17 +66,17 @@ impl Table {
         Ok(letters)
     }
 
-    pub(super) async fn offsets(&self) -> anyhow::Result<Vec<Position>> {
+    pub(crate) async fn offsets(&self) -> anyhow::Result<Vec<Position>> {
         let sql = "SELECT partition, next_offset, suppressed FROM pipeline.consumer_offsets
             WHERE consumer_group = $1 AND topic = $2 ORDER BY partition";
-        let rows = self.client().query(sql, &[&self.claim.group, &self.claim.topic]).await;
+        let rows = self.client().query(sql, &[&self.group_topic.group, &self.group_topic.topic]).await;
         let rows = rows.context("the offsets cannot be read")?;
         let position = |row: &Row| Position { partition: row.get(0), next_offset: row.get(1), suppressed: row.get(2) };
         Ok(rows.iter().map(position).collect())
     }
 
     /// Reads the rows of all hours in which the run has valid events, and of the hours beside them; or all rows.
-    pub(super) async fn rows(&self, subject: &Arc<Subject>, all: bool) -> anyhow::Result<Rows> {
+    pub(crate) async fn rows(&self, subject: &Arc<Subject>, all: bool) -> anyhow::Result<Rows> {
         let floor = "SELECT (max(floor) - date '1970-01-01')::bigint FROM pipeline.retention_floors";
         let floor = self.client().query_one(floor, &[]).await.context("retention's floor cannot be read")?.get(0);
         let rows = Rows { store: Store::of(subject), floor };
@@ -155,4 +155,9 @@ fn see(row: &[u8], subject: &Subject, store: &Store) -> anyhow::Result<()> {
     let event = read_copy_row(row).context("the table has a row that is no event: a null, or text that is no value")?;
     store.see(subject, &event, || format!("the table, day {}", &event.event_timestamp.to_string()[..10]));
     Ok(())
+}
+
+/// A session that nobody takes for a consumer's.
+async fn connect(target: &Conninfo) -> anyhow::Result<tokio_postgres::Client> {
+    Ok(postgres::connect(&target.named("event-pipeline reconcile")).await?)
 }

@@ -12,54 +12,47 @@ use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use super::findings::Findings;
-use super::hours::Hours;
-use super::letters::Letters;
-use super::marks::Marks;
-use super::store::Store;
-use super::subject::{Subject, Whose};
-use crate::kafka_client::set_default;
+use crate::kafka::client::set_default;
+use crate::reconcile::findings::Findings;
+use crate::reconcile::hours::Hours;
+use crate::reconcile::letters::{Letters, Span};
+use crate::reconcile::marks::Marks;
+use crate::reconcile::store::Store;
+use crate::reconcile::subject::{Subject, Whose};
 
 /// How long Kafka may say nothing.
 const PATIENCE: Duration = Duration::from_mins(1);
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Where a partition began and ended when the reading began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) low: i64,
-    pub(super) high: i64,
-}
-
 /// What the topic has.
-pub(super) struct Topic {
-    pub(super) store: Store,
-    pub(super) spans: BTreeMap<i32, Span>,
+pub(crate) struct Topic {
+    pub(crate) store: Store,
+    pub(crate) spans: BTreeMap<i32, Span>,
     /// Values broken on purpose.
-    pub(super) corrupt: Marks,
+    pub(crate) corrupt: Marks,
     /// What they say, repeats not counted.
-    pub(super) corrupt_sum: Hours,
+    pub(crate) corrupt_sum: Hours,
     /// Their records, repeats counted, and those that are no dead letters.
-    pub(super) corrupt_records: u64,
-    pub(super) corrupt_unlettered: Findings,
+    pub(crate) corrupt_records: u64,
+    pub(crate) corrupt_unlettered: Findings,
     /// With the run's tag in their headers, though the run has made no such value.
-    pub(super) corrupt_extra: Findings,
+    pub(crate) corrupt_extra: Findings,
     /// Valid events with a record that is a dead letter, and not brought in since.
-    pub(super) lettered: Marks,
+    pub(crate) lettered: Marks,
     /// What those say of which the first record is such a one, by their offset in the run.
-    pub(super) lettered_events: BTreeMap<u64, Hours>,
+    pub(crate) lettered_events: BTreeMap<u64, Hours>,
     /// Valid events with a record that is none.
-    pub(super) unlettered: Marks,
+    pub(crate) unlettered: Marks,
     /// Broken values whose record has a dead letter.
-    pub(super) corrupt_lettered: Marks,
+    pub(crate) corrupt_lettered: Marks,
     /// Dead letters with other bytes than their record.
-    pub(super) other_bytes: Findings,
+    pub(crate) other_bytes: Findings,
     /// Records with another key than the event's user.
-    pub(super) other_key: Findings,
+    pub(crate) other_key: Findings,
 }
 
 /// Reads it. Blocks.
-pub(super) fn scan(
+pub(crate) fn scan(
     config: &ClientConfig,
     topic: &str,
     subject: &Subject,

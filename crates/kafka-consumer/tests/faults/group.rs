@@ -254,7 +254,7 @@ fn fenced_after_a_cut_it_joins_again_and_its_namesake_ends() {
 fn partitions_that_are_added_are_read_from_their_beginning() {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "six", 20_000);
-    let mut member = Member::of(&stack, &["-X", "topic.metadata.refresh.interval.ms=4000", "--start", "end"]);
+    let mut member = Member::of(&stack, &["-X", "topic.metadata.refresh.interval.ms=4000", "--start", "latest"]);
     member.until("assigned", |member| assigned(member) == 6);
     topic::add_partitions(&stack, 8);
     // Before the consumer knows of them.

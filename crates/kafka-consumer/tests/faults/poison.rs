@@ -102,7 +102,7 @@ fn a_flood_stops_the_consumer_until_a_person_lets_it_pass() {
     };
     let said = run(&[]).ended_with(1);
     assert!(
-        said.contains("error: more than 1000 of the last 10000 records") && said.contains("--accept-dead-letters"),
+        said.contains("error: more than 1000 of the last 10000 records") && said.contains("--allow-dead-letters"),
         "{said}"
     );
     let (letters, stands) = (number(&stack, LETTERS), offsets(&stack));
@@ -110,10 +110,10 @@ fn a_flood_stops_the_consumer_until_a_person_lets_it_pass() {
     let said = run(&[]).ended_with(1);
     assert!(said.contains("offsets are untouched"), "{said}");
     assert!(number(&stack, LETTERS) <= 1_000, "no new allowance");
-    run(&["--accept-dead-letters", "599"]).ended_with(1);
+    run(&["--allow-dead-letters", "599"]).ended_with(1);
     assert!((1_000..1_600).contains(&number(&stack, LETTERS)), "{stands:?}");
     let missing = 1_600 - number(&stack, LETTERS).max(1_000);
-    run(&["--accept-dead-letters", &missing.to_string()]).ended_with(0);
+    run(&["--allow-dead-letters", &missing.to_string()]).ended_with(0);
     assert_eq!(number(&stack, LETTERS), 1_600);
     assert_eq!(number(&stack, "SELECT count(*) FROM staging.product_events_raw"), 200);
     assert_eq!(offsets(&stack), ends(&stack));
@@ -130,7 +130,7 @@ fn what_is_let_pass_is_not_spent_twice() {
     let mut command = Places::of(&stack).with_postgres_behind(&stack, &proxy).consumer();
     command.args([
         "--until-caught-up",
-        "--accept-dead-letters",
+        "--allow-dead-letters",
         "600",
         "--batch-interval",
         "3s",
@@ -158,7 +158,7 @@ fn refuse(stack: &Stack, condition: &str) {
 /// Reads 20,000 records of two partitions in one batch, some of them refused. Returns the time.
 fn refused_in_bulk(stack: &Stack, places: &Places, count: i64, accepted: &str, limit: Duration) -> Duration {
     let mut command = places.consumer();
-    command.args(["--until-caught-up", "--accept-dead-letters", accepted, "--writers", "1"]);
+    command.args(["--until-caught-up", "--allow-dead-letters", accepted, "--writers", "1"]);
     command.args(["--batch-rows", "30000", "--batch-interval", "10s"]);
     let began = std::time::Instant::now();
     let mut member = Member::start(command);
@@ -219,7 +219,7 @@ fn a_table_that_refuses_everything() {
     // They are a flood, unless a person lets them pass.
     let arguments = ["--until-caught-up", "--batch-rows", "30000", "--batch-interval", "10s"];
     let said = Member::of(&stack, &arguments).ended_with(1);
-    assert!(said.contains("--accept-dead-letters"), "{said}");
+    assert!(said.contains("--allow-dead-letters"), "{said}");
     assert!(number(&stack, LETTERS) <= 1_000);
     let took = refused_in_bulk(&stack, &Places::of(&stack), 20_000, "20000", Duration::from_mins(3));
     eprintln!("20,000 refused of 20,000: {took:?}");
@@ -246,7 +246,7 @@ fn a_consumer_that_is_killed_between_parts_of_a_batch() {
     send_refused(&stack, 10);
     let mut command = Places::of(&stack).consumer();
     command.args([
-        "--accept-dead-letters",
+        "--allow-dead-letters",
         "2000",
         "--writers",
         "1",

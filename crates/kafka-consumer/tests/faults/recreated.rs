@@ -17,7 +17,7 @@ use crate::support::{execute, judge_by, number};
 use crate::topic::{TOPIC, caught_up, delete_topic, ends, make_topic, publish, send};
 
 const RECREATED: &str = "topic product-events was deleted and recreated";
-const ACCEPT: &str = "--accept-new-topic";
+const ACCEPT: &str = "--allow-recreated-topic";
 
 fn recreate(stack: &Stack, partitions: i32) {
     delete_topic(stack);

@@ -28,8 +28,8 @@ fn retention_took_records_before_they_were_read() {
     let low: Vec<(i32, i64)> =
         ends(&stack).iter().zip(offsets(&stack)).map(|(end, read)| (end.0, i64::midpoint(end.1, read.1))).collect();
     delete_before(&stack, &low);
-    refused(&stack, "--accept-lost-records", "retention took");
-    let said = Member::of(&stack, &["--until-caught-up", "--accept-lost-records"]).ended_with(0);
+    refused(&stack, "--allow-data-loss", "retention took");
+    let said = Member::of(&stack, &["--until-caught-up", "--allow-data-loss"]).ended_with(0);
     assert!(said.contains("as accepted"), "{said}");
     assert_eq!(offsets(&stack), ends(&stack));
     assert!(rows(&stack) > read + 8_000 && rows(&stack) < read + 12_000, "{}", rows(&stack));
@@ -50,8 +50,8 @@ fn retention_overtakes_a_consumer_that_runs() {
     lock.release();
     let (status, said) = member.ended(Duration::from_secs(30));
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("--accept-lost-records") && said.contains("retention took"), "{said}");
-    Member::of(&stack, &["--until-caught-up", "--accept-lost-records"]).ended_with(0);
+    assert!(said.contains("--allow-data-loss") && said.contains("retention took"), "{said}");
+    Member::of(&stack, &["--until-caught-up", "--allow-data-loss"]).ended_with(0);
     assert_eq!(offsets(&stack), ends(&stack));
 }
 
@@ -68,12 +68,12 @@ fn the_topic_is_made_anew_between_two_runs() {
     Member::of(&stack, &["--until-caught-up"]).ended_with(0);
 
     anew(&stack);
-    refused(&stack, "--accept-new-topic", "deleted and recreated");
+    refused(&stack, "--allow-recreated-topic", "deleted and recreated");
     // More than the former one had: only the records themselves tell.
     publish(&stack, "latter", 60_000);
     assert!(ends(&stack).iter().zip(offsets(&stack)).all(|(end, read)| end.1 > read.1));
-    refused(&stack, "--accept-new-topic", "deleted and recreated");
-    Member::of(&stack, &["--until-caught-up", "--accept-new-topic"]).ended_with(0);
+    refused(&stack, "--allow-recreated-topic", "deleted and recreated");
+    Member::of(&stack, &["--until-caught-up", "--allow-recreated-topic"]).ended_with(0);
     let verdict = judge_by(&stack, "latter", &Terms::for_group("kafka-consumer").of_the_run_only());
     assert!(verdict.holds(), "{verdict}");
     let sql = "SELECT count(*) FROM pipeline.consumer_offsets WHERE topic_incarnation = 2";
@@ -92,6 +92,6 @@ fn the_topic_is_made_anew_while_the_consumer_runs() {
     send(&stack, 0, ["another topic's".to_owned()]);
     let (status, said) = member.ended(Duration::from_mins(1));
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("--accept-new-topic"), "{said}");
+    assert!(said.contains("--allow-recreated-topic"), "{said}");
     assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.dead_letters WHERE payload = 'another topic''s'"), 0);
 }

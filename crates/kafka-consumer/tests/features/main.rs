@@ -9,8 +9,8 @@ mod command;
 mod streams;
 
 use event_model::Timestamp;
-use kafka_consumer::postgres::{connect, resolve};
-use kafka_consumer::refine::{Refined, Request, refine};
+use kafka_consumer::{Refined, Request, refine};
+use kafka_consumer::{connect, resolve};
 use local_stack::Stack;
 use support::{WRITER, url_of};
 use tokio_postgres::Client;

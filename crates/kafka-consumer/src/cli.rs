@@ -1,0 +1,106 @@
+//! The command line: a file for each command.
+
+use crate::commands::args::DEFAULT_HTTP_ADDR;
+use crate::commands::args::DatabaseArgs;
+use crate::commands::migrate::migrate;
+
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+use pipeline_runtime::environment::{completions, parse, with_variables};
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::healthcheck::HealthcheckArgs;
+use pipeline_runtime::telemetry::LogArgs;
+
+use crate::commands::check::CheckArgs;
+use crate::commands::dead_letters::DeadLettersCommand;
+use crate::commands::doctor::DoctorArgs;
+use crate::commands::offsets::OffsetsCommand;
+use crate::commands::rebuild::RebuildArgs;
+use crate::commands::reconcile::ReconcileArgs;
+use crate::commands::refine::RefineArgs;
+use crate::commands::retention::RetentionArgs;
+use crate::commands::run::RunArgs;
+use crate::commands::status::StatusArgs;
+
+/// Inserts product events from Kafka into PostgreSQL, each one once.
+///
+/// Without a command it runs until Ctrl-C: it applies pending scripts, goes on from the offsets that PostgreSQL has,
+/// and commits rows, dead letters and offsets together. Every flag can also be given as a variable, --group-id as
+/// KAFKA_CONSUMER_GROUP_ID. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
+/// 3 a check found a difference.
+#[derive(Parser)]
+#[expect(clippy::doc_markdown, reason = "the comment is the help")]
+#[command(name = "kafka-consumer", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Read and insert until Ctrl-C (the default)
+    Run(RunArgs),
+    /// Apply the pending scripts of the warehouse
+    Migrate(DatabaseArgs),
+    /// Show each partition's offset, lag and counts, the dead letters by reason, and the latency
+    Status(StatusArgs),
+    /// Look at the records that were refused, try them again, or let them go
+    #[command(subcommand)]
+    DeadLetters(DeadLettersCommand),
+    /// Show where the group goes on, or move it
+    #[command(subcommand)]
+    Offsets(OffsetsCommand),
+    /// Account for every event of a run, over topic, lake, table and dead letters
+    Reconcile(ReconcileArgs),
+    /// Bring the features of users and accounts up to date
+    Refine(RefineArgs),
+    /// Look whether the data is as it should be: exit 3 where it is not
+    Check(CheckArgs),
+    /// Fill the table from the lake's Parquet files, what is there already stays
+    Rebuild(RebuildArgs),
+    /// Let days that are older than what is kept go from the table
+    Retention(RetentionArgs),
+    /// Try each dependency, right and setting, and say how to mend what is wrong
+    Doctor(DoctorArgs),
+    /// Ask a running consumer whether it is alive: exit 0 or 1, for supervisors and containers
+    Healthcheck(HealthcheckArgs),
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+/// Does what the command line asks.
+pub fn main() -> Result<(), Failure> {
+    let command = || with_variables(Cli::command(), "KAFKA_CONSUMER");
+    let Some(matches) = parse(command())? else { return Ok(()) };
+    let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
+    cli.log.start()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::Failed(anyhow::anyhow!("no runtime: {error}")))?;
+    let done = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Run(cli.run)) {
+            Command::Run(args) => args.run(&cli.log).await,
+            Command::Migrate(args) => migrate(&args).await,
+            Command::Status(args) => args.run().await,
+            Command::DeadLetters(command) => command.run().await,
+            Command::Offsets(command) => command.run().await,
+            Command::Reconcile(args) => args.run().await,
+            Command::Refine(args) => args.run().await,
+            Command::Check(args) => args.run().await,
+            Command::Rebuild(args) => args.run(&cli.log).await,
+            Command::Retention(args) => args.run().await,
+            Command::Doctor(args) => args.run().await,
+            Command::Healthcheck(args) => args.run(DEFAULT_HTTP_ADDR).await,
+            Command::Completions { shell } => completions(shell, &mut command(), "kafka-consumer"),
+        }
+    });
+    // Whoever still asks a broker that is away need not be waited for.
+    runtime.shutdown_background();
+    done
+}

@@ -1,0 +1,178 @@
+//! A check as it stands in its file: a header of comments, then one query.
+
+use serde::Serialize;
+use thiserror::Error;
+
+/// What a check that fails means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Severity {
+    /// The data is not as it should be: exit code 3.
+    Error,
+    /// Worth a look.
+    Warning,
+}
+
+impl Severity {
+    /// `error` or `warning`.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warning => "warning",
+        }
+    }
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Check {
+    /// Its name: lower-case letters, digits and underscores, 64 at most.
+    pub(crate) name: String,
+    /// What it means when it fails.
+    pub(crate) severity: Severity,
+    /// The largest value that is good.
+    pub(crate) threshold: f64,
+    /// What the value counts.
+    pub(crate) unit: String,
+    /// What it means, and what to do.
+    pub(crate) explanation: String,
+    /// Gives one row: `value`, a number or null where there is nothing to judge, and perhaps `detail`, a text.
+    pub(crate) sql: String,
+}
+
+/// What is wrong with a check's file.
+#[derive(Debug, PartialEq, Eq, Error)]
+pub(crate) enum HeaderError {
+    /// A line of the header that is none.
+    #[error("line {0} is not of the form `-- name: value`, nor goes on with what stands above")]
+    Form(usize),
+    /// A name that means nothing.
+    #[error("line {0}: there is no `{1}`, only name, severity, threshold, unit and explanation")]
+    Unknown(usize, String),
+    /// One that stands there twice.
+    #[error("line {0}: `{1}` is there already")]
+    Twice(usize, String),
+    /// One that is missing.
+    #[error("`-- {0}: …` is missing in the comments at its beginning")]
+    Missing(&'static str),
+    /// A value that cannot be.
+    #[error("`{0}`: {1}")]
+    Value(&'static str, &'static str),
+    /// Nothing after the header.
+    #[error("there is no query after the header")]
+    NoQuery,
+}
+
+const FIELDS: [&str; 5] = ["name", "severity", "threshold", "unit", "explanation"];
+
+/// The header's values, in the order of [`FIELDS`].
+#[derive(Default)]
+struct Header {
+    values: [Option<String>; 5],
+    last: Option<usize>,
+}
+
+impl Check {
+    /// Reads a file's text.
+    pub(crate) fn parse(text: &str) -> Result<Self, HeaderError> {
+        let mut header = Header::default();
+        let mut sql = text;
+        for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+            let line_text = line.trim_end();
+            if !line_text.is_empty() {
+                let Some(comment) = line_text.strip_prefix("--") else { break };
+                header.line(number, comment)?;
+            }
+            sql = &sql[line.len()..];
+        }
+        let sql = sql.trim().trim_end_matches(';').trim_end();
+        let [name, severity, threshold, unit, explanation] = header.values;
+        let check = Self {
+            name: checked_name(name.ok_or(HeaderError::Missing("name"))?)?,
+            severity: match severity.ok_or(HeaderError::Missing("severity"))?.as_str() {
+                "error" => Severity::Error,
+                "warning" => Severity::Warning,
+                _ => return Err(HeaderError::Value("severity", "neither error nor warning")),
+            },
+            threshold: checked_number(&threshold.ok_or(HeaderError::Missing("threshold"))?)?,
+            unit: unit.unwrap_or_default(),
+            explanation: explanation.ok_or(HeaderError::Missing("explanation"))?,
+            sql: sql.to_owned(),
+        };
+        if check.sql.is_empty() { Err(HeaderError::NoQuery) } else { Ok(check) }
+    }
+}
+
+impl Header {
+    /// A comment's text, without the dashes. One that begins further in goes on with the value above.
+    fn line(&mut self, number: usize, comment: &str) -> Result<(), HeaderError> {
+        let goes_on = comment.starts_with("  ") || comment.starts_with(" \t");
+        if let (true, Some(last)) = (goes_on, self.last) {
+            if let Some(value) = &mut self.values[last] {
+                value.push(' ');
+                value.push_str(comment.trim());
+            }
+            return Ok(());
+        }
+        let (name, value) = comment.split_once(':').ok_or(HeaderError::Form(number))?;
+        let name = name.trim();
+        let field = FIELDS.iter().position(|field| *field == name);
+        let field = field.ok_or_else(|| HeaderError::Unknown(number, name.to_owned()))?;
+        if self.values[field].replace(value.trim().to_owned()).is_some() {
+            return Err(HeaderError::Twice(number, name.to_owned()));
+        }
+        self.last = Some(field);
+        Ok(())
+    }
+}
+
+fn checked_name(name: String) -> Result<String, HeaderError> {
+    let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
+    if (1..=64).contains(&name.len()) && name.bytes().all(plain) {
+        return Ok(name);
+    }
+    Err(HeaderError::Value("name", "not 1 to 64 lower-case letters, digits and underscores"))
+}
+
+fn checked_number(text: &str) -> Result<f64, HeaderError> {
+    let number = text.parse().ok().filter(|number: &f64| number.is_finite());
+    number.ok_or(HeaderError::Value("threshold", "not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "-- name: late\n-- severity: warning\n-- threshold: 0.5\n-- unit: percent\n\
+        -- explanation: Too many: late ones.\n--   Ask the producer.\n\n-- unit\nSELECT 1 AS value;\n";
+
+    #[test]
+    fn a_header_and_a_query() {
+        let text = GOOD.replace("-- unit\n", "");
+        let check = Check::parse(&text).unwrap();
+        assert_eq!((check.name.as_str(), check.severity, check.threshold), ("late", Severity::Warning, 0.5));
+        assert_eq!(check.explanation, "Too many: late ones. Ask the producer.");
+        assert_eq!((check.unit.as_str(), check.sql.as_str()), ("percent", "SELECT 1 AS value"));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_header_is_said() {
+        assert_eq!(Check::parse(GOOD), Err(HeaderError::Form(8)));
+        let good = GOOD.replace("-- unit\n", "");
+        for (part, other, error) in [
+            ("-- name: late\n", "", HeaderError::Missing("name")),
+            ("-- severity: warning\n", "", HeaderError::Missing("severity")),
+            ("-- threshold: 0.5\n", "", HeaderError::Missing("threshold")),
+            ("-- name: late", "-- named: late", HeaderError::Unknown(1, "named".to_owned())),
+            ("-- unit: percent", "-- name: late", HeaderError::Twice(4, "name".to_owned())),
+            ("severity: warning", "severity: bad", HeaderError::Value("severity", "neither error nor warning")),
+            ("threshold: 0.5", "threshold: inf", HeaderError::Value("threshold", "not a number")),
+            ("SELECT 1 AS value;", "", HeaderError::NoQuery),
+        ] {
+            assert_eq!(Check::parse(&good.replace(part, other)), Err(error), "{other}");
+        }
+        let odd = good.replace("late\n-- sev", "It's late\n-- sev");
+        assert!(matches!(Check::parse(&odd), Err(HeaderError::Value("name", _))));
+    }
+}

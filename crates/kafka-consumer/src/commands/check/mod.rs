@@ -1,0 +1,93 @@
+//! `kafka-consumer check`.
+
+mod catalogue;
+mod definition;
+mod report;
+mod runner;
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use pipeline_runtime::exit::Failure;
+use tokio_postgres::error::SqlState;
+
+use crate::commands::args::DatabaseArgs;
+use crate::commands::check::definition::Severity;
+use crate::commands::check::runner::{Report, Status};
+use crate::postgres::describe;
+use pipeline_runtime::duration::duration;
+use pipeline_runtime::output::unless_closed;
+
+#[derive(Args, Clone)]
+pub(crate) struct CheckArgs {
+    /// A folder with .sql files of your own; one with the name of a check that there is stands in its place
+    #[arg(long, value_name = "FOLDER")]
+    checks: Option<PathBuf>,
+    /// Run only this check (may be repeated)
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    only: Vec<String>,
+    /// How long each check may take
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = limit)]
+    timeout: Duration,
+    /// Do not keep the results in the warehouse, for which a reader has no right
+    #[arg(long)]
+    no_save: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+/// As PostgreSQL takes it: milliseconds in 31 bits, and 0 would be none.
+fn limit(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        limit if limit.is_zero() => Err("nothing at all".to_owned()),
+        limit if limit > Duration::from_hours(24 * 24) => Err("more than 24 days".to_owned()),
+        limit => Ok(limit),
+    }
+}
+
+impl CheckArgs {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let checks = catalogue::checks(self.checks.as_deref()).and_then(|all| catalogue::only(all, &self.only));
+        let checks = checks.map_err(|error| Failure::usage(error.to_string()))?;
+        let mut client = self.database.connect_to_current("kafka-consumer check").await?;
+        let report = runner::run(&mut client, &checks, self.timeout).await;
+        let report = report.map_err(|error| anyhow!("the checks were not run: {}", describe(&error)))?;
+        self.say(&report)?;
+        if !self.no_save {
+            runner::keep(&mut client, &report).await.map_err(|error| match error.code() {
+                Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                    anyhow!("the results were not kept: {}; --no-save does without", describe(&error))
+                }
+                _ => anyhow!("the results were not kept: {}", describe(&error)),
+            })?;
+        }
+        verdict(&report)
+    }
+
+    fn say(&self, report: &Report) -> Result<(), Failure> {
+        let text = if self.json {
+            format!("{}\n", serde_json::to_string_pretty(report).context("the report cannot be written as JSON")?)
+        } else {
+            report.to_string()
+        };
+        unless_closed(io::stdout().write_all(text.as_bytes()).map_err(Into::into))
+    }
+}
+
+fn verdict(report: &Report) -> Result<(), Failure> {
+    let failed = report.names(Status::Fail, Some(Severity::Error));
+    if !failed.is_empty() {
+        return Err(Failure::Difference(format!("failed: {}", failed.join(", "))));
+    }
+    let broken = report.names(Status::Broken, None);
+    if !broken.is_empty() {
+        return Err(anyhow!("could not be run: {}", broken.join(", ")).into());
+    }
+    Ok(())
+}

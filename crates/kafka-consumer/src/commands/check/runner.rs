@@ -1,0 +1,186 @@
+//! Data quality: each check is a query in a file of its own, which gives one number.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use serde_json::Value;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Error};
+use uuid::Uuid;
+
+use crate::commands::check::definition::{Check, Severity};
+use crate::postgres;
+
+/// How a check ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Status {
+    /// The value is not above the threshold.
+    Pass,
+    /// It is.
+    Fail,
+    /// There was nothing to judge.
+    Skip,
+    /// The query could not be run, or gave no number.
+    Broken,
+}
+
+impl Status {
+    /// As it stands in `pipeline.check_results`.
+    #[must_use]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Pass => "pass",
+            Self::Fail => "fail",
+            Self::Skip => "skip",
+            Self::Broken => "broken",
+        }
+    }
+}
+
+/// What a check found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct CheckResult {
+    /// The check's name.
+    pub(crate) name: String,
+    /// How it ended.
+    pub(crate) status: Status,
+    /// What it means when it fails.
+    pub(crate) severity: Severity,
+    /// What the query gave.
+    pub(crate) value: Option<f64>,
+    /// The largest value that is good.
+    pub(crate) threshold: f64,
+    /// What the value counts.
+    pub(crate) unit: String,
+    /// What the query says besides, or why it could not be run.
+    pub(crate) detail: Option<String>,
+    /// What it means, and what to do.
+    pub(crate) explanation: String,
+    /// How long it took.
+    pub(crate) seconds: f64,
+}
+
+/// What all checks found.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Report {
+    /// The same in `pipeline.check_results`.
+    pub(crate) run_id: Uuid,
+    /// In the order of the checks.
+    pub(crate) results: Vec<CheckResult>,
+}
+
+impl Report {
+    /// The names of those that ended so, of a severity.
+    #[must_use]
+    pub(crate) fn names(&self, status: Status, severity: Option<Severity>) -> Vec<&str> {
+        let wanted = |one: &&CheckResult| one.status == status && severity.is_none_or(|wanted| wanted == one.severity);
+        self.results.iter().filter(wanted).map(|one| one.name.as_str()).collect()
+    }
+}
+
+/// Runs each check in a transaction of its own that only reads. `limit` is for each of them.
+pub(crate) async fn run(client: &mut Client, checks: &[Check], limit: Duration) -> Result<Report, Error> {
+    let mut results = Vec::with_capacity(checks.len());
+    for check in checks {
+        let began = Instant::now();
+        let (status, value, detail) = match ask(client, check, limit).await {
+            Ok(answer) => judge(check, answer),
+            // Without a connection the others are lost too.
+            Err(error) if error.as_db_error().is_none() => return Err(error),
+            Err(error) => (Status::Broken, None, Some(in_words(&error, limit))),
+        };
+        results.push(CheckResult {
+            name: check.name.clone(),
+            status,
+            severity: check.severity,
+            value,
+            threshold: check.threshold,
+            unit: check.unit.clone(),
+            detail,
+            explanation: check.explanation.clone(),
+            seconds: began.elapsed().as_secs_f64(),
+        });
+    }
+    let run_id = client.query_one("SELECT gen_random_uuid()", &[]).await?.get(0);
+    Ok(Report { run_id, results })
+}
+
+/// The rows as JSON, two at most.
+async fn ask(client: &mut Client, check: &Check, limit: Duration) -> Result<Vec<String>, Error> {
+    let transaction = client.build_transaction().read_only(true).start().await?;
+    transaction.batch_execute(&format!("SET LOCAL statement_timeout = {}", limit.as_millis())).await?;
+    let sql = format!("SELECT to_jsonb(answer)::text FROM (\n{}\n) AS answer LIMIT 2", check.sql);
+    let rows = transaction.query(&sql, &[]).await?;
+    transaction.rollback().await?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
+fn in_words(error: &Error, limit: Duration) -> String {
+    if error.code() == Some(&SqlState::QUERY_CANCELED) {
+        return format!("it took longer than {} s (--timeout)", limit.as_secs_f64());
+    }
+    postgres::describe(error)
+}
+
+fn judge(check: &Check, rows: Vec<String>) -> (Status, Option<f64>, Option<String>) {
+    let broken = |why: &str| (Status::Broken, None, Some(why.to_owned()));
+    let mut rows = rows.into_iter();
+    let (Some(row), None) = (rows.next(), rows.next()) else { return broken("its query does not give one row") };
+    let Ok(row) = serde_json::from_str::<Value>(&row) else { return broken("its row cannot be read") };
+    let detail = match row.get("detail") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(text)) => Some(text.clone()),
+        Some(other) => Some(other.to_string()),
+    };
+    match row.get("value") {
+        None => broken("its query gives no column `value`"),
+        Some(Value::Null) => (Status::Skip, None, detail),
+        Some(value) => match value.as_f64() {
+            None => broken("its value is not a number"),
+            Some(value) if value > check.threshold => (Status::Fail, Some(value), detail),
+            Some(value) => (Status::Pass, Some(value), detail),
+        },
+    }
+}
+
+const KEEP: &str = "INSERT INTO pipeline.check_results
+    (run_id, check_name, status, severity, value, threshold, detail, seconds) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+
+/// Keeps the results in `pipeline.check_results`, all or none.
+pub(crate) async fn keep(client: &mut Client, report: &Report) -> Result<(), Error> {
+    let transaction = client.transaction().await?;
+    let statement = transaction.prepare(KEEP).await?;
+    for one in &report.results {
+        let (status, severity) = (one.status.name(), one.severity.name());
+        transaction
+            .execute(
+                &statement,
+                &[&report.run_id, &one.name, &status, &severity, &one.value, &one.threshold, &one.detail, &one.seconds],
+            )
+            .await?;
+    }
+    transaction.commit().await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::commands::check::catalogue::checks;
+
+    fn judged(rows: &[&str]) -> (Status, Option<f64>, Option<String>) {
+        let check = checks(None).unwrap().remove(0);
+        judge(&Check { threshold: 2.0, ..check }, rows.iter().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_value_is_judged_by_the_threshold() {
+        assert_eq!(judged(&[r#"{"value": 2}"#]), (Status::Pass, Some(2.0), None));
+        let detail = Some("why".to_owned());
+        assert_eq!(judged(&[r#"{"value": 2.001, "detail": "why"}"#]), (Status::Fail, Some(2.001), detail.clone()));
+        assert_eq!(judged(&[r#"{"value": null, "detail": "why"}"#]), (Status::Skip, None, detail));
+        for bad in [&[][..], &[r#"{"value": 1}"#; 2], &[r#"{"n": 1}"#], &[r#"{"value": "1"}"#], &["[]"]] {
+            assert_eq!(judged(bad).0, Status::Broken, "{bad:?}");
+        }
+    }
+}

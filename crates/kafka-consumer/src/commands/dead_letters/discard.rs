@@ -1,0 +1,34 @@
+//! Letting the bytes of dead letters go. What remains says that there was a record, why it was refused and when it went.
+
+use anyhow::Context;
+use tokio_postgres::Client;
+
+use crate::commands::dead_letters::filter::{Filter, MATCHES, borrowed};
+
+/// Discards what matches, in one transaction, and returns how many there were. Those that are discarded already are let be.
+pub(crate) async fn discard(client: &Client, filter: &Filter) -> anyhow::Result<u64> {
+    let sql = format!(
+        r#"WITH chosen AS (
+            SELECT topic_incarnation, partition, "offset" FROM pipeline.dead_letters
+            WHERE discarded_at IS NULL AND {MATCHES}
+            ORDER BY topic_incarnation, partition, "offset" LIMIT $10 FOR UPDATE
+        )
+        UPDATE pipeline.dead_letters AS letter SET payload = NULL, discarded_at = now() FROM chosen
+        WHERE letter.consumer_group = $1 AND letter.topic = $2 AND letter.topic_incarnation = chosen.topic_incarnation
+          AND letter.partition = chosen.partition AND letter."offset" = chosen."offset""#
+    );
+    let parameters = filter.parameters_with_limit();
+    client.execute(&sql, &borrowed(&parameters)).await.context("the dead letters were not discarded")
+}
+
+/// How many a discard would find.
+pub(crate) async fn count(client: &Client, filter: &Filter) -> anyhow::Result<i64> {
+    let sql = format!(
+        "SELECT count(*) FROM (
+            SELECT FROM pipeline.dead_letters WHERE discarded_at IS NULL AND {MATCHES} LIMIT $10
+        ) AS chosen"
+    );
+    let parameters = filter.parameters_with_limit();
+    let row = client.query_one(&sql, &borrowed(&parameters)).await.context("the dead letters cannot be read")?;
+    Ok(row.get(0))
+}

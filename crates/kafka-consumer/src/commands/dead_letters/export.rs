@@ -1,0 +1,33 @@
+//! Dead letters as JSON, one a line.
+
+use std::io::Write;
+use std::pin::pin;
+
+use anyhow::Context;
+use futures_util::TryStreamExt;
+use serde_json::json;
+use tokio_postgres::Client;
+
+use crate::commands::dead_letters::filter::{Filter, MATCHES};
+use crate::commands::dead_letters::stored::{StoredLetter, columns};
+
+/// Writes what matches in the order of the records, and returns how many there were. Only one is held in memory.
+pub(crate) async fn export(client: &Client, filter: &Filter, out: &mut impl Write) -> anyhow::Result<u64> {
+    let sql = format!(
+        r#"SELECT {} FROM pipeline.dead_letters WHERE {MATCHES} ORDER BY topic_incarnation, partition, "offset" LIMIT $10"#,
+        columns("payload")
+    );
+    let cannot = "the dead letters cannot be read";
+    let rows = client.query_raw(&sql, filter.parameters_with_limit()).await.context(cannot)?;
+    let mut rows = pin!(rows);
+    let mut count = 0;
+    while let Some(row) = rows.try_next().await.context(cannot)? {
+        let mut letter = StoredLetter::read(&row).context(cannot)?.json();
+        letter["group"] = json!(filter.group_topic.group);
+        letter["topic"] = json!(filter.group_topic.topic);
+        writeln!(out, "{letter}")?;
+        count += 1;
+    }
+    out.flush()?;
+    Ok(count)
+}

@@ -1,0 +1,260 @@
+//! Dead letters once more: what the rules and the table accept now becomes a row.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Instant;
+
+use anyhow::Context;
+use event_model::{ProductEvent, Rejection, Window, parse};
+use tokio_postgres::{Client, Transaction};
+
+use crate::commands::dead_letters::filter::{Filter, MATCHES, borrowed, with_sqlstate};
+use crate::commands::dead_letters::stored::{StoredLetter, columns};
+use crate::dead_letter::{REFUSED_BY_POSTGRES, Stage, storable};
+use crate::ingest::batch::closed::Batch;
+use crate::ingest::batch::open::OpenBatch;
+use crate::ingest::writer::row_loader::{LoadError, Refusal, RowLoader};
+use crate::kafka::fingerprint::RecordPosition;
+use crate::postgres::fault::Repeats;
+
+/// Letters in hand at once. Of a payload only so much is read as tells that it is too large.
+const PAGE: i32 = 200;
+const ENOUGH: &str = "substring(payload FOR 65537)";
+
+/// What a replay did, or would have done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    /// Open letters that matched.
+    pub(crate) letters: u64,
+    /// New rows.
+    pub(crate) rows: u64,
+    /// Letters whose `event_id` was a row already.
+    pub(crate) duplicates: u64,
+    /// Those of them whose content is not the row's.
+    pub(crate) duplicates_differing: u64,
+    /// Letters of days that retention has taken; they stay open.
+    pub(crate) expired: u64,
+    /// Letters whose row a trigger suppressed or redirected; they stay open.
+    pub(crate) suppressed: u64,
+    /// Letters that stay refused, and an example of why, by reason.
+    pub(crate) refused: BTreeMap<String, (u64, String)>,
+}
+
+/// Replays the open letters that match, in one transaction. A dry run does the same and takes it back.
+///
+/// The counts of the group's offsets are left as they are: they say how each record ended when it was read.
+pub(crate) async fn replay(
+    client: &mut Client,
+    maker: &Client,
+    filter: &Filter,
+    window: Window,
+    dry_run: bool,
+) -> anyhow::Result<Outcome> {
+    let rows = RowLoader::prepare(client).await.context("a replay could not be prepared")?;
+    let transaction = client.transaction().await?;
+    let sql = format!(
+        r#"SELECT {} FROM pipeline.dead_letters WHERE {MATCHES}
+        ORDER BY topic_incarnation, partition, "offset" LIMIT $10 FOR UPDATE"#,
+        columns(ENOUGH)
+    );
+    let statement = transaction.prepare(&sql).await.context("the dead letters cannot be read")?;
+    let parameters = filter.parameters_with_limit();
+    let portal = transaction.bind(&statement, &borrowed(&parameters)).await?;
+    let mut replay = Replay { transaction: &transaction, filter, rows, outcome: Outcome::default() };
+    loop {
+        let page = transaction.query_portal(&portal, PAGE).await.context("the dead letters cannot be read")?;
+        if page.is_empty() {
+            break;
+        }
+        let letters: Vec<StoredLetter> = page.iter().map(StoredLetter::read).collect::<Result<_, _>>()?;
+        // A dry run's partitions go with the rest of it; otherwise nobody should wait for this transaction because of them.
+        let maker = if dry_run { None } else { Some(maker) };
+        replay.page(&letters, window, maker).await?;
+    }
+    let outcome = replay.outcome;
+    let end = if dry_run { transaction.rollback().await } else { transaction.commit().await };
+    end.context("the replay was not committed, nothing was changed")?;
+    Ok(outcome)
+}
+
+struct Replay<'a> {
+    transaction: &'a Transaction<'a>,
+    filter: &'a Filter,
+    rows: RowLoader,
+    outcome: Outcome,
+}
+
+/// What the rules say of a page of letters.
+#[derive(Default)]
+struct Judged<'a> {
+    valid: Vec<(&'a StoredLetter, ProductEvent<'a>)>,
+    refused: Vec<(&'a StoredLetter, Rejection)>,
+}
+
+/// Why a letter stays one.
+struct Kept<'a> {
+    letter: &'a StoredLetter,
+    stage: Stage,
+    reason_code: &'static str,
+    reason: String,
+    sqlstate: Option<String>,
+}
+
+impl Replay<'_> {
+    async fn page(&mut self, letters: &[StoredLetter], window: Window, maker: Option<&Client>) -> anyhow::Result<()> {
+        self.outcome.letters += letters.len() as u64;
+        let judged = judge(letters, window);
+        let hours = judged.valid.iter().map(|(_, event)| event.event_timestamp.hour()).collect();
+        let expired = match maker {
+            Some(maker) => self.rows.ensure_days(maker, &hours).await,
+            None => self.rows.ensure_days(self.transaction, &hours).await,
+        };
+        let expired = expired.context("a partition was not made")?;
+        let is_expired = |event: &ProductEvent<'_>| expired.contains(&event.event_timestamp.days());
+        let (late, living): (Vec<_>, Vec<_>) = judged.valid.into_iter().partition(|(_, event)| is_expired(event));
+
+        let (refusals, suppressed) = self.bring_in(&living).await?;
+        let mut kept: Vec<Kept<'_>> =
+            judged.refused.into_iter().map(|(letter, why)| Kept::by_rules(letter, &why)).collect();
+        let mut brought_in: Vec<&StoredLetter> = living.iter().map(|(letter, _)| *letter).collect();
+        for refusal in &refusals {
+            kept.push(Kept::by_postgres(living[refusal.row].0, refusal));
+        }
+        let mut open: BTreeSet<usize> = refusals.iter().map(|refusal| refusal.row).collect();
+        let suppressed: Vec<&StoredLetter> =
+            suppressed.into_iter().filter(|row| open.insert(*row)).map(|row| living[row].0).collect();
+        let mut place = 0..;
+        brought_in.retain(|_| place.next().is_none_or(|place| !open.contains(&place)));
+
+        self.outcome.expired += late.len() as u64;
+        let mut tried: Vec<&StoredLetter> = late.iter().map(|(letter, _)| *letter).collect();
+        tried.extend(suppressed);
+        self.note(&brought_in, REPLAYED).await?;
+        self.note(&tried, TRIED).await?;
+        self.keep(&kept).await
+    }
+
+    /// Inserts rows. Returns those that PostgreSQL refuses, and the places of those that a trigger suppressed.
+    async fn bring_in(
+        &mut self,
+        living: &[(&StoredLetter, ProductEvent<'_>)],
+    ) -> anyhow::Result<(Vec<Refusal>, BTreeSet<usize>)> {
+        if living.is_empty() {
+            return Ok(Default::default());
+        }
+        let batch = batch_of(living);
+        // A replay makes one attempt, and a letter that stays open loses nothing.
+        let brought = self.rows.bring_in(self.transaction, &batch, &Repeats::exhausted()).await;
+        let brought = brought.context("the rows were not inserted, nothing was changed")?;
+        let suppressed = match brought.suppressed {
+            0 => BTreeSet::new(),
+            _ => self.rows.missing(self.transaction, &batch).await.map_err(LoadError::from)?,
+        };
+        let refused = brought.refused.len() as u64;
+        self.outcome.duplicates += brought.duplicates;
+        self.outcome.duplicates_differing += brought.differing;
+        self.outcome.suppressed += brought.suppressed;
+        self.outcome.rows += living.len() as u64 - brought.duplicates - brought.suppressed - refused;
+        Ok((brought.refused, suppressed))
+    }
+
+    /// Notes the attempt on letters, by one of the statements below.
+    async fn note(&self, letters: &[&StoredLetter], statement: &str) -> anyhow::Result<()> {
+        let (incarnations, partitions, offsets) = keys(letters);
+        let group_topic = &self.filter.group_topic;
+        self.transaction
+            .execute(statement, &[&group_topic.group, &group_topic.topic, &incarnations, &partitions, &offsets])
+            .await
+            .context("the dead letters were not updated")?;
+        Ok(())
+    }
+
+    async fn keep(&mut self, kept: &[Kept<'_>]) -> anyhow::Result<()> {
+        for one in kept {
+            let reason = with_sqlstate(one.reason_code, one.sqlstate.as_deref());
+            self.outcome.refused.entry(reason).or_insert_with(|| (0, one.reason.clone())).0 += 1;
+        }
+        let letters: Vec<&StoredLetter> = kept.iter().map(|one| one.letter).collect();
+        let (incarnations, partitions, offsets) = keys(&letters);
+        let stages: Vec<&str> = kept.iter().map(|one| one.stage.as_str()).collect();
+        let codes: Vec<&str> = kept.iter().map(|one| one.reason_code).collect();
+        let reasons: Vec<&str> = kept.iter().map(|one| one.reason.as_str()).collect();
+        let sqlstates: Vec<Option<&str>> = kept.iter().map(|one| one.sqlstate.as_deref()).collect();
+        let group_topic = &self.filter.group_topic;
+        self.transaction
+            .execute(
+                KEPT,
+                &[
+                    &group_topic.group,
+                    &group_topic.topic,
+                    &incarnations,
+                    &partitions,
+                    &offsets,
+                    &stages,
+                    &codes,
+                    &reasons,
+                    &sqlstates,
+                ],
+            )
+            .await
+            .context("the dead letters were not updated")?;
+        Ok(())
+    }
+}
+
+const REPLAYED: &str = r#"UPDATE pipeline.dead_letters AS letter SET replayed_at = now(), attempts = attempts + 1
+    FROM unnest($3::integer[], $4::integer[], $5::bigint[]) AS chosen (incarnation, partition, "offset")
+    WHERE letter.consumer_group = $1 AND letter.topic = $2 AND letter.topic_incarnation = chosen.incarnation
+      AND letter.partition = chosen.partition AND letter."offset" = chosen."offset""#;
+
+const TRIED: &str = r#"UPDATE pipeline.dead_letters AS letter SET attempts = attempts + 1
+    FROM unnest($3::integer[], $4::integer[], $5::bigint[]) AS chosen (incarnation, partition, "offset")
+    WHERE letter.consumer_group = $1 AND letter.topic = $2 AND letter.topic_incarnation = chosen.incarnation
+      AND letter.partition = chosen.partition AND letter."offset" = chosen."offset""#;
+
+/// The reason is today's: it may be another one than before.
+const KEPT: &str = r#"UPDATE pipeline.dead_letters AS letter
+    SET attempts = attempts + 1, stage = chosen.stage, reason_code = chosen.code, reason = chosen.reason,
+        sqlstate = chosen.state
+    FROM unnest($3::integer[], $4::integer[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[])
+        AS chosen (incarnation, partition, "offset", stage, code, reason, state)
+    WHERE letter.consumer_group = $1 AND letter.topic = $2 AND letter.topic_incarnation = chosen.incarnation
+      AND letter.partition = chosen.partition AND letter."offset" = chosen."offset""#;
+
+impl<'a> Kept<'a> {
+    fn by_rules(letter: &'a StoredLetter, rejection: &Rejection) -> Self {
+        let reason = storable(&rejection.to_string());
+        Self { letter, stage: Stage::Validate, reason_code: rejection.reason().code(), reason, sqlstate: None }
+    }
+
+    fn by_postgres(letter: &'a StoredLetter, refusal: &Refusal) -> Self {
+        let (reason, sqlstate) = (storable(&refusal.reason), Some(refusal.sqlstate.clone()));
+        Self { letter, stage: Stage::Insert, reason_code: REFUSED_BY_POSTGRES, reason, sqlstate }
+    }
+}
+
+fn judge(letters: &[StoredLetter], window: Window) -> Judged<'_> {
+    let mut judged = Judged::default();
+    for letter in letters {
+        // By the time of the first reading, so that the clock alone never changes the verdict.
+        match parse(letter.payload.as_deref(), letter.record_time, window.at(letter.first_seen)) {
+            Ok(event) => judged.valid.push((letter, event)),
+            Err(rejection) => judged.refused.push((letter, rejection)),
+        }
+    }
+    judged
+}
+
+/// The events as one part, each under its place in the page.
+fn batch_of(living: &[(&StoredLetter, ProductEvent<'_>)]) -> Batch {
+    let mut batch = OpenBatch::new(Instant::now());
+    for (place, (_, event)) in (0..).zip(living) {
+        batch.add_row(0, 0, RecordPosition { offset: place, fingerprint: 0 }, None, event);
+    }
+    batch.close()
+}
+
+fn keys(letters: &[&StoredLetter]) -> (Vec<i32>, Vec<i32>, Vec<i64>) {
+    let incarnations = letters.iter().map(|letter| letter.incarnation).collect();
+    let partitions = letters.iter().map(|letter| letter.partition).collect();
+    (incarnations, partitions, letters.iter().map(|letter| letter.offset).collect())
+}

@@ -1,0 +1,248 @@
+//! Kafka: reachable, the topic and its settings, the rights, retention.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use event_model::MAX_VALUE_BYTES;
+use pipeline_runtime::kafka::{Complaints, TopicError, topic_configuration, topic_partitions};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::task;
+
+use crate::commands::doctor::config::DoctorConfig;
+use crate::commands::doctor::finding::Finding;
+use crate::commands::doctor::finding::Findings;
+use crate::kafka::client;
+
+const PATIENCE: Duration = Duration::from_secs(8);
+/// What is removed before a consumer that was down over a night has read it is lost to it.
+const SHORT_RETENTION: Duration = Duration::from_hours(24);
+
+/// What is there of the topic, for the comparison with the group's offsets.
+#[derive(Default)]
+pub(crate) struct Positions {
+    /// The oldest and the next offset of each partition.
+    spans: BTreeMap<i32, (i64, i64)>,
+    retention: Option<Duration>,
+}
+
+pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, Positions) {
+    let mut lines = Findings::of("kafka");
+    let mut positions = Positions::default();
+    let (config, topic) = (&settings.client, &settings.group_topic.topic);
+    match topic_partitions(config, topic).await {
+        Err(error) => {
+            let mend = match &error {
+                TopicError::Unreachable { .. } => "start it, or name another by --bootstrap-servers",
+                TopicError::TurnedAway { .. } => "give the security.* and sasl.* properties (docs/security.md)",
+                _ => "give the Kafka user DESCRIBE on the topic (docs/security.md)",
+            };
+            lines.bad("reach the brokers", error.to_string(), mend);
+            return (lines.lines, positions);
+        }
+        Ok(None) => {
+            lines.good("reach the brokers", settings.kafka.bootstrap_servers.clone());
+            let mend = "a run makes it with 6 partitions, where the Kafka user has CREATE; or make it beforehand";
+            lines.warn("find the topic", format!("{topic} is not there"), mend);
+            return (lines.lines, positions);
+        }
+        Ok(Some(partitions)) => {
+            lines.good("reach the brokers", settings.kafka.bootstrap_servers.clone());
+            lines.good("find the topic", format!("{topic} has {partitions} partitions"));
+        }
+    }
+    match topic_configuration(config, topic).await {
+        Some(told) => positions.retention = judge_topic(&told, topic, &mut lines),
+        None => lines.warn(
+            "read the topic's settings",
+            "the broker does not tell them",
+            "give the Kafka user DESCRIBE_CONFIGS on the topic, or look at them yourself",
+        ),
+    }
+    let (config, topic) = (config.clone(), topic.clone());
+    match task::spawn_blocking(move || read_rights(&config, &topic)).await {
+        Ok(rights) => rights.note(settings, &mut lines, &mut positions),
+        Err(error) => lines.bad("read the topic", error.to_string(), "report this: it is a bug"),
+    }
+    (lines.lines, positions)
+}
+
+/// Returns how long records are kept.
+fn judge_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Findings) -> Option<Duration> {
+    let number = |name: &str| told.get(name).and_then(|text| text.parse::<u64>().ok());
+    let is = |name: &str, value: &str| told.get(name).is_some_and(|text| text.contains(value));
+    let set = |name: &str, value: &str| format!("kafka-configs.sh --alter --topic {topic} --add-config {name}={value}");
+    if is("cleanup.policy", "compact") {
+        let found = "compact: of records with the same key only the last stays, so a user's older events vanish";
+        lines.bad("read cleanup.policy", found, set("cleanup.policy", "delete"));
+    } else {
+        lines.good("read cleanup.policy", "delete");
+    }
+    match number("max.message.bytes") {
+        Some(bytes) if bytes < MAX_VALUE_BYTES as u64 => lines.warn(
+            "read max.message.bytes",
+            format!("{bytes}: events may have up to {MAX_VALUE_BYTES}"),
+            set("max.message.bytes", "1048588"),
+        ),
+        Some(bytes) => lines.good("read max.message.bytes", bytes.to_string()),
+        None => {}
+    }
+    if is("message.timestamp.type", "LogAppendTime") {
+        lines.warn(
+            "read message.timestamp.type",
+            "LogAppendTime: the window of an event's time and the latency count from the broker's clock",
+            set("message.timestamp.type", "CreateTime"),
+        );
+    } else {
+        lines.good("read message.timestamp.type", "CreateTime");
+    }
+    let retention = number("retention.ms").map(Duration::from_millis);
+    match retention {
+        Some(kept) if kept < SHORT_RETENTION => lines.warn(
+            "read retention.ms",
+            format!("records are kept {}: a consumer that is down for longer loses some", hours(kept)),
+            set("retention.ms", "604800000"),
+        ),
+        Some(kept) => lines.good("read retention.ms", format!("records are kept {}", hours(kept))),
+        None => lines.good("read retention.ms", "records are kept for ever"),
+    }
+    retention
+}
+
+/// What a client could do.
+struct Rights {
+    topic: Result<(), KafkaError>,
+    group: Result<(), KafkaError>,
+    spans: BTreeMap<i32, (i64, i64)>,
+    /// Records behind an open transaction, by partition.
+    held_back: BTreeMap<i32, i64>,
+}
+
+fn read_rights(config: &ClientConfig, topic: &str) -> Rights {
+    let mut rights = Rights { topic: Ok(()), group: Ok(()), spans: BTreeMap::new(), held_back: BTreeMap::new() };
+    let consumer = match BaseConsumer::from_config_and_context(config, Complaints::default()) {
+        Ok(consumer) => consumer,
+        Err(error) => return Rights { topic: Err(error), ..rights },
+    };
+    // The high watermarks first: a last stable offset that is asked for later is below only if a transaction is open.
+    let high = high_watermarks(config, topic).unwrap_or_default();
+    rights.topic = read_a_record(&consumer, topic, &mut rights.spans);
+    let held_back = |(partition, high): (i32, i64)| {
+        let stable = rights.spans.get(&partition)?.1;
+        (stable < high).then_some((partition, high - stable))
+    };
+    rights.held_back = high.into_iter().filter_map(held_back).collect();
+    rights.group = ask_the_group(&consumer, topic);
+    rights
+}
+
+fn high_watermarks(config: &ClientConfig, topic: &str) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    let observer = client::observer(config)?;
+    let metadata = observer.fetch_metadata(Some(topic), PATIENCE)?;
+    let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
+    partitions.map(|one| Ok((one.id(), observer.fetch_watermarks(topic, one.id(), PATIENCE)?.1))).collect()
+}
+
+fn read_a_record(
+    consumer: &BaseConsumer<Complaints>,
+    topic: &str,
+    spans: &mut BTreeMap<i32, (i64, i64)>,
+) -> Result<(), KafkaError> {
+    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
+    for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
+        spans.insert(partition.id(), consumer.fetch_watermarks(topic, partition.id(), PATIENCE)?);
+    }
+    let mut list = TopicPartitionList::new();
+    for (partition, (low, _)) in spans.iter() {
+        list.add_partition_offset(topic, *partition, Offset::Offset(*low))?;
+    }
+    consumer.assign(&list)?;
+    match consumer.poll(PATIENCE) {
+        None | Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => {}
+        Some(Err(error)) => return Err(error),
+    }
+    consumer.unassign()
+}
+
+fn ask_the_group(consumer: &BaseConsumer<Complaints>, topic: &str) -> Result<(), KafkaError> {
+    let mut list = TopicPartitionList::new();
+    list.add_partition(topic, 0);
+    let committed = consumer.committed_offsets(list, PATIENCE)?;
+    committed.elements().iter().try_for_each(TopicPartitionListElem::error)
+}
+
+impl Rights {
+    fn note(self, settings: &DoctorConfig, lines: &mut Findings, positions: &mut Positions) {
+        let (topic, group) = (&settings.group_topic.topic, &settings.group_topic.group);
+        match self.topic {
+            Ok(()) => lines.good("read a record", "it can be read"),
+            Err(error) => {
+                lines.bad("read a record", error.to_string(), right(&error, &format!("READ on the topic {topic}")));
+            }
+        }
+        match self.group {
+            Ok(()) => lines.good("ask for the group's offsets", format!("group {group} can be used")),
+            Err(error) => {
+                lines.bad(
+                    "ask for the group's offsets",
+                    error.to_string(),
+                    right(&error, &format!("READ on the group {group}")),
+                );
+            }
+        }
+        for (partition, records) in &self.held_back {
+            lines.warn(
+                "look for open transactions",
+                format!("partition {partition}: {records} records are held back until a producer's transaction ends"),
+                format!(
+                    "if it stays open, find it with `kafka-transactions.sh find-hanging --topic {topic}` and abort it"
+                ),
+            );
+        }
+        positions.spans = self.spans;
+    }
+}
+
+fn right(error: &KafkaError, which: &str) -> String {
+    match error.rdkafka_error_code() {
+        Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => format!("give the Kafka user {which}"),
+        _ => format!("see that the brokers are well, and that the Kafka user has {which}"),
+    }
+}
+
+/// What the group has not read, against what Kafka still has.
+pub(crate) fn retention_against_lag(positions: &Positions, offsets: &BTreeMap<i32, i64>) -> Vec<Finding> {
+    let mut lines = Findings::of("kafka");
+    if positions.spans.is_empty() || offsets.is_empty() {
+        return lines.lines;
+    }
+    let behind = |(partition, next): (&i32, &i64)| {
+        let (low, high) = positions.spans.get(partition)?;
+        Some((*partition, *next, *low, *high))
+    };
+    let all: Vec<_> = offsets.iter().filter_map(behind).collect();
+    let lag: i64 = all.iter().map(|(_, next, _, high)| (high - next).max(0)).sum();
+    match all.iter().find(|(_, next, low, _)| next < low) {
+        Some((partition, next, low, _)) => lines.bad(
+            "compare the group's offsets with the oldest records",
+            format!(
+                "partition {partition} goes on at {next}, the oldest record is {low}: retention took {}",
+                low - next
+            ),
+            "`kafka-consumer run --allow-data-loss` goes on with the oldest; `rebuild` brings rows back from the lake",
+        ),
+        None => lines.good(
+            "compare the group's offsets with the oldest records",
+            format!("{lag} records are to be read, all there"),
+        ),
+    }
+    lines.lines
+}
+
+fn hours(time: Duration) -> String {
+    let hours = time.as_secs() / 3_600;
+    if hours >= 48 { format!("{} days", hours / 24) } else { format!("{hours} hours") }
+}

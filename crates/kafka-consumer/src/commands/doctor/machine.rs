@@ -1,0 +1,49 @@
+//! This machine: memory and clock.
+
+use std::fs;
+
+use crate::commands::doctor::config::DoctorConfig;
+use crate::commands::doctor::finding::Finding;
+use crate::commands::doctor::finding::Findings;
+
+/// Clocks that differ by more give events the wrong age.
+const MOST_SKEW_SECONDS: f64 = 2.0;
+
+pub(crate) fn examine(settings: &DoctorConfig, clock_ahead: Option<f64>) -> Vec<Finding> {
+    let mut lines = Findings::of("machine");
+    let (limit, free) = (settings.memory.limit(), available());
+    match free {
+        Some(free) if free < limit => lines.warn(
+            "read the memory that is free",
+            format!("{} MiB, a run may take {} MiB", free >> 20, limit >> 20),
+            "give a smaller --memory-limit, or more memory",
+        ),
+        Some(free) => lines
+            .good("read the memory that is free", format!("{} MiB, a run may take {} MiB", free >> 20, limit >> 20)),
+        None => {}
+    }
+    if let Some(ahead) = clock_ahead {
+        let found =
+            format!("PostgreSQL's clock is {:.1} s {}", ahead.abs(), if ahead < 0.0 { "behind" } else { "ahead" });
+        if ahead.abs() > MOST_SKEW_SECONDS {
+            lines.warn("compare the clocks", found, "let NTP set both machines' clocks: latencies are wrong otherwise");
+        } else {
+            lines.good("compare the clocks", found);
+        }
+    }
+    lines.lines
+}
+
+/// Bytes that this process can still get: of the machine, or of its control group.
+fn available() -> Option<usize> {
+    let text = fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
+    let machine = line.trim().trim_end_matches(" kB").parse::<usize>().ok()? << 10;
+    Some(group_available().map_or(machine, |group| machine.min(group)))
+}
+
+/// Of the control group (version 2) that a container sees as the root.
+fn group_available() -> Option<usize> {
+    let number = |file: &str| fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<usize>().ok();
+    Some(number("memory.max")?.saturating_sub(number("memory.current")?))
+}

@@ -1,0 +1,75 @@
+//! `kafka-consumer doctor`.
+
+mod config;
+mod examination;
+mod finding;
+mod kafka;
+mod lake;
+mod machine;
+mod postgres;
+
+use std::io::{self, Write};
+
+use anyhow::Context;
+use clap::Args;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::lake::LakeArgs;
+
+use crate::commands::args::{DatabaseArgs, GroupArgs};
+use crate::commands::doctor::config::DoctorConfig;
+use crate::commands::doctor::finding::Severity;
+use crate::ingest::memory_budget::{self, MemoryBudget};
+use crate::kafka::client::client_config;
+use crate::kafka::group_topic::GroupTopic;
+use pipeline_runtime::output::unless_closed;
+
+#[derive(Args, Clone)]
+pub(crate) struct DoctorArgs {
+    /// Print one JSON array
+    #[arg(long)]
+    json: bool,
+    /// Leave the lake out: a consumer that only runs does not need it
+    #[arg(long, conflicts_with = "lake", help_heading = "Lake")]
+    no_lake: bool,
+    #[command(flatten)]
+    lake: LakeArgs,
+    /// Sessions of PostgreSQL that a run would open
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    writers: u8,
+    /// `MemoryBudget` that a run may take
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = memory_budget::parse_limit)]
+    memory_limit: MemoryBudget,
+    #[command(flatten)]
+    group: GroupArgs,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+impl DoctorArgs {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let settings = DoctorConfig {
+            client: client_config(&self.kafka, &self.group.group_id)?,
+            group_topic: GroupTopic { group: self.group.group_id, topic: self.kafka.topic.clone() },
+            kafka: self.kafka,
+            target: self.database.target()?,
+            writers: usize::from(self.writers),
+            memory: self.memory_limit,
+            lake: (!self.no_lake).then_some(self.lake),
+        };
+        let lines = Box::pin(examination::run(&settings)).await;
+        let text = if self.json {
+            serde_json::to_string_pretty(&lines).context("the findings cannot be written as JSON")?
+        } else {
+            lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+        };
+        unless_closed(writeln!(io::stdout(), "{text}").map_err(Into::into))?;
+        match lines.iter().filter(|line| line.severity == Severity::Bad).count() {
+            0 => Ok(()),
+            1 => Err(Failure::Difference("one finding would stop the pipeline".to_owned())),
+            bad => Err(Failure::Difference(format!("{bad} findings would stop the pipeline"))),
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! One module per subcommand: its flags, its work, its output.
+
+pub(crate) mod args;
+pub(crate) mod check;
+pub(crate) mod dead_letters;
+pub(crate) mod doctor;
+pub(crate) mod migrate;
+pub(crate) mod offsets;
+mod printable;
+pub(crate) mod rebuild;
+pub(crate) mod reconcile;
+pub(crate) mod refine;
+pub(crate) mod retention;
+pub(crate) mod run;
+pub(crate) mod status;
+mod summary;

@@ -1,0 +1,145 @@
+//! `kafka-consumer offsets`.
+
+mod set;
+mod show;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use event_model::Timestamp;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::kafka::KafkaArgs;
+
+use crate::commands::args::{DatabaseArgs, GroupArgs, GroupTopicArgs};
+use crate::commands::offsets::set::SetTo;
+use crate::ingest::offsets::resume::{DataLossPolicy, Resume};
+use crate::kafka::client::{self, KafkaClient};
+use crate::kafka::group_topic::GroupTopic;
+use crate::kafka::record_lookup::RecordLookup;
+use crate::kafka::watermarks::StartOffset;
+use pipeline_runtime::output::unless_closed;
+
+#[derive(Subcommand, Clone)]
+pub(crate) enum OffsetsCommand {
+    /// Where the group goes on, and who moved that by hand
+    Show(ShowArgs),
+    /// Move the group to other offsets, while none of its consumers runs
+    Set(SetArgs),
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct ShowArgs {
+    /// As one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    group_topic: GroupTopicArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Args, Clone)]
+pub(crate) struct SetArgs {
+    #[command(flatten)]
+    to: ToArgs,
+    /// Why; it is kept with the change
+    #[arg(long, value_name = "TEXT", value_parser = reason)]
+    reason: String,
+    #[command(flatten)]
+    group: GroupArgs,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Args, Clone)]
+#[group(required = true, multiple = false)]
+struct ToArgs {
+    /// A partition and its next offset, such as 3:12000 (may be repeated)
+    #[arg(long = "to-offset", value_name = "PARTITION:OFFSET", value_parser = place, value_delimiter = ',')]
+    offsets: Vec<(i32, i64)>,
+    /// The first records of this time or later, by the records' own timestamps
+    #[arg(long = "to-time", value_name = "TIME")]
+    time: Option<Timestamp>,
+    /// The oldest records that Kafka has
+    #[arg(long = "to-earliest")]
+    earliest: bool,
+    /// What comes from now on; what was not read yet is left out
+    #[arg(long = "to-latest")]
+    latest: bool,
+}
+
+fn place(text: &str) -> Result<(i32, i64), String> {
+    let numbers =
+        text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
+    match numbers {
+        Some((partition, offset)) if partition >= 0 && offset >= 0 => Ok((partition, offset)),
+        _ => Err("not a partition and an offset, such as 3:12000".to_owned()),
+    }
+}
+
+fn reason(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("empty".to_owned()) } else { Ok(text.trim().to_owned()) }
+}
+
+impl OffsetsCommand {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        match self {
+            Self::Show(args) => args.run().await,
+            Self::Set(args) => args.run().await,
+        }
+    }
+}
+
+impl ShowArgs {
+    async fn run(self) -> Result<(), Failure> {
+        let client = self.database.connect_to_current("kafka-consumer offsets").await?;
+        unless_closed(show::show(&client, &self.group_topic.group_topic(), self.json, &mut io::stdout()).await)
+    }
+}
+
+impl ToArgs {
+    fn set_to(&self) -> Result<SetTo, Failure> {
+        let start = match (self.time, self.earliest) {
+            (Some(time), _) => StartOffset::Time(time),
+            (None, true) => StartOffset::Earliest,
+            (None, false) if self.latest => StartOffset::Latest,
+            (None, false) => {
+                let offsets: BTreeMap<i32, i64> = self.offsets.iter().copied().collect();
+                if offsets.len() < self.offsets.len() {
+                    return Err(Failure::usage("--to-offset names a partition twice"));
+                }
+                return Ok(SetTo::Offsets(offsets));
+            }
+        };
+        Ok(SetTo::All(start))
+    }
+}
+
+impl SetArgs {
+    async fn run(self) -> Result<(), Failure> {
+        let to = self.to.set_to()?;
+        let config = client::client_config(&self.kafka, &self.group.group_id)?;
+        // Not named as a consumer: one that starts meanwhile would end a consumer's session that holds its offsets.
+        let mut client = self.database.connect_to_current("event-pipeline offsets").await?;
+        let resume = Resume {
+            target: self.database.target()?,
+            group_topic: GroupTopic { group: self.group.group_id.clone(), topic: self.kafka.topic.clone() },
+            kafka: KafkaClient::new(&config, None)?,
+            record_lookup: RecordLookup::new(&config, &self.kafka.topic),
+            accept: DataLossPolicy::default(),
+            identity: Arc::default(),
+        };
+        let moved = set::set(&mut client, &resume, &to, &self.reason).await?;
+        let mut out = io::stdout();
+        for one in moved {
+            unless_closed(
+                writeln!(out, "partition {}: {} to {}", one.partition, one.from, one.to).map_err(Into::into),
+            )?;
+        }
+        Ok(())
+    }
+}

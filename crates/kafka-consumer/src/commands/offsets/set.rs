@@ -1,0 +1,180 @@
+//! Moving a group's offsets by hand, while nobody reads under its name.
+//!
+//! Nothing doubles when a group goes back: what is a row already counts as a duplicate, and a dead letter counts another
+//! attempt. The fingerprint stays that of the last record that was read, wherever the offset goes: it still tells whether
+//! the topic is the same.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use pipeline_runtime::START_LOCAL_STACK;
+use rdkafka::consumer::Consumer;
+use rdkafka::error::KafkaError;
+use rdkafka::groups::GroupMemberInfo;
+use tokio::task;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Client, Transaction};
+
+use crate::ingest::offsets::resume::Resume;
+use crate::kafka::context::Kafka;
+use crate::kafka::group_topic::GroupTopic;
+use crate::kafka::watermarks::StartOffset;
+use crate::kafka::watermarks::{start_offsets, watermarks};
+use crate::postgres;
+
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// Where offsets are moved to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SetTo {
+    /// All partitions.
+    All(StartOffset),
+    /// Some partitions, each to an offset.
+    Offsets(BTreeMap<i32, i64>),
+}
+
+impl fmt::Display for SetTo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::All(StartOffset::Time(time)) => write!(f, "--to-time {time}"),
+            Self::All(start) => write!(f, "--to-{start}"),
+            Self::Offsets(offsets) => {
+                f.write_str("--to-offset ")?;
+                for (place, (partition, offset)) in offsets.iter().enumerate() {
+                    write!(f, "{}{partition}:{offset}", if place == 0 { "" } else { "," })?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// One partition's move.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Moved {
+    /// The partition.
+    pub(crate) partition: i32,
+    /// Where it would have gone on; its beginning where the group has never seen it.
+    pub(crate) from: i64,
+    /// Where it goes on now.
+    pub(crate) to: i64,
+}
+
+/// Locks what a consumer's transaction would move; waits for none.
+const LOCK: &str = "SELECT partition, next_offset FROM pipeline.consumer_offsets
+    WHERE consumer_group = $1 AND topic = $2 ORDER BY partition FOR UPDATE NOWAIT";
+
+/// A partition that the group has never seen, because it was added since, has no row yet.
+const MOVE: &str =
+    "INSERT INTO pipeline.consumer_offsets AS row (consumer_group, topic, partition, next_offset, topic_id)
+    VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset,
+        topic_id = coalesce(excluded.topic_id, row.topic_id), updated_at = now()";
+
+const NOTE: &str =
+    "INSERT INTO pipeline.offset_changes (consumer_group, topic, partition, from_offset, to_offset, target, reason)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+
+/// `OffsetUpdates` the offsets and notes who did it and why, in one transaction. Refused while the group has members in Kafka or a
+/// transaction of it is open in PostgreSQL, where the topic is another one than the group has read, and where Kafka has
+/// no such offset.
+pub(crate) async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason: &str) -> anyhow::Result<Vec<Moved>> {
+    refuse_while_active(&resume.kafka.current(), &resume.group_topic.group).await?;
+    let transaction = client.transaction().await?;
+    let before = lock(&transaction, &resume.group_topic).await?;
+    let id = resume.verify(&transaction).await?;
+    let target = targets(&resume.kafka.current(), &resume.group_topic, to, &before).await?;
+    let beginnings = start_offsets(&resume.kafka.current(), &resume.group_topic.topic, StartOffset::Earliest).await?;
+    let text = to.to_string();
+    let mut moved = Vec::new();
+    let GroupTopic { group, topic } = &resume.group_topic;
+    for (partition, to) in target {
+        let Some(&from) = before.get(&partition).or_else(|| beginnings.get(&partition)) else { continue };
+        let cannot = "the offsets were not moved";
+        transaction.execute(MOVE, &[group, topic, &partition, &to, &id]).await.context(cannot)?;
+        transaction.execute(NOTE, &[group, topic, &partition, &from, &to, &text, &reason]).await.context(cannot)?;
+        moved.push(Moved { partition, from, to });
+    }
+    transaction.commit().await.context("the offsets were perhaps not moved; `offsets show` tells")?;
+    Ok(moved)
+}
+
+/// Asks Kafka who is in the group.
+async fn refuse_while_active(kafka: &Kafka, group: &str) -> anyhow::Result<()> {
+    let (kafka, name) = (Arc::clone(kafka), group.to_owned());
+    let asked = task::spawn_blocking(move || active(&kafka, &name)).await?;
+    let active = asked.with_context(|| {
+        format!(
+            "Kafka did not tell whether group {group} is active; `{START_LOCAL_STACK}` starts the local one, \
+             --bootstrap-servers names another"
+        )
+    })?;
+    match active {
+        None => Ok(()),
+        Some(members) => bail!(
+            "group {group} is active in Kafka ({members}): stop its consumers first; one that was killed is missed for \
+             some seconds"
+        ),
+    }
+}
+
+/// The group's state and members, if it has any.
+fn active(kafka: &Kafka, group: &str) -> Result<Option<String>, KafkaError> {
+    let groups = kafka.fetch_group_list(Some(group), PATIENCE)?;
+    let found = groups.groups().iter().find(|one| one.name() == group);
+    let Some(found) = found.filter(|one| !matches!(one.state(), "" | "Empty" | "Dead")) else { return Ok(None) };
+    let member = |one: &GroupMemberInfo| format!("{} at {}", one.client_id(), one.client_host());
+    let members: Vec<String> = found.members().iter().map(member).collect();
+    Ok(Some(format!("{}: {}", found.state(), members.join(", "))))
+}
+
+async fn lock(transaction: &Transaction<'_>, group_topic: &GroupTopic) -> anyhow::Result<BTreeMap<i32, i64>> {
+    let key = format!("event-pipeline: offsets of {} in {}", group_topic.topic, group_topic.group);
+    let free = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
+    if !transaction.query_one(free, &[&key]).await?.get::<_, bool>(0) {
+        bail!("group {} is starting just now: a consumer writes its first offsets", group_topic.group);
+    }
+    let rows = match transaction.query(LOCK, &[&group_topic.group, &group_topic.topic]).await {
+        Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => bail!(
+            "group {} is active: a transaction in PostgreSQL moves its offsets just now ({})",
+            group_topic.group,
+            postgres::describe(&error)
+        ),
+        other => other.context("the offsets cannot be locked")?,
+    };
+    if rows.is_empty() {
+        bail!(
+            "group {} has not read {} yet; `kafka-consumer run --start …` says where it begins",
+            group_topic.group,
+            group_topic.topic
+        );
+    }
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Where each partition goes, within what Kafka has.
+async fn targets(
+    kafka: &Kafka,
+    group_topic: &GroupTopic,
+    to: &SetTo,
+    before: &BTreeMap<i32, i64>,
+) -> anyhow::Result<BTreeMap<i32, i64>> {
+    let asked = match to {
+        SetTo::All(start) => return start_offsets(kafka, &group_topic.topic, *start).await,
+        SetTo::Offsets(asked) => asked,
+    };
+    if let Some(unknown) = asked.keys().find(|partition| !before.contains_key(partition)) {
+        bail!("group {} has no partition {unknown} of {}", group_topic.group, group_topic.topic);
+    }
+    let ends = watermarks(kafka, &group_topic.topic, asked.keys().copied().collect()).await?;
+    for (partition, offset) in asked {
+        let (low, high) = ends.get(partition).copied().unwrap_or_default();
+        if !(low..=high).contains(offset) {
+            bail!("partition {partition} of {} has no offset {offset}: Kafka has {low} to {high}", group_topic.topic);
+        }
+    }
+    Ok(asked.clone())
+}

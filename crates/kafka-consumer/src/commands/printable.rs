@@ -1,0 +1,133 @@
+//! Bytes that anybody may have sent, fit for a terminal.
+
+use unicode_width::UnicodeWidthChar;
+
+/// What is wrong at a byte.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Which byte, counted from 0; the one after the last stands for the end.
+    pub(crate) at: usize,
+    /// What is wrong.
+    pub(crate) what: String,
+}
+
+/// A character or a byte as it is shown.
+struct Piece {
+    at: usize,
+    bytes: usize,
+    text: String,
+    width: usize,
+    ends_line: bool,
+}
+
+/// The bytes in one line: what is no plain character is escaped, so that nothing in them moves the cursor, changes
+/// colours or turns the direction of writing.
+#[must_use]
+pub(crate) fn escaped(bytes: &[u8]) -> String {
+    pieces(bytes).map(|piece| piece.text).collect()
+}
+
+/// The bytes in lines of a width, broken after line feeds too. Under a line with a mark stands what is wrong there.
+#[must_use]
+pub(crate) fn marked_lines(bytes: &[u8], marks: &[Mark], width: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let (mut line, mut columns, mut carets) = (String::new(), 0, Vec::new());
+    let mut marks: Vec<&Mark> = marks.iter().collect();
+    marks.sort_by_key(|mark| mark.at);
+    let mut marks = marks.into_iter().peekable();
+    let mut finish = |line: &mut String, columns: &mut usize, carets: &mut Vec<(usize, &Mark)>| {
+        lines.push(std::mem::take(line));
+        lines.extend(carets.drain(..).map(|(column, mark)| caret(column, &mark.what, width)));
+        *columns = 0;
+    };
+    for piece in pieces(bytes) {
+        if columns + piece.width > width && columns > 0 {
+            finish(&mut line, &mut columns, &mut carets);
+        }
+        while let Some(mark) = marks.next_if(|mark| mark.at < piece.at + piece.bytes) {
+            carets.push((columns, mark));
+        }
+        line.push_str(&piece.text);
+        columns += piece.width;
+        if piece.ends_line {
+            finish(&mut line, &mut columns, &mut carets);
+        }
+    }
+    carets.extend(marks.map(|mark| (columns, mark)));
+    if !line.is_empty() || !carets.is_empty() {
+        finish(&mut line, &mut columns, &mut carets);
+    }
+    lines
+}
+
+/// A mark under a column, what it says on the side that has room.
+fn caret(column: usize, what: &str, width: usize) -> String {
+    let length = what.chars().count();
+    if column + 2 + length > width && length < column {
+        format!("{}{what} ^", " ".repeat(column - length - 1))
+    } else {
+        format!("{}^ {what}", " ".repeat(column))
+    }
+}
+
+impl Piece {
+    fn escape(at: usize, bytes: usize, text: String) -> Self {
+        Self { at, bytes, width: text.len(), text, ends_line: false }
+    }
+}
+
+fn pieces(bytes: &[u8]) -> impl Iterator<Item = Piece> {
+    let mut at = 0;
+    bytes.utf8_chunks().flat_map(move |chunk| {
+        let start = at;
+        at += chunk.valid().len() + chunk.invalid().len();
+        let bad = start + chunk.valid().len();
+        let characters = chunk.valid().char_indices().map(move |(place, one)| character(start + place, one));
+        characters.chain(
+            chunk
+                .invalid()
+                .iter()
+                .enumerate()
+                .map(move |(place, byte)| Piece::escape(bad + place, 1, format!("\\x{byte:02x}"))),
+        )
+    })
+}
+
+fn character(at: usize, one: char) -> Piece {
+    let escape = |text: String| Piece::escape(at, one.len_utf8(), text);
+    match one {
+        '\n' => Piece { ends_line: true, ..escape("\\n".to_owned()) },
+        '\r' => escape("\\r".to_owned()),
+        '\t' => escape("\\t".to_owned()),
+        one if one.is_ascii_control() => escape(format!("\\x{:02x}", u32::from(one))),
+        one => match one.width() {
+            Some(width) if width > 0 => {
+                Piece { at, bytes: one.len_utf8(), text: one.to_string(), width, ends_line: false }
+            }
+            _ => escape(format!("\\u{{{:x}}}", u32::from(one))),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_terminal_obeys_is_left() {
+        let nasty = "a\u{1b}[31mb\u{202e}c\u{9b}d\0\r\n".as_bytes();
+        assert_eq!(escaped(nasty), r"a\x1b[31mb\u{202e}c\u{9b}d\x00\r\n");
+        assert_eq!(escaped(b"\xffM\xc3\xb6bel\xc3"), "\\xffM\u{f6}bel\\xc3");
+    }
+
+    #[test]
+    fn marks_stand_under_what_they_mean() {
+        let mark = |at, what: &str| Mark { at, what: what.to_owned() };
+        let text = "{\"a\":\"\u{6f22}\0\",1}";
+        let lines = marked_lines(text.as_bytes(), &[mark(9, "a NUL"), mark(99, "the end")], 20);
+        assert_eq!(lines, ["{\"a\":\"\u{6f22}\\x00\",1}", "        ^ a NUL", "        the end ^"]);
+        assert_eq!(marked_lines(b"abcdef", &[mark(4, "here")], 3), ["abc", "def", " ^ here"]);
+        assert_eq!(marked_lines(b"", &[mark(0, "empty")], 3), ["", "^ empty"]);
+        assert_eq!(marked_lines(b"1\n2", &[], 9), ["1\\n", "2"]);
+    }
+}

@@ -1,0 +1,129 @@
+//! Loads the table from the lake: the rows of each Parquet file below `raw/` in one transaction, which also notes the
+//! file as loaded.
+//!
+//! Existing rows stay as they are and are counted, so that a rebuild can run beside consumers, after them, and again. The
+//! next attempt continues an interrupted rebuild with the remaining files. A file that cannot be read does not keep the
+//! others from the table; it is named, and the rebuild is not finished.
+
+use crate::commands::rebuild::outcome::HourRange;
+use crate::commands::rebuild::outcome::RebuildOutcome;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, anyhow};
+use lake::Lake;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::progress::Progress;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::commands::rebuild::files;
+use crate::commands::rebuild::loader::{FileEnd, Loader, LoaderContext};
+use crate::commands::rebuild::progress_log::ProgressLog;
+use crate::postgres::migrations::{self, Pending};
+use crate::postgres::{self, Conninfo};
+
+/// What a rebuild is asked to do.
+pub(crate) struct RebuildConfig {
+    /// Where the files are.
+    pub(crate) lake: Lake,
+    /// Which of them.
+    pub(crate) hours: HourRange,
+    /// The warehouse.
+    pub(crate) target: Conninfo,
+    /// Sessions of PostgreSQL that write side by side.
+    pub(crate) writers: usize,
+    /// Rows that are brought in at once.
+    pub(crate) rows_at_once: usize,
+    /// `FinishedSource` without the damaged files.
+    pub(crate) skip_damaged: bool,
+    /// What to do about pending scripts.
+    pub(crate) pending: Pending,
+    /// Show progress.
+    pub(crate) progress: bool,
+}
+
+/// Brings everything in, or what there is time for until the shutdown is asked for.
+pub(crate) async fn run(settings: RebuildConfig, shutdown: CancellationToken) -> Result<RebuildOutcome, Failure> {
+    let began = Instant::now();
+    let session = settings.target.named("event-pipeline rebuild");
+    let mut client = postgres::connect_at_start(&session).await?;
+    for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
+        tracing::info!(script, "script applied");
+    }
+    let ledger = ProgressLog::open(client, &settings.lake.url().to_string(), settings.hours).await?;
+    let files = tokio::select! {
+        files = files::list(&settings.lake, settings.hours) => files?,
+        () = shutdown.cancelled() => {
+            return Err(anyhow!("ended before the files were listed; run the same command again to continue").into());
+        }
+    };
+    let all = files.len() as u64;
+    let todo = files::remaining(files, &ledger.done().await?, ledger.began());
+    let files_before = all - todo.len() as u64;
+    tracing::info!(lake = %settings.lake.url(), files = todo.len(), files_before, postgres = %settings.target, "rebuilding");
+
+    let progress = Progress::new(settings.progress, Some(all), "files");
+    let outcome = RebuildOutcome { files: files_before, files_before, ..RebuildOutcome::default() };
+    let work = Arc::new(Work { outcome: Mutex::new(outcome), todo: Mutex::new(todo.into_iter()), progress, shutdown });
+    let mut loaders = JoinSet::new();
+    for number in 1..=settings.writers {
+        let means = LoaderContext {
+            lake: settings.lake.clone(),
+            target: session.named(&format!("event-pipeline rebuild {number}")),
+            rebuild: ledger.id(),
+            hours: settings.hours,
+            rows_at_once: settings.rows_at_once,
+        };
+        loaders.spawn(load(means, Arc::clone(&work)));
+    }
+    while let Some(ended) = loaders.join_next().await {
+        ended.context("a loader panicked, which is a bug; its transaction is rolled back")??;
+    }
+    let mut outcome = guard(&work.outcome).clone();
+    // Counted from the end, so that no way out of a loader can forget a file.
+    outcome.files_left = all - outcome.settled();
+    outcome.elapsed = began.elapsed();
+    let complete = outcome.damaged.count == 0 || settings.skip_damaged;
+    if outcome.files_left == 0 && outcome.unavailable.count == 0 && complete {
+        ledger.finish().await?;
+    }
+    Ok(outcome)
+}
+
+/// What the loaders share.
+struct Work {
+    outcome: Mutex<RebuildOutcome>,
+    todo: Mutex<std::vec::IntoIter<String>>,
+    progress: Progress,
+    shutdown: CancellationToken,
+}
+
+/// Loads file after file.
+async fn load(means: LoaderContext, work: Arc<Work>) -> anyhow::Result<()> {
+    let mut loader = Loader::new(means);
+    while !work.shutdown.is_cancelled() {
+        let Some(key) = guard(&work.todo).next() else { break };
+        let end = loader.load(&key, &work.shutdown).await.with_context(|| key.clone())?;
+        let mut outcome = guard(&work.outcome);
+        match end {
+            FileEnd::Loaded(file) => outcome.add(file),
+            FileEnd::Damaged(reason) => {
+                tracing::warn!(key, reason, "file not read");
+                outcome.damaged.add(&key, reason);
+            }
+            FileEnd::Unavailable(reason) => {
+                tracing::warn!(key, reason, "file not fetched");
+                outcome.unavailable.add(&key, reason);
+            }
+            FileEnd::Left => break,
+        }
+        work.progress.set(outcome.settled());
+        work.progress.say(format!("{} rows, {} there already", outcome.rows, outcome.duplicates));
+    }
+    Ok(())
+}
+
+fn guard<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}

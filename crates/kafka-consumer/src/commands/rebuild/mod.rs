@@ -1,0 +1,206 @@
+//! `kafka-consumer rebuild`.
+
+mod files;
+mod loader;
+mod loading;
+mod outcome;
+mod progress_log;
+
+use std::io::{self, Write};
+
+use anyhow::{Context, anyhow};
+use clap::Args;
+use event_model::{Hour, Timestamp};
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::lake::LakeArgs;
+use pipeline_runtime::telemetry::LogArgs;
+use pipeline_runtime::{progress, shutdown};
+
+use crate::commands::args::DatabaseArgs;
+use crate::commands::rebuild::loading::RebuildConfig;
+use crate::commands::rebuild::outcome::Refused;
+use crate::commands::rebuild::outcome::{HourRange, RebuildOutcome};
+use crate::commands::summary::table_of;
+use crate::postgres::migrations::Pending;
+
+#[derive(Args, Clone)]
+pub(crate) struct RebuildArgs {
+    #[command(flatten)]
+    lake: LakeArgs,
+    /// The first hour, as 2026-11-22, 2026-11-22T10 or 2026-11-22T10:00:00Z [default: the oldest in the lake]
+    #[arg(long, value_name = "HOUR", value_parser = hour)]
+    from: Option<Hour>,
+    /// The first hour that is left out again [default: all hours to the newest]
+    #[arg(long, value_name = "HOUR", value_parser = hour)]
+    to: Option<Hour>,
+    /// Sessions of PostgreSQL that write side by side
+    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    writers: u8,
+    /// Rows in a COPY at most
+    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    batch_rows: u32,
+    /// `FinishedSource` without the files that cannot be read, name them, and exit with code 3
+    #[arg(long)]
+    skip_damaged: bool,
+    /// Refuse to go on where scripts are pending, instead of applying them
+    #[arg(long)]
+    no_migrate: bool,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+fn hour(text: &str) -> Result<Hour, String> {
+    let whole = match text.len() {
+        10 => format!("{text}T00:00:00Z"),
+        13 => format!("{text}:00:00Z"),
+        _ => text.to_owned(),
+    };
+    let time: Timestamp =
+        whole.parse().map_err(|_| "write it as 2026-11-22, 2026-11-22T10 or 2026-11-22T10:00:00Z".to_owned())?;
+    let hour = time.hour();
+    if hour.start() == time { Ok(hour) } else { Err("not the beginning of an hour".to_owned()) }
+}
+
+impl RebuildArgs {
+    pub(crate) async fn run(self, log: &LogArgs) -> Result<(), Failure> {
+        if let (Some(from), Some(to)) = (self.from, self.to)
+            && from >= to
+        {
+            return Err(Failure::usage("--from is not before --to"));
+        }
+        let settings = RebuildConfig {
+            target: self.database.target()?,
+            lake: self.lake.open().await?,
+            hours: HourRange { from: self.from, to: self.to },
+            writers: usize::from(self.writers),
+            rows_at_once: usize::try_from(self.batch_rows).unwrap_or(usize::MAX),
+            skip_damaged: self.skip_damaged,
+            pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
+            progress: log.shows_progress(),
+        };
+        let shutdown = shutdown::on_signal().context("signals can't be received")?;
+        let outcome = loading::run(settings, shutdown).await?;
+        show(&outcome, log);
+        verdict(&outcome, self.skip_damaged)
+    }
+}
+
+fn show(outcome: &RebuildOutcome, log: &LogArgs) {
+    if !log.is_text() {
+        tracing::info!(
+            files = outcome.files,
+            files_before = outcome.files_before,
+            files_left = outcome.files_left,
+            files_damaged = outcome.damaged.count,
+            files_unavailable = outcome.unavailable.count,
+            rows = outcome.rows,
+            duplicates = outcome.duplicates,
+            duplicates_differing = outcome.differing,
+            rows_outside = outcome.rows_outside,
+            expired = outcome.expired,
+            suppressed = outcome.suppressed,
+            refused = outcome.refused,
+            elapsed_seconds = outcome.elapsed.as_secs_f64(),
+            "rebuild ended"
+        );
+    } else if log.quiet == 0 {
+        let table = table_of(&[
+            ("files that are in", outcome.files.to_string()),
+            ("  from an earlier attempt", outcome.files_before.to_string()),
+            ("files left", outcome.files_left.to_string()),
+            ("files damaged", outcome.damaged.count.to_string()),
+            ("files unavailable", outcome.unavailable.count.to_string()),
+            ("rows inserted", outcome.rows.to_string()),
+            ("rows that were there", outcome.duplicates.to_string()),
+            ("  with other content", outcome.differing.to_string()),
+            ("rows of other hours", outcome.rows_outside.to_string()),
+            ("rows of days that are gone", outcome.expired.to_string()),
+            ("rows suppressed by triggers", outcome.suppressed.to_string()),
+            ("rows refused", outcome.refused.to_string()),
+            ("time", format!("{:.1} s", outcome.elapsed.as_secs_f64())),
+            ("rows a second", format!("{:.0}", per_second(outcome))),
+        ]);
+        // There is nobody left to tell if stderr is gone.
+        let _ = progress::above(|| writeln!(io::stderr(), "{table}"));
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate")]
+fn per_second(outcome: &RebuildOutcome) -> f64 {
+    (outcome.rows + outcome.duplicates) as f64 / outcome.elapsed.as_secs_f64().max(1e-6)
+}
+
+/// Decides the exit code: 1 if a file or row is missing that another attempt may load, 3 if damaged files were skipped.
+fn verdict(outcome: &RebuildOutcome, skip_damaged: bool) -> Result<(), Failure> {
+    let mut problems = Vec::new();
+    if outcome.files_left > 0 {
+        let files = if outcome.files_left == 1 { "file is" } else { "files are" };
+        problems.push(format!("{} {files} left; run the same command again to continue", outcome.files_left));
+    }
+    if outcome.unavailable.count > 0 {
+        let files = &outcome.unavailable;
+        problems.push(format!("cannot fetch {files}; run the same command again once they can be fetched"));
+    }
+    if outcome.damaged.count > 0 && !skip_damaged {
+        let files = &outcome.damaged;
+        problems.push(format!("cannot read {files}; restore them, or pass --skip-damaged to finish without them"));
+    } else if outcome.damaged.count > 0 && !problems.is_empty() {
+        problems.push(format!("skipped {}", outcome.damaged));
+    }
+    if let Some(Refused { key, row, reason }) = &outcome.first_refused {
+        let count = outcome.refused;
+        problems.push(format!("{count} rows were refused, the first of them row {row} of {key}: {reason}"));
+    }
+    if !problems.is_empty() {
+        let rest = if outcome.files_left == 0 { "; all other rows are loaded" } else { "" };
+        return Err(anyhow!("{}{rest}", problems.join("; ")).into());
+    }
+    if outcome.damaged.count > 0 {
+        let skipped = format!("skipped {}; restore them and run the command again to load their rows", outcome.damaged);
+        return Err(Failure::Difference(skipped));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end(outcome: &RebuildOutcome, skip_damaged: bool) -> (u8, String) {
+        match verdict(outcome, skip_damaged) {
+            Ok(()) => (0, String::new()),
+            Err(failure) => (failure.code(), failure.to_string()),
+        }
+    }
+
+    #[test]
+    fn only_a_complete_rebuild_is_a_success() {
+        assert_eq!(end(&RebuildOutcome::default(), false), (0, String::new()));
+        let (code, error) = end(&RebuildOutcome { files_left: 1, ..RebuildOutcome::default() }, true);
+        assert_eq!(code, 1);
+        assert!(error.starts_with("1 file is left; run the same command again to continue"), "{error}");
+        let refused = Refused { key: "raw/a".to_owned(), row: 7, reason: "no".to_owned() };
+        let outcome =
+            RebuildOutcome { files_left: 2, refused: 3, first_refused: Some(refused), ..RebuildOutcome::default() };
+        let (code, error) = end(&outcome, true);
+        assert_eq!(code, 1);
+        assert!(error.contains("2 files are left; ") && error.contains("row 7 of raw/a: no"), "{error}");
+    }
+
+    #[test]
+    fn damaged_files_are_a_failure_unless_they_may_be_skipped() {
+        let mut outcome = RebuildOutcome::default();
+        outcome.damaged.add("raw/a", "it ends early".to_owned());
+        let (code, error) = end(&outcome, false);
+        assert_eq!(code, 1);
+        assert!(error.contains("raw/a: it ends early") && error.contains("--skip-damaged"), "{error}");
+        let (code, error) = end(&outcome, true);
+        assert_eq!(code, 3);
+        assert!(error.starts_with("skipped 1 file (raw/a: it ends early); restore them"), "{error}");
+        outcome.unavailable.add("raw/b", "denied".to_owned());
+        let (code, error) = end(&outcome, true);
+        assert_eq!(code, 1);
+        assert!(error.starts_with("cannot fetch 1 file (raw/b: denied); "), "{error}");
+        assert!(error.contains("raw/a"), "{error}");
+    }
+}

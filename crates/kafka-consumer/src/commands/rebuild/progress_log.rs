@@ -1,0 +1,71 @@
+//! Which files a rebuild has brought in.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, bail};
+use event_model::Hour;
+use tokio_postgres::Client;
+
+use crate::commands::rebuild::outcome::HourRange;
+
+/// A rebuild that goes on, and the lock that keeps a second one away.
+pub(crate) struct ProgressLog {
+    client: Client,
+    id: i64,
+    began: SystemTime,
+}
+
+/// Times are whole seconds since 1970.
+const BEGUN: &str = "SELECT id, (extract(epoch FROM started_at) * 1000000)::bigint FROM pipeline.rebuilds
+    WHERE lake = $1 AND from_hour IS NOT DISTINCT FROM to_timestamp($2::bigint)
+      AND to_hour IS NOT DISTINCT FROM to_timestamp($3::bigint) AND finished_at IS NULL
+    ORDER BY id DESC LIMIT 1";
+const BEGIN: &str = "INSERT INTO pipeline.rebuilds (lake, from_hour, to_hour)
+    VALUES ($1, to_timestamp($2::bigint), to_timestamp($3::bigint))
+    RETURNING id, (extract(epoch FROM started_at) * 1000000)::bigint";
+
+impl ProgressLog {
+    /// Goes on with a rebuild of the same lake and hours that was not finished, or begins one.
+    pub(crate) async fn open(client: Client, lake: &str, hours: HourRange) -> anyhow::Result<Self> {
+        let lock = "SELECT pg_try_advisory_lock(hashtextextended('event-pipeline: rebuild', 0))";
+        if !client.query_one(lock, &[]).await?.get::<_, bool>(0) {
+            bail!("another rebuild of this warehouse is running");
+        }
+        let [from, to] = [hours.from, hours.to].map(|hour| hour.map(seconds));
+        let begun = client.query_opt(BEGUN, &[&lake, &from, &to]).await.context("earlier rebuilds were not told")?;
+        let row = match begun {
+            Some(row) => row,
+            None => client.query_one(BEGIN, &[&lake, &from, &to]).await.context("the rebuild was not noted")?,
+        };
+        let since_1970 = Duration::from_micros(u64::try_from(row.get::<_, i64>(1)).unwrap_or(0));
+        Ok(Self { client, id: row.get(0), began: SystemTime::UNIX_EPOCH + since_1970 })
+    }
+
+    pub(crate) fn id(&self) -> i64 {
+        self.id
+    }
+
+    /// Time at which the first attempt began, by PostgreSQL's clock.
+    pub(crate) fn began(&self) -> SystemTime {
+        self.began
+    }
+
+    /// The files that are in.
+    pub(crate) async fn done(&self) -> anyhow::Result<BTreeSet<String>> {
+        let sql = "SELECT key FROM pipeline.rebuilt_files WHERE rebuild_id = $1";
+        let rows = self.client.query(sql, &[&self.id]).await.context("what is in was not told")?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// All of them are in. The next one begins anew.
+    pub(crate) async fn finish(self) -> anyhow::Result<()> {
+        let sql = "UPDATE pipeline.rebuilds SET finished_at = now() WHERE id = $1";
+        self.client.execute(sql, &[&self.id]).await.context("all rows are in, but the end was not noted")?;
+        Ok(())
+    }
+}
+
+fn seconds(hour: Hour) -> i64 {
+    hour.start().micros() / 1_000_000
+}

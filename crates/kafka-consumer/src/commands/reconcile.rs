@@ -1,0 +1,106 @@
+//! `kafka-consumer reconcile`.
+
+use std::fs;
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::{Context, anyhow};
+use clap::{Args, ValueEnum};
+use lake::{Lake, Manifest, RunId};
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::lake::{LakeArgs, in_words};
+
+use crate::commands::args::{DatabaseArgs, GroupArgs};
+use crate::kafka::client::client_config;
+use crate::kafka::group_topic::GroupTopic;
+use crate::reconcile::{self, Settings, Stores};
+use pipeline_runtime::output::unless_closed;
+
+#[derive(Args, Clone)]
+pub(crate) struct ReconcileArgs {
+    /// The run, by its manifest in the lake
+    #[arg(long, value_name = "RUN", required_unless_present = "manifest", conflicts_with = "manifest")]
+    run: Option<RunId>,
+    /// The run, by its manifest in a file
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Look at these stores only (may be repeated)
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "STORE")]
+    only: Vec<Only>,
+    /// Look for the run's ids in the whole table, not only in the hours of its events: reads everything
+    #[arg(long)]
+    whole_table: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    group: GroupArgs,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    lake: LakeArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Only {
+    /// The topic
+    Kafka,
+    /// Raw files and quarantine
+    Lake,
+    /// Rows, dead letters and offsets
+    Table,
+}
+
+impl ReconcileArgs {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let asked = |store| self.only.is_empty() || self.only.contains(&store);
+        let stores = Stores { kafka: asked(Only::Kafka), lake: asked(Only::Lake), table: asked(Only::Table) };
+        let lake = if stores.lake || self.manifest.is_none() { Some(self.lake.open().await?) } else { None };
+        let manifest = self.find(lake.as_ref()).await?;
+        let topic = manifest.kafka.as_ref().map_or_else(|| self.kafka.topic.clone(), |kafka| kafka.topic.clone());
+        let settings = Settings {
+            manifest,
+            stores,
+            whole_table: self.whole_table,
+            kafka: client_config(&self.kafka, &self.group.group_id)?,
+            group_topic: GroupTopic { group: self.group.group_id.clone(), topic },
+            lake,
+            target: self.database.target()?,
+        };
+        let report = reconcile::run(settings).await?;
+        let text = if self.json {
+            serde_json::to_string_pretty(&report).context("the report cannot be written as JSON")?
+        } else {
+            report.to_string()
+        };
+        unless_closed(writeln!(io::stdout(), "{text}").map_err(Into::into))?;
+        if report.holds {
+            return Ok(());
+        }
+        Err(Failure::Difference(format!("run {} is not where it belongs", report.run)))
+    }
+
+    async fn find(&self, lake: Option<&Lake>) -> Result<Manifest, Failure> {
+        if let Some(path) = &self.manifest {
+            let name = path.display().to_string();
+            let text = fs::read(path).with_context(|| name.clone())?;
+            return Ok(Manifest::from_json(&name, &text).map_err(in_words)?);
+        }
+        let (Some(lake), Some(run)) = (lake, &self.run) else {
+            return Err(Failure::usage("give --run or --manifest"));
+        };
+        if let Some(manifest) = lake.manifest(run).await.map_err(in_words)? {
+            return Ok(manifest);
+        }
+        let draft = lake.draft(run).await.map_err(in_words)?.is_some();
+        let why = if draft {
+            anyhow!("run {run} is not finished: {} has only a draft of its manifest", lake.url())
+        } else {
+            anyhow!("{} has no manifest of a run {run}", lake.url())
+        };
+        Err(why.into())
+    }
+}

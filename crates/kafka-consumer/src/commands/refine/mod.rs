@@ -1,0 +1,137 @@
+//! `kafka-consumer refine`.
+
+mod refinement;
+mod statements;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use anyhow::Context;
+use clap::Args;
+use event_model::Timestamp;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::shutdown;
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::commands::args::DatabaseArgs;
+use crate::postgres;
+use crate::postgres::fault::{SqlFault, classify};
+use crate::postgres::migrations::{self, Pending};
+use pipeline_runtime::duration::duration;
+use pipeline_runtime::output::unless_closed;
+pub use refinement::{RefineError, Refined, Request, refine};
+
+#[derive(Args, Clone)]
+pub(crate) struct RefineArgs {
+    /// Where the windows end, such as 2026-11-22T00:00:00Z; later events are left out [default: now]
+    #[arg(long, value_name = "TIME", conflicts_with = "every")]
+    as_of: Option<Timestamp>,
+    /// Go on until Ctrl-C, and refine again and again after this time
+    #[arg(long, value_name = "DURATION", value_parser = at_least_a_second)]
+    every: Option<Duration>,
+    /// Make everything anew from the table, also what no writer has noted (rows that a person has changed)
+    #[arg(long, conflicts_with = "every")]
+    all: bool,
+    /// Print what was done as JSON, one object a line
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+fn at_least_a_second(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        every if every < Duration::from_secs(1) => Err("less than a second".to_owned()),
+        every if every > Duration::from_hours(24 * 366) => Err("more than a year".to_owned()),
+        every => Ok(every),
+    }
+}
+
+impl RefineArgs {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let request = Request { as_of: self.as_of, all: self.all };
+        let mut client = self.database.connect_to_current("kafka-consumer refine").await?;
+        let Some(every) = self.every else {
+            let refined = refine(&mut client, request).await.map_err(|error| Failure::Failed(error.into()))?;
+            return self.say(&refined);
+        };
+        drop(client);
+        let shutdown = shutdown::on_signal().context("signals can't be received")?;
+        let mut ticks = interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = shutdown.cancelled() => return Ok(()),
+            }
+            tokio::select! {
+                // What is given up here has changed nothing, the next one does it.
+                () = shutdown.cancelled() => return Ok(()),
+                round = self.round(request) => round?,
+            }
+        }
+    }
+
+    /// One of many, with a session of its own. What will pass is left to the next one.
+    async fn round(&self, request: Request) -> Result<(), Failure> {
+        let target = self.database.target()?.named("kafka-consumer refine");
+        let refined = async {
+            let mut client = postgres::connect(&target).await?;
+            migrations::bring_up_to_date(&mut client, Pending::Refuse).await.map_err(Round::Schema)?;
+            Ok(refine(&mut client, request).await?)
+        };
+        match refined.await {
+            Ok(refined) => self.say(&refined),
+            Err(Round::Refine(error)) if passes(&error) => {
+                tracing::warn!(error = error.to_string(), "not refined, the next time does it");
+                Ok(())
+            }
+            Err(Round::Refine(error)) => Err(Failure::Failed(error.into())),
+            Err(Round::Schema(failure)) => Err(failure),
+        }
+    }
+
+    fn say(&self, refined: &Refined) -> Result<(), Failure> {
+        let line = if self.json {
+            serde_json::to_string(refined).context("what was done cannot be written as JSON")?
+        } else {
+            format!(
+                "refined as of {}: {} hours remade, {} of {} users and {} of {} accounts changed, in {:.1} s",
+                refined.as_of,
+                refined.hours_remade,
+                refined.users_changed,
+                refined.users,
+                refined.accounts_changed,
+                refined.accounts,
+                refined.seconds
+            )
+        };
+        unless_closed(writeln!(io::stdout(), "{line}").map_err(Into::into))
+    }
+}
+
+/// Why a round brought nothing.
+enum Round {
+    Refine(RefineError),
+    Schema(Failure),
+}
+
+impl From<RefineError> for Round {
+    fn from(error: RefineError) -> Self {
+        Self::Refine(error)
+    }
+}
+
+impl From<tokio_postgres::Error> for Round {
+    fn from(error: tokio_postgres::Error) -> Self {
+        Self::Refine(error.into())
+    }
+}
+
+fn passes(error: &RefineError) -> bool {
+    match error {
+        RefineError::Busy(_) => true,
+        RefineError::Denied(_) => false,
+        RefineError::Postgres(error) => classify(error) == SqlFault::Retry,
+    }
+}

@@ -1,0 +1,65 @@
+//! `kafka-consumer retention`.
+
+mod expired_partitions;
+mod plan;
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::Args;
+use pipeline_runtime::exit::Failure;
+
+use crate::commands::args::DatabaseArgs;
+use crate::commands::retention::expired_partitions::ExpiredPartition;
+use pipeline_runtime::duration::duration;
+use pipeline_runtime::output::unless_closed;
+
+#[derive(Args, Clone)]
+pub(crate) struct RetentionArgs {
+    /// How much is kept, such as 90d; whole UTC days that are older go, and their events are not taken in again
+    #[arg(long, value_name = "DURATION", value_parser = at_least_a_day)]
+    keep: Duration,
+    /// Say what would go, change nothing
+    #[arg(long)]
+    dry_run: bool,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+fn at_least_a_day(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        keep if keep < Duration::from_hours(24) => Err("less than a day".to_owned()),
+        keep if keep > Duration::from_hours(24 * 366 * 1_000) => Err("more than a thousand years".to_owned()),
+        keep => Ok(keep),
+    }
+}
+
+impl RetentionArgs {
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let keep = i64::try_from(self.keep.as_secs()).unwrap_or(i64::MAX);
+        let mut client = self.database.connect_to_current("kafka-consumer retention").await?;
+        if self.dry_run {
+            let plan = plan::plan(&client, keep).await?;
+            say(&format!("nothing was changed; events of days before {} would go", plan.floor))?;
+            return plan.doomed.iter().try_for_each(|one| say(&line("would drop", one)));
+        }
+        let mut said = Ok(());
+        let gone = |one: &ExpiredPartition| {
+            let saying = say(&line("dropped", one));
+            if said.is_ok() {
+                said = saying;
+            }
+        };
+        let plan = plan::run(&mut client, keep, gone).await?;
+        said?;
+        say(&format!("events of days before {} count as expired when they come again", plan.floor))
+    }
+}
+
+fn say(text: &str) -> Result<(), Failure> {
+    unless_closed(writeln!(io::stdout(), "{text}").map_err(Into::into))
+}
+
+fn line(what: &str, one: &ExpiredPartition) -> String {
+    format!("{what} staging.{} ({} MiB)", one.name, one.bytes.div_euclid(1 << 20))
+}

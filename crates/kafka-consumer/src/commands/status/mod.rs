@@ -1,0 +1,45 @@
+//! `kafka-consumer status`.
+
+mod latency;
+mod report;
+mod table;
+
+use anyhow::Context as _;
+use clap::Args;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::http::HttpAddr;
+use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::output;
+
+use crate::commands::args::{DEFAULT_HTTP_ADDR, DatabaseArgs, GroupArgs};
+use crate::kafka::group_topic::GroupTopic;
+
+#[derive(Args, Clone)]
+pub(crate) struct StatusArgs {
+    #[command(flatten)]
+    group: GroupArgs,
+    /// Print one JSON object: offsets, counts, seconds
+    #[arg(long)]
+    json: bool,
+    /// Where the running consumer serves: it alone knows the latency. HOST:PORT or off
+    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_HTTP_ADDR)]
+    http_addr: HttpAddr,
+    #[command(flatten)]
+    kafka: KafkaArgs,
+    #[command(flatten)]
+    database: DatabaseArgs,
+}
+
+impl StatusArgs {
+    /// Prints where the group stands.
+    pub(crate) async fn run(&self) -> Result<(), Failure> {
+        let target = self.database.target()?.named("kafka-consumer status");
+        let group_topic = GroupTopic { group: self.group.group_id.clone(), topic: self.kafka.topic.clone() };
+        let status = report::ask(&self.kafka, &target, group_topic, &self.http_addr).await?;
+        if self.json {
+            output::line(serde_json::to_string_pretty(&status).context("the status cannot be written as JSON")?)
+        } else {
+            output::print(status)
+        }
+    }
+}

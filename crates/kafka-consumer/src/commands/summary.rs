@@ -1,0 +1,77 @@
+//! What a run did: a table for people, a line for logs.
+
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, Table, presets};
+use pipeline_runtime::progress;
+use pipeline_runtime::telemetry::LogArgs;
+
+use crate::ingest::Summary;
+
+pub(crate) fn show(summary: &Summary, log: &LogArgs) {
+    if !log.is_text() {
+        line(summary);
+    } else if log.quiet == 0 {
+        let table = table(summary);
+        // There is nobody left to tell if stderr is gone.
+        let _ = progress::above(|| writeln!(io::stderr(), "{table}"));
+    }
+}
+
+fn line(summary: &Summary) {
+    let tally = summary.tally;
+    tracing::info!(
+        records = tally.records,
+        rows = tally.rows,
+        duplicates = tally.duplicates,
+        duplicates_differing = tally.duplicates_differing,
+        dead_letters = tally.dead_letters,
+        expired = tally.expired,
+        suppressed = tally.suppressed,
+        transactions = summary.transactions,
+        retries = summary.retries,
+        elapsed_seconds = summary.elapsed.as_secs_f64(),
+        reading_seconds = summary.reading.as_secs_f64(),
+        records_per_second = per_second(summary),
+        "run ended"
+    );
+}
+
+fn table(summary: &Summary) -> Table {
+    let tally = summary.tally;
+    let rows = [
+        ("records committed", tally.records.to_string()),
+        ("  rows inserted", tally.rows.to_string()),
+        ("  duplicates", tally.duplicates.to_string()),
+        ("    with other content", tally.duplicates_differing.to_string()),
+        ("  dead letters", tally.dead_letters.to_string()),
+        ("  expired", tally.expired.to_string()),
+        ("  suppressed by triggers", tally.suppressed.to_string()),
+        ("transactions", summary.transactions.to_string()),
+        ("retries", summary.retries.to_string()),
+        ("time", format!("{:.1} s", summary.elapsed.as_secs_f64())),
+        ("first record to last commit", format!("{:.1} s", summary.reading.as_secs_f64())),
+        ("records a second", format!("{:.0}", per_second(summary))),
+    ];
+    table_of(&rows)
+}
+
+/// Names and figures.
+pub(crate) fn table_of(rows: &[(&str, String)]) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    for (name, value) in rows {
+        table.add_row([*name, value]);
+    }
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+    table
+}
+
+/// From the first record to the last commit.
+#[expect(clippy::cast_precision_loss, reason = "a rate for people")]
+fn per_second(summary: &Summary) -> f64 {
+    let seconds = summary.reading.as_secs_f64();
+    if seconds > 0.0 { summary.tally.records as f64 / seconds } else { 0.0 }
+}

@@ -1,0 +1,81 @@
+//! Rows on their way into the table.
+
+use event_model::ProductEvent;
+use uuid::Uuid;
+
+/// Rows in PostgreSQL's binary COPY form, without header and trailer.
+#[derive(Debug, Default)]
+pub(crate) struct Rows {
+    bytes: Vec<u8>,
+    marks: Vec<RowMark>,
+}
+
+/// A row among others.
+#[derive(Clone, Copy, Debug)]
+struct RowMark {
+    id: Uuid,
+    offset: i64,
+    end: usize,
+}
+
+/// One row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Row<'a> {
+    /// The event's identity.
+    pub(crate) id: Uuid,
+    /// Its record's offset.
+    pub(crate) offset: i64,
+    /// The row's bytes.
+    pub(crate) bytes: &'a [u8],
+}
+
+impl Rows {
+    /// How many rows.
+    #[must_use]
+    pub(crate) fn count(&self) -> u64 {
+        self.marks.len() as u64
+    }
+
+    /// The rows, in the order of their records.
+    #[must_use]
+    pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
+        (0..self.marks.len()).map(|index| self.row(index))
+    }
+
+    /// Returns a row by its index. Panics if there is no such row.
+    pub(crate) fn row(&self, index: usize) -> Row<'_> {
+        let RowMark { id, offset, end } = self.marks[index];
+        let start = index.checked_sub(1).map_or(0, |before| self.marks[before].end);
+        Row { id, offset, bytes: &self.bytes[start..end] }
+    }
+
+    /// Returns the number of rows whose record stands before an offset.
+    #[must_use]
+    pub(crate) fn before(&self, offset: i64) -> usize {
+        self.marks.partition_point(|mark| mark.offset < offset)
+    }
+
+    /// Splits off the first `count` rows.
+    #[must_use]
+    pub(crate) fn take_first(&mut self, count: usize) -> Self {
+        let end = count.checked_sub(1).map_or(0, |last| self.marks[last].end);
+        let (rest, later) = (self.bytes.split_off(end), self.marks.split_off(count));
+        let later = later.into_iter().map(|mark| RowMark { end: mark.end - end, ..mark }).collect();
+        std::mem::replace(self, Self { bytes: rest, marks: later })
+    }
+
+    /// Adds a row. Returns the bytes that it takes.
+    pub(crate) fn add(&mut self, offset: i64, event: &ProductEvent<'_>) -> usize {
+        let start = self.bytes.len();
+        event.write_copy_row(&mut self.bytes);
+        let end = self.bytes.len();
+        self.marks.push(RowMark { id: event.event_id, offset, end });
+        end - start + size_of::<RowMark>()
+    }
+
+    /// The bytes that all take.
+    #[must_use]
+    pub(crate) fn size(&self) -> usize {
+        self.bytes.len() + self.marks.len() * size_of::<RowMark>()
+    }
+}

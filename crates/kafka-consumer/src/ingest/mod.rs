@@ -1,0 +1,319 @@
+//! The way of a record: Kafka -> source -> batch -> writer -> PostgreSQL.
+
+pub(crate) mod batch;
+pub(crate) mod memory_budget;
+mod messages;
+pub(crate) mod offsets;
+mod source;
+pub(crate) mod writer;
+
+use std::panic::resume_unwind;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use event_model::Window;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::http::{HttpAddr, HttpError, Server};
+use pipeline_runtime::kafka::{self, KafkaArgs};
+use pipeline_runtime::progress::Progress;
+use pipeline_runtime::shutdown;
+use tokio::runtime::Handle;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::ingest::batch::open::Limits;
+use crate::ingest::batch::recent_ids::RecentIds;
+use crate::ingest::batch::sorter;
+use crate::ingest::memory_budget::MemoryBudget;
+use crate::ingest::messages::{Command, Report};
+use crate::ingest::offsets::resume::{DataLossPolicy, Resume};
+use crate::ingest::source::config::SourceConfig;
+use crate::ingest::source::finish::FinishedSource;
+use crate::ingest::source::{FAREWELL, Source};
+use crate::ingest::writer::dead_letter_limit::DeadLetterLimit;
+use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
+use crate::ingest::writer::error::WriterError;
+use crate::ingest::writer::{Writer, WriterConfig};
+use crate::kafka::client::{KafkaClient, client_config, uncommitted};
+use crate::kafka::group_topic::GroupTopic;
+use crate::kafka::record_lookup::RecordLookup;
+use crate::kafka::topic_identity::TopicIdentity;
+use crate::kafka::watermarks::StartOffset;
+use crate::observability::endpoints::HttpEndpoints;
+use crate::observability::lag;
+use crate::observability::record_counts::RecordCounts;
+use crate::postgres::migrations::{self, Pending};
+use crate::postgres::{self, Conninfo};
+
+/// How long the writers may take at an end that was asked for.
+const GRACE: Duration = Duration::from_secs(6);
+
+const MARGIN: Duration = Duration::from_millis(500);
+
+/// What a run is asked to do.
+#[derive(Clone)]
+pub(crate) struct RunConfig {
+    /// Kafka and the topic.
+    pub(crate) kafka: KafkaArgs,
+    /// The warehouse.
+    pub(crate) target: Conninfo,
+    /// The consumer group.
+    pub(crate) group: String,
+    /// A name in the group that outlives this process.
+    pub(crate) instance: Option<String>,
+    /// Where a new group begins.
+    pub(crate) start: StartOffset,
+    /// When batches are closed.
+    pub(crate) limits: Limits,
+    /// How far events may lie from their records.
+    pub(crate) window: Window,
+    /// Sessions of PostgreSQL that write side by side.
+    pub(crate) writers: usize,
+    /// What the process may take.
+    pub(crate) memory: MemoryBudget,
+    /// How many dead letters are borne.
+    pub(crate) dead_letter_limit: DeadLetterLimit,
+    /// What is accepted where records are gone.
+    pub(crate) accept: DataLossPolicy,
+    /// End when everything up to the ends of all partitions is committed.
+    pub(crate) until_caught_up: bool,
+    /// Maximum wait of such a run for an open transaction.
+    pub(crate) open_transaction_timeout: Duration,
+    /// What to do about pending scripts.
+    pub(crate) pending: Pending,
+    /// Where to answer over HTTP.
+    pub(crate) http: HttpAddr,
+    /// Whether a run without that is better than none.
+    pub(crate) http_may_fail: bool,
+    /// Show progress.
+    pub(crate) progress: bool,
+}
+
+/// What a run did.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary {
+    /// What became of the records.
+    pub(crate) tally: RecordCounts,
+    /// Batches that were committed.
+    pub(crate) transactions: u64,
+    /// Attempts that were made again.
+    pub(crate) retries: u64,
+    /// From the first subscription to the end.
+    pub(crate) elapsed: Duration,
+    /// From the first record to the last commit.
+    pub(crate) reading: Duration,
+}
+
+/// Runs until it is caught up or the shutdown is asked for.
+pub(crate) async fn run(settings: RunConfig, shutdown: CancellationToken) -> Result<Summary, Failure> {
+    let group_topic = GroupTopic { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
+    let site = Arc::new(HttpEndpoints::new(group_topic.clone()));
+    let _server = listen(&settings, &site).await?;
+    let mut config = client_config(&settings.kafka, &settings.group)?;
+    let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await?;
+    settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
+    let mut client = postgres::connect_at_start(&settings.target).await?;
+    for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
+        tracing::info!(script, "script applied");
+    }
+    let kafka = KafkaClient::new(&config, settings.instance.as_deref())?;
+    offsets::first_start::insert_initial_offsets(&mut client, &group_topic, &kafka.current(), settings.start).await?;
+    drop(client);
+    tracing::info!(topic = group_topic.topic, partitions = topic.partitions, group = group_topic.group, postgres = %settings.target, "reading");
+
+    let began = Instant::now();
+    let counters = Arc::clone(&site.counters);
+    let limiter = DeadLetterLimiter::new(settings.dead_letter_limit);
+    let record_lookup = RecordLookup::new(&config, &group_topic.topic);
+    let give_up = CancellationToken::new();
+    let (reporter, reports) = mpsc::unbounded_channel();
+    let start = |number| start_writer(number, &settings, &site, &limiter, &record_lookup, &reporter, &give_up);
+    let (commands, writers) = (1..=settings.writers).map(start).unzip();
+    drop(reporter);
+
+    let (target, accept) = (settings.target.clone(), settings.accept);
+    let identity = Arc::<TopicIdentity>::default();
+    let source = SourceConfig {
+        resume: Resume {
+            target,
+            group_topic,
+            kafka: kafka.clone(),
+            record_lookup,
+            accept,
+            identity: Arc::clone(&identity),
+        },
+        limits: settings.limits,
+        window: settings.window,
+        until_caught_up: settings.until_caught_up,
+        open_transaction_timeout: settings.open_transaction_timeout,
+        ends: Arc::clone(&site.ends),
+        shutdown: shutdown.clone(),
+        give_up: give_up.clone(),
+        runtime: Handle::current(),
+        health: Arc::clone(&site.health),
+    };
+    let stop_asking = CancellationToken::new();
+    let ends = lag::LagMonitor {
+        kafka,
+        topic: site.group_topic.topic.clone(),
+        uncommitted: RecordLookup::new(&uncommitted(&config), &site.group_topic.topic),
+        counters: Arc::clone(&counters),
+        ends: Arc::clone(&site.ends),
+        identity,
+    };
+    let asking = tokio::spawn(ends.run(stop_asking.clone()));
+    let remembering = tokio::spawn(Arc::clone(&site.recent).keep(Arc::clone(&counters), Arc::clone(&site.ends)));
+    let source = Source::new(source, commands, reports);
+    let reading = std::thread::Builder::new()
+        .name("source".to_owned())
+        .spawn(|| source.run())
+        .context("no thread for the source")?;
+    let reading = tokio::task::spawn_blocking(move || reading.join());
+
+    let watching = tokio::spawn(watch(settings.progress, Arc::clone(&site), shutdown, give_up.clone()));
+    let stop = async {
+        stop_asking.cancel();
+        let _ = asking.await;
+    };
+    let result = end(reading, stop, writers, give_up).await;
+    watching.abort();
+    remembering.abort();
+    result?;
+    Ok(Summary {
+        tally: counters.tally(),
+        transactions: counters.batches(),
+        retries: counters.retries(),
+        elapsed: began.elapsed(),
+        reading: counters.reading(),
+    })
+}
+
+/// Starts a writer and who puts its batches in order. Returns where its batches are handed over, and its end.
+fn start_writer(
+    number: usize,
+    settings: &RunConfig,
+    site: &HttpEndpoints,
+    limiter: &DeadLetterLimiter,
+    record_lookup: &RecordLookup,
+    reporter: &mpsc::UnboundedSender<Report>,
+    give_up: &CancellationToken,
+) -> (mpsc::Sender<Command>, Writing) {
+    let setting = WriterConfig {
+        target: settings.target.named(&format!("kafka-consumer {} {number}", settings.group)),
+        group_topic: site.group_topic.clone(),
+        limiter: limiter.clone(),
+        record_lookup: record_lookup.clone(),
+        number,
+        counters: Arc::clone(&site.counters),
+        health: Arc::clone(&site.health),
+        give_up: give_up.clone(),
+    };
+    let (command, inbox) = mpsc::channel(1);
+    let (arranged, batches) = mpsc::channel(1);
+    let recent = RecentIds::with_size(settings.memory.recent_ids(settings.writers));
+    tokio::spawn(sorter::run(inbox, arranged, recent));
+    (command, tokio::spawn(Writer::new(setting, reporter.clone()).run(batches)))
+}
+
+type Writing = JoinHandle<Result<(), WriterError>>;
+type Reading = JoinHandle<std::thread::Result<anyhow::Result<FinishedSource>>>;
+
+/// Waits for the source, then for the writers, and only then leaves the group. A writer's error comes first: it is why
+/// the source ended.
+async fn end(
+    reading: Reading,
+    others_let_go: impl Future<Output = ()>,
+    writers: Vec<Writing>,
+    give_up: CancellationToken,
+) -> anyhow::Result<()> {
+    shutdown::waiting_for("the reading thread");
+    let read = reading.await.context("the reading thread was not waited for")?;
+    // A panic has ended the process already, unless this runs as a library.
+    let finish = read.unwrap_or_else(|panic| resume_unwind(panic));
+    shutdown::waiting_for("Kafka's answer about the ends of partitions");
+    others_let_go.await;
+    shutdown::waiting_for("PostgreSQL, to commit the batches in flight");
+    if finish.is_err() {
+        // What ends with an error does not wait out an outage first.
+        tokio::spawn(async move {
+            tokio::time::sleep(GRACE).await;
+            give_up.cancel();
+        });
+    }
+    match worst(writers).await? {
+        None => {}
+        // One that gave up may have done so because of what ended the source.
+        Some(WriterError::Abandoned { .. }) if finish.is_err() => {}
+        Some(error) => return Err(error.into()),
+    }
+    let mut finish = finish?;
+    let caught_up = finish.caught_up();
+    shutdown::waiting_for("Kafka, to leave the group");
+    let leaving = tokio::task::spawn_blocking(|| finish.leave(FAREWELL));
+    // Closing has the same limit; this one is for a call of librdkafka that does not return.
+    if !matches!(tokio::time::timeout(FAREWELL + MARGIN, leaving).await, Ok(Ok(true))) {
+        tracing::warn!("group not left: kafka does not answer");
+    }
+    caught_up
+}
+
+/// The error that the others follow from: one that gave up did so because another one failed.
+async fn worst(writers: Vec<Writing>) -> anyhow::Result<Option<WriterError>> {
+    let mut worst = None;
+    for writer in writers {
+        let ended = writer.await.context("a writer was not waited for")?;
+        if let Err(error) = ended
+            && matches!(worst, None | Some(WriterError::Abandoned { .. }))
+        {
+            worst = Some(error);
+        }
+    }
+    Ok(worst)
+}
+
+/// Shows progress, and bounds the end once it was asked for.
+async fn watch(show: bool, site: Arc<HttpEndpoints>, shutdown: CancellationToken, give_up: CancellationToken) {
+    let progress = Progress::new(show, None, "records");
+    let show = async {
+        loop {
+            let tally = site.counters.tally();
+            progress.set(tally.records);
+            let suppressed = match tally.suppressed {
+                0 => String::new(),
+                count => format!(", {count} suppressed"),
+            };
+            progress.say(format!(
+                "{} rows, {} duplicates, {} dead letters{suppressed}",
+                tally.rows, tally.duplicates, tally.dead_letters
+            ));
+            tokio::time::sleep(Duration::from_millis(250)).await;
+        }
+    };
+    tokio::select! {
+        () = show => {}
+        () = async {
+            shutdown.cancelled().await;
+            site.health.ending();
+            tokio::time::sleep(GRACE).await;
+        } => give_up.cancel(),
+    }
+    std::future::pending::<()>().await;
+}
+
+/// Answers over HTTP from now on, if it is to.
+async fn listen(settings: &RunConfig, site: &Arc<HttpEndpoints>) -> Result<Option<Server>, Failure> {
+    let HttpAddr::At(address) = &settings.http else { return Ok(None) };
+    match Server::start(address, Arc::clone(site) as Arc<_>).await {
+        Ok(server) => {
+            tracing::info!(address = %server.address(), "http listening");
+            Ok(Some(server))
+        }
+        Err(error @ HttpError::Taken { .. }) if settings.http_may_fail => {
+            tracing::warn!(%error, "goes on without http");
+            Ok(None)
+        }
+        Err(error) => Err(anyhow::Error::from(error).into()),
+    }
+}

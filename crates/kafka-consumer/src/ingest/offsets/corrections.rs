@@ -1,0 +1,80 @@
+//! `CountCorrections` of a batch's counts: rows that were read but not inserted.
+
+use crate::observability::record_counts::RecordCounts;
+
+/// State of a row that is not in the table yet, as far as its own transaction sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum RowState {
+    /// No row has its `event_id`.
+    New,
+    /// A row has its `event_id` and the same content.
+    Same,
+    /// A row has its `event_id` and another content.
+    Differing,
+}
+
+/// Rows of a partition that did not become new rows after all.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct CountCorrections {
+    /// Those that were there already.
+    pub(crate) duplicates: u64,
+    /// Those of them whose content is not that of the row that is there.
+    pub(crate) differing: u64,
+    /// Those that PostgreSQL refused.
+    pub(crate) refused: u64,
+    /// Those of days that retention has taken.
+    pub(crate) expired: u64,
+    /// Rows that a trigger suppressed or redirected.
+    pub(crate) suppressed: u64,
+}
+
+impl CountCorrections {
+    /// Counts a row that is in the table already.
+    pub(crate) fn add(&mut self, known: RowState) {
+        self.duplicates += u64::from(known != RowState::New);
+        self.differing += u64::from(known == RowState::Differing);
+    }
+
+    /// What became of the records, with these taken into account.
+    pub(crate) fn apply(&self, tally: RecordCounts) -> RecordCounts {
+        RecordCounts {
+            records: tally.records,
+            rows: tally.rows - self.duplicates - self.refused - self.expired - self.suppressed,
+            duplicates: tally.duplicates + self.duplicates,
+            duplicates_differing: tally.duplicates_differing + self.differing,
+            dead_letters: tally.dead_letters + self.refused,
+            expired: tally.expired + self.expired,
+            suppressed: tally.suppressed + self.suppressed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_correction_moves_rows_to_the_count_of_its_own() {
+        let read = RecordCounts { records: 100, rows: 90, dead_letters: 10, ..RecordCounts::default() };
+        let corrections = CountCorrections { duplicates: 1, differing: 1, refused: 2, expired: 4, suppressed: 8 };
+        let settled = corrections.apply(read);
+        let expected = RecordCounts {
+            records: 100,
+            rows: 75,
+            duplicates: 1,
+            duplicates_differing: 1,
+            dead_letters: 12,
+            expired: 4,
+            suppressed: 8,
+        };
+        assert_eq!(settled, expected);
+        assert_eq!(CountCorrections::default().apply(settled), settled);
+    }
+
+    #[test]
+    fn a_batch_may_be_suppressed_as_a_whole() {
+        let read = RecordCounts { records: 3, rows: 3, ..RecordCounts::default() };
+        let settled = CountCorrections { suppressed: 3, ..CountCorrections::default() }.apply(read);
+        assert_eq!(settled, RecordCounts { records: 3, suppressed: 3, ..RecordCounts::default() });
+    }
+}

@@ -1,0 +1,472 @@
+//! Going on where PostgreSQL has it, after a look at whether Kafka still has the same topic and what comes next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{ExponentialBuilder, Retryable};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use thiserror::Error;
+use tokio_postgres::{Client, GenericClient};
+use uuid::Uuid;
+
+use crate::ingest::offsets::first_start::INSERT;
+use crate::ingest::offsets::position::Position;
+use crate::kafka::client::KafkaClient;
+use crate::kafka::fingerprint;
+use crate::kafka::fingerprint::RecordPosition;
+use crate::kafka::group_topic::GroupTopic;
+use crate::kafka::record_lookup::{RecordLookup, RecordLookupError};
+use crate::kafka::topic_identity::{self, TopicIdentity};
+use crate::kafka::watermarks::{partitions, watermarks};
+use crate::postgres::fault::{SqlFault, classify};
+use crate::postgres::{self, Conninfo, describe};
+
+/// What a person has accepted: the consumer goes on although records are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct DataLossPolicy {
+    /// Records that retention took before they were read.
+    pub(crate) lost_records: bool,
+    /// A topic that was deleted and recreated.
+    pub(crate) new_topic: bool,
+}
+
+/// Whose offsets, and where they are looked up.
+#[derive(Clone)]
+pub(crate) struct Resume {
+    /// The warehouse.
+    pub(crate) target: Conninfo,
+    /// Whose offsets of which topic.
+    pub(crate) group_topic: GroupTopic,
+    /// Asks where partitions begin and end.
+    pub(crate) kafka: KafkaClient,
+    /// Reads the last records again.
+    pub(crate) record_lookup: RecordLookup,
+    /// ID of the topic that the offsets belong to.
+    pub(crate) identity: Arc<TopicIdentity>,
+    /// What a person has accepted.
+    pub(crate) accept: DataLossPolicy,
+}
+
+/// Why it is not known where a partition goes on.
+#[derive(Debug, Error)]
+pub(crate) enum ResumeError {
+    /// PostgreSQL's error.
+    #[error("PostgreSQL: {}", describe(.0))]
+    Postgres(#[from] tokio_postgres::Error),
+    /// PostgreSQL says nothing.
+    #[error("PostgreSQL did not answer within {} s", PATIENCE.as_secs())]
+    NoAnswer,
+    /// A consumer of the former topic still moves the offsets.
+    #[error("the offsets of the former topic are being moved by another consumer")]
+    Busy,
+    /// Kafka did not tell where partitions begin and end.
+    #[error("Kafka did not tell where the partitions begin and end: {0}")]
+    Kafka(#[from] KafkaError),
+    /// The last records could not be read again.
+    #[error(transparent)]
+    RecordLookup(#[from] RecordLookupError),
+    /// Retention took records that were not read.
+    #[error(
+        "partition {partition} of {topic}: Kafka has no records before offset {low} any more, but group {group} has read \
+         only up to {next}: retention took {} offsets. --allow-data-loss goes on at {low}", low - next
+    )]
+    Lost {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Whose offsets.
+        group: String,
+        /// The offset to go on from.
+        next: i64,
+        /// The oldest that there is.
+        low: i64,
+    },
+    /// The topic has another ID than the one that was read.
+    #[error(
+        "topic {topic} was deleted and recreated after group {group} had read it; its unread records are lost; \
+         `run --allow-recreated-topic` reads the new one from its beginning"
+    )]
+    Recreated {
+        /// The topic.
+        topic: String,
+        /// The group that has read it.
+        group: String,
+    },
+    /// A partition has other records than those that were read.
+    #[error(
+        "topic {topic} was deleted and recreated, or its log was truncated: partition {partition} is not the one that \
+         group {group} has read up to offset {next}; its unread records are lost; `run --allow-recreated-topic` reads the new \
+         one from its beginning"
+    )]
+    Renewed {
+        /// The topic.
+        topic: String,
+        /// The partition.
+        partition: i32,
+        /// Whose offsets.
+        group: String,
+        /// Up to where the former one was read.
+        next: i64,
+    },
+}
+
+/// How long PostgreSQL may take for one of these short statements.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+const SELECT: &str = r#"SELECT partition, next_offset, topic_incarnation, fingerprint_offset, fingerprint,
+        coalesce((SELECT max(letter."offset") + 1 FROM pipeline.dead_letters AS letter
+                  WHERE letter.consumer_group = $1 AND letter.topic = $2
+                    AND letter.topic_incarnation = consumer_offsets.topic_incarnation
+                    AND letter.partition = consumer_offsets.partition), 0)
+    FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3)"#;
+
+const TOPIC_IDS: &str = "SELECT partition, next_offset, topic_id FROM pipeline.consumer_offsets
+    WHERE consumer_group = $1 AND topic = $2";
+
+/// Notes the ID in rows that have none. A row that a consumer's transaction has locked waits for the next time.
+const STORE_ID: &str = "UPDATE pipeline.consumer_offsets SET topic_id = $4
+    WHERE (consumer_group, topic, partition) IN (
+        SELECT consumer_group, topic, partition FROM pipeline.consumer_offsets
+        WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3) AND topic_id IS NULL
+        FOR UPDATE SKIP LOCKED)";
+
+/// `OffsetUpdates` an offset to where records are again, unless somebody else has moved it meanwhile.
+const SKIP: &str = "UPDATE pipeline.consumer_offsets SET next_offset = $5, updated_at = now()
+    WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4";
+
+/// Another topic of the same name: what was read of the former one keeps its dead letters under the former number.
+const RENEW: &str = "UPDATE pipeline.consumer_offsets
+    SET next_offset = $5, fingerprint = NULL, fingerprint_offset = NULL, topic_incarnation = topic_incarnation + 1,
+        topic_id = $6, updated_at = now()
+    WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
+        AND topic_id IS NOT DISTINCT FROM $7";
+
+/// A row of the group, as far as it concerns the topic's identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct StoredId {
+    partition: i32,
+    next_offset: i64,
+    id: Option<Uuid>,
+}
+
+/// The topic's IDs: the cluster's, and those of all rows of the group.
+struct Ids {
+    current: Option<Uuid>,
+    stored: Vec<StoredId>,
+}
+
+impl Ids {
+    /// Returns the rows whose ID differs from the cluster's. If the cluster's is unknown, there are no such rows.
+    fn of_another_topic(&self) -> impl Iterator<Item = &StoredId> {
+        self.stored.iter().filter(|row| self.current.is_some() && row.id.is_some() && row.id != self.current)
+    }
+
+    /// Returns the ID that the offsets belong to, once no row belongs to another topic.
+    fn established(&self) -> Option<Uuid> {
+        self.current.or_else(|| self.stored.iter().find_map(|row| row.id))
+    }
+
+    fn of(&self, partition: i32) -> Option<Uuid> {
+        self.stored.iter().find(|row| row.partition == partition)?.id
+    }
+}
+
+/// What Kafka has of a partition, measured by what was read of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Continuity {
+    /// What comes next.
+    Continues,
+    /// Retention took records that were not read.
+    Lost,
+    /// Another topic under the same name; the end is before what was read, or the last record is another one.
+    Renewed,
+}
+
+impl Resume {
+    /// Where the partitions go on, over a session of its own, with outages of PostgreSQL and Kafka waited out. A
+    /// partition that is new begins with its oldest record. Fails where Kafka no longer has what comes next.
+    pub(crate) async fn positions(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
+        let policy =
+            ExponentialBuilder::default().with_max_delay(Duration::from_secs(5)).with_jitter().without_max_times();
+        (|| self.ask(partitions))
+            .retry(policy)
+            .when(ResumeError::passes)
+            .notify(|error, delay| {
+                tracing::warn!(%error, delay_ms = delay.as_millis(), "offsets retry");
+            })
+            .await
+    }
+
+    async fn ask(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
+        let client = answered(postgres::connect(&self.target)).await?;
+        let mut ids = self.ids(&client).await?;
+        if ids.of_another_topic().next().is_some() {
+            self.recreated(&client, &ids).await?;
+            ids.stored = self.stored_ids(&client).await?;
+        }
+        let mut found = self.select(&client, partitions).await?;
+        let ends = watermarks(&self.kafka.current(), &self.group_topic.topic, partitions.to_vec()).await?;
+        let new: Vec<i32> = partitions.iter().copied().filter(|partition| !found.contains_key(partition)).collect();
+        if !new.is_empty() {
+            let oldest: Vec<i64> = new.iter().map(|partition| ends.get(partition).map_or(0, |ends| ends.0)).collect();
+            let GroupTopic { group, topic } = &self.group_topic;
+            answered(client.execute(INSERT, &[group, topic, &new, &oldest, &ids.current])).await?;
+            found = self.select(&client, partitions).await?;
+        }
+        let renewed = self.renewed(&found, &ends).await?;
+        let mut changed = false;
+        for (partition, position) in &found {
+            let (low, high) = ends.get(partition).copied().unwrap_or_default();
+            let continuity = match position.next_offset {
+                next if next > high || renewed.contains(partition) => Continuity::Renewed,
+                next if next < low => Continuity::Lost,
+                _ => Continuity::Continues,
+            };
+            changed |= self.settle(&client, *partition, position.next_offset, low, continuity, &ids).await?;
+        }
+        self.store_id(&client, partitions, &ids).await?;
+        // The watcher compares with this one from now on.
+        if let Some(id) = ids.established() {
+            self.identity.observe(id);
+        }
+        if changed { self.select(&client, partitions).await } else { Ok(found) }
+    }
+
+    /// Reads the topic's IDs. The cluster is asked before anything else is read of the topic: if the topic is recreated in
+    /// between, the next comparison finds the other ID.
+    async fn ids(&self, client: &impl GenericClient) -> Result<Ids, ResumeError> {
+        let current = topic_identity::topic_id(&self.kafka.current(), &self.group_topic.topic).await;
+        Ok(Ids { current, stored: self.stored_ids(client).await? })
+    }
+
+    async fn stored_ids(&self, client: &impl GenericClient) -> Result<Vec<StoredId>, ResumeError> {
+        let rows = answered(client.query(TOPIC_IDS, &[&self.group_topic.group, &self.group_topic.topic])).await?;
+        let stored =
+            |row: &tokio_postgres::Row| StoredId { partition: row.get(0), next_offset: row.get(1), id: row.get(2) };
+        Ok(rows.iter().map(stored).collect())
+    }
+
+    /// Fails because the topic was recreated, unless a person has accepted that; then every row of the former topic moves
+    /// to the new one's beginning, also those of partitions that the new one does not have.
+    async fn recreated(&self, client: &Client, ids: &Ids) -> Result<(), ResumeError> {
+        let GroupTopic { group, topic } = &self.group_topic;
+        if !self.accept.new_topic {
+            return Err(self.recreated_error());
+        }
+        let kafka = self.kafka.current();
+        let present = partitions(&kafka, topic).await?;
+        let ends = watermarks(&kafka, topic, present).await?;
+        for row in ids.of_another_topic() {
+            let low = ends.get(&row.partition).map_or(0, |ends| ends.0);
+            let (partition, next) = (row.partition, row.next_offset);
+            answered(client.execute(RENEW, &[group, topic, &partition, &next, &low, &ids.current, &row.id])).await?;
+            tracing::warn!(
+                partition,
+                from = next,
+                to = low,
+                "topic recreated; reads it from its beginning, as accepted"
+            );
+        }
+        // A consumer of the former topic may have moved an offset since; that row stays unchanged.
+        let left = Ids { current: ids.current, stored: self.stored_ids(client).await? };
+        if left.of_another_topic().next().is_some() { Err(ResumeError::Busy) } else { Ok(()) }
+    }
+
+    /// Returns the error of a topic that was recreated.
+    #[must_use]
+    pub(crate) fn recreated_error(&self) -> ResumeError {
+        ResumeError::Recreated { topic: self.group_topic.topic.clone(), group: self.group_topic.group.clone() }
+    }
+
+    async fn store_id(&self, client: &Client, partitions: &[i32], ids: &Ids) -> Result<(), ResumeError> {
+        let missing = ids.stored.iter().any(|row| row.id.is_none() && partitions.contains(&row.partition));
+        if let (Some(id), true) = (ids.current, missing) {
+            let GroupTopic { group, topic } = &self.group_topic;
+            answered(client.execute(STORE_ID, &[group, topic, &partitions, &id])).await?;
+        }
+        Ok(())
+    }
+
+    /// Fails if the topic or one of its partitions is not the one that was read. Returns the topic's ID, if it has one.
+    pub(crate) async fn verify(&self, client: &impl GenericClient) -> Result<Option<Uuid>, ResumeError> {
+        let ids = self.ids(client).await?;
+        if ids.of_another_topic().next().is_some() {
+            return Err(self.recreated_error());
+        }
+        let GroupTopic { group, topic } = &self.group_topic;
+        let present = partitions(&self.kafka.current(), topic).await?;
+        let found = self.select(client, &present).await?;
+        let ends = watermarks(&self.kafka.current(), topic, present).await?;
+        let beyond = |(partition, position): (&i32, &Position)| {
+            let high = ends.get(partition).copied().unwrap_or_default().1;
+            (position.next_offset > high).then_some(*partition)
+        };
+        let mut renewed: Vec<i32> = found.iter().filter_map(beyond).collect();
+        renewed.extend(self.renewed(&found, &ends).await?);
+        match renewed.into_iter().min() {
+            None => Ok(ids.current),
+            Some(partition) => {
+                let next = found.get(&partition).map_or(0, |one| one.next_offset);
+                Err(ResumeError::Renewed { topic: topic.clone(), partition, group: group.clone(), next })
+            }
+        }
+    }
+
+    async fn select(
+        &self,
+        client: &impl GenericClient,
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, Position>, ResumeError> {
+        let rows =
+            answered(client.query(SELECT, &[&self.group_topic.group, &self.group_topic.topic, &partitions])).await?;
+        let position = |row: &tokio_postgres::Row| {
+            let last: (Option<i64>, Option<i64>) = (row.get(3), row.get(4));
+            let last = last.0.zip(last.1).map(|(offset, fingerprint)| RecordPosition { offset, fingerprint });
+            let (next_offset, incarnation, lettered_up_to) = (row.get(1), row.get(2), row.get(5));
+            (row.get(0), Position { next_offset, incarnation, last, lettered_up_to })
+        };
+        Ok(rows.iter().map(position).collect())
+    }
+
+    /// The partitions whose last record is another one now. One that is gone while later ones are there is no proof:
+    /// compaction or retention may have taken it.
+    async fn renewed(
+        &self,
+        found: &BTreeMap<i32, Position>,
+        ends: &BTreeMap<i32, (i64, i64)>,
+    ) -> Result<Vec<i32>, ResumeError> {
+        let marks: BTreeMap<i32, RecordPosition> =
+            found.iter().filter_map(|(at, one)| Some((*at, one.last?))).collect();
+        let within = |(partition, mark): (&i32, &RecordPosition)| {
+            let (low, high) = ends.get(partition).copied().unwrap_or_default();
+            (low..high).contains(&mark.offset).then_some((*partition, mark.offset))
+        };
+        let places = marks.iter().filter_map(within).collect();
+        let records = self.record_lookup.first_at(places, |record| fingerprint::of(record)).await?;
+        let mut renewed = Vec::new();
+        for one in records {
+            let Some(mark) = marks.get(&one.partition) else { continue };
+            match one.record {
+                Some((offset, fingerprint)) if offset == mark.offset && fingerprint == mark.fingerprint => {}
+                Some((offset, _)) if offset == mark.offset => renewed.push(one.partition),
+                _ => tracing::warn!(
+                    partition = one.partition,
+                    offset = mark.offset,
+                    "the last record that was read is gone; whether the topic is the same cannot be told"
+                ),
+            }
+        }
+        Ok(renewed)
+    }
+
+    /// Fails where records are gone, unless a person has accepted that; then the offset moves to the oldest record.
+    async fn settle(
+        &self,
+        client: &Client,
+        partition: i32,
+        next: i64,
+        low: i64,
+        continuity: Continuity,
+        ids: &Ids,
+    ) -> Result<bool, ResumeError> {
+        let GroupTopic { group, topic } = &self.group_topic;
+        let accepted = match continuity {
+            Continuity::Continues => return Ok(false),
+            Continuity::Lost => self.accept.lost_records,
+            Continuity::Renewed => self.accept.new_topic,
+        };
+        if accepted {
+            if continuity == Continuity::Lost {
+                answered(client.execute(SKIP, &[group, topic, &partition, &next, &low])).await?;
+            } else {
+                let stored = ids.of(partition);
+                let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+                    &[group, topic, &partition, &next, &low, &ids.current, &stored];
+                answered(client.execute(RENEW, parameters)).await?;
+            }
+            tracing::warn!(
+                partition,
+                from = next,
+                to = low,
+                ?continuity,
+                "goes on with the oldest record, as accepted"
+            );
+            return Ok(true);
+        }
+        let (topic, group) = (topic.clone(), group.clone());
+        Err(match continuity {
+            Continuity::Lost => ResumeError::Lost { topic, partition, group, next, low },
+            _ => ResumeError::Renewed { topic, partition, group, next },
+        })
+    }
+}
+
+async fn answered<T>(question: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, ResumeError> {
+    Ok(tokio::time::timeout(PATIENCE, question).await.map_err(|_| ResumeError::NoAnswer)??)
+}
+
+impl ResumeError {
+    /// Outages are waited out; what Kafka refuses for good is not.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Postgres(error) => classify(error) == SqlFault::Retry,
+            Self::NoAnswer
+            | Self::Busy
+            | Self::RecordLookup(RecordLookupError::NoAnswer { .. } | RecordLookupError::Gone { .. }) => true,
+            Self::Kafka(error) => !matches!(
+                error.rdkafka_error_code(),
+                Some(
+                    Code::TopicAuthorizationFailed
+                        | Code::GroupAuthorizationFailed
+                        | Code::ClusterAuthorizationFailed
+                        | Code::SaslAuthenticationFailed
+                        | Code::Fatal
+                )
+            ),
+            Self::RecordLookup(RecordLookupError::Client(_) | RecordLookupError::Denied { .. })
+            | Self::Lost { .. }
+            | Self::Recreated { .. }
+            | Self::Renewed { .. } => false,
+        }
+    }
+
+    /// Returns true if the topic is not the one that was read: nothing more may be committed at its offsets.
+    #[must_use]
+    pub(crate) fn is_another_topic(&self) -> bool {
+        matches!(self, Self::Recreated { .. } | Self::Renewed { .. })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: Option<Uuid> = Some(Uuid::from_u128(1));
+    const B: Option<Uuid> = Some(Uuid::from_u128(2));
+
+    fn ids(current: Option<Uuid>, stored: &[Option<Uuid>]) -> Ids {
+        let row = |(partition, id): (i32, &Option<Uuid>)| StoredId { partition, next_offset: 7, id: *id };
+        Ids { current, stored: (0..).zip(stored).map(row).collect() }
+    }
+
+    #[test]
+    fn rows_of_another_topic_are_those_with_another_id() {
+        let another = |current, stored: &[Option<Uuid>]| -> Vec<i32> {
+            ids(current, stored).of_another_topic().map(|row| row.partition).collect()
+        };
+        assert_eq!(another(A, &[A, A]), [] as [i32; 0]);
+        assert_eq!(another(B, &[A, A]), [0, 1]);
+        assert_eq!(another(B, &[B, A]), [1], "accepted before, but not to the end");
+        assert_eq!(another(B, &[None, A, None]), [1], "written by an older version: the fingerprint tells");
+        assert_eq!(another(None, &[A, A]), [] as [i32; 0], "brokers without IDs");
+    }
+
+    #[test]
+    fn the_stored_id_stands_in_for_one_that_the_cluster_does_not_tell() {
+        assert_eq!(ids(B, &[A]).established(), B);
+        assert_eq!(ids(None, &[None, A]).established(), A);
+        assert_eq!(ids(None, &[None]).established(), None);
+    }
+}

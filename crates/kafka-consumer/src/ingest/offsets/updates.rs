@@ -1,0 +1,126 @@
+//! The offsets' part of a transaction: they move first, by compare-and-set, and their counts are set right at its end.
+
+use crate::ingest::offsets::corrections::CountCorrections;
+use crate::postgres::bigint;
+use std::collections::BTreeMap;
+
+use futures_util::future::try_join_all;
+use tokio_postgres::{Client, Statement, Transaction};
+
+use crate::ingest::batch::closed::{Batch, Part};
+use crate::ingest::offsets::position::OwnedPartition;
+use crate::kafka::group_topic::GroupTopic;
+
+/// The statements that move offsets.
+pub(crate) struct OffsetUpdates {
+    group_topic: GroupTopic,
+    forward: Statement,
+    settled: Statement,
+    correct: Statement,
+}
+
+/// `OffsetUpdates` the offset only from where this writer left it, and only of the topic that it read: a recreated topic may have
+/// come to the same offset. Every record counts as a row or a dead letter here.
+const FORWARD: &str = "UPDATE pipeline.consumer_offsets
+    SET next_offset = $5, fingerprint_offset = coalesce($6, fingerprint_offset), fingerprint = coalesce($7, fingerprint),
+        records = records + $8, rows_inserted = rows_inserted + $9, dead_letters = dead_letters + $10, updated_at = now()
+    WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 AND topic_incarnation = $11";
+
+/// Whether the offset stands where this very batch would have moved it.
+const SETTLED: &str = "SELECT FROM pipeline.consumer_offsets
+    WHERE consumer_group = $1 AND topic = $2 AND partition = $3
+      AND next_offset = $4 AND ($5::bigint IS NULL OR (fingerprint_offset = $5 AND fingerprint = $6))";
+
+const CORRECT: &str = "UPDATE pipeline.consumer_offsets
+    SET rows_inserted = rows_inserted - $4 - $6 - $7 - $8, duplicates = duplicates + $4,
+        duplicates_differing = duplicates_differing + $5, dead_letters = dead_letters + $6, expired = expired + $7,
+        suppressed = suppressed + $8
+    WHERE consumer_group = $1 AND topic = $2 AND partition = $3";
+
+impl OffsetUpdates {
+    pub(crate) async fn prepare(client: &Client, group_topic: &GroupTopic) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            group_topic: group_topic.clone(),
+            forward: client.prepare(FORWARD).await?,
+            settled: client.prepare(SETTLED).await?,
+            correct: client.prepare(CORRECT).await?,
+        })
+    }
+
+    /// `OffsetUpdates` the offsets of a batch's partitions, in their order. Returns the first one that is not where its writer
+    /// left it.
+    pub(crate) async fn forward(
+        &self,
+        transaction: &Transaction<'_>,
+        batch: &Batch,
+        owned: &BTreeMap<i32, OwnedPartition>,
+    ) -> Result<Option<i32>, tokio_postgres::Error> {
+        let moves = batch.parts.iter().map(|(partition, part)| self.forward_one(transaction, *partition, part, owned));
+        // Sent in this order, without waiting for each answer.
+        let moves: Vec<_> = moves.collect();
+        Ok(try_join_all(moves).await?.into_iter().flatten().next())
+    }
+
+    async fn forward_one(
+        &self,
+        transaction: &Transaction<'_>,
+        partition: i32,
+        part: &Part,
+        owned: &BTreeMap<i32, OwnedPartition>,
+    ) -> Result<Option<i32>, tokio_postgres::Error> {
+        let Some(owned) = owned.get(&partition) else { return Ok(Some(partition)) };
+        let (offset, fingerprint) = part.last.map(|last| (last.offset, last.fingerprint)).unzip();
+        let rows = part.rows.count();
+        let moved = transaction
+            .execute(
+                &self.forward,
+                &[
+                    &self.group_topic.group,
+                    &self.group_topic.topic,
+                    &partition,
+                    &owned.position.next_offset,
+                    &part.next_offset,
+                    &offset,
+                    &fingerprint,
+                    &bigint(part.records),
+                    &bigint(rows),
+                    &bigint(part.records - rows),
+                    &owned.position.incarnation,
+                ],
+            )
+            .await?;
+        Ok((moved != 1).then_some(partition))
+    }
+
+    /// Whether the partition's offset stands where the batch would have moved it.
+    pub(crate) async fn is_settled(
+        &self,
+        transaction: &Transaction<'_>,
+        partition: i32,
+        batch: &Batch,
+    ) -> Result<bool, tokio_postgres::Error> {
+        let Some(part) = batch.parts.get(&partition) else { return Ok(false) };
+        let (offset, fingerprint) = part.last.map(|last| (last.offset, last.fingerprint)).unzip();
+        let GroupTopic { group, topic } = &self.group_topic;
+        let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+            &[group, topic, &partition, &part.next_offset, &offset, &fingerprint];
+        Ok(transaction.query_opt(&self.settled, parameters).await?.is_some())
+    }
+
+    /// Sets the counts right.
+    pub(crate) async fn correct(
+        &self,
+        transaction: &Transaction<'_>,
+        corrections: &BTreeMap<i32, CountCorrections>,
+    ) -> Result<(), tokio_postgres::Error> {
+        for (partition, one) in corrections.iter().filter(|(_, one)| **one != CountCorrections::default()) {
+            let counts = [one.duplicates, one.differing, one.refused, one.expired, one.suppressed].map(bigint);
+            let [duplicates, differing, refused, expired, suppressed] = &counts;
+            let GroupTopic { group, topic } = &self.group_topic;
+            let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
+                &[group, topic, partition, duplicates, differing, refused, expired, suppressed];
+            transaction.execute(&self.correct, parameters).await?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,357 @@
+//! Which partitions are read, from which offset, and under which assignment.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
+use rdkafka::error::KafkaError;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::oneshot;
+
+use crate::ingest::offsets::position::Position;
+use crate::ingest::offsets::resume::ResumeError;
+use crate::ingest::source::caught_up::CaughtUp;
+use crate::ingest::source::config::SourceConfig;
+use crate::ingest::source::partition_reader::PartitionReader;
+use crate::ingest::source::writer_queues::WriterQueues;
+use crate::kafka::context::{AssignmentChange, Context, release};
+
+/// How long the writers may take to bring in what a revoked partition has in hand. Whatever comes later is settled by
+/// the compare-and-set.
+const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
+const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
+
+type Positions = Result<BTreeMap<i32, Position>, ResumeError>;
+
+/// The partitions of this consumer.
+#[derive(Default)]
+pub(crate) struct Assignment {
+    read: BTreeMap<i32, PartitionReader>,
+    caught_up: CaughtUp,
+    pending: Option<PendingChange>,
+    to_seek: VecDeque<i32>,
+    last_epoch: u64,
+    paused: bool,
+    uncertain: bool,
+}
+
+/// A change that waits for somebody's answer while the polling goes on.
+enum PendingChange {
+    Assigning { partitions: Vec<i32>, answer: oneshot::Receiver<Positions> },
+    Seeking { partition: i32, answer: oneshot::Receiver<Positions> },
+    Releasing { partitions: Vec<i32>, released: Vec<oneshot::Receiver<()>>, since: Instant, then: AfterRelease },
+}
+
+/// What follows when nothing of some partitions is in hand any more.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum AfterRelease {
+    Unassign,
+    Seek,
+}
+
+impl Assignment {
+    /// The assignment under which a partition's records are taken now; none where they are not.
+    pub(crate) fn epoch(&self, partition: i32) -> Option<u64> {
+        self.read.get(&partition).map(|reading| reading.epoch)
+    }
+
+    /// Notes that a partition is read up to an offset. Returns the assignment, if that is news.
+    pub(crate) fn read_up_to(&mut self, partition: i32, next_offset: i64) -> Option<u64> {
+        let reading = self.read.get_mut(&partition).filter(|reading| reading.next_offset < next_offset)?;
+        reading.next_offset = next_offset;
+        Some(reading.epoch)
+    }
+
+    /// The partition whose events are furthest behind, of those that may have records.
+    pub(crate) fn furthest_behind(&mut self) -> Option<&mut PartitionReader> {
+        self.read.values_mut().filter(|one| one.may_have_records()).min_by_key(|one| one.time())
+    }
+
+    /// Any partition may have records again.
+    pub(crate) fn recheck_idle(&mut self) {
+        self.read.values_mut().for_each(PartitionReader::recheck_idle);
+    }
+
+    /// Whether the partition is read.
+    pub(crate) fn has(&self, partition: i32) -> bool {
+        self.read.contains_key(&partition)
+    }
+
+    /// The progress of the partitions that are read.
+    pub(crate) fn caught_up(&mut self) -> &mut CaughtUp {
+        &mut self.caught_up
+    }
+
+    /// `PartitionEnds` the reading. Returns the progress of the partitions.
+    pub(crate) fn into_caught_up(self) -> CaughtUp {
+        self.caught_up
+    }
+
+    /// Stops reading for a while; also of partitions that are assigned meanwhile.
+    pub(crate) fn pause(&mut self, kafka: &BaseConsumer<Context>) -> Result<(), KafkaError> {
+        self.paused = true;
+        kafka.pause(&kafka.assignment()?)
+    }
+
+    /// Goes on reading. True if it had stopped.
+    pub(crate) fn resume(&mut self, kafka: &BaseConsumer<Context>) -> Result<bool, KafkaError> {
+        if self.paused {
+            kafka.resume(&kafka.assignment()?)?;
+        }
+        Ok(std::mem::take(&mut self.paused))
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// Returns true if no change of the assignment is under way, and nothing has to be read again.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.uncertain && self.pending.is_none() && self.to_seek.is_empty()
+    }
+
+    /// Another consumer has moved the partition's offset: its records are dropped, and it is read again from where
+    /// PostgreSQL has it, if it is still ours.
+    pub(crate) fn moved(&mut self, partition: i32, epoch: u64, writers: &mut WriterQueues) {
+        if self.epoch(partition) == Some(epoch) {
+            self.read.remove(&partition);
+            self.caught_up.dropped(partition);
+            writers.drop_partition(partition);
+            self.to_seek.push_back(partition);
+        }
+    }
+
+    /// Kafka does not have what comes next of some partition. All are looked at again when what is in hand is in: where
+    /// records are gone, that says what is.
+    pub(crate) fn mark_uncertain(&mut self) {
+        self.uncertain = true;
+    }
+
+    /// All partitions are gone with the client that read them. What was in hand of them is read again.
+    pub(crate) fn lose_all(&mut self, writers: &mut WriterQueues) {
+        let partitions: Vec<i32> = self.read.keys().chain(&self.to_seek).copied().collect();
+        self.lose(&partitions, writers);
+        *self = Self { last_epoch: self.last_epoch, paused: self.paused, ..Self::default() };
+    }
+
+    /// Carries on with what the group has decided, as far as it goes without waiting.
+    pub(crate) fn advance(
+        &mut self,
+        kafka: &Arc<BaseConsumer<Context>>,
+        setting: &SourceConfig,
+        writers: &mut WriterQueues,
+    ) -> anyhow::Result<()> {
+        loop {
+            self.pending = match self.pending.take() {
+                None => match kafka.context().next_change() {
+                    Some(change) => self.begin(change, kafka, setting, writers)?,
+                    None if std::mem::take(&mut self.uncertain) => {
+                        let partitions = self.read.keys().copied().collect();
+                        Some(self.release(partitions, AfterRelease::Seek, writers))
+                    }
+                    None => match self.to_seek.pop_front() {
+                        Some(partition) => {
+                            let answer = ask(setting, &[partition]);
+                            Some(PendingChange::Seeking { partition, answer })
+                        }
+                        None => return Ok(()),
+                    },
+                },
+                Some(pending) => match self.carry_on(pending, kafka, setting, writers)? {
+                    Some(waiting) => {
+                        self.pending = Some(waiting);
+                        return Ok(());
+                    }
+                    None => None,
+                },
+            };
+        }
+    }
+
+    fn begin(
+        &mut self,
+        change: AssignmentChange,
+        kafka: &Arc<BaseConsumer<Context>>,
+        setting: &SourceConfig,
+        writers: &mut WriterQueues,
+    ) -> anyhow::Result<Option<PendingChange>> {
+        match change {
+            AssignmentChange::Assign(partitions) => {
+                let answer = ask(setting, &partitions);
+                Ok(Some(PendingChange::Assigning { partitions, answer }))
+            }
+            AssignmentChange::Revoke(partitions) => Ok(Some(self.release(partitions, AfterRelease::Unassign, writers))),
+            AssignmentChange::Lose(partitions) => {
+                self.lose(&partitions, writers);
+                tracing::warn!(?partitions, "partitions lost to the group; what was in hand of them is read again");
+                release(kafka, &list(setting, &partitions, None)?)?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Lets go of partitions that are somebody else's already, without waiting for what is in hand of them.
+    fn lose(&mut self, partitions: &[i32], writers: &mut WriterQueues) {
+        self.forget(partitions);
+        for partition in partitions {
+            writers.drop_partition(*partition);
+        }
+        drop(writers.release(partitions));
+    }
+
+    fn release(&mut self, partitions: Vec<i32>, then: AfterRelease, writers: &mut WriterQueues) -> PendingChange {
+        self.forget(&partitions);
+        writers.close_all();
+        let released = writers.release(&partitions);
+        PendingChange::Releasing { partitions, released, since: Instant::now(), then }
+    }
+
+    /// None when the change is done.
+    fn carry_on(
+        &mut self,
+        pending: PendingChange,
+        kafka: &Arc<BaseConsumer<Context>>,
+        setting: &SourceConfig,
+        writers: &mut WriterQueues,
+    ) -> anyhow::Result<Option<PendingChange>> {
+        match pending {
+            PendingChange::Assigning { partitions, mut answer } => match answer.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => Ok(Some(PendingChange::Assigning { partitions, answer })),
+                answered => {
+                    let positions = answered.context("the offsets were not read")??;
+                    self.assign(kafka, setting, writers, &positions)?;
+                    Ok(None)
+                }
+            },
+            PendingChange::Seeking { partition, mut answer } => match answer.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => Ok(Some(PendingChange::Seeking { partition, answer })),
+                answered => {
+                    let positions = answered.context("the offset was not read")??;
+                    self.seek(kafka, setting, writers, &positions)?;
+                    Ok(None)
+                }
+            },
+            PendingChange::Releasing { partitions, mut released, since, then } => {
+                writers.try_hand_over();
+                released.retain_mut(|answer| matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
+                if !released.is_empty() && since.elapsed() < RELEASE_PATIENCE {
+                    return Ok(Some(PendingChange::Releasing { partitions, released, since, then }));
+                }
+                if then == AfterRelease::Seek {
+                    self.to_seek.extend(partitions);
+                    return Ok(None);
+                }
+                release(kafka, &list(setting, &partitions, None)?)?;
+                tracing::info!(?partitions, "partitions revoked");
+                Ok(None)
+            }
+        }
+    }
+
+    fn assign(
+        &mut self,
+        kafka: &Arc<BaseConsumer<Context>>,
+        setting: &SourceConfig,
+        writers: &mut WriterQueues,
+        positions: &BTreeMap<i32, Position>,
+    ) -> anyhow::Result<()> {
+        let partitions: Vec<i32> = positions.keys().copied().collect();
+        let offsets = list(setting, &partitions, Some(positions))?;
+        for (partition, position) in positions {
+            self.own(kafka, setting, *partition, *position, writers)?;
+        }
+        setting.health.assigned();
+        match kafka.rebalance_protocol() {
+            RebalanceProtocol::Cooperative => kafka.incremental_assign(&offsets)?,
+            _ => kafka.assign(&offsets)?,
+        }
+        // A partition that was let go while paused is still paused when it comes back.
+        if self.paused {
+            kafka.pause(&offsets)?;
+        } else {
+            kafka.resume(&offsets)?;
+        }
+        tracing::info!(?partitions, "partitions assigned");
+        Ok(())
+    }
+
+    fn seek(
+        &mut self,
+        kafka: &Arc<BaseConsumer<Context>>,
+        setting: &SourceConfig,
+        writers: &mut WriterQueues,
+        positions: &BTreeMap<i32, Position>,
+    ) -> anyhow::Result<()> {
+        let topic = &setting.resume.group_topic.topic;
+        let assigned = kafka.assignment()?;
+        for (partition, position) in positions {
+            let to = Offset::Offset(position.next_offset);
+            match kafka.seek(topic, *partition, to, KAFKA_PATIENCE) {
+                Ok(()) => self.own(kafka, setting, *partition, *position, writers)?,
+                Err(error) if assigned.find_partition(topic, *partition).is_some() => {
+                    tracing::warn!(%error, partition, "kafka seek retry");
+                    self.to_seek.push_back(*partition);
+                }
+                // The group's change that says so is on its way.
+                Err(error) => {
+                    self.caught_up.forget(*partition);
+                    tracing::info!(%error, partition, "partition released");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn own(
+        &mut self,
+        kafka: &Arc<BaseConsumer<Context>>,
+        setting: &SourceConfig,
+        partition: i32,
+        position: Position,
+        writers: &mut WriterQueues,
+    ) -> anyhow::Result<()> {
+        self.last_epoch += 1;
+        let topic = &setting.resume.group_topic.topic;
+        self.read
+            .insert(partition, PartitionReader::open(kafka, topic, partition, self.last_epoch, position.next_offset)?);
+        self.caught_up.begin(partition, position.next_offset);
+        writers.own(partition, self.last_epoch, position);
+        Ok(())
+    }
+
+    fn forget(&mut self, partitions: &[i32]) {
+        self.read.retain(|partition, _| !partitions.contains(partition));
+        for partition in partitions {
+            self.caught_up.forget(*partition);
+        }
+        self.to_seek.retain(|partition| !partitions.contains(partition));
+    }
+}
+
+/// Asks PostgreSQL and Kafka where the partitions go on, waiting out an outage of either.
+fn ask(setting: &SourceConfig, partitions: &[i32]) -> oneshot::Receiver<Positions> {
+    let (sender, answer) = oneshot::channel();
+    let (resume, partitions) = (setting.resume.clone(), partitions.to_vec());
+    setting.runtime.spawn(async move {
+        let positions = resume.positions(&partitions).await;
+        // Nobody waits for the answer when the program ends.
+        let _ = sender.send(positions);
+    });
+    answer
+}
+
+fn list(
+    setting: &SourceConfig,
+    partitions: &[i32],
+    positions: Option<&BTreeMap<i32, Position>>,
+) -> anyhow::Result<TopicPartitionList> {
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        let offset =
+            positions.and_then(|all| all.get(partition)).map_or(Offset::Invalid, |one| Offset::Offset(one.next_offset));
+        list.add_partition_offset(&setting.resume.group_topic.topic, *partition, offset)?;
+    }
+    Ok(list)
+}

@@ -1,0 +1,360 @@
+//! The source: reads records on a thread of its own, judges them and fills the writers' batches.
+
+mod assignment;
+mod caught_up;
+pub(crate) mod config;
+mod end_of_run;
+pub(crate) mod finish;
+mod partition_reader;
+mod rejoin;
+mod writer_queues;
+
+use crate::ingest::source::config::SourceConfig;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use event_model::{Timestamp, Window};
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use tokio::sync::mpsc;
+
+use crate::dead_letter::{DeadLetter, record_time};
+use crate::failpoint::{READING, pass};
+use crate::ingest::messages::{Command, Report};
+use crate::ingest::offsets::resume::ResumeError;
+use crate::ingest::source::assignment::Assignment;
+use crate::ingest::source::end_of_run::EndCondition;
+use crate::ingest::source::finish::FinishedSource;
+use crate::ingest::source::finish::{Interrupted, commit};
+use crate::ingest::source::partition_reader::PollOutcome;
+use crate::ingest::source::rejoin::RejoinPolicy;
+use crate::ingest::source::writer_queues::WriterQueues;
+use crate::kafka::client;
+use crate::kafka::context::Context;
+use crate::kafka::fingerprint;
+use crate::kafka::fingerprint::RecordPosition;
+use crate::observability::timing;
+
+/// Records that are taken of one partition before another one may be further behind.
+const RECORDS_IN_A_ROW: u32 = 64;
+/// How often that is done between two looks at everything else.
+const POLLS_BETWEEN_EVENTS: u32 = 8;
+/// How long to wait for a record when there are none.
+const IDLE_WAIT: Duration = Duration::from_millis(20);
+/// How long a full writer is waited for before the partitions are paused: by then it is an outage.
+const BACK_PRESSURE: Duration = Duration::from_secs(2);
+/// How often what PostgreSQL has is told to Kafka's group, for those who watch the lag there.
+const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
+/// Timeout for leaving the group. Without an answer the group expires the session.
+pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
+const FENCED: &str = "another consumer has started under this --group-instance-id and has the partitions now";
+
+/// The reading side. `PartitionEnds` by itself when it is caught up, if so told, or when the shutdown is asked for.
+pub(crate) struct Source {
+    setting: SourceConfig,
+    kafka: Arc<BaseConsumer<Context>>,
+    rejoin: RejoinPolicy,
+    assignment: Assignment,
+    writers: WriterQueues,
+    reports: mpsc::UnboundedReceiver<Report>,
+    committed: BTreeMap<i32, i64>,
+    last_commit: Instant,
+    end: EndCondition,
+}
+
+impl Source {
+    /// A source that has subscribed to nothing yet.
+    #[must_use]
+    pub(crate) fn new(
+        setting: SourceConfig,
+        writers: Vec<mpsc::Sender<Command>>,
+        reports: mpsc::UnboundedReceiver<Report>,
+    ) -> Self {
+        let writers = WriterQueues::new(writers, setting.limits, setting.runtime.clone());
+        let last_commit = Instant::now();
+        let assignment = Assignment::default();
+        let committed = BTreeMap::new();
+        let kafka = setting.resume.kafka.current();
+        Self {
+            setting,
+            kafka,
+            rejoin: RejoinPolicy::default(),
+            assignment,
+            writers,
+            reports,
+            committed,
+            last_commit,
+            end: EndCondition::default(),
+        }
+    }
+
+    /// Reads until the end. Everything that was read is handed to the writers by then, or was dropped because another
+    /// consumer has the partition.
+    pub(crate) fn run(mut self) -> anyhow::Result<FinishedSource> {
+        self.kafka.subscribe(&[&self.setting.resume.group_topic.topic]).context("Kafka refused the subscription")?;
+        let ended = self.read();
+        match &ended {
+            Ok(_) => {
+                self.writers.close_all();
+                self.writers.hand_over_waiting();
+            }
+            // Records in flight may be the new topic's; their offsets must not be committed as the former one's.
+            Err(error) if error.downcast_ref().is_some_and(ResumeError::is_another_topic) => {
+                self.setting.give_up.cancel();
+            }
+            Err(_) => {}
+        }
+        self.writers.end();
+        let Self { kafka, reports, committed, setting, assignment, .. } = self;
+        let settled = assignment.is_settled();
+        let interrupted = Interrupted { progress: assignment.into_caught_up(), settled };
+        let stopped = setting.until_caught_up && matches!(ended, Ok(false));
+        let finish = FinishedSource {
+            kafka,
+            reports,
+            committed,
+            topic: setting.resume.group_topic.topic,
+            interrupted: stopped.then_some(interrupted),
+        };
+        match ended {
+            Ok(_) => Ok(finish),
+            Err(error) => {
+                // Other members then get the partitions at once and not only when the session expires.
+                let left = finish.leave(FAREWELL);
+                tracing::debug!(left, "group left after an error");
+                Err(error)
+            }
+        }
+    }
+
+    /// Returns true when the run is caught up, and false when the end was asked for.
+    fn read(&mut self) -> anyhow::Result<bool> {
+        while !self.setting.shutdown.is_cancelled() {
+            self.service_events()?;
+            if self.setting.until_caught_up && self.is_done()? {
+                return Ok(true);
+            }
+            if self.writers.is_stalled() {
+                self.wait_for_writers()?;
+                continue;
+            }
+            self.resume()?;
+            self.assignment.recheck_idle();
+            let mut turns = 0;
+            while turns < POLLS_BETWEEN_EVENTS && !self.writers.is_stalled() && self.poll_next()? {
+                turns += 1;
+            }
+            if turns == 0 {
+                self.idle()?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Returns true if a run with `--until-caught-up` may end.
+    fn is_done(&mut self) -> anyhow::Result<bool> {
+        let done = self.end.is_reached(&mut self.assignment, &self.setting);
+        if !done {
+            self.end.check_open_transactions(&mut self.assignment, &self.setting)?;
+        }
+        Ok(done)
+    }
+
+    /// Fails if the topic was recreated, also where a person has accepted that: librdkafka refuses to seek in a partition
+    /// that was deleted, so only a new process reads the topic from its beginning.
+    fn check_identity(&self) -> anyhow::Result<()> {
+        let resume = &self.setting.resume;
+        if resume.identity.is_recreated() { Err(resume.recreated_error().into()) } else { Ok(()) }
+    }
+
+    /// Nothing is there to be read just now: the next record is waited for, and if none comes, what is in hand goes to the
+    /// writers that wait for it.
+    fn idle(&mut self) -> anyhow::Result<()> {
+        thread::park_timeout(self.writers.until_due(Instant::now()).min(IDLE_WAIT));
+        self.assignment.recheck_idle();
+        if !self.poll_next()? {
+            self.writers.close_for_idle();
+        }
+        Ok(())
+    }
+
+    /// Everything but reading.
+    fn service_events(&mut self) -> anyhow::Result<()> {
+        pass(READING);
+        self.setting.health.round();
+        while let Ok(report) = self.reports.try_recv() {
+            match report {
+                Report::Committed { offsets } => {
+                    for (partition, next) in &offsets {
+                        self.assignment.caught_up().committed(*partition, *next);
+                    }
+                    self.committed.extend(offsets);
+                }
+                Report::Moved { partition, epoch } => self.assignment.moved(partition, epoch, &mut self.writers),
+                Report::Failed => bail!("a writer has failed"),
+            }
+        }
+        self.check_identity()?;
+        self.serve_group(Duration::ZERO)?;
+        self.assignment.advance(&self.kafka, &self.setting, &mut self.writers)?;
+        self.writers.close_due(Instant::now());
+        self.writers.try_hand_over();
+        if self.last_commit.elapsed() >= BETWEEN_COMMITS {
+            self.tell_group();
+        }
+        Ok(())
+    }
+
+    /// Takes some records of the partition whose events are furthest behind. False when no partition has any.
+    fn poll_next(&mut self) -> anyhow::Result<bool> {
+        // Read once for all records of the turn.
+        let window = self.setting.window.at(timing::now());
+        while let Some(partition) = self.assignment.furthest_behind() {
+            let writers = &mut self.writers;
+            let taken = partition.take(RECORDS_IN_A_ROW, |epoch, record| {
+                let time = take(&window, epoch, writers, record);
+                (time, !writers.is_stalled())
+            });
+            match taken {
+                PollOutcome::Nothing => {}
+                PollOutcome::Records => return Ok(true),
+                PollOutcome::Event(KafkaError::PartitionEOF(partition)) => {
+                    self.at_end(partition)?;
+                    return Ok(true);
+                }
+                PollOutcome::Event(error) => {
+                    self.judge(error)?;
+                    return Ok(true);
+                }
+            }
+        }
+        Ok(false)
+    }
+
+    /// Lets librdkafka tell what concerns the group. Records come out of their partitions' queues.
+    fn serve_group(&mut self, wait: Duration) -> anyhow::Result<()> {
+        match self.kafka.poll(wait) {
+            Some(Err(error)) => self.judge(error),
+            Some(Ok(record)) => {
+                tracing::warn!(partition = record.partition(), offset = record.offset(), "record out of its queue");
+                self.assignment.mark_uncertain();
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The end of a partition. What was passed last may be no record for us, such as the mark of a transaction's end; the
+    /// offset moves over it too.
+    fn at_end(&mut self, partition: i32) -> anyhow::Result<()> {
+        let topic = &self.setting.resume.group_topic.topic;
+        let position = self.kafka.position()?.find_partition(topic, partition).map(|one| one.offset());
+        if let Some(Offset::Offset(next)) = position
+            && let Some(epoch) = self.assignment.read_up_to(partition, next)
+        {
+            self.writers.batch_for(partition).pass(partition, epoch, next);
+        }
+        self.assignment.caught_up().at_end(partition);
+        Ok(())
+    }
+
+    /// Errors that librdkafka mends by itself are logged; the others end the program.
+    fn judge(&mut self, error: KafkaError) -> anyhow::Result<()> {
+        use rdkafka::error::RDKafkaErrorCode as Code;
+        let topic = &self.setting.resume.group_topic.topic;
+        match error.rdkafka_error_code() {
+            Some(Code::FencedInstanceId) => self.fenced(error),
+            Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
+                tracing::warn!(%error, topic, "kafka no longer has the records that come next");
+                self.assignment.mark_uncertain();
+                Ok(())
+            }
+            Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
+                tracing::warn!(%error, topic, "topic is away");
+                Ok(())
+            }
+            Some(Code::GroupAuthorizationFailed) => {
+                let group = &self.setting.resume.group_topic.group;
+                Err(error).with_context(|| format!("the Kafka user needs READ on the group {group}"))
+            }
+            Some(Code::TopicAuthorizationFailed) => {
+                Err(error).with_context(|| format!("the Kafka user needs READ on the topic {topic}"))
+            }
+            Some(Code::Fatal | Code::SaslAuthenticationFailed) => {
+                Err(error).with_context(|| format!("Kafka refuses to let this consumer read {topic}"))
+            }
+            _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
+                Err(error).context("the Kafka client cannot go on")
+            }
+            _ => {
+                tracing::warn!(%error, "kafka error");
+                Ok(())
+            }
+        }
+    }
+
+    /// librdkafka can't go on with a client that was fenced: a new one joins in its place, or the program ends.
+    fn fenced(&mut self, error: KafkaError) -> anyhow::Result<()> {
+        if !self.rejoin.is_due(Instant::now(), self.kafka.context().last_trouble()) {
+            return Err(error).context(FENCED);
+        }
+        tracing::warn!(%error, "group joined again under the same name");
+        self.assignment.lose_all(&mut self.writers);
+        let kafka = self.setting.resume.kafka.renew().context("no new Kafka client")?;
+        let fenced = std::mem::replace(&mut self.kafka, kafka);
+        client::retire(fenced);
+        self.kafka.subscribe(&[&self.setting.resume.group_topic.topic]).context("Kafka refused the subscription")
+    }
+
+    /// Waits for a full writer: shortly as it is, longer with the partitions paused, so that the group still sees a
+    /// live member. Pausing throws away what was read ahead, hence only in an outage.
+    fn wait_for_writers(&mut self) -> anyhow::Result<()> {
+        if !self.assignment.is_paused() {
+            if self.writers.wait(BACK_PRESSURE) {
+                return Ok(());
+            }
+            self.assignment.pause(&self.kafka)?;
+            tracing::warn!("reading paused until postgres takes batches again");
+        }
+        self.serve_group(Duration::from_millis(100))
+    }
+
+    fn resume(&mut self) -> anyhow::Result<()> {
+        if self.assignment.resume(&self.kafka)? {
+            tracing::info!("reading resumed");
+        }
+        Ok(())
+    }
+
+    fn tell_group(&mut self) {
+        self.last_commit = Instant::now();
+        self.committed.retain(|partition, _| self.assignment.has(*partition));
+        commit(&self.kafka, &self.setting.resume.group_topic.topic, &mut self.committed, CommitMode::Async);
+    }
+}
+
+/// Judges a record and puts it into its batch. Returns the event's time.
+fn take(window: &Window, epoch: u64, writers: &mut WriterQueues, record: &BorrowedMessage<'_>) -> Option<Timestamp> {
+    let partition = record.partition();
+    let mark = RecordPosition { offset: record.offset(), fingerprint: fingerprint::of(record) };
+    let record_time = record_time(record);
+    let batch = writers.batch_for(partition);
+    let time = match event_model::parse(record.payload(), record_time, *window) {
+        Ok(event) => {
+            batch.add_row(partition, epoch, mark, record_time, &event);
+            Some(event.event_timestamp)
+        }
+        Err(rejection) => {
+            let letter = DeadLetter::refused(record, record_time, &rejection);
+            batch.add_dead_letter(partition, epoch, mark, letter);
+            None
+        }
+    };
+    writers.filled(partition);
+    time
+}

@@ -1,0 +1,173 @@
+//! Where the reading thread meets the writers: one open batch and one waiting batch for each.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ingest::batch::open::{Limits, OpenBatch};
+use crate::ingest::messages::Command;
+use crate::ingest::offsets::position::Position;
+
+/// The writers, as the source sees them. A partition always goes to the same writer, so that its records stay in order.
+pub(crate) struct WriterQueues {
+    writers: Vec<WriterQueue>,
+    limits: Limits,
+    runtime: Handle,
+}
+
+/// One writer's line: what is being filled, and what waits for the writer to take it.
+struct WriterQueue {
+    open: Option<OpenBatch>,
+    waiting: VecDeque<Command>,
+    writer: mpsc::Sender<Command>,
+}
+
+impl WriterQueues {
+    pub(crate) fn new(writers: Vec<mpsc::Sender<Command>>, limits: Limits, runtime: Handle) -> Self {
+        let line = |writer| WriterQueue { open: None, waiting: VecDeque::new(), writer };
+        Self { writers: writers.into_iter().map(line).collect(), limits, runtime }
+    }
+
+    fn line(&mut self, partition: i32) -> &mut WriterQueue {
+        let queue = usize::try_from(partition).unwrap_or(0) % self.writers.len();
+        &mut self.writers[queue]
+    }
+
+    /// The batch that the partition's next record goes into.
+    pub(crate) fn batch_for(&mut self, partition: i32) -> &mut OpenBatch {
+        self.line(partition).open.get_or_insert_with(|| OpenBatch::new(Instant::now()))
+    }
+
+    /// Closes the partition's batch if its last record made it full.
+    pub(crate) fn filled(&mut self, partition: i32) {
+        let limits = self.limits;
+        let line = self.line(partition);
+        if line.open.as_ref().is_some_and(|batch| batch.is_full(&limits)) {
+            line.close();
+            line.try_hand_over();
+        }
+    }
+
+    /// Closes the batches whose time has come.
+    pub(crate) fn close_due(&mut self, now: Instant) {
+        for line in &mut self.writers {
+            if line.open.as_ref().is_some_and(|batch| batch.due(&self.limits) <= now) {
+                line.close();
+            }
+        }
+    }
+
+    /// Closes the batches of writers that have nothing else to do.
+    pub(crate) fn close_for_idle(&mut self) {
+        for line in &mut self.writers {
+            if line.waiting.is_empty() && line.writer.capacity() > 0 {
+                line.close();
+            }
+        }
+    }
+
+    /// Closes all batches.
+    pub(crate) fn close_all(&mut self) {
+        self.writers.iter_mut().for_each(WriterQueue::close);
+    }
+
+    /// How long until the next batch has to be closed.
+    pub(crate) fn until_due(&self, now: Instant) -> Duration {
+        let open = self.writers.iter().filter_map(|line| line.open.as_ref());
+        open.map(|batch| batch.due(&self.limits).saturating_duration_since(now)).min().unwrap_or(Duration::MAX)
+    }
+
+    /// Whether a writer has not even taken the batch that waits for it.
+    pub(crate) fn is_stalled(&self) -> bool {
+        self.writers.iter().any(|line| !line.waiting.is_empty())
+    }
+
+    /// Hands over what can be handed over at once.
+    pub(crate) fn try_hand_over(&mut self) {
+        self.writers.iter_mut().for_each(WriterQueue::try_hand_over);
+    }
+
+    /// Waits until no writer is stalled, at most so long; tells whether it came to that.
+    pub(crate) fn wait(&mut self, patience: Duration) -> bool {
+        let deadline = tokio::time::Instant::now() + patience;
+        let writers = &mut self.writers;
+        self.runtime.block_on(async {
+            for line in writers {
+                while let Some(command) = line.waiting.pop_front() {
+                    match tokio::time::timeout_at(deadline, line.writer.reserve()).await {
+                        Ok(Ok(permit)) => permit.send(command),
+                        // The writer has ended with an error, which its task gives.
+                        Ok(Err(_)) => {}
+                        Err(_) => {
+                            line.waiting.push_front(command);
+                            return false;
+                        }
+                    }
+                }
+            }
+            true
+        })
+    }
+
+    /// Hands over everything that waits, however long it takes: the writers themselves give up in time.
+    pub(crate) fn hand_over_waiting(&mut self) {
+        while !self.wait(Duration::from_secs(1)) {}
+    }
+
+    /// Lets a writer own a partition.
+    pub(crate) fn own(&mut self, partition: i32, epoch: u64, position: Position) {
+        self.drop_partition(partition);
+        let line = self.line(partition);
+        line.close();
+        line.waiting.push_back(Command::Own { partition, epoch, position });
+        line.try_hand_over();
+    }
+
+    /// Takes partitions from the writers, after everything that was handed over before. Each answer comes when nothing
+    /// of them is in hand.
+    pub(crate) fn release(&mut self, partitions: &[i32]) -> Vec<oneshot::Receiver<()>> {
+        let mut answers = Vec::new();
+        for line in &mut self.writers {
+            let (done, answer) = oneshot::channel();
+            line.waiting.push_back(Command::Release { partitions: partitions.to_vec(), done });
+            line.try_hand_over();
+            answers.push(answer);
+        }
+        answers
+    }
+
+    /// Drops what is being filled of a partition.
+    pub(crate) fn drop_partition(&mut self, partition: i32) {
+        if let Some(batch) = &mut self.line(partition).open {
+            batch.drop_partition(partition);
+        }
+    }
+
+    /// Lets the writers end when they have done what they were told.
+    pub(crate) fn end(&mut self) {
+        self.writers.clear();
+    }
+}
+
+impl WriterQueue {
+    fn close(&mut self) {
+        if let Some(batch) = self.open.take().filter(|batch| !batch.is_empty()) {
+            self.waiting.push_back(Command::Write(batch.close()));
+        }
+    }
+
+    fn try_hand_over(&mut self) {
+        while let Some(command) = self.waiting.pop_front() {
+            match self.writer.try_send(command) {
+                Ok(()) | Err(TrySendError::Closed(_)) => {}
+                Err(TrySendError::Full(command)) => {
+                    self.waiting.push_front(command);
+                    return;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! COPY of encoded rows into the table.
+
+use bytes::{Bytes, BytesMut};
+use event_model::{COPY_COLUMNS, COPY_HEADER, COPY_TRAILER};
+use futures_util::SinkExt;
+use tokio_postgres::{Statement, Transaction};
+
+use crate::failpoint;
+use crate::ingest::batch::rows::Row;
+use crate::postgres::{Phase, PhaseError};
+
+/// How rows go straight into the table.
+pub(crate) fn copy_statement() -> String {
+    format!("COPY staging.product_events_raw ({}) FROM STDIN (FORMAT binary)", *COPY_COLUMNS)
+}
+
+/// How much goes into one message: PostgreSQL takes in a message whole before it looks at the first row.
+const MESSAGE: usize = 64 * 1024;
+
+/// Sends rows as one COPY. Returns the number of rows that it put into the table.
+pub(crate) async fn copy(
+    transaction: &Transaction<'_>,
+    statement: &Statement,
+    mut rows: Bytes,
+) -> Result<u64, PhaseError> {
+    if rows.is_empty() {
+        return Ok(0);
+    }
+    // The server checks rights and columns before it asks for rows: such an error is of the statement.
+    let mut sink = Box::pin(transaction.copy_in::<_, Bytes>(statement).await?);
+    let sending = async {
+        sink.feed(Bytes::from_static(COPY_HEADER)).await?;
+        while !rows.is_empty() {
+            sink.feed(rows.split_to(rows.len().min(MESSAGE))).await?;
+        }
+        failpoint::pass(failpoint::DURING_COPY);
+        sink.feed(Bytes::from_static(COPY_TRAILER)).await?;
+        sink.as_mut().finish().await
+    };
+    sending.await.map_err(|error| PhaseError { error, phase: Phase::Rows })
+}
+
+/// Puts rows one after the other, as COPY takes them.
+pub(crate) fn bytes_of(rows: &[Row<'_>]) -> Bytes {
+    let mut bytes = BytesMut::with_capacity(rows.iter().map(|row| row.bytes.len()).sum());
+    for row in rows {
+        bytes.extend_from_slice(row.bytes);
+    }
+    bytes.freeze()
+}

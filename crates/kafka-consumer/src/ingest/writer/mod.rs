@@ -1,0 +1,417 @@
+//! A writer: one session of PostgreSQL that brings the batches of its partitions in, one transaction each.
+
+mod attempt;
+mod copy;
+pub(crate) mod dead_letter_limit;
+pub(crate) mod dead_letter_limiter;
+mod dead_letters;
+mod duplicate_lookup;
+pub(crate) mod error;
+mod likely_duplicates;
+mod refused_rows;
+pub(crate) mod row_loader;
+mod session;
+mod staged_insert;
+mod takeover;
+
+use crate::ingest::offsets::position::OwnedPartition;
+use crate::observability::counters::CommittedPart;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use tokio::sync::mpsc;
+use tokio_postgres::error::SqlState;
+use tokio_util::sync::CancellationToken;
+
+use crate::dead_letter::DeadLetter;
+use crate::ingest::batch::closed::Batch;
+use crate::ingest::batch::closed::PendingDeadLetter;
+use crate::ingest::messages::{Command, Report};
+use crate::ingest::writer::attempt::{AttemptError, InsertMode};
+use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
+use crate::ingest::writer::error::WriterError;
+use crate::ingest::writer::refused_rows::{RefusedRow, RefusedRows};
+use crate::ingest::writer::session::{Session, SessionContext, WriteRequest};
+use crate::kafka::fingerprint;
+use crate::kafka::fingerprint::RecordPosition;
+use crate::kafka::group_topic::GroupTopic;
+use crate::kafka::record_lookup::{RecordLookup, RecordLookupError};
+use crate::observability::counters::Counters;
+use crate::observability::health::Health;
+use crate::observability::record_counts::RecordCounts;
+use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault};
+use crate::postgres::{Conninfo, describe};
+
+/// How long a transaction may take before its session is given up, and the one that searches for bad rows. The longest
+/// wait in it, for a lock, is 30 s.
+const ANSWER_LIMIT: Duration = Duration::from_secs(90);
+/// How long it may take to open a session.
+const OPEN_LIMIT: Duration = Duration::from_secs(15);
+const CAREFUL_LIMIT: Duration = Duration::from_mins(15);
+
+/// How often a batch may meet an error that the next attempt should have removed.
+const MAX_REPAIRS: u32 = 10;
+
+/// Maximum number of refused rows per transaction. A batch with more of them is written in several, one after the other:
+/// that bounds the memory for their records and keeps the progress.
+const MAX_REFUSED_ROWS: usize = 256;
+
+/// What a writer needs to know, besides its commands.
+#[derive(Clone)]
+pub(crate) struct WriterConfig {
+    /// The warehouse.
+    pub(crate) target: Conninfo,
+    /// Whose offsets.
+    pub(crate) group_topic: GroupTopic,
+    /// Which of the writers it is.
+    pub(crate) number: usize,
+    /// Where committed batches are counted.
+    pub(crate) counters: Arc<Counters>,
+    /// Told how it goes.
+    pub(crate) health: Arc<Health>,
+    /// How many dead letters are borne, by all writers together.
+    pub(crate) limiter: DeadLetterLimiter,
+    /// Where records are read once more.
+    pub(crate) record_lookup: RecordLookup,
+    /// Cancelled when an outage is no longer waited out.
+    pub(crate) give_up: CancellationToken,
+}
+
+/// One session and the partitions that it owns. No other session of this process moves their offsets.
+pub(crate) struct Writer {
+    context: SessionContext,
+    number: usize,
+    counters: Arc<Counters>,
+    health: Arc<Health>,
+    give_up: CancellationToken,
+    reports: mpsc::UnboundedSender<Report>,
+    session: Option<Session>,
+    owned: BTreeMap<i32, OwnedPartition>,
+}
+
+impl Writer {
+    /// A writer without any partitions yet.
+    #[must_use]
+    pub(crate) fn new(setting: WriterConfig, reports: mpsc::UnboundedSender<Report>) -> Self {
+        let WriterConfig { target, group_topic, number, limiter, record_lookup, counters, health, give_up } = setting;
+        let context = SessionContext { target, group_topic, limiter, record_lookup };
+        Self { context, number, counters, health, give_up, reports, session: None, owned: BTreeMap::new() }
+    }
+
+    /// Does what it is told until nobody is left to tell it anything.
+    pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), WriterError> {
+        while let Some(command) = commands.recv().await {
+            match command {
+                Command::Own { partition, epoch, position } => {
+                    self.owned.insert(partition, OwnedPartition { epoch, position });
+                    self.counters.owns(partition, position.next_offset);
+                }
+                Command::Release { partitions, done } => {
+                    for partition in partitions {
+                        if self.owned.remove(&partition).is_some() {
+                            self.counters.release(partition);
+                        }
+                    }
+                    // Whoever asked may have given up waiting.
+                    let _ = done.send(());
+                }
+                Command::Write(batch) => {
+                    if let Err(error) = self.write(batch).await {
+                        self.report(Report::Failed);
+                        return Err(error);
+                    }
+                    self.health.settled(self.number);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes a batch, with as many attempts as it takes. Rows that PostgreSQL refuses are read from Kafka again and
+    /// become dead letters; where there are many, a prefix of the batch is written before the rest.
+    async fn write(&mut self, batch: Batch) -> Result<(), WriterError> {
+        let began = Instant::now();
+        let mut todo = vec![batch];
+        let mut refusals = RefusedRows::default();
+        let mut repeats = Repeats::default();
+        while let Some(mut batch) = todo.pop() {
+            self.drop_what_is_not_owned(&mut batch);
+            let chosen = refusals.take_first(&batch, MAX_REFUSED_ROWS);
+            let (letters, last) = self.read_again(&chosen, &batch).await?;
+            if let (Some((partition, last)), true) = (last, refusals.has_any_of(&batch)) {
+                let first = batch.take_up_to(partition, last);
+                todo.push(std::mem::replace(&mut batch, first));
+            }
+            let refused = numbered(&batch, letters);
+            if let Some(found) = self.write_one(&mut batch, &refused, &mut repeats, began).await? {
+                refusals.add(chosen);
+                refusals.add(found);
+                todo.push(batch);
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the records of refused rows again, outside any transaction. Returns the dead letters that they become, and
+    /// where the last one stands.
+    async fn read_again(
+        &self,
+        rows: &[RefusedRow],
+        batch: &Batch,
+    ) -> Result<(Vec<Letter>, Option<(i32, RecordPosition)>), WriterError> {
+        let Some(last) = rows.last() else { return Ok((Vec::new(), None)) };
+        let last = (last.partition, last.offset);
+        let mut delays = delays();
+        loop {
+            let wanted = rows.iter().map(|row| ((row.partition, row.offset), row.clone())).collect();
+            let reading = self.context.record_lookup.records(wanted, |record, row: RefusedRow| {
+                (DeadLetter::refused_by_postgres(record, row.sqlstate, &row.reason), fingerprint::of(record))
+            });
+            let read = tokio::select! {
+                read = reading => read,
+                () = self.give_up.cancelled() => return Err(self.abandoned(batch)),
+            };
+            match read {
+                Ok(records) => {
+                    let fingerprint = records.last().map_or(0, |(_, (_, fingerprint))| *fingerprint);
+                    let letters =
+                        records.into_iter().map(|((partition, _), (letter, _))| (partition, letter)).collect();
+                    return Ok((letters, Some((last.0, RecordPosition { offset: last.1, fingerprint }))));
+                }
+                Err(error @ RecordLookupError::NoAnswer { .. }) => {
+                    self.wait("kafka retry", &error.to_string(), None, &mut delays, batch).await?;
+                }
+                Err(error) => return Err(WriterError::NotReread(error)),
+            }
+        }
+    }
+
+    /// Writes a batch in one transaction. Returns the rows that PostgreSQL refuses, if it refuses any that are not known
+    /// yet; nothing is written then.
+    async fn write_one(
+        &mut self,
+        batch: &mut Batch,
+        refused: &[(i32, PendingDeadLetter)],
+        repeats: &mut Repeats,
+        began: Instant,
+    ) -> Result<Option<Vec<RefusedRow>>, WriterError> {
+        let mut progress = BatchProgress::new();
+        loop {
+            self.drop_what_is_not_owned(batch);
+            if batch.parts.is_empty() {
+                self.context.limiter.release(&mut progress.taken);
+                return Ok(None);
+            }
+            match self.attempt(batch, refused, repeats, &mut progress).await {
+                Ok(counts) => {
+                    self.committed(batch, &counts, began.elapsed());
+                    return Ok(None);
+                }
+                Err(AttemptError::Refused(rows)) => {
+                    self.context.limiter.release(&mut progress.taken);
+                    return Ok(Some(rows));
+                }
+                Err(AttemptError::Moved(partition)) => self.moved(partition),
+                Err(AttemptError::Abandoned) => return Err(self.abandoned(batch)),
+                Err(AttemptError::DeadLetterLimitExceeded(exceeded)) => {
+                    return Err(WriterError::DeadLetterLimitExceeded(exceeded));
+                }
+                Err(AttemptError::Suppressed) => progress.mode = InsertMode::Staged { chunked: false },
+                Err(AttemptError::NotOpened) => {
+                    self.wait(POSTGRES, "no session", None, &mut progress.delays, batch).await?;
+                }
+                Err(AttemptError::NoAnswer) => {
+                    progress.in_doubt = true;
+                    self.session = None;
+                    self.wait(POSTGRES, "no answer", None, &mut progress.delays, batch).await?;
+                }
+                Err(AttemptError::NoRowPassed(error)) => self.wait_out(&error, &mut progress, batch).await?,
+                Err(AttemptError::Failed(failed)) => self.recover(failed, repeats, &mut progress, batch).await?,
+            }
+        }
+    }
+
+    /// Prepares the next attempt after an error of PostgreSQL, or gives up.
+    async fn recover(
+        &mut self,
+        failed: PhaseError,
+        repeats: &mut Repeats,
+        progress: &mut BatchProgress,
+        batch: &Batch,
+    ) -> Result<(), WriterError> {
+        match repeats.note(&failed) {
+            SqlFault::Row if progress.repairs < MAX_REPAIRS => {
+                let is_duplicate = failed.error.code() == Some(&SqlState::UNIQUE_VIOLATION);
+                progress.mode = InsertMode::Staged { chunked: !is_duplicate };
+                // The next error is another row's, whose attempts begin with the shortest delay again.
+                progress.delays = delays();
+                progress.repairs += 1;
+                Ok(())
+            }
+            SqlFault::NoPartition if progress.repairs < MAX_REPAIRS => {
+                self.session = None;
+                progress.repairs += 1;
+                Ok(())
+            }
+            SqlFault::Retry => {
+                progress.in_doubt |= failed.phase == Phase::Commit;
+                self.wait_out(&failed.error, progress, batch).await
+            }
+            _ => Err(WriterError::Postgres { target: self.context.target.to_string(), error: failed.error }),
+        }
+    }
+
+    async fn wait_out(
+        &mut self,
+        error: &tokio_postgres::Error,
+        progress: &mut BatchProgress,
+        batch: &Batch,
+    ) -> Result<(), WriterError> {
+        self.session = None;
+        self.wait(POSTGRES, &describe(error), error.code(), &mut progress.delays, batch).await
+    }
+
+    async fn attempt(
+        &mut self,
+        batch: &Batch,
+        refused: &[(i32, PendingDeadLetter)],
+        repeats: &Repeats,
+        progress: &mut BatchProgress,
+    ) -> Result<BTreeMap<i32, RecordCounts>, AttemptError> {
+        let direct = progress.mode == InsertMode::Copy && refused.is_empty();
+        let limit = if direct { ANSWER_LIMIT } else { CAREFUL_LIMIT };
+        let task = WriteRequest { batch, owned: &self.owned, refused, repeats, in_doubt: progress.in_doubt };
+        let context = &self.context;
+        let session = &mut self.session;
+        let work = async {
+            let session = match session {
+                Some(session) => session,
+                none => {
+                    let open = tokio::time::timeout(OPEN_LIMIT, Session::open(context));
+                    none.insert(open.await.map_err(|_| AttemptError::NotOpened)??)
+                }
+            };
+            session.write(&task, progress.mode, &mut progress.taken).await
+        };
+        tokio::select! {
+            done = tokio::time::timeout(limit, work) => done.unwrap_or(Err(AttemptError::NoAnswer)),
+            () = self.give_up.cancelled() => Err(AttemptError::Abandoned),
+        }
+    }
+
+    async fn wait(
+        &self,
+        message: &str,
+        error: &str,
+        state: Option<&SqlState>,
+        delays: &mut ExponentialBackoff,
+        batch: &Batch,
+    ) -> Result<(), WriterError> {
+        let delay = delays.next().unwrap_or(MAX_DELAY);
+        let sqlstate = state.map(SqlState::code);
+        self.counters.add_retry(sqlstate);
+        self.health.retrying(self.number, error);
+        tracing::warn!(error, sqlstate, delay_ms = delay.as_millis(), "{message}");
+        tokio::select! {
+            () = tokio::time::sleep(delay) => Ok(()),
+            () = self.give_up.cancelled() => Err(self.abandoned(batch)),
+        }
+    }
+
+    fn abandoned(&self, batch: &Batch) -> WriterError {
+        WriterError::Abandoned { target: self.context.target.to_string(), records: batch.records() }
+    }
+
+    fn drop_what_is_not_owned(&self, batch: &mut Batch) {
+        batch.retain(|partition, part| self.owned.get(&partition).is_some_and(|owned| owned.epoch == part.epoch));
+    }
+
+    fn committed(&mut self, batch: &Batch, counts: &BTreeMap<i32, RecordCounts>, took: Duration) {
+        let mut offsets = Vec::with_capacity(batch.parts.len());
+        for (partition, part) in &batch.parts {
+            if let Some(owned) = self.owned.get_mut(partition) {
+                owned.position.next_offset = part.next_offset;
+            }
+            offsets.push((*partition, part.next_offset));
+        }
+        let parts: Vec<CommittedPart<'_>> = batch
+            .parts
+            .iter()
+            .map(|(partition, part)| CommittedPart {
+                partition: *partition,
+                next_offset: part.next_offset,
+                counts: counts.get(partition).copied().unwrap_or_default(),
+                times: &part.times,
+                reason_codes: part.dead_letters.iter().map(|one| one.letter.reason_code).collect(),
+            })
+            .collect();
+        self.counters.add_batch(&parts, batch.opened, took);
+        tracing::debug!(
+            records = batch.records(),
+            took_ms = took.as_millis(),
+            age_ms = batch.opened.elapsed().as_millis(),
+            "batch committed"
+        );
+        self.report(Report::Committed { offsets });
+    }
+
+    fn moved(&mut self, partition: i32) {
+        if let Some(OwnedPartition { epoch, .. }) = self.owned.remove(&partition) {
+            self.counters.release(partition);
+            tracing::warn!(partition, "offset moved by another consumer; its records in hand are dropped");
+            self.report(Report::Moved { partition, epoch });
+        }
+    }
+
+    fn report(&self, report: Report) {
+        // The source has ended when it no longer listens; what is in hand is brought in all the same.
+        let _ = self.reports.send(report);
+    }
+}
+
+/// State of a transaction over all attempts to commit it.
+struct BatchProgress {
+    mode: InsertMode,
+    /// An earlier attempt may have committed.
+    in_doubt: bool,
+    repairs: u32,
+    /// Accepted dead letters that it has taken.
+    taken: u64,
+    delays: ExponentialBackoff,
+}
+
+impl BatchProgress {
+    fn new() -> Self {
+        Self { mode: InsertMode::Copy, in_doubt: false, repairs: 0, taken: 0, delays: delays() }
+    }
+}
+
+/// Partition and dead letter of a refused row.
+type Letter = (i32, DeadLetter);
+
+/// Numbers each dead letter with the index of its record in the batch.
+fn numbered(batch: &Batch, letters: Vec<Letter>) -> Vec<(i32, PendingDeadLetter)> {
+    let number = |(partition, letter): Letter| {
+        let index = batch.index(partition, letter.offset);
+        (partition, PendingDeadLetter { letter, index })
+    };
+    letters.into_iter().map(number).collect()
+}
+
+/// Log message for a new attempt.
+const POSTGRES: &str = "postgres retry";
+
+const MAX_DELAY: Duration = Duration::from_secs(5);
+
+/// Returns the delays of a retry without an end: 50 ms, doubled up to five seconds, with jitter.
+fn delays() -> ExponentialBackoff {
+    ExponentialBuilder::default()
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_delay(MAX_DELAY)
+        .with_factor(2.0)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}

@@ -1,0 +1,181 @@
+//! The one transaction of a batch: offsets, rows, dead letters, touched hours.
+
+use crate::ingest::writer::attempt::AttemptError;
+use crate::ingest::writer::attempt::InsertMode;
+use crate::ingest::writer::copy::copy;
+use std::collections::BTreeMap;
+
+use tokio_postgres::{Client, Statement, Transaction};
+
+use crate::failpoint;
+use crate::ingest::batch::closed::PendingDeadLetter;
+use crate::ingest::batch::closed::{Batch, Part};
+use crate::ingest::offsets::corrections::CountCorrections;
+use crate::ingest::offsets::position::OwnedPartition;
+use crate::ingest::offsets::updates::OffsetUpdates;
+use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
+use crate::ingest::writer::dead_letters::DeadLetters;
+use crate::ingest::writer::staged_insert::{InsertTerms, StagedInsert, StagedOutcome};
+use crate::ingest::writer::{likely_duplicates, takeover};
+use crate::kafka::group_topic::GroupTopic;
+use crate::kafka::record_lookup::RecordLookup;
+use crate::observability::record_counts::RecordCounts;
+use crate::postgres::fault::{Phase, PhaseError, Repeats};
+use crate::postgres::table_partitions::TablePartitions;
+use crate::postgres::{self, Conninfo};
+
+/// A batch to write, with everything that is known about it.
+pub(crate) struct WriteRequest<'a> {
+    pub(crate) batch: &'a Batch,
+    pub(crate) owned: &'a BTreeMap<i32, OwnedPartition>,
+    /// Dead letters of rows that PostgreSQL refused before, in the order of partition and offset.
+    pub(crate) refused: &'a [(i32, PendingDeadLetter)],
+    pub(crate) repeats: &'a Repeats,
+    /// An earlier attempt may be in.
+    pub(crate) in_doubt: bool,
+}
+
+/// What a session works with, besides the server.
+#[derive(Clone)]
+pub(crate) struct SessionContext {
+    pub(crate) target: Conninfo,
+    pub(crate) group_topic: GroupTopic,
+    pub(crate) limiter: DeadLetterLimiter,
+    pub(crate) record_lookup: RecordLookup,
+}
+
+/// A session with its statements prepared.
+pub(crate) struct Session {
+    context: SessionContext,
+    client: Client,
+    backend: i32,
+    moves: OffsetUpdates,
+    rows: StagedInsert,
+    note_hours: Statement,
+    dead_letters: DeadLetters,
+    partitions: TablePartitions,
+    /// A trigger left rows of the last batch out, and probably does so with the next.
+    suppresses: bool,
+}
+
+/// Maximum size of the refusals that one attempt finds, in bytes.
+const REFUSALS: usize = 4 * 1024 * 1024;
+
+pub(crate) const NOTE_HOURS: &str =
+    "INSERT INTO pipeline.touched_hours (hour) SELECT to_timestamp(hour) FROM unnest($1::bigint[]) AS hour";
+
+/// All that a writer asks has an index; a plan that was made while a table was small must not scan it for ever.
+const PLANS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
+
+impl Session {
+    pub(crate) async fn open(context: &SessionContext) -> Result<Self, tokio_postgres::Error> {
+        let client = postgres::connect(&context.target).await?;
+        client.batch_execute(PLANS).await?;
+        Ok(Self {
+            backend: client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0),
+            moves: OffsetUpdates::prepare(&client, &context.group_topic).await?,
+            rows: StagedInsert::prepare(&client).await?,
+            note_hours: client.prepare(NOTE_HOURS).await?,
+            dead_letters: DeadLetters::prepare(&client, &context.group_topic).await?,
+            partitions: TablePartitions::default(),
+            suppresses: false,
+            context: context.clone(),
+            client,
+        })
+    }
+
+    /// Writes a batch in one transaction. Returns each partition's counts. `taken` counts the accepted dead letters that
+    /// the batch has taken over all its attempts.
+    pub(crate) async fn write(
+        &mut self,
+        task: &WriteRequest<'_>,
+        mode: InsertMode,
+        taken: &mut u64,
+    ) -> Result<BTreeMap<i32, RecordCounts>, AttemptError> {
+        let WriteRequest { batch, owned, .. } = *task;
+        let hours = batch.hours();
+        let expired = self.partitions.ensure(&self.client, &hours).await?;
+        failpoint::pass(failpoint::AFTER_PARTITION);
+        let transaction = self.client.transaction().await?;
+        let moved = self.moves.forward(&transaction, batch, owned);
+        if let Some(partition) = takeover::or_end_the_holder(moved, &self.context.target, self.backend).await? {
+            // The transaction that was in doubt has moved it, if it stands where this batch ends.
+            if task.in_doubt && self.moves.is_settled(&transaction, partition, batch).await? {
+                return Ok(counts(batch, &BTreeMap::new()));
+            }
+            return Err(AttemptError::Moved(partition));
+        }
+        failpoint::pass(failpoint::AFTER_CAS);
+
+        let careful = mode != InsertMode::Copy || !expired.is_empty() || !task.refused.is_empty() || self.suppresses;
+        let corrections = if careful {
+            let terms = InsertTerms {
+                expired: &expired,
+                refused: task.refused,
+                repeats: task.repeats,
+                limiter: &self.context.limiter,
+                most: self.context.limiter.maximum(batch.records()),
+                chunked: mode == InsertMode::Staged { chunked: true },
+                budget: REFUSALS,
+            };
+            let StagedOutcome { corrections, refused, .. } = self.rows.insert(&transaction, batch, &terms).await?;
+            if !refused.is_empty() {
+                transaction.rollback().await?;
+                return Err(AttemptError::Refused(refused));
+            }
+            self.suppresses = corrections.values().any(|one| one.suppressed > 0);
+            corrections
+        } else {
+            insert_directly(&transaction, &self.rows, batch).await?
+        };
+
+        failpoint::pass(failpoint::AFTER_COPY);
+        let letters =
+            batch.parts.iter().flat_map(|(partition, part)| part.dead_letters.iter().map(|one| (*partition, one)));
+        // A partition may have been lost since its refused rows were found.
+        let is_in = |(partition, _): &(i32, &PendingDeadLetter)| batch.parts.contains_key(partition);
+        let letters: Vec<(i32, &PendingDeadLetter)> =
+            letters.chain(task.refused.iter().map(|(of, one)| (*of, one)).filter(is_in)).collect();
+        let SessionContext { limiter, group_topic, .. } = &self.context;
+        let positions = limiter.check(&transaction, group_topic, batch.records(), &letters, taken).await?;
+        self.dead_letters.insert(&transaction, owned, &letters, &positions).await?;
+        // Expired and suppressed rows are only counted; `dead-letters replay` settles the letters that are left out here.
+        if corrections.values().all(|one| one.expired == 0 && one.suppressed == 0) {
+            self.dead_letters.settle(&transaction, batch, owned, &letters).await?;
+        }
+        self.moves.correct(&transaction, &corrections).await?;
+        let starts: Vec<i64> = hours.iter().map(|hour| hour.start().micros() / 1_000_000).collect();
+        if !starts.is_empty() {
+            transaction.execute(&self.note_hours, &[&starts]).await?;
+        }
+        failpoint::pass(failpoint::BEFORE_COMMIT);
+        transaction.commit().await.map_err(|error| PhaseError { error, phase: Phase::Commit })?;
+        failpoint::pass(failpoint::AFTER_COMMIT);
+        Ok(counts(batch, &corrections))
+    }
+}
+
+/// Inserts all rows at once, which succeeds if all are new and good but those whose `event_id` was seen recently.
+async fn insert_directly(
+    transaction: &Transaction<'_>,
+    statements: &StagedInsert,
+    batch: &Batch,
+) -> Result<BTreeMap<i32, CountCorrections>, AttemptError> {
+    let rows = batch.sorted_rows();
+    // COPY counts the rows that are in the table, which a trigger may have left out.
+    if copy(transaction, statements.copy(), rows.bytes.clone()).await? < rows.count() {
+        return Err(AttemptError::Suppressed);
+    }
+    likely_duplicates::insert(transaction, statements.copy(), statements.lookup(), batch).await
+}
+
+/// What becomes of each partition's records: every row is new and good, but for the corrections.
+fn counts(batch: &Batch, corrections: &BTreeMap<i32, CountCorrections>) -> BTreeMap<i32, RecordCounts> {
+    let of_part = |(partition, part): (&i32, &Part)| {
+        let rows = part.rows.count();
+        let plain =
+            RecordCounts { records: part.records, rows, dead_letters: part.records - rows, ..RecordCounts::default() };
+        (*partition, corrections.get(partition).map_or(plain, |one| one.apply(plain)))
+    };
+    batch.parts.iter().map(of_part).collect()
+}

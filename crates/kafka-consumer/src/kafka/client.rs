@@ -1,0 +1,174 @@
+//! The Kafka client: what it is set to, and what nobody may set otherwise.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread;
+use std::time::Duration;
+
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::kafka::{Complaints, Guard, KafkaArgs};
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+
+use crate::kafka::context::Context;
+
+/// Properties on which the guarantee rests.
+const GUARDS: &[Guard] = &[
+    Guard {
+        property: "enable.auto.commit",
+        value: Some("false"),
+        because: "the offsets are kept in PostgreSQL and told to Kafka only after they are committed there",
+    },
+    Guard {
+        property: "enable.auto.offset.store",
+        value: Some("false"),
+        because: "the offsets are kept in PostgreSQL and told to Kafka only after they are committed there",
+    },
+    Guard {
+        property: "isolation.level",
+        value: Some("read_committed"),
+        because: "records of aborted transactions would become rows",
+    },
+    Guard {
+        property: "auto.offset.reset",
+        value: Some("error"),
+        because: "a jump over records that are gone would go unnoticed; --start says where a new group begins",
+    },
+    Guard { property: "enable.partition.eof", value: Some("true"), because: "--until-caught-up would never end" },
+    Guard {
+        property: "group.protocol",
+        value: Some("classic"),
+        because: "the rebalances of the other one are not handled",
+    },
+    Guard { property: "group.id", value: None, because: "--group-id gives it" },
+    Guard { property: "group.instance.id", value: None, because: "--group-instance-id gives it" },
+    Guard { property: "enable.idempotence", value: None, because: "it is a producer's" },
+    Guard { property: "partitioner", value: None, because: "it is a producer's" },
+];
+
+/// The consumer's configuration, with what the guarantee needs.
+pub(crate) fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConfig, Failure> {
+    let mut config = kafka.client_config(GUARDS)?;
+    config.set("group.id", group).set("client.id", "kafka-consumer");
+    for guard in GUARDS {
+        if let Some(value) = guard.value {
+            config.set(guard.property, value);
+        }
+    }
+    // Ours are defaults where the user says nothing. A member that was killed is missed for six seconds only; the
+    // queue's back-off of a second would leave a fast consumer without records.
+    let defaults = [
+        ("partition.assignment.strategy", "cooperative-sticky"),
+        ("session.timeout.ms", "6000"),
+        ("heartbeat.interval.ms", "2000"),
+        ("fetch.queue.backoff.ms", "5"),
+    ];
+    for (property, value) in defaults {
+        set_default(&mut config, property, value);
+    }
+    Ok(config)
+}
+
+/// Sets a property unless the user has.
+pub(crate) fn set_default(config: &mut ClientConfig, property: &str, value: impl Into<String>) {
+    if config.get(property).is_none() {
+        config.set(property, value);
+    }
+}
+
+/// A client that has subscribed to nothing, and the means to make another in its place. Clones share it.
+#[derive(Clone)]
+pub(crate) struct KafkaClient {
+    config: ClientConfig,
+    current: Arc<RwLock<Arc<BaseConsumer<Context>>>>,
+    observer: Arc<Mutex<Option<Observer>>>,
+}
+
+/// Client beside the group that asks about the topic. It is not `read_committed`, so the end of a partition is its high
+/// watermark. The consumer's own client ends at the last stable offset and never sees the records of an open transaction.
+pub(crate) type Observer = Arc<BaseConsumer<Complaints>>;
+
+impl KafkaClient {
+    /// A client with that configuration. An instance's name outlives it in the group.
+    pub(crate) fn new(config: &ClientConfig, instance: Option<&str>) -> Result<Self, Failure> {
+        let mut config = config.clone();
+        if let Some(instance) = instance {
+            config.set("group.instance.id", instance);
+            // Only the log tells that a connection was lost, which matters to a member with a name.
+            if !matches!(config.log_level, RDKafkaLogLevel::Debug) {
+                config.set_log_level(RDKafkaLogLevel::Info);
+            }
+        }
+        let consumer = consumer(&config)
+            .map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))?;
+        Ok(Self { config, current: Arc::new(RwLock::new(consumer)), observer: Arc::default() })
+    }
+
+    /// The client as it is now.
+    #[must_use]
+    pub(crate) fn current(&self) -> Arc<BaseConsumer<Context>> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Returns the client that asks about the topic. The first call creates it.
+    pub(crate) fn observer(&self) -> Result<Observer, KafkaError> {
+        let mut kept = self.observer.lock().unwrap_or_else(PoisonError::into_inner);
+        let observer = match kept.take() {
+            Some(observer) => observer,
+            None => observer(&self.config)?,
+        };
+        // The queue holds errors and requests for login tokens; only this call serves it.
+        (0..100).take_while(|_| observer.poll(Duration::ZERO).is_some()).for_each(drop);
+        Ok(Arc::clone(kept.insert(observer)))
+    }
+
+    /// Replaces the client by one without a subscription. The caller [retires](retire) the former client.
+    pub(crate) fn renew(&self) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
+        let consumer = consumer(&self.config)?;
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&consumer);
+        Ok(consumer)
+    }
+}
+
+/// Clients that must not be destroyed by their last user. rdkafka's destructor waits for the group and for the client's
+/// threads without a limit, so it must never run on a thread that others wait for. At the end of the process, clients are
+/// closed within a timeout and never destroyed.
+static KEPT: Mutex<Vec<Arc<BaseConsumer<Context>>>> = Mutex::new(Vec::new());
+
+/// Timeout for closing a replaced client.
+const RETIREMENT: Duration = Duration::from_mins(2);
+
+/// Creates a client that asks about the topic: no member of the group, and open transactions do not end a partition.
+pub(crate) fn observer(config: &ClientConfig) -> Result<Observer, KafkaError> {
+    let mut config = uncommitted(config);
+    config.remove("group.id").remove("group.instance.id");
+    BaseConsumer::from_config_and_context(&config, Complaints::default()).map(Arc::new)
+}
+
+/// Returns the configuration of a client that also reads records of open transactions.
+#[must_use]
+pub(crate) fn uncommitted(config: &ClientConfig) -> ClientConfig {
+    let mut config = config.clone();
+    config.set("isolation.level", "read_uncommitted");
+    config
+}
+
+fn consumer(config: &ClientConfig) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
+    let consumer = Arc::new(BaseConsumer::from_config_and_context(config, Context::default())?);
+    KEPT.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&consumer));
+    Ok(consumer)
+}
+
+/// Closes and destroys a replaced client, on a separate thread.
+pub(crate) fn retire(consumer: Arc<BaseConsumer<Context>>) {
+    let retiring = move || {
+        let closed = consumer.context().close(&consumer, RETIREMENT);
+        if closed {
+            KEPT.lock().unwrap_or_else(PoisonError::into_inner).retain(|one| !Arc::ptr_eq(one, &consumer));
+        }
+        tracing::debug!(closed, "kafka client retired");
+    };
+    if let Err(error) = thread::Builder::new().name("retire".to_owned()).spawn(retiring) {
+        tracing::warn!(%error, "cannot start a thread to close the former kafka client; it stays open");
+    }
+}

@@ -1,0 +1,246 @@
+//! Reads single records from Kafka again.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use pipeline_runtime::kafka::Complaints;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::{Offset, TopicPartitionList};
+use thiserror::Error;
+use tokio::task;
+
+/// How long Kafka is waited for.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Partition and offset of a record.
+type RecordIndex = (i32, i64);
+
+/// Maximum number of records to skip without a seek: a seek discards the records that were fetched ahead.
+const GAP: i64 = 1_000;
+
+/// Settings for many records: larger fetches, within a limit.
+const MANY: [(&str, &str); 3] =
+    [("queued.min.messages", "1000"), ("fetch.message.max.bytes", "262144"), ("queued.max.messages.kbytes", "2048")];
+
+/// Reads records by their offsets, beside the group and without a word to it.
+#[derive(Clone)]
+pub(crate) struct RecordLookup {
+    config: ClientConfig,
+    topic: String,
+}
+
+/// Why a record was not read again.
+#[derive(Debug, Error)]
+pub(crate) enum RecordLookupError {
+    /// Kafka is away; it may come back.
+    #[error("{topic} could not be read again within {} s: {complaint}", PATIENCE.as_secs())]
+    NoAnswer {
+        /// The topic.
+        topic: String,
+        /// What the client last complained about.
+        complaint: String,
+    },
+    /// The record is no longer there.
+    #[error("Kafka no longer has what was to be read again of {topic}")]
+    Gone {
+        /// The topic.
+        topic: String,
+    },
+    /// Kafka does not let this user read.
+    #[error("the Kafka user needs READ on the topic {topic}")]
+    Denied {
+        /// The topic.
+        topic: String,
+    },
+    /// The client itself could not be used.
+    #[error("the Kafka client could not read again: {0}")]
+    Client(#[from] KafkaError),
+}
+
+/// What stands at an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found<T> {
+    /// The partition.
+    pub(crate) partition: i32,
+    /// What was made of the first record at the offset or after it; none where there is none.
+    pub(crate) record: Option<(i64, T)>,
+}
+
+impl RecordLookup {
+    /// With the consumer's own configuration.
+    #[must_use]
+    pub(crate) fn new(config: &ClientConfig, topic: &str) -> Self {
+        let mut config = config.clone();
+        // A few records are wanted, not what comes after them.
+        for (property, value) in
+            [("queued.min.messages", "1"), ("fetch.message.max.bytes", "65536"), ("enable.partition.eof", "true")]
+        {
+            config.set(property, value);
+        }
+        Self { config, topic: topic.to_owned() }
+    }
+
+    /// Reads records, given in the order of their partitions and offsets, each with something that goes with it. Returns
+    /// what a function makes of each record, in the same order. All are read in one assignment, which passes over the
+    /// records between them.
+    pub(crate) async fn records<W: Send + 'static, T: Send + 'static>(
+        &self,
+        wanted: Vec<(RecordIndex, W)>,
+        make: impl Fn(&BorrowedMessage<'_>, W) -> T + Send + 'static,
+    ) -> Result<Vec<(RecordIndex, T)>, RecordLookupError> {
+        if wanted.is_empty() {
+            return Ok(Vec::new());
+        }
+        let this = self.clone();
+        task::spawn_blocking(move || this.read_all(wanted, make)).await.map_err(|_| KafkaError::Canceled)?
+    }
+
+    fn read_all<W, T>(
+        &self,
+        wanted: Vec<(RecordIndex, W)>,
+        make: impl Fn(&BorrowedMessage<'_>, W) -> T,
+    ) -> Result<Vec<(RecordIndex, T)>, RecordLookupError> {
+        let mut waiting = BTreeMap::<i32, VecDeque<(i64, W)>>::new();
+        let (mut found, mut sought) = (BTreeMap::new(), BTreeMap::new());
+        let count = wanted.len();
+        for ((partition, offset), with) in wanted {
+            waiting.entry(partition).or_default().push_back((offset, with));
+        }
+        let mut config = self.config.clone();
+        for (property, value) in MANY {
+            config.set(property, value);
+        }
+        let complaints = Complaints::default();
+        let consumer: BaseConsumer<Complaints> = BaseConsumer::from_config_and_context(&config, complaints.clone())?;
+        let first = waiting.iter().filter_map(|(partition, offsets)| Some((*partition, offsets.front()?.0)));
+        self.assign(&consumer, first)?;
+        let mut deadline = Instant::now() + PATIENCE;
+        while found.len() < count {
+            let record = match self.poll(&consumer, &complaints, deadline)? {
+                Polled::Record(record) => record,
+                Polled::End(partition) if waiting.contains_key(&partition) => return Err(self.gone_of(partition)),
+                Polled::End(_) | Polled::Nothing => continue,
+            };
+            deadline = Instant::now() + PATIENCE;
+            let partition = record.partition();
+            let Some(offsets) = waiting.get_mut(&partition) else { continue };
+            match offsets.pop_front_if(|(offset, _)| *offset <= record.offset()) {
+                Some((offset, with)) if offset == record.offset() => {
+                    found.insert((partition, offset), make(&record, with));
+                }
+                Some(_) => return Err(self.gone_of(partition)),
+                None => {}
+            }
+            match offsets.front().map(|(next, _)| *next) {
+                None => {
+                    waiting.remove(&partition);
+                    consumer.pause(&self.list([(partition, record.offset())])?)?;
+                }
+                // Records that were fetched before the seek may still arrive, and must not repeat it.
+                Some(next) if next - record.offset() > GAP && sought.insert(partition, next) != Some(next) => {
+                    consumer.seek(&self.topic, partition, Offset::Offset(next), Duration::ZERO)?;
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(found.into_iter().collect())
+    }
+
+    fn gone_of(&self, partition: i32) -> RecordLookupError {
+        RecordLookupError::Gone { topic: format!("{}, partition {partition}", self.topic) }
+    }
+
+    fn list(&self, places: impl IntoIterator<Item = RecordIndex>) -> Result<TopicPartitionList, KafkaError> {
+        let mut list = TopicPartitionList::new();
+        for (partition, offset) in places {
+            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
+        }
+        Ok(list)
+    }
+
+    fn assign(
+        &self,
+        consumer: &BaseConsumer<Complaints>,
+        places: impl IntoIterator<Item = RecordIndex>,
+    ) -> Result<(), KafkaError> {
+        consumer.assign(&self.list(places)?)
+    }
+
+    /// Waits for a record, until the deadline.
+    fn poll<'c>(
+        &self,
+        consumer: &'c BaseConsumer<Complaints>,
+        complaints: &Complaints,
+        deadline: Instant,
+    ) -> Result<Polled<'c>, RecordLookupError> {
+        match consumer.poll(Duration::from_millis(100)) {
+            Some(Ok(record)) => Ok(Polled::Record(record)),
+            Some(Err(KafkaError::PartitionEOF(partition))) => Ok(Polled::End(partition)),
+            Some(Err(error)) if is_out_of_range(&error) => Err(RecordLookupError::Gone { topic: self.topic.clone() }),
+            Some(Err(error)) if error.rdkafka_error_code() == Some(Code::TopicAuthorizationFailed) => {
+                Err(RecordLookupError::Denied { topic: self.topic.clone() })
+            }
+            None | Some(Err(_)) if Instant::now() > deadline => {
+                let complaint = complaints.last().unwrap_or_else(|| "no answer".to_owned());
+                Err(RecordLookupError::NoAnswer { topic: self.topic.clone(), complaint })
+            }
+            Some(Err(error)) => {
+                tracing::debug!(%error, "kafka error while reading again");
+                Ok(Polled::Nothing)
+            }
+            None => Ok(Polled::Nothing),
+        }
+    }
+
+    /// For each partition what a function makes of the first record at an offset or after it.
+    pub(crate) async fn first_at<T: Send + 'static>(
+        &self,
+        places: Vec<(i32, i64)>,
+        make: impl Fn(&BorrowedMessage<'_>) -> T + Send + 'static,
+    ) -> Result<Vec<Found<T>>, RecordLookupError> {
+        if places.is_empty() {
+            return Ok(Vec::new());
+        }
+        let this = self.clone();
+        task::spawn_blocking(move || this.read(&places, make)).await.map_err(|_| KafkaError::Canceled)?
+    }
+
+    fn read<T>(
+        &self,
+        places: &[(i32, i64)],
+        make: impl Fn(&BorrowedMessage<'_>) -> T,
+    ) -> Result<Vec<Found<T>>, RecordLookupError> {
+        let complaints = Complaints::default();
+        let consumer: BaseConsumer<Complaints> =
+            BaseConsumer::from_config_and_context(&self.config, complaints.clone())?;
+        self.assign(&consumer, places.iter().copied())?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut found: Vec<Found<T>> = Vec::with_capacity(places.len());
+        while found.len() < places.len() {
+            let (partition, record) = match self.poll(&consumer, &complaints, deadline)? {
+                Polled::Record(record) => (record.partition(), Some((record.offset(), make(&record)))),
+                Polled::End(partition) => (partition, None),
+                Polled::Nothing => continue,
+            };
+            if !found.iter().any(|found| found.partition == partition) {
+                found.push(Found { partition, record });
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Outcome of a poll.
+enum Polled<'c> {
+    Record(BorrowedMessage<'c>),
+    /// The partition has no further records.
+    End(i32),
+    Nothing,
+}
+
+fn is_out_of_range(error: &KafkaError) -> bool {
+    matches!(error.rdkafka_error_code(), Some(Code::OffsetOutOfRange | Code::AutoOffsetReset))
+}

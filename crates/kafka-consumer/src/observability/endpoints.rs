@@ -1,0 +1,180 @@
+//! What a running consumer answers over HTTP: probes, metrics, the page and the state behind it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use pipeline_runtime::http::{Answer, Answers};
+use serde::Serialize;
+
+use crate::kafka::group_topic::GroupTopic;
+use crate::observability::counters::{Counters, Totals};
+use crate::observability::health::Health;
+use crate::observability::history::{History, Quantiles, Second};
+use crate::observability::lag::PartitionEnds;
+use crate::observability::metrics;
+use crate::observability::page;
+use crate::observability::timing;
+
+/// All that is seen from outside.
+#[derive(Debug)]
+pub(crate) struct HttpEndpoints {
+    /// Whose offsets of which topic.
+    pub(crate) group_topic: GroupTopic,
+    /// What was done so far.
+    pub(crate) counters: Arc<Counters>,
+    /// Whether it works.
+    pub(crate) health: Arc<Health>,
+    /// How far Kafka is.
+    pub(crate) ends: Arc<PartitionEnds>,
+    /// The last ten minutes.
+    pub(crate) recent: Arc<History>,
+    /// When the process started, in milliseconds since 1970.
+    started: i64,
+}
+
+/// The state that the page shows. Times are in milliseconds since 1970, latencies in seconds.
+#[derive(Serialize)]
+struct State<'a> {
+    version: &'static str,
+    group: &'a str,
+    topic: &'a str,
+    started: i64,
+    now: i64,
+    not_ready: Option<String>,
+    records: u64,
+    rows: u64,
+    duplicates: u64,
+    duplicates_differing: u64,
+    dead_letters: u64,
+    expired: u64,
+    suppressed: u64,
+    batches: u64,
+    retries: u64,
+    reasons: Vec<(&'static str, u64)>,
+    partitions: Vec<PartitionState>,
+    ingest_latency: Quantiles,
+    event_latency: Quantiles,
+    seconds: Vec<Second>,
+}
+
+#[derive(Serialize)]
+struct PartitionState {
+    partition: i32,
+    next_offset: i64,
+    end: Option<i64>,
+    lag: Option<u64>,
+    /// Start of the open transaction that holds records back, in milliseconds since 1970.
+    held_back_since: Option<i64>,
+    records: u64,
+    rows: u64,
+    duplicates: u64,
+    duplicates_differing: u64,
+    dead_letters: u64,
+    /// Milliseconds since something was committed; none where nothing was.
+    last_commit_ago: Option<u64>,
+}
+
+impl HttpEndpoints {
+    /// The site of a process that starts now.
+    #[must_use]
+    pub(crate) fn new(group_topic: GroupTopic) -> Self {
+        Self {
+            group_topic,
+            counters: Arc::default(),
+            health: Arc::default(),
+            ends: Arc::default(),
+            recent: Arc::default(),
+            started: timing::now().micros() / 1_000,
+        }
+    }
+
+    fn state(&self, since: i64) -> State<'_> {
+        let totals = self.counters.totals();
+        let tally = totals.tally();
+        let (ingest_latency, event_latency) = self.recent.last_minute(&self.counters);
+        State {
+            version: env!("CARGO_PKG_VERSION"),
+            group: &self.group_topic.group,
+            topic: &self.group_topic.topic,
+            started: self.started,
+            now: timing::now().micros() / 1_000,
+            not_ready: self.health.ready().err(),
+            records: tally.records,
+            rows: tally.rows,
+            duplicates: tally.duplicates,
+            duplicates_differing: tally.duplicates_differing,
+            dead_letters: tally.dead_letters,
+            expired: tally.expired,
+            suppressed: tally.suppressed,
+            batches: self.counters.batches(),
+            retries: self.counters.retries(),
+            reasons: totals
+                .reasons
+                .iter()
+                .filter(|(_, count)| **count > 0)
+                .map(|(code, count)| (*code, *count))
+                .collect(),
+            partitions: self.partitions(&totals),
+            ingest_latency,
+            event_latency,
+            seconds: self.recent.since(since),
+        }
+    }
+
+    /// The partitions that are this consumer's now.
+    fn partitions(&self, totals: &Totals) -> Vec<PartitionState> {
+        let lags = self.ends.lags(totals);
+        let now = Instant::now();
+        let of = |(&partition, one): (&i32, &crate::observability::counters::Partition)| {
+            let ago = one.last_commit.map(|at| now.saturating_duration_since(at).as_millis());
+            let next_offset = one.next_offset?;
+            Some(PartitionState {
+                partition,
+                next_offset,
+                // Asked for up to a second ago.
+                end: self.ends.of(partition).map(|end| end.max(next_offset)),
+                lag: lags.get(&partition).copied(),
+                held_back_since: self.ends.held_back(partition).map(|held| held.since.micros() / 1_000),
+                records: one.tally.records,
+                rows: one.tally.rows,
+                duplicates: one.tally.duplicates,
+                duplicates_differing: one.tally.duplicates_differing,
+                dead_letters: one.tally.dead_letters,
+                last_commit_ago: ago.map(|millis| u64::try_from(millis).unwrap_or(u64::MAX)),
+            })
+        };
+        totals.partitions.iter().filter_map(of).collect()
+    }
+}
+
+impl Answers for HttpEndpoints {
+    fn metrics(&self) -> String {
+        let GroupTopic { group, topic } = &self.group_topic;
+        let version = env!("CARGO_PKG_VERSION");
+        let labels = [("program", "kafka-consumer"), ("version", version), ("group", group), ("topic", topic)];
+        #[expect(clippy::cast_precision_loss, reason = "seconds with a fraction")]
+        let started = self.started as f64 / 1e3;
+        metrics::render(&self.counters, &self.ends, &self.health, started, &labels)
+    }
+
+    fn live(&self) -> Result<(), String> {
+        self.health.live()
+    }
+
+    fn ready(&self) -> Result<(), String> {
+        self.health.ready()
+    }
+
+    /// `/` is the page, `/state?since=MILLISECONDS` what it shows: everything now, and the seconds after that time.
+    fn other(&self, path: &str, query: &str) -> Option<Answer> {
+        match path {
+            "/" => Some(Answer { content_type: page::CONTENT_TYPE, body: page::HTML.into(), policy: page::POLICY }),
+            "/state" => {
+                let since = query.split('&').find_map(|pair| pair.strip_prefix("since=")?.parse().ok()).unwrap_or(0);
+                let body = serde_json::to_vec(&self.state(since)).ok()?;
+                Some(Answer { content_type: "application/json", body: body.into(), policy: "default-src 'none'" })
+            }
+            _ => None,
+        }
+    }
+}

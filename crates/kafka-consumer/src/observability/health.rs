@@ -1,0 +1,157 @@
+//! Whether the consumer does its work, and whether it still can.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How long PostgreSQL may be tried again before the consumer is not ready: a failover is noticed, a deadlock is not.
+const RETRYING: Duration = Duration::from_secs(5);
+/// How long the source may be without having gone round. Its longest wait is ten seconds.
+const SLOW: Duration = Duration::from_secs(30);
+/// … and how long until it is taken to be stuck. An outage is no reason: the source goes round in it too.
+const STUCK: Duration = Duration::from_mins(5);
+
+/// What the parts of the pipeline report about themselves.
+#[derive(Debug)]
+pub(crate) struct Health {
+    assigned: AtomicBool,
+    ending: AtomicBool,
+    round: Mutex<Instant>,
+    retrying: Mutex<BTreeMap<usize, Outage>>,
+}
+
+#[derive(Clone, Debug)]
+struct Outage {
+    since: Instant,
+    error: String,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self {
+            assigned: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            round: Mutex::new(Instant::now()),
+            retrying: Mutex::default(),
+        }
+    }
+}
+
+impl Health {
+    /// The group has given this consumer its partitions, be they none.
+    pub(crate) fn assigned(&self) {
+        self.assigned.store(true, Ordering::Relaxed);
+    }
+
+    /// The source goes round.
+    pub(crate) fn round(&self) {
+        *lock(&self.round) = Instant::now();
+    }
+
+    /// The end was asked for.
+    pub(crate) fn ending(&self) {
+        self.ending.store(true, Ordering::Relaxed);
+    }
+
+    /// A writer's batch has to be tried again.
+    pub(crate) fn retrying(&self, writer: usize, error: &str) {
+        let mut retrying = lock(&self.retrying);
+        let since = retrying.get(&writer).map_or_else(Instant::now, |outage| outage.since);
+        retrying.insert(writer, Outage { since, error: error.to_owned() });
+    }
+
+    /// A writer's batch is in, or is no longer its own.
+    pub(crate) fn settled(&self, writer: usize) {
+        lock(&self.retrying).remove(&writer);
+    }
+
+    /// Whether records are brought in now, else why not.
+    pub(crate) fn ready(&self) -> Result<(), String> {
+        self.ready_at(Instant::now())
+    }
+
+    /// Whether the process can go on, else why not.
+    pub(crate) fn live(&self) -> Result<(), String> {
+        self.live_at(Instant::now())
+    }
+
+    fn ready_at(&self, now: Instant) -> Result<(), String> {
+        if self.ending.load(Ordering::Relaxed) {
+            return Err("ending: it was asked to".to_owned());
+        }
+        let longest = lock(&self.retrying).values().min_by_key(|outage| outage.since).cloned();
+        if let Some(Outage { since, error }) = longest
+            && now.saturating_duration_since(since) >= RETRYING
+        {
+            let seconds = now.saturating_duration_since(since).as_secs();
+            return Err(format!("postgres has taken no batch for {seconds} s: {error}"));
+        }
+        if !self.assigned.load(Ordering::Relaxed) {
+            return Err("kafka's group has not assigned partitions yet".to_owned());
+        }
+        self.went_round_within(SLOW, now)
+    }
+
+    fn live_at(&self, now: Instant) -> Result<(), String> {
+        self.went_round_within(STUCK, now)
+    }
+
+    fn went_round_within(&self, limit: Duration, now: Instant) -> Result<(), String> {
+        let since = now.saturating_duration_since(*lock(&self.round));
+        if since < limit {
+            return Ok(());
+        }
+        Err(format!("the thread that reads from kafka has not moved for {} s", since.as_secs()))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    fn after(seconds: u64) -> Instant {
+        Instant::now() + Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn ready_from_the_first_assignment_until_the_end() {
+        let health = Health::default();
+        assert!(health.ready().unwrap_err().contains("assigned") && health.live().is_ok());
+        health.assigned();
+        assert_eq!(health.ready(), Ok(()));
+        health.ending();
+        assert!(health.ready().unwrap_err().contains("ending") && health.live().is_ok());
+    }
+
+    #[test]
+    fn an_outage_of_postgres_is_not_ready_but_alive() {
+        let health = Health::default();
+        health.assigned();
+        health.retrying(1, "connection refused");
+        health.retrying(2, "connection refused");
+        assert_eq!(health.ready_at(after(4)), Ok(()));
+        assert!(health.ready_at(after(6)).unwrap_err().contains("connection refused"));
+        health.settled(1);
+        assert!(health.ready_at(after(6)).is_err(), "the other one still waits");
+        health.settled(2);
+        assert_eq!(health.ready_at(after(6)), Ok(()));
+    }
+
+    #[test]
+    fn a_source_that_stands_still_is_not_ready_and_at_last_not_alive() {
+        let health = Health::default();
+        health.assigned();
+        assert!(health.ready_at(after(29)).is_ok());
+        assert!(health.ready_at(after(31)).is_err() && health.live_at(after(31)).is_ok());
+        assert!(health.live_at(after(301)).is_err());
+        health.round();
+        assert!(health.live_at(after(299)).is_ok());
+    }
+}

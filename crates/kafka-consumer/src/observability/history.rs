@@ -1,0 +1,187 @@
+//! The last ten minutes, second by second, for whoever looks at the page.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use pipeline_runtime::metrics::{Histogram, quantile};
+use serde::{Deserialize, Serialize};
+use tokio::time::{MissedTickBehavior, interval};
+
+use crate::observability::counters::Counters;
+use crate::observability::lag::PartitionEnds;
+use crate::observability::record_counts::RecordCounts;
+use crate::observability::timing;
+
+/// How many seconds are kept.
+pub(crate) const KEPT: usize = 600;
+/// How many the latency of "the last minute" is from.
+const MINUTE: usize = 60;
+
+/// One second. Counts are what was committed in it.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub(crate) struct Second {
+    /// Its end, in milliseconds since 1970.
+    pub(crate) at: i64,
+    /// Records.
+    pub(crate) records: u64,
+    /// New rows.
+    pub(crate) rows: u64,
+    /// Duplicates.
+    pub(crate) duplicates: u64,
+    /// Dead letters.
+    pub(crate) dead_letters: u64,
+    /// Offsets that were still to come at its end; none while Kafka does not tell.
+    pub(crate) lag: Option<u64>,
+    /// Seconds from a record's timestamp to its commit that half of the records did not exceed; none without records.
+    pub(crate) p50: Option<f64>,
+    /// The same for 99 of 100.
+    pub(crate) p99: Option<f64>,
+}
+
+/// Quantiles of a latency in seconds; none without samples.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
+pub(crate) struct Quantiles {
+    /// Half are not above it.
+    pub(crate) p50: Option<f64>,
+    /// 99 of 100 are not above it.
+    pub(crate) p99: Option<f64>,
+}
+
+/// The ring of seconds.
+#[derive(Debug, Default)]
+pub(crate) struct History(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    seconds: VecDeque<Second>,
+    last: RecordCounts,
+    ingest: Window,
+    event: Window,
+}
+
+/// The last minute of a histogram: what was added in each second.
+#[derive(Debug, Default)]
+struct Window {
+    last: Vec<u64>,
+    added: VecDeque<Vec<u64>>,
+}
+
+impl History {
+    /// Takes a second's end, once a second, until it is dropped.
+    pub(crate) async fn keep(self: Arc<Self>, counters: Arc<Counters>, ends: Arc<PartitionEnds>) {
+        let mut ticks = interval(Duration::from_secs(1));
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            ticks.tick().await;
+            self.sample(&counters, &ends, timing::now().micros() / 1_000);
+        }
+    }
+
+    /// The seconds that ended after a time, in milliseconds since 1970.
+    #[must_use]
+    pub(crate) fn since(&self, at: i64) -> Vec<Second> {
+        self.lock().seconds.iter().filter(|second| second.at > at).copied().collect()
+    }
+
+    /// The last minute's latency, from a record's timestamp and from its event's.
+    #[must_use]
+    pub(crate) fn last_minute(&self, counters: &Counters) -> (Quantiles, Quantiles) {
+        let kept = self.lock();
+        (kept.ingest.minute(&counters.ingest_latency), kept.event.minute(&counters.event_latency))
+    }
+
+    fn sample(&self, counters: &Counters, ends: &PartitionEnds, at: i64) {
+        let totals = counters.totals();
+        let lags = ends.lags(&totals);
+        let owned = totals.partitions.values().filter(|one| one.next_offset.is_some()).count();
+        let tally = totals.tally();
+        let mut kept = self.lock();
+        let latency = kept.ingest.take(&counters.ingest_latency);
+        kept.event.take(&counters.event_latency);
+        let last = std::mem::replace(&mut kept.last, tally);
+        let second = Second {
+            at,
+            records: tally.records - last.records,
+            rows: tally.rows - last.rows,
+            duplicates: tally.duplicates - last.duplicates,
+            dead_letters: tally.dead_letters - last.dead_letters,
+            lag: (lags.len() == owned).then(|| lags.values().sum()),
+            p50: latency.p50,
+            p99: latency.p99,
+        };
+        kept.seconds.push_back(second);
+        if kept.seconds.len() > KEPT {
+            kept.seconds.pop_front();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Window {
+    /// Takes what was added since the last time, and says how it lies.
+    fn take(&mut self, histogram: &Histogram) -> Quantiles {
+        let counts = histogram.counts();
+        self.last.resize(counts.len(), 0);
+        let added: Vec<u64> = counts.iter().zip(&self.last).map(|(now, last)| now - last).collect();
+        self.last = counts;
+        let quantiles = Quantiles::of(histogram, &added);
+        self.added.push_back(added);
+        if self.added.len() > MINUTE {
+            self.added.pop_front();
+        }
+        quantiles
+    }
+
+    fn minute(&self, histogram: &Histogram) -> Quantiles {
+        let mut all = vec![0; histogram.bounds().len() + 1];
+        for added in &self.added {
+            all.iter_mut().zip(added).for_each(|(all, added)| *all += added);
+        }
+        Quantiles::of(histogram, &all)
+    }
+}
+
+impl Quantiles {
+    fn of(histogram: &Histogram, counts: &[u64]) -> Self {
+        let at = |share| quantile(histogram.bounds(), counts, share);
+        Self { p50: at(0.5), p99: at(0.99) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_second_has_what_was_added_in_it_and_old_ones_go() {
+        let (recent, counters, ends) = (History::default(), Counters::default(), PartitionEnds::default());
+        counters.ingest_latency.observe(0.2, 100);
+        recent.sample(&counters, &ends, 1_000);
+        recent.sample(&counters, &ends, 2_000);
+        let seconds = recent.since(0);
+        assert!(seconds[0].p50.is_some_and(|p50| (0.16..=0.2).contains(&p50)), "{seconds:?}");
+        assert_eq!(seconds[1].p50, None);
+        assert_eq!(recent.since(1_000).len(), 1);
+        for at in 3..=700 {
+            recent.sample(&counters, &ends, at * 1_000);
+        }
+        assert_eq!((recent.since(0).len(), recent.since(0)[0].at), (KEPT, 101_000));
+        assert_eq!(recent.last_minute(&counters).0, Quantiles::default(), "more than a minute ago");
+    }
+
+    #[test]
+    fn the_lag_is_unknown_while_kafka_does_not_tell() {
+        let (recent, counters, ends) = (History::default(), Counters::default(), PartitionEnds::default());
+        recent.sample(&counters, &ends, 1);
+        counters.owns(0, 5);
+        recent.sample(&counters, &ends, 2);
+        let lags: Vec<Option<u64>> = recent.since(0).iter().map(|second| second.lag).collect();
+        assert_eq!(lags, [Some(0), None]);
+    }
+}

@@ -1,0 +1,311 @@
+//! `PartitionEnds` of the partitions, asked for beside the reading: how far Kafka is ahead, and what an open transaction holds back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use event_model::Timestamp;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::message::Message;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::task;
+use tokio_util::sync::CancellationToken;
+
+use crate::kafka::client::KafkaClient;
+use crate::kafka::record_lookup::RecordLookup;
+use crate::kafka::topic_identity::{TopicIdentity, topic_id};
+use crate::observability::counters::{Counters, Totals};
+use crate::observability::timing;
+
+const BETWEEN: Duration = Duration::from_secs(1);
+const PATIENCE: Duration = Duration::from_secs(2);
+/// Number of rounds between two comparisons of the topic's ID.
+const ROUNDS_PER_ID: u32 = 2;
+/// Age at which the first record of an open transaction is read, for its timestamp.
+const WORTH_A_LOOK: Duration = Duration::from_secs(5);
+/// Timeout of reading that record.
+const LOOK: Duration = Duration::from_secs(3);
+
+/// The ends of this consumer's partitions, as Kafka told them last.
+#[derive(Debug, Default)]
+pub(crate) struct PartitionEnds(Mutex<BTreeMap<i32, PartitionEnd>>);
+
+/// `PartitionEnd` of a partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PartitionEnd {
+    /// High watermark: the offset that the next record will have.
+    pub(crate) high: i64,
+    /// The open transaction before it, if any.
+    pub(crate) held_back: Option<HeldBack>,
+}
+
+/// Records that a consumer cannot read because a transaction before them is open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HeldBack {
+    /// Last stable offset: that of the transaction's first record. The records from here on are held back.
+    pub(crate) stable: i64,
+    /// High watermark.
+    pub(crate) high: i64,
+    /// Timestamp of the transaction's first record; until that is known, the time at which the transaction was noticed.
+    pub(crate) since: Timestamp,
+    /// Time at which this process noticed the transaction.
+    pub(crate) noticed: Instant,
+    /// The first record was read, or is not there.
+    dated: bool,
+}
+
+impl HeldBack {
+    /// A transaction that was noticed now.
+    pub(crate) fn noticed(stable: i64, high: i64, now: Instant, time: Timestamp) -> Self {
+        Self { stable, high, since: time, noticed: now, dated: false }
+    }
+
+    /// Returns the number of offsets that are held back.
+    #[must_use]
+    pub(crate) fn offsets(&self) -> i64 {
+        self.high - self.stable
+    }
+}
+
+impl PartitionEnds {
+    /// Returns the high watermark of a partition; `None` while Kafka does not answer.
+    #[must_use]
+    pub(crate) fn of(&self, partition: i32) -> Option<i64> {
+        self.lock().get(&partition).map(|end| end.high)
+    }
+
+    /// Returns what an open transaction holds back of a partition.
+    #[must_use]
+    pub(crate) fn held_back(&self, partition: i32) -> Option<HeldBack> {
+        self.lock().get(&partition)?.held_back
+    }
+
+    /// How many offsets of each partition of this consumer are still to come. Marks of transactions count as records.
+    #[must_use]
+    pub(crate) fn lags(&self, totals: &Totals) -> BTreeMap<i32, u64> {
+        let lag = |(partition, one): (&i32, &crate::observability::counters::Partition)| {
+            let lag = self.of(*partition)?.saturating_sub(one.next_offset?);
+            Some((*partition, u64::try_from(lag).unwrap_or(0)))
+        };
+        totals.partitions.iter().filter_map(lag).collect()
+    }
+
+    /// Returns the number of offsets of each partition of this consumer that an open transaction holds back.
+    #[must_use]
+    pub(crate) fn held_back_offsets(&self, totals: &Totals) -> BTreeMap<i32, u64> {
+        let ends = self.lock();
+        let held = |(partition, one): (&i32, &crate::observability::counters::Partition)| {
+            one.next_offset?;
+            let held = ends.get(partition)?.held_back.map_or(0, |held| held.offsets());
+            Some((*partition, u64::try_from(held).unwrap_or(0)))
+        };
+        totals.partitions.iter().filter_map(held).collect()
+    }
+
+    fn set(&self, ends: BTreeMap<i32, PartitionEnd>) {
+        *self.lock() = ends;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<i32, PartitionEnd>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps the ends up to date, and compares the topic's ID with that of the topic that was read.
+pub(crate) struct LagMonitor {
+    /// Asks Kafka.
+    pub(crate) kafka: KafkaClient,
+    /// The topic.
+    pub(crate) topic: String,
+    /// Reads the first record of an open transaction.
+    pub(crate) uncommitted: RecordLookup,
+    /// The partitions of this consumer.
+    pub(crate) counters: Arc<Counters>,
+    /// Receives the ends.
+    pub(crate) ends: Arc<PartitionEnds>,
+    /// Receives the ID.
+    pub(crate) identity: Arc<TopicIdentity>,
+}
+
+impl LagMonitor {
+    /// Runs until the end. Forgets the ends while Kafka is unavailable: an old number would look like no lag.
+    pub(crate) async fn run(self, end: CancellationToken) {
+        for round in 0_u32.. {
+            let known = self.ends.lock().clone();
+            let ends = self.ask(&known).await.unwrap_or_else(|error| {
+                tracing::debug!(error = format!("{error:#}"), "ends of partitions unknown");
+                BTreeMap::new()
+            });
+            self.ends.set(ends);
+            let beside = async {
+                self.date_transactions().await;
+                if round.is_multiple_of(ROUNDS_PER_ID) {
+                    self.compare_id().await;
+                }
+                tokio::time::sleep(BETWEEN).await;
+            };
+            tokio::select! {
+                () = beside => {}
+                () = end.cancelled() => return,
+            }
+        }
+    }
+
+    async fn ask(&self, known: &BTreeMap<i32, PartitionEnd>) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
+        let owned = self.counters.totals().partitions.into_iter().filter(|(_, one)| one.next_offset.is_some());
+        let partitions: Vec<i32> = owned.map(|(partition, _)| partition).collect();
+        if partitions.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        // The high watermark first: a last stable offset that is asked for later is below it only if a transaction is open.
+        let high = latest(&self.kafka.observer()?, &self.topic, partitions.clone(), PATIENCE).await?;
+        let stable = latest(&self.kafka.current(), &self.topic, partitions, PATIENCE).await?;
+        Ok(ends(&high, &stable, known, Instant::now(), timing::now()))
+    }
+
+    /// Replaces the time at which a transaction was noticed by that of its first record.
+    async fn date_transactions(&self) {
+        let now = Instant::now();
+        let old = |(partition, end): (&i32, &PartitionEnd)| {
+            let held = end.held_back.filter(|held| !held.dated && now - held.noticed >= WORTH_A_LOOK)?;
+            Some((*partition, held.stable))
+        };
+        let places: Vec<(i32, i64)> = self.ends.lock().iter().filter_map(old).collect();
+        if places.is_empty() {
+            return;
+        }
+        let found = first_timestamps(&self.uncommitted, places.clone(), LOOK).await;
+        let mut ends = self.ends.lock();
+        for (partition, stable) in places {
+            let held = ends.get_mut(&partition).and_then(|end| end.held_back.as_mut());
+            if let Some(held) = held.filter(|held| held.stable == stable) {
+                held.dated = true;
+                // A timestamp is the producer's and may be anything.
+                held.since = found.get(&partition).map_or(held.since, |began| held.since.min(*began));
+            }
+        }
+    }
+
+    async fn compare_id(&self) {
+        if let Ok(observer) = self.kafka.observer()
+            && let Some(id) = topic_id(&observer, &self.topic).await
+        {
+            self.identity.observe(id);
+        }
+    }
+}
+
+/// Combines Kafka's answers with the open transactions that are known already.
+fn ends(
+    high: &BTreeMap<i32, i64>,
+    stable: &BTreeMap<i32, i64>,
+    known: &BTreeMap<i32, PartitionEnd>,
+    now: Instant,
+    time: Timestamp,
+) -> BTreeMap<i32, PartitionEnd> {
+    let end = |(partition, high): (&i32, &i64)| {
+        let (partition, high, stable) = (*partition, *high, *stable.get(partition)?);
+        let held_back = (stable < high).then(|| {
+            let before = known.get(&partition).and_then(|end| end.held_back).filter(|held| held.stable == stable);
+            before.map_or_else(|| HeldBack::noticed(stable, high, now, time), |held| HeldBack { high, ..held })
+        });
+        Some((partition, PartitionEnd { high, held_back }))
+    };
+    high.iter().filter_map(end).collect()
+}
+
+/// Asks for the ends once, and reads when open transactions began.
+pub(crate) async fn ask_once(
+    kafka: &KafkaClient,
+    topic: &str,
+    uncommitted: &RecordLookup,
+    partitions: Vec<i32>,
+    patience: Duration,
+) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
+    let high = latest(&kafka.observer()?, topic, partitions.clone(), patience).await?;
+    let stable = latest(&kafka.current(), topic, partitions, patience).await?;
+    let mut ends = ends(&high, &stable, &BTreeMap::new(), Instant::now(), timing::now());
+    let places = ends.iter().filter_map(|(partition, end)| Some((*partition, end.held_back?.stable))).collect();
+    let found = first_timestamps(uncommitted, places, patience).await;
+    for (partition, began) in found {
+        if let Some(held) = ends.get_mut(&partition).and_then(|end| end.held_back.as_mut()) {
+            held.since = held.since.min(began);
+        }
+    }
+    Ok(ends)
+}
+
+/// Timestamps of the first records at these offsets or after them, as far as they are found in time.
+async fn first_timestamps(
+    uncommitted: &RecordLookup,
+    places: Vec<(i32, i64)>,
+    within: Duration,
+) -> BTreeMap<i32, Timestamp> {
+    let millis = uncommitted.first_at(places, |record| record.timestamp().to_millis());
+    let found = match tokio::time::timeout(within, millis).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => {
+            tracing::debug!(%error, "first records of open transactions not read");
+            Vec::new()
+        }
+        Err(_) => Vec::new(),
+    };
+    let time = |millis: i64| (millis > 0).then(|| millis.checked_mul(1_000)).flatten().map(Timestamp::from_micros);
+    found.into_iter().filter_map(|one| Some((one.partition, time(one.record?.1?)?))).collect()
+}
+
+/// The end of each partition: the high watermark if the client reads uncommitted records, else the last stable offset.
+/// One request to each broker.
+pub(crate) async fn latest<C: ConsumerContext + 'static>(
+    kafka: &Arc<BaseConsumer<C>>,
+    topic: &str,
+    partitions: Vec<i32>,
+    patience: Duration,
+) -> anyhow::Result<BTreeMap<i32, i64>> {
+    if partitions.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition_offset(topic, partition, Offset::End)?;
+    }
+    let kafka = Arc::clone(kafka);
+    let asked = task::spawn_blocking(move || kafka.offsets_for_times(list, patience)).await;
+    let found = asked?.context("Kafka did not tell where the partitions end")?;
+    let end = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        let offset = element.offset().to_raw().filter(|offset| *offset >= 0)?;
+        element.error().is_ok().then_some((element.partition(), offset))
+    };
+    Ok(found.elements().iter().filter_map(end).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[test]
+    fn a_transaction_is_noticed_once_and_gone_when_the_stable_offset_moves() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let time = |seconds: i64| Timestamp::from_micros(seconds * 1_000_000);
+        let of = |high: i64, stable: i64, known: &BTreeMap<i32, PartitionEnd>, seconds: u8| {
+            ends(&[(0, high)].into(), &[(0, stable)].into(), known, at(seconds.into()), time(seconds.into()))
+        };
+        let none = of(10, 10, &BTreeMap::new(), 0);
+        assert_eq!(none[&0], PartitionEnd { high: 10, held_back: None });
+        assert_eq!(of(10, 12, &none, 0)[&0].held_back, None, "written between the two questions");
+        let first = of(20, 10, &none, 1);
+        let held = first[&0].held_back.unwrap();
+        assert_eq!((held.stable, held.high, held.since, held.noticed, held.offsets()), (10, 20, time(1), at(1), 10));
+        let held = of(30, 10, &first, 2)[&0].held_back.unwrap();
+        assert_eq!((held.high, held.since, held.noticed), (30, time(1), at(1)), "the same transaction");
+        let held = of(30, 25, &first, 3)[&0].held_back.unwrap();
+        assert_eq!((held.since, held.noticed), (time(3), at(3)), "another transaction");
+        assert_eq!(of(31, 31, &first, 4)[&0].held_back, None);
+        let (known, nothing) = (BTreeMap::new(), BTreeMap::new());
+        assert!(ends(&[(0, 1)].into(), &nothing, &known, start, time(0)).is_empty(), "half of it is not known");
+    }
+}

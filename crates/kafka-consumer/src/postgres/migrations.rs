@@ -1,0 +1,126 @@
+//! The warehouse's tables: the scripts of `db_table_scripts`, embedded, applied in order and once each.
+
+use anyhow::{Context, bail};
+use pipeline_runtime::exit::Failure;
+use refinery::{Migration, Runner};
+use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
+
+mod scripts {
+    include!(concat!(env!("OUT_DIR"), "/scripts.rs"));
+}
+
+/// Where the applied scripts are noted.
+const HISTORY: &str = "public.event_pipeline_schema_history";
+
+/// What is to be done where scripts are pending.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Pending {
+    /// Apply them.
+    Apply,
+    /// Refuse to go on.
+    Refuse,
+}
+
+/// A script that the database has.
+struct Applied {
+    version: i32,
+    name: String,
+    checksum: String,
+}
+
+/// Brings the tables to what this program was built with, or only checks that, also where the role has no right to change
+/// them. Returns the names of the scripts that
+/// were applied just now. A script that was changed after it was applied is an error.
+pub(crate) async fn bring_up_to_date(client: &mut Client, pending: Pending) -> Result<Vec<String>, Failure> {
+    let scripts = embedded()?;
+    let missing = missing(&scripts, &applied(client).await?)?;
+    if missing.is_empty() {
+        return Ok(Vec::new());
+    }
+    if pending == Pending::Refuse || !may_change_the_schema(client).await? {
+        return Err(Failure::Failed(anyhow::anyhow!(
+            "the warehouse lacks {}; `kafka-consumer migrate` applies what is pending, as a role that may change the schema",
+            missing.join(", ")
+        )));
+    }
+    lock(client).await?;
+    let applied = run(client, &scripts).await;
+    client.batch_execute("SELECT pg_advisory_unlock_all()").await.context("the migrations' lock was not released")?;
+    applied
+}
+
+/// The names of the scripts that the warehouse lacks. A script that was changed after it was applied is an error.
+pub(crate) async fn pending(client: &Client) -> anyhow::Result<Vec<String>> {
+    missing(&embedded()?, &applied(client).await?)
+}
+
+/// What only reads and writes rows has no right to make a schema.
+async fn may_change_the_schema(client: &Client) -> anyhow::Result<bool> {
+    let asked = "SELECT has_database_privilege(current_database(), 'CREATE')";
+    Ok(client.query_one(asked, &[]).await.context("the rights on the warehouse were not told")?.get(0))
+}
+
+fn embedded() -> anyhow::Result<Vec<Migration>> {
+    let parse = |(name, sql): &(&str, &str)| Migration::unapplied(name, sql).with_context(|| format!("script {name}"));
+    scripts::SCRIPTS.iter().map(parse).collect()
+}
+
+/// One program at a time: the second one waits and then finds nothing to do.
+async fn lock(client: &Client) -> anyhow::Result<()> {
+    client
+        .batch_execute("SELECT pg_advisory_lock(hashtextextended('event-pipeline: migrations', 0))")
+        .await
+        .context("another program has been migrating for long")
+}
+
+async fn run(client: &mut Client, scripts: &[Migration]) -> Result<Vec<String>, Failure> {
+    let mut runner = Runner::new(scripts).set_abort_missing(false);
+    runner.set_migration_table_name(HISTORY);
+    let report = runner.run_async(client).await.map_err(|error| {
+        let text = chain(&error);
+        let hint = if text.contains("permission denied") {
+            "; this role may not change the schema: run `kafka-consumer migrate` as its owner, then `run --no-migrate`"
+        } else {
+            ""
+        };
+        anyhow::anyhow!("a script could not be applied: {text}{hint}")
+    })?;
+    Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(one) = cause {
+        text = format!("{text}: {one}");
+        cause = one.source();
+    }
+    text
+}
+
+async fn applied(client: &Client) -> anyhow::Result<Vec<Applied>> {
+    let rows = match client.query(&format!("SELECT version, name, checksum FROM {HISTORY} ORDER BY version"), &[]).await
+    {
+        Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Ok(Vec::new()),
+        other => other.with_context(|| format!("{HISTORY} cannot be read"))?,
+    };
+    Ok(rows.iter().map(|row| Applied { version: row.get(0), name: row.get(1), checksum: row.get(2) }).collect())
+}
+
+/// The scripts that the database lacks. One that it has must be ours, unless it is newer than all of ours.
+fn missing(scripts: &[Migration], applied: &[Applied]) -> anyhow::Result<Vec<String>> {
+    for one in applied {
+        match scripts.iter().find(|script| script.version() == one.version) {
+            Some(script) if script.checksum().to_string() != one.checksum => bail!(
+                "the script V{:03}__{} was changed after it was applied: restore it and put the change into a new script",
+                one.version,
+                one.name
+            ),
+            Some(_) => {}
+            None => tracing::warn!(version = one.version, name = one.name, "the warehouse is newer than this program"),
+        }
+    }
+    let has = |script: &&Migration| !applied.iter().any(|one| one.version == script.version());
+    Ok(scripts.iter().filter(has).map(|script| format!("V{:03}__{}", script.version(), script.name())).collect())
+}
