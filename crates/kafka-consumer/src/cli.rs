@@ -1,9 +1,5 @@
 //! The command line: a file for each command.
 
-use crate::commands::args::DEFAULT_HTTP_ADDR;
-use crate::commands::args::DatabaseArgs;
-use crate::commands::migrate::migrate;
-
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use pipeline_runtime::environment::{completions, parse, with_variables};
@@ -11,9 +7,11 @@ use pipeline_runtime::exit::Failure;
 use pipeline_runtime::healthcheck::HealthcheckArgs;
 use pipeline_runtime::telemetry::LogArgs;
 
+use crate::commands::args::{DEFAULT_HTTP_ADDR, DatabaseArgs};
 use crate::commands::check::CheckArgs;
 use crate::commands::dead_letters::DeadLettersCommand;
 use crate::commands::doctor::DoctorArgs;
+use crate::commands::migrate::migrate;
 use crate::commands::offsets::OffsetsCommand;
 use crate::commands::rebuild::RebuildArgs;
 use crate::commands::reconcile::ReconcileArgs;

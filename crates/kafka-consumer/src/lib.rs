@@ -15,7 +15,6 @@
 //! - [`cli`]: parses the command line and dispatches
 //! - [`commands`]: one module per subcommand: its flags, its work, its output
 //! - [`ingest`]: from Kafka to PostgreSQL: source, batch, writer, offsets
-//! - [`reconcile`]: compares a run's expected events with every store
 //! - [`observability`]: counters, health, lag, metrics and the HTTP endpoints
 //! - [`kafka`]: client, rebalance context, watermarks, record lookup
 //! - [`postgres`]: sessions, error classes, migrations, table partitions
@@ -28,7 +27,6 @@ mod ingest;
 mod kafka;
 mod observability;
 mod postgres;
-mod reconcile;
 
 /// Sessions and refinement, as the integration tests call them.
 pub use commands::refine::{RefineError, Refined, Request, refine};

@@ -6,16 +6,21 @@ use std::path::PathBuf;
 
 use anyhow::{Context, anyhow};
 use clap::{Args, ValueEnum};
+use futures_util::future::try_join_all;
 use lake::{Lake, Manifest, RunId};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::lake::{LakeArgs, in_words};
+use pipeline_runtime::output::unless_closed;
+use reconcile::{ReconcileConfig, Stores};
+use tokio_postgres::Client;
 
 use crate::commands::args::{DatabaseArgs, GroupArgs};
 use crate::kafka::client::client_config;
-use crate::kafka::group_topic::GroupTopic;
-use crate::reconcile::{self, Settings, Stores};
-use pipeline_runtime::output::unless_closed;
+use crate::postgres;
+
+/// Sessions that read the table in parallel.
+const SESSIONS: usize = 2;
 
 #[derive(Args, Clone)]
 pub(crate) struct ReconcileArgs {
@@ -60,17 +65,19 @@ impl ReconcileArgs {
         let stores = Stores { kafka: asked(Only::Kafka), lake: asked(Only::Lake), table: asked(Only::Table) };
         let lake = if stores.lake || self.manifest.is_none() { Some(self.lake.open().await?) } else { None };
         let manifest = self.find(lake.as_ref()).await?;
+        let stores = stores.filled_by(&manifest);
         let topic = manifest.kafka.as_ref().map_or_else(|| self.kafka.topic.clone(), |kafka| kafka.topic.clone());
-        let settings = Settings {
+        let kafka = client_config(&self.kafka, &self.group.group_id)?;
+        let report = reconcile::run(ReconcileConfig {
             manifest,
-            stores,
             whole_table: self.whole_table,
-            kafka: client_config(&self.kafka, &self.group.group_id)?,
-            group_topic: GroupTopic { group: self.group.group_id.clone(), topic },
-            lake,
-            target: self.database.target()?,
-        };
-        let report = reconcile::run(settings).await?;
+            kafka: stores.kafka.then_some(kafka),
+            topic,
+            group: self.group.group_id.clone(),
+            lake: lake.filter(|_| stores.lake),
+            sessions: self.sessions(stores.table).await?,
+        });
+        let report = report.await?;
         let text = if self.json {
             serde_json::to_string_pretty(&report).context("the report cannot be written as JSON")?
         } else {
@@ -81,6 +88,13 @@ impl ReconcileArgs {
             return Ok(());
         }
         Err(Failure::Difference(format!("run {} is not where it belongs", report.run)))
+    }
+
+    /// Opens the sessions that read the table, under a name that is not a consumer's.
+    async fn sessions(&self, table: bool) -> Result<Vec<Client>, Failure> {
+        let target = self.database.target()?.named("event-pipeline reconcile");
+        let sessions = (0..if table { SESSIONS } else { 0 }).map(|_| postgres::connect(&target));
+        Ok(try_join_all(sessions).await.map_err(anyhow::Error::from)?)
     }
 
     async fn find(&self, lake: Option<&Lake>) -> Result<Manifest, Failure> {

@@ -4,12 +4,12 @@ use std::fmt::Display;
 use std::time::Duration;
 
 use clap::Args;
+use pipeline_runtime::duration::duration;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
-use pipeline_runtime::output;
-use pipeline_runtime::shutdown;
 use pipeline_runtime::telemetry::LogArgs;
+use pipeline_runtime::{output, shutdown};
 
 use crate::commands::args::{DatabaseArgs, GroupArgs, WindowArgs, default_http_addr};
 use crate::commands::summary;
@@ -20,7 +20,6 @@ use crate::ingest::writer::dead_letter_limit::DeadLetterLimit;
 use crate::ingest::{self, RunConfig};
 use crate::kafka::watermarks::StartOffset;
 use crate::postgres::migrations::Pending;
-use pipeline_runtime::duration::duration;
 
 #[derive(Args, Clone)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag")]

@@ -1,8 +1,7 @@
 //! How the memory that the process may take is shared out.
 
+use pipeline_runtime::kafka::set_default;
 use rdkafka::config::ClientConfig;
-
-use crate::kafka::client::set_default;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::kafka::{Complaints, Guard, KafkaArgs};
+use pipeline_runtime::kafka::{Complaints, Guard, KafkaArgs, set_default};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -67,13 +67,6 @@ pub(crate) fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConf
         set_default(&mut config, property, value);
     }
     Ok(config)
-}
-
-/// Sets a property unless the user has.
-pub(crate) fn set_default(config: &mut ClientConfig, property: &str, value: impl Into<String>) {
-    if config.get(property).is_none() {
-        config.set(property, value);
-    }
 }
 
 /// A client that has subscribed to nothing, and the means to make another in its place. Clones share it.

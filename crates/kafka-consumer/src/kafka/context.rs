@@ -1,9 +1,8 @@
 //! What librdkafka tells the consumer from within a poll: the group's rebalances.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pipeline_runtime::kafka::Complaints;

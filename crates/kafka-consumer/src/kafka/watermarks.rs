@@ -1,6 +1,5 @@
 //! Where Kafka's partitions begin and end.
 
-use event_model::Timestamp;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -9,6 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use backon::{ConstantBuilder, Retryable};
+use event_model::Timestamp;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataPartition;

@@ -1,7 +1,5 @@
 //! What this process has done so far. What must survive it stands in PostgreSQL.
 
-use crate::observability::record_counts::RecordCounts;
-use crate::observability::timing::RecordTimes;
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,7 +8,9 @@ use event_model::{Reason, Timestamp};
 use pipeline_runtime::metrics::Histogram;
 
 use crate::dead_letter::REFUSED_BY_POSTGRES;
+use crate::observability::record_counts::RecordCounts;
 use crate::observability::timing;
+use crate::observability::timing::RecordTimes;
 
 /// Upper bounds of latencies in seconds: four to ten steps for each tenfold up to 10 s, where they matter, then fewer.
 const LATENCY_BOUNDS: &[f64] = &[

@@ -11,9 +11,7 @@ use crate::observability::counters::{Counters, Totals};
 use crate::observability::health::Health;
 use crate::observability::history::{History, Quantiles, Second};
 use crate::observability::lag::PartitionEnds;
-use crate::observability::metrics;
-use crate::observability::page;
-use crate::observability::timing;
+use crate::observability::{metrics, page, timing};
 
 /// All that is seen from outside.
 #[derive(Debug)]

@@ -137,3 +137,10 @@ impl ClientContext for Complaints {
 }
 
 impl ConsumerContext for Complaints {}
+
+/// Sets a property unless the user has set it.
+pub fn set_default(config: &mut ClientConfig, property: &str, value: impl Into<String>) {
+    if config.get(property).is_none() {
+        config.set(property, value);
+    }
+}

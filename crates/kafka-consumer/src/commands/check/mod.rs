@@ -11,15 +11,15 @@ use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
+use pipeline_runtime::duration::duration;
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::output::unless_closed;
 use tokio_postgres::error::SqlState;
 
 use crate::commands::args::DatabaseArgs;
 use crate::commands::check::definition::Severity;
 use crate::commands::check::runner::{Report, Status};
 use crate::postgres::describe;
-use pipeline_runtime::duration::duration;
-use pipeline_runtime::output::unless_closed;
 
 #[derive(Args, Clone)]
 pub(crate) struct CheckArgs {

@@ -17,7 +17,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use event_model::{Timestamp, Window};
+use pipeline_runtime::duration::duration;
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::output::unless_closed;
 use serde_json::json;
 use tokio_postgres::Client;
 
@@ -28,8 +30,6 @@ use crate::commands::dead_letters::replay::Outcome;
 use crate::commands::dead_letters::show::Place;
 use crate::commands::printable::escaped;
 use crate::observability::timing::before_now;
-use pipeline_runtime::duration::duration;
-use pipeline_runtime::output::unless_closed;
 
 #[derive(Subcommand, Clone)]
 pub(crate) enum DeadLettersCommand {

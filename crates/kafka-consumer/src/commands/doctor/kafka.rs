@@ -13,8 +13,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::task;
 
 use crate::commands::doctor::config::DoctorConfig;
-use crate::commands::doctor::finding::Finding;
-use crate::commands::doctor::finding::Findings;
+use crate::commands::doctor::finding::{Finding, Findings};
 use crate::kafka::client;
 
 const PATIENCE: Duration = Duration::from_secs(8);

@@ -6,8 +6,7 @@ use bytes::Bytes;
 use lake::{ContentHash, Lake, LakeError, Put};
 use pipeline_runtime::lake::LakeArgs;
 
-use crate::commands::doctor::finding::Findings;
-use crate::commands::doctor::finding::{Finding, place};
+use crate::commands::doctor::finding::{Finding, Findings, place};
 
 /// Below this, where no run's manifest is ever looked for.
 const PREFIX: &str = "runs/doctor-";

@@ -3,8 +3,7 @@
 use std::fs;
 
 use crate::commands::doctor::config::DoctorConfig;
-use crate::commands::doctor::finding::Finding;
-use crate::commands::doctor::finding::Findings;
+use crate::commands::doctor::finding::{Finding, Findings};
 
 /// Clocks that differ by more give events the wrong age.
 const MOST_SKEW_SECONDS: f64 = 2.0;

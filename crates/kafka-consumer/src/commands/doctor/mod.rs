@@ -15,6 +15,7 @@ use clap::Args;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::lake::LakeArgs;
+use pipeline_runtime::output::unless_closed;
 
 use crate::commands::args::{DatabaseArgs, GroupArgs};
 use crate::commands::doctor::config::DoctorConfig;
@@ -22,7 +23,6 @@ use crate::commands::doctor::finding::Severity;
 use crate::ingest::memory_budget::{self, MemoryBudget};
 use crate::kafka::client::client_config;
 use crate::kafka::group_topic::GroupTopic;
-use pipeline_runtime::output::unless_closed;
 
 #[derive(Args, Clone)]
 pub(crate) struct DoctorArgs {

@@ -6,10 +6,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_postgres::{Client, Row};
 
 use crate::commands::doctor::config::DoctorConfig;
-use crate::commands::doctor::finding::Finding;
-use crate::commands::doctor::finding::Findings;
-use crate::postgres::migrations;
-use crate::postgres::{self, describe};
+use crate::commands::doctor::finding::{Finding, Findings};
+use crate::postgres::{self, describe, migrations};
 
 /// What was found, and what others compare with.
 #[derive(Default)]

@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use event_model::Timestamp;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::output::unless_closed;
 
 use crate::commands::args::{DatabaseArgs, GroupArgs, GroupTopicArgs};
 use crate::commands::offsets::set::SetTo;
@@ -19,7 +20,6 @@ use crate::kafka::client::{self, KafkaClient};
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::RecordLookup;
 use crate::kafka::watermarks::StartOffset;
-use pipeline_runtime::output::unless_closed;
 
 #[derive(Subcommand, Clone)]
 pub(crate) enum OffsetsCommand {

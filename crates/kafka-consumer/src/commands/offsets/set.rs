@@ -21,8 +21,7 @@ use tokio_postgres::{Client, Transaction};
 use crate::ingest::offsets::resume::Resume;
 use crate::kafka::context::Kafka;
 use crate::kafka::group_topic::GroupTopic;
-use crate::kafka::watermarks::StartOffset;
-use crate::kafka::watermarks::{start_offsets, watermarks};
+use crate::kafka::watermarks::{StartOffset, start_offsets, watermarks};
 use crate::postgres;
 
 const PATIENCE: Duration = Duration::from_secs(8);

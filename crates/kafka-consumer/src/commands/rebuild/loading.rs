@@ -5,8 +5,6 @@
 //! next attempt continues an interrupted rebuild with the remaining files. A file that cannot be read does not keep the
 //! others from the table; it is named, and the rebuild is not finished.
 
-use crate::commands::rebuild::outcome::HourRange;
-use crate::commands::rebuild::outcome::RebuildOutcome;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -19,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::rebuild::files;
 use crate::commands::rebuild::loader::{FileEnd, Loader, LoaderContext};
+use crate::commands::rebuild::outcome::{HourRange, RebuildOutcome};
 use crate::commands::rebuild::progress_log::ProgressLog;
 use crate::postgres::migrations::{self, Pending};
 use crate::postgres::{self, Conninfo};

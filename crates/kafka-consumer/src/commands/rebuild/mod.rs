@@ -18,8 +18,7 @@ use pipeline_runtime::{progress, shutdown};
 
 use crate::commands::args::DatabaseArgs;
 use crate::commands::rebuild::loading::RebuildConfig;
-use crate::commands::rebuild::outcome::Refused;
-use crate::commands::rebuild::outcome::{HourRange, RebuildOutcome};
+use crate::commands::rebuild::outcome::{HourRange, RebuildOutcome, Refused};
 use crate::commands::summary::table_of;
 use crate::postgres::migrations::Pending;
 

@@ -9,7 +9,9 @@ use std::time::Duration;
 use anyhow::Context;
 use clap::Args;
 use event_model::Timestamp;
+use pipeline_runtime::duration::duration;
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::output::unless_closed;
 use pipeline_runtime::shutdown;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -17,8 +19,6 @@ use crate::commands::args::DatabaseArgs;
 use crate::postgres;
 use crate::postgres::fault::{SqlFault, classify};
 use crate::postgres::migrations::{self, Pending};
-use pipeline_runtime::duration::duration;
-use pipeline_runtime::output::unless_closed;
 pub use refinement::{RefineError, Refined, Request, refine};
 
 #[derive(Args, Clone)]

@@ -7,12 +7,12 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use clap::Args;
+use pipeline_runtime::duration::duration;
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::output::unless_closed;
 
 use crate::commands::args::DatabaseArgs;
 use crate::commands::retention::expired_partitions::ExpiredPartition;
-use pipeline_runtime::duration::duration;
-use pipeline_runtime::output::unless_closed;
 
 #[derive(Args, Clone)]
 pub(crate) struct RetentionArgs {

@@ -1,6 +1,5 @@
 //! Closed batches, which no attempt changes.
 
-use crate::kafka::fingerprint::RecordPosition;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 use std::time::Instant;
@@ -11,6 +10,7 @@ use crate::dead_letter::DeadLetter;
 use crate::ingest::batch::recent_ids::RecentIds;
 use crate::ingest::batch::rows::Rows;
 use crate::ingest::batch::sorted_rows::SortedRows;
+use crate::kafka::fingerprint::RecordPosition;
 use crate::observability::timing::RecordTimes;
 
 /// What a batch has of one Kafka partition: rows in COPY form and dead letters, in the order of the records.

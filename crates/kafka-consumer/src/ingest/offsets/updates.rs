@@ -1,15 +1,15 @@
 //! The offsets' part of a transaction: they move first, by compare-and-set, and their counts are set right at its end.
 
-use crate::ingest::offsets::corrections::CountCorrections;
-use crate::postgres::bigint;
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::ingest::batch::closed::{Batch, Part};
+use crate::ingest::offsets::corrections::CountCorrections;
 use crate::ingest::offsets::position::OwnedPartition;
 use crate::kafka::group_topic::GroupTopic;
+use crate::postgres::bigint;
 
 /// The statements that move offsets.
 pub(crate) struct OffsetUpdates {

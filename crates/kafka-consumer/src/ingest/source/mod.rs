@@ -9,7 +9,6 @@ mod partition_reader;
 mod rejoin;
 mod writer_queues;
 
-use crate::ingest::source::config::SourceConfig;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::thread;
@@ -28,16 +27,15 @@ use crate::failpoint::{READING, pass};
 use crate::ingest::messages::{Command, Report};
 use crate::ingest::offsets::resume::ResumeError;
 use crate::ingest::source::assignment::Assignment;
+use crate::ingest::source::config::SourceConfig;
 use crate::ingest::source::end_of_run::EndCondition;
-use crate::ingest::source::finish::FinishedSource;
-use crate::ingest::source::finish::{Interrupted, commit};
+use crate::ingest::source::finish::{FinishedSource, Interrupted, commit};
 use crate::ingest::source::partition_reader::PollOutcome;
 use crate::ingest::source::rejoin::RejoinPolicy;
 use crate::ingest::source::writer_queues::WriterQueues;
-use crate::kafka::client;
 use crate::kafka::context::Context;
-use crate::kafka::fingerprint;
 use crate::kafka::fingerprint::RecordPosition;
+use crate::kafka::{client, fingerprint};
 use crate::observability::timing;
 
 /// Records that are taken of one partition before another one may be further behind.

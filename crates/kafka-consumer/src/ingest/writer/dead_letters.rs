@@ -6,8 +6,7 @@ use futures_util::future::try_join_all;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::dead_letter::DeadLetter;
-use crate::ingest::batch::closed::Batch;
-use crate::ingest::batch::closed::PendingDeadLetter;
+use crate::ingest::batch::closed::{Batch, PendingDeadLetter};
 use crate::ingest::offsets::position::OwnedPartition;
 use crate::kafka::group_topic::GroupTopic;
 use crate::postgres::Timestamptz;

@@ -1,8 +1,6 @@
 //! Looks up which rows are in the table already, by `event_id`.
 
-use crate::ingest::offsets::corrections::RowState;
-use std::collections::BTreeSet;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +10,7 @@ use tokio_postgres::{Client, Statement, Transaction};
 use uuid::Uuid;
 
 use crate::ingest::batch::rows::Row;
+use crate::ingest::offsets::corrections::RowState;
 
 /// Only an equal `event_id` within the UTC day is a duplicate. A row that violates another unique index is refused by COPY
 /// and becomes a dead letter.

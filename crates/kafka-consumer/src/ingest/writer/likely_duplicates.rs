@@ -1,18 +1,15 @@
 //! The few rows of a batch whose `event_id` was seen recently: the new ones go in, the others are counted.
 
-use crate::ingest::writer::duplicate_lookup::split_repeats;
 use std::collections::BTreeMap;
 
 use tokio_postgres::{Statement, Transaction};
 
 use crate::ingest::batch::closed::Batch;
 use crate::ingest::batch::rows::Row;
-use crate::ingest::offsets::corrections::CountCorrections;
-use crate::ingest::offsets::corrections::RowState;
+use crate::ingest::offsets::corrections::{CountCorrections, RowState};
 use crate::ingest::writer::attempt::AttemptError;
-use crate::ingest::writer::copy::bytes_of;
-use crate::ingest::writer::copy::copy;
-use crate::ingest::writer::duplicate_lookup::Lookup;
+use crate::ingest::writer::copy::{bytes_of, copy};
+use crate::ingest::writer::duplicate_lookup::{Lookup, split_repeats};
 
 /// Inserts the new ones of a batch's likely duplicates, once its other rows are in. Returns each partition's corrections.
 pub(crate) async fn insert(

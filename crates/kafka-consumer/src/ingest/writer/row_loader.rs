@@ -8,8 +8,7 @@ use tokio_postgres::{Client, GenericClient, Statement, Transaction};
 
 use crate::ingest::batch::closed::Batch;
 use crate::ingest::batch::rows::Row;
-use crate::ingest::offsets::corrections::CountCorrections;
-use crate::ingest::offsets::corrections::RowState;
+use crate::ingest::offsets::corrections::{CountCorrections, RowState};
 use crate::ingest::writer::attempt::AttemptError;
 use crate::ingest::writer::copy::copy;
 use crate::ingest::writer::dead_letter_limit::DeadLetterLimit;

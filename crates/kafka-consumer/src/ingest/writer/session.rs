@@ -1,18 +1,16 @@
 //! The one transaction of a batch: offsets, rows, dead letters, touched hours.
 
-use crate::ingest::writer::attempt::AttemptError;
-use crate::ingest::writer::attempt::InsertMode;
-use crate::ingest::writer::copy::copy;
 use std::collections::BTreeMap;
 
 use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::failpoint;
-use crate::ingest::batch::closed::PendingDeadLetter;
-use crate::ingest::batch::closed::{Batch, Part};
+use crate::ingest::batch::closed::{Batch, Part, PendingDeadLetter};
 use crate::ingest::offsets::corrections::CountCorrections;
 use crate::ingest::offsets::position::OwnedPartition;
 use crate::ingest::offsets::updates::OffsetUpdates;
+use crate::ingest::writer::attempt::{AttemptError, InsertMode};
+use crate::ingest::writer::copy::copy;
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
 use crate::ingest::writer::dead_letters::DeadLetters;
 use crate::ingest::writer::staged_insert::{InsertTerms, StagedInsert, StagedOutcome};

@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A set of indices below a length, filled by any number of threads.
 #[derive(Debug)]
-pub(crate) struct Marks {
+pub(crate) struct IndexSet {
     words: Vec<AtomicU64>,
     length: u64,
 }
 
-impl Marks {
+impl IndexSet {
     /// An empty set of indices below `length`.
     pub(crate) fn new(length: u64) -> Self {
         let words = usize::try_from(length.div_ceil(64)).unwrap_or(usize::MAX);
@@ -17,13 +17,13 @@ impl Marks {
     }
 
     /// Puts an index in. Whether it is new.
-    pub(crate) fn mark(&self, index: u64) -> bool {
-        let (word, bit) = place(index);
+    pub(crate) fn insert(&self, index: u64) -> bool {
+        let (word, bit) = position(index);
         self.words.get(word).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
     }
 
-    pub(crate) fn has(&self, index: u64) -> bool {
-        let (word, bit) = place(index);
+    pub(crate) fn contains(&self, index: u64) -> bool {
+        let (word, bit) = position(index);
         self.words.get(word).is_some_and(|word| word.load(Ordering::Relaxed) & bit != 0)
     }
 
@@ -46,7 +46,7 @@ impl Marks {
     }
 }
 
-fn place(index: u64) -> (usize, u64) {
+fn position(index: u64) -> (usize, u64) {
     (usize::try_from(index / 64).unwrap_or(usize::MAX), 1 << (index % 64))
 }
 
@@ -61,18 +61,18 @@ mod tests {
     proptest! {
         #[test]
         fn as_sets(one in prop::collection::btree_set(0_u64..300, 0..80), other in prop::collection::btree_set(0_u64..300, 0..80)) {
-            let marks = |set: &BTreeSet<u64>| {
-                let marks = Marks::new(300);
+            let indices = |set: &BTreeSet<u64>| {
+                let indices = IndexSet::new(300);
                 for index in set {
-                    assert!(marks.mark(*index) && !marks.mark(*index));
+                    assert!(indices.insert(*index) && !indices.insert(*index));
                 }
-                marks
+                indices
             };
-            let (left, right) = (marks(&one), marks(&other));
+            let (left, right) = (indices(&one), indices(&other));
             prop_assert_eq!(left.count(), one.len() as u64);
             prop_assert!(left.without(&[&right]).eq(one.difference(&other).copied()));
-            prop_assert!((0..300).all(|index| left.has(index) == one.contains(&index)));
-            prop_assert!(!left.mark(300) || 300_u64.div_ceil(64) * 64 > 300);
+            prop_assert!((0..300).all(|index| left.contains(index) == one.contains(&index)));
+            prop_assert!(!left.insert(300) || 300_u64.div_ceil(64) * 64 > 300);
         }
     }
 }

@@ -10,69 +10,69 @@ use event_model::Hour;
 use lake::{HashSum, HourCounts, OutcomeCounts, Program, raw_key};
 use serde::Serialize;
 
-use crate::reconcile::findings::{EXAMPLES, Findings};
-use crate::reconcile::hours::{Hours, Sum};
-use crate::reconcile::lake_files::Files;
-use crate::reconcile::letters::Letters;
-use crate::reconcile::marks::Marks;
-use crate::reconcile::subject::{Made, Subject};
-use crate::reconcile::table::{Position, Rows};
-use crate::reconcile::topic::Topic;
+use crate::dead_letters::DeadLetters;
+use crate::findings::{EXAMPLES, Findings};
+use crate::hourly_sums::{HourlySums, Sum};
+use crate::index_set::IndexSet;
+use crate::lake_files::Files;
+use crate::run_under_test::{ExpectedRun, RunUnderTest};
+use crate::table::{GroupOffset, Rows};
+use crate::topic::Topic;
 
 /// All that was seen.
 pub(crate) struct Evidence<'a> {
-    pub(crate) subject: &'a Arc<Subject>,
+    pub(crate) run: &'a Arc<RunUnderTest>,
     pub(crate) topic: Option<Topic>,
     pub(crate) files: Option<Files>,
     pub(crate) rows: Option<Rows>,
-    pub(crate) letters: Option<Arc<Letters>>,
-    pub(crate) offsets: Vec<Position>,
+    pub(crate) letters: Option<Arc<DeadLetters>>,
+    pub(crate) offsets: Vec<GroupOffset>,
 }
 
 /// Two numbers that must be equal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Check {
+pub struct Check {
     /// What is counted.
-    pub(crate) what: &'static str,
+    pub what: &'static str,
     /// What the run's settings give, or another store has.
-    pub(crate) expected: u64,
+    pub expected: u64,
     /// What is there.
-    pub(crate) found: u64,
+    pub found: u64,
     /// Whether more than expected is as good: a run that was resumed may have sent identical copies.
-    pub(crate) or_more: bool,
+    pub or_more: bool,
     /// Whether they are as they must be.
-    pub(crate) holds: bool,
+    pub holds: bool,
     /// Some of what is missing, extra, doubled or changed, and where it was seen.
-    pub(crate) examples: Vec<String>,
+    pub examples: Vec<String>,
 }
 
 /// The whole of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Report {
+pub struct Report {
     /// The run.
-    pub(crate) run: String,
+    pub run: String,
     /// The stores that were looked at.
-    pub(crate) stores: Vec<&'static str>,
+    pub stores: Vec<&'static str>,
     /// Whether all checks hold.
-    pub(crate) holds: bool,
+    pub holds: bool,
     /// The checks.
-    pub(crate) checks: Vec<Check>,
+    pub checks: Vec<Check>,
     /// Explanations of differences, such as rows that retention has removed.
-    pub(crate) notes: Vec<String>,
+    pub notes: Vec<String>,
 }
 
 /// Draws the report up.
-pub(crate) fn draw_up(evidence: &Evidence<'_>) -> Report {
-    let mut draft = Draft { evidence, checks: Vec::new(), notes: Vec::new() };
-    draft.manifest();
-    draft.kafka();
-    draft.lake();
-    draft.table();
-    let Draft { checks, notes, .. } = draft;
+pub(crate) fn build(evidence: &Evidence<'_>) -> Report {
+    let mut builder = ReportBuilder { evidence, checks: Vec::new(), notes: Vec::new() };
+    builder.manifest();
+    builder.kafka();
+    builder.lake();
+    builder.table();
+    let ReportBuilder { checks, notes, .. } = builder;
     let looked_at =
         [("kafka", evidence.topic.is_some()), ("lake", evidence.files.is_some()), ("table", evidence.rows.is_some())];
     Report {
-        run: evidence.subject.manifest.run.id.to_string(),
+        run: evidence.run.manifest.run.id.to_string(),
         stores: looked_at.into_iter().filter(|(_, there)| *there).map(|(name, _)| name).collect(),
         holds: checks.iter().all(|check| check.holds),
         checks,
@@ -80,13 +80,13 @@ pub(crate) fn draw_up(evidence: &Evidence<'_>) -> Report {
     }
 }
 
-struct Draft<'a> {
+struct ReportBuilder<'a> {
     evidence: &'a Evidence<'a>,
     checks: Vec<Check>,
     notes: Vec<String>,
 }
 
-impl Draft<'_> {
+impl ReportBuilder<'_> {
     fn put(&mut self, what: &'static str, expected: u64, found: u64, examples: Vec<String>) {
         let holds = expected == found;
         self.checks.push(Check { what, expected, found, or_more: false, holds, examples });
@@ -97,8 +97,8 @@ impl Draft<'_> {
     }
 
     /// Of indices that must be in a store: how many are. The missing ones are the examples.
-    fn all_of(&mut self, what: &'static str, must: &Marks, there: &Marks, allowed: &[&Marks]) {
-        let others: Vec<&Marks> = [there].into_iter().chain(allowed.iter().copied()).collect();
+    fn all_of(&mut self, what: &'static str, must: &IndexSet, there: &IndexSet, allowed: &[&IndexSet]) {
+        let others: Vec<&IndexSet> = [there].into_iter().chain(allowed.iter().copied()).collect();
         let missing = must.without(&others).count() as u64;
         let examples = must.without(&others).take(EXAMPLES).map(|offset| self.whereabouts(offset)).collect();
         let expected = must.count();
@@ -107,35 +107,41 @@ impl Draft<'_> {
 
     /// An event and where it is.
     fn whereabouts(&self, offset: u64) -> String {
-        let Evidence { subject, topic, files, rows, .. } = self.evidence;
-        let mut text = subject.describe(offset);
-        let mut place = |name: &str, there: Option<bool>| {
+        let Evidence { run, topic, files, rows, .. } = self.evidence;
+        let mut text = run.describe(offset);
+        let mut position = |name: &str, there: Option<bool>| {
             if let Some(there) = there {
                 let _ = write!(text, "; {} {name}", if there { "in" } else { "not in" });
             }
         };
-        place("the topic", topic.as_ref().map(|topic| topic.store.marks.has(offset) || topic.corrupt.has(offset)));
-        place("the lake", files.as_ref().map(|files| files.raw.marks.has(offset) || files.quarantine.has(offset)));
-        place("the table", rows.as_ref().map(|rows| rows.store.marks.has(offset)));
-        place(
-            "the dead letters",
-            topic.as_ref().map(|topic| topic.lettered.has(offset) || topic.corrupt_lettered.has(offset)),
+        position(
+            "the topic",
+            topic.as_ref().map(|topic| topic.store.indices.contains(offset) || topic.corrupt.contains(offset)),
         );
-        if let (Some(_), Some(segment), true) = (files, subject.segment(offset), subject.may_be_valid(offset))
-            && let Some(event) = subject.event(offset)
+        position(
+            "the lake",
+            files.as_ref().map(|files| files.raw.indices.contains(offset) || files.quarantine.contains(offset)),
+        );
+        position("the table", rows.as_ref().map(|rows| rows.store.indices.contains(offset)));
+        position(
+            "the dead letters",
+            topic.as_ref().map(|topic| topic.lettered.contains(offset) || topic.corrupt_lettered.contains(offset)),
+        );
+        if let (Some(_), Some(segment), true) = (files, run.segment(offset), run.may_be_valid(offset))
+            && let Some(event) = run.event(offset)
         {
             let hour = event.event_timestamp.hour();
-            let _ = write!(text, "; its file is {}", raw_key(hour, &subject.manifest.run.id, segment));
+            let _ = write!(text, "; its file is {}", raw_key(hour, &run.manifest.run.id, segment));
         }
         text
     }
 
     /// What the manifest says, against what its settings give.
     fn manifest(&mut self) {
-        let subject = self.evidence.subject;
-        let OutcomeCounts { valid, invalid, corrupt } = subject.manifest.counts.outcomes;
-        let Some(made) = subject.made.as_ref().map(Made::outcomes) else {
-            let Program { name, version } = &subject.manifest.program;
+        let run = self.evidence.run;
+        let OutcomeCounts { valid, invalid, corrupt } = run.manifest.counts.outcomes;
+        let Some(made) = run.made.as_ref().map(ExpectedRun::outcomes) else {
+            let Program { name, version } = &run.manifest.program;
             self.notes.push(format!(
                 "{name} {version} made the run, whose events this version does not make: hours are judged by numbers and sums \
                  of hashes, and the stores by one another"
@@ -147,7 +153,7 @@ impl Draft<'_> {
         self.put("broken values, as the manifest says", made.corrupt, corrupt, vec![]);
     }
 
-    /// Hours of a store whose number and sum of hashes are those that must be.
+    /// Compares the hours of a store with the expected counts and sums of hashes.
     fn hours(&mut self, what: &'static str, expected: &BTreeMap<Hour, Sum>, found: &BTreeMap<Hour, Sum>) {
         let hours: BTreeSet<Hour> = expected.keys().chain(found.keys()).copied().collect();
         let of = |sums: &BTreeMap<Hour, Sum>, hour: &Hour| sums.get(hour).copied().unwrap_or_default();
@@ -164,33 +170,33 @@ impl Draft<'_> {
 
     /// What the manifest says of each hour.
     fn said(&self, of: impl Fn(&HourCounts) -> Sum) -> BTreeMap<Hour, Sum> {
-        let hours = &self.evidence.subject.manifest.counts.hours;
+        let hours = &self.evidence.run.manifest.counts.hours;
         hours.iter().map(|(hour, counts)| (*hour, of(counts))).filter(|(_, sum)| sum.0 > 0).collect()
     }
 
     fn kafka(&mut self) {
-        let Evidence { subject, topic: Some(topic), files, .. } = self.evidence else { return };
+        let Evidence { run, topic: Some(topic), files, .. } = self.evidence else { return };
         let taken: Vec<i32> =
             topic.spans.iter().filter(|(_, span)| span.low > 0).map(|(partition, _)| *partition).collect();
         if taken.is_empty() {
-            let said = subject.manifest.counts.outcomes;
-            match &subject.made {
+            let said = run.manifest.counts.outcomes;
+            match &run.made {
                 Some(made) => {
-                    self.all_of("valid events in the topic", &made.valid, &topic.store.marks, &[]);
+                    self.all_of("valid events in the topic", &made.valid, &topic.store.indices, &[]);
                     self.all_of("broken values in the topic", &made.corrupt, &topic.corrupt, &[]);
                 }
                 None => self.put("broken values in the topic", said.corrupt, topic.corrupt.count(), vec![]),
             }
             self.hours("hours of the topic", &self.said(valid), &topic.store.hours.sums());
             self.put("sums of the broken values in the topic", 1, u64::from(self.broken_agree(topic)), vec![]);
-            let expected = subject.manifest.counts.ends().kafka_records.saturating_sub(said.corrupt);
+            let expected = run.manifest.counts.ends().kafka_records.saturating_sub(said.corrupt);
             let found = topic.store.events.load(Ordering::Relaxed);
-            let or_more = subject.manifest.resumes > 0;
+            let or_more = run.manifest.resumes > 0;
             let holds = found == expected || (or_more && found > expected);
             let what = "records of valid events, with repeats";
             self.checks.push(Check { what, expected, found, or_more, holds, examples: vec![] });
         } else {
-            let gone = subject.manifest.counts.outcomes.valid.saturating_sub(topic.store.marks.count());
+            let gone = run.manifest.counts.outcomes.valid.saturating_sub(topic.store.indices.count());
             self.notes.push(format!(
                 "{gone} valid events are no longer in the topic: retention has removed records of the partitions {taken:?}"
             ));
@@ -200,7 +206,7 @@ impl Draft<'_> {
         self.none_of("records with another content", &topic.store.changed);
         self.none_of("records with another key than their user_id", &topic.other_key);
         if let Some(files) = files {
-            self.all_of("events of the topic that the lake has", &topic.store.marks, &files.raw.marks, &[]);
+            self.all_of("events of the topic that the lake has", &topic.store.indices, &files.raw.indices, &[]);
         }
     }
 
@@ -216,64 +222,69 @@ impl Draft<'_> {
     }
 
     fn lake(&mut self) {
-        let Evidence { subject, files: Some(files), topic, .. } = self.evidence else { return };
-        if let Some(made) = &subject.made {
-            self.all_of("valid events in the lake", &made.valid, &files.raw.marks, &[]);
+        let Evidence { run, files: Some(files), topic, .. } = self.evidence else { return };
+        if let Some(made) = &run.made {
+            self.all_of("valid events in the lake", &made.valid, &files.raw.indices, &[]);
             self.all_of("refused values in quarantine", &made.invalid, &files.quarantine, &[]);
         }
         self.hours("hours of the raw files", &self.said(valid), &files.raw.hours.sums());
         let refused = self.said(|counts| (counts.outcomes.invalid, counts.invalid_hash));
         self.hours("hours of the quarantine", &refused, &files.quarantine_hours.sums());
-        if let Some(part) = &subject.manifest.lake {
+        if let Some(part) = &run.manifest.lake {
             self.put("files of events", part.raw.files, files.raw_count, vec![]);
             self.put("files of refused values", part.quarantine.files, files.quarantine_count, vec![]);
         }
         self.none_of("files that cannot be read", &files.unreadable);
         self.none_of("in the lake, but not of the run", &files.raw.extra);
         self.none_of("in quarantine, but not of the run", &files.quarantine_extra);
-        self.none_of("more than once in the lake", &files.raw.again);
-        self.none_of("more than once in quarantine", &files.quarantine_again);
+        self.none_of("more than once in the lake", &files.raw.repeated);
+        self.none_of("more than once in quarantine", &files.quarantine_repeated);
         self.none_of("in a file of another hour or segment", &files.misplaced);
         self.none_of("rows in the lake with another content", &files.raw.changed);
         let all_there = |topic: &&Topic| topic.spans.values().all(|span| span.low == 0);
         if let Some(topic) = topic.as_ref().filter(all_there) {
-            self.all_of("events of the lake that the topic has", &files.raw.marks, &topic.store.marks, &[]);
+            self.all_of("events of the lake that the topic has", &files.raw.indices, &topic.store.indices, &[]);
         }
     }
 
     fn table(&mut self) {
-        let Evidence { subject, rows: Some(rows), topic, letters, offsets, .. } = self.evidence else { return };
+        let Evidence { run, rows: Some(rows), topic, letters, offsets, .. } = self.evidence else { return };
         self.suppressed(offsets);
         let expired = self.expired(rows);
         let lettered = topic.as_ref().map(|topic| &topic.lettered);
-        let allowed: Vec<&Marks> = expired.iter().chain(lettered).collect();
-        match (&subject.made, topic) {
-            (Some(made), _) => self.all_of("valid events in the table", &made.valid, &rows.store.marks, &allowed),
+        let allowed: Vec<&IndexSet> = expired.iter().chain(lettered).collect();
+        match (&run.made, topic) {
+            (Some(made), _) => self.all_of("valid events in the table", &made.valid, &rows.store.indices, &allowed),
             // Which ones retention has taken is not known by their ids.
             (None, Some(topic)) if !self.retention_took(rows) => {
-                self.all_of("events of the topic that the table has", &topic.store.marks, &rows.store.marks, &allowed);
+                self.all_of(
+                    "events of the topic that the table has",
+                    &topic.store.indices,
+                    &rows.store.indices,
+                    &allowed,
+                );
             }
             (None, _) => {}
         }
         self.table_hours(rows, topic.as_ref());
         self.none_of("in the table, but not of the run", &rows.store.extra);
-        self.none_of("more than once in the table", &rows.store.again);
+        self.none_of("more than once in the table", &rows.store.repeated);
         self.none_of("rows with another content", &rows.store.changed);
         let (Some(topic), Some(letters)) = (topic, letters) else { return };
         let lettered = topic.corrupt_records - topic.corrupt_unlettered.count();
         let examples = topic.corrupt_unlettered.examples();
         self.put("broken values among the dead letters", topic.corrupt_records, lettered, examples);
         let neither = [&topic.unlettered];
-        let both = || topic.lettered.without(&neither).filter(|offset| rows.store.marks.has(*offset));
+        let both = || topic.lettered.without(&neither).filter(|offset| rows.store.indices.contains(*offset));
         let examples = both().take(EXAMPLES).map(|offset| self.whereabouts(offset)).collect();
         self.put("rows whose only records are dead letters", 0, both().count() as u64, examples);
-        let unmet = letters.unmet(|partition| topic.spans.get(&partition).copied());
-        let place = |(partition, offset): &(i32, i64)| format!("partition {partition}, offset {offset}");
+        let without_record = letters.without_record(|partition| topic.spans.get(&partition).copied());
+        let position = |(partition, offset): &(i32, i64)| format!("partition {partition}, offset {offset}");
         self.put(
             "dead letters without a record",
             0,
-            unmet.len() as u64,
-            unmet.iter().take(EXAMPLES).map(place).collect(),
+            without_record.len() as u64,
+            without_record.iter().take(EXAMPLES).map(position).collect(),
         );
         self.none_of("dead letters with other bytes than their record", &topic.other_bytes);
         self.positions(topic, offsets);
@@ -284,9 +295,13 @@ impl Draft<'_> {
     fn table_hours(&mut self, rows: &Rows, topic: Option<&Topic>) {
         let mut expected = self.said(valid);
         let lettered = topic.into_iter().flat_map(|topic| {
-            topic.lettered_events.iter().filter(|(offset, _)| !topic.unlettered.has(**offset)).map(|(_, event)| event)
+            topic
+                .lettered_events
+                .iter()
+                .filter(|(offset, _)| !topic.unlettered.contains(**offset))
+                .map(|(_, event)| event)
         });
-        for (hour, (count, sum)) in lettered.flat_map(Hours::sums) {
+        for (hour, (count, sum)) in lettered.flat_map(HourlySums::sums) {
             if let Some(left) = expected.get_mut(&hour) {
                 left.0 = left.0.saturating_sub(count);
                 left.1.subtract(sum);
@@ -302,21 +317,21 @@ impl Draft<'_> {
     /// Whether retention has taken an hour of the run from the table.
     fn retention_took(&self, rows: &Rows) -> bool {
         let early = |hour: &Hour| rows.floor.is_some_and(|floor| hour.start().days() < floor);
-        self.evidence.subject.manifest.counts.hours.keys().any(early)
+        self.evidence.run.manifest.counts.hours.keys().any(early)
     }
 
     /// Valid events of days that retention has taken from the table.
-    fn expired(&mut self, rows: &Rows) -> Option<Marks> {
-        let subject = self.evidence.subject;
+    fn expired(&mut self, rows: &Rows) -> Option<IndexSet> {
+        let run = self.evidence.run;
         let floor = rows.floor.filter(|_| self.retention_took(rows))?;
-        let Some(made) = &subject.made else {
+        let Some(made) = &run.made else {
             self.notes.push("retention has taken days of the run from the table".to_owned());
             return None;
         };
-        let expired = Marks::new(subject.length());
-        for offset in made.valid.without(&[&rows.store.marks]) {
-            if subject.event(offset).is_some_and(|event| event.event_timestamp.days() < floor) {
-                expired.mark(offset);
+        let expired = IndexSet::new(run.length());
+        for offset in made.valid.without(&[&rows.store.indices]) {
+            if run.event(offset).is_some_and(|event| event.event_timestamp.days() < floor) {
+                expired.insert(offset);
             }
         }
         self.notes
@@ -325,19 +340,19 @@ impl Draft<'_> {
     }
 
     /// Notes the group's suppressed rows. An event without a row has not arrived, so the checks differ by those of the run.
-    fn suppressed(&mut self, offsets: &[Position]) {
+    fn suppressed(&mut self, offsets: &[GroupOffset]) {
         let count: i64 = offsets.iter().map(|position| position.suppressed).sum();
         if count > 0 {
             self.notes.push(format!("rows suppressed by triggers: {count}, of all runs and producers"));
         }
     }
 
-    fn positions(&mut self, topic: &Topic, offsets: &[Position]) {
-        let at_end = |position: &&Position| {
+    fn positions(&mut self, topic: &Topic, offsets: &[GroupOffset]) {
+        let at_end = |position: &&GroupOffset| {
             topic.spans.get(&position.partition).is_some_and(|span| position.next_offset >= span.high)
         };
         let behind = offsets.iter().filter(|position| !at_end(position));
-        let text = |position: &Position| {
+        let text = |position: &GroupOffset| {
             let end = topic.spans.get(&position.partition).map_or(0, |span| span.high);
             format!("partition {} goes on at {}, its end is {end}", position.partition, position.next_offset)
         };

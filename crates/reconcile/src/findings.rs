@@ -14,7 +14,7 @@ pub(crate) struct Findings {
 }
 
 impl Findings {
-    pub(crate) fn note(&self, example: impl FnOnce() -> String) {
+    pub(crate) fn add(&self, example: impl FnOnce() -> String) {
         if self.count.fetch_add(1, Ordering::Relaxed) < EXAMPLES as u64 {
             self.examples.lock().unwrap_or_else(PoisonError::into_inner).push(example());
         }

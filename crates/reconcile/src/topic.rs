@@ -5,20 +5,19 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use event_model::{Window, parse};
-use pipeline_runtime::kafka::Complaints;
+use pipeline_runtime::kafka::{Complaints, set_default};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::kafka::client::set_default;
-use crate::reconcile::findings::Findings;
-use crate::reconcile::hours::Hours;
-use crate::reconcile::letters::{Letters, Span};
-use crate::reconcile::marks::Marks;
-use crate::reconcile::store::Store;
-use crate::reconcile::subject::{Subject, Whose};
+use crate::dead_letters::{DeadLetters, Span};
+use crate::findings::Findings;
+use crate::hourly_sums::HourlySums;
+use crate::index_set::IndexSet;
+use crate::run_under_test::{Ownership, RunUnderTest};
+use crate::store::StoreContents;
 
 /// How long Kafka may say nothing.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -26,25 +25,25 @@ const ANSWER: Duration = Duration::from_secs(10);
 
 /// What the topic has.
 pub(crate) struct Topic {
-    pub(crate) store: Store,
+    pub(crate) store: StoreContents,
     pub(crate) spans: BTreeMap<i32, Span>,
     /// Values broken on purpose.
-    pub(crate) corrupt: Marks,
+    pub(crate) corrupt: IndexSet,
     /// What they say, repeats not counted.
-    pub(crate) corrupt_sum: Hours,
+    pub(crate) corrupt_sum: HourlySums,
     /// Their records, repeats counted, and those that are no dead letters.
     pub(crate) corrupt_records: u64,
     pub(crate) corrupt_unlettered: Findings,
     /// With the run's tag in their headers, though the run has made no such value.
     pub(crate) corrupt_extra: Findings,
     /// Valid events with a record that is a dead letter, and not brought in since.
-    pub(crate) lettered: Marks,
+    pub(crate) lettered: IndexSet,
     /// What those say of which the first record is such a one, by their offset in the run.
-    pub(crate) lettered_events: BTreeMap<u64, Hours>,
+    pub(crate) lettered_events: BTreeMap<u64, HourlySums>,
     /// Valid events with a record that is none.
-    pub(crate) unlettered: Marks,
+    pub(crate) unlettered: IndexSet,
     /// Broken values whose record has a dead letter.
-    pub(crate) corrupt_lettered: Marks,
+    pub(crate) corrupt_lettered: IndexSet,
     /// Dead letters with other bytes than their record.
     pub(crate) other_bytes: Findings,
     /// Records with another key than the event's user.
@@ -55,8 +54,8 @@ pub(crate) struct Topic {
 pub(crate) fn scan(
     config: &ClientConfig,
     topic: &str,
-    subject: &Subject,
-    letters: Option<&Letters>,
+    run: &RunUnderTest,
+    letters: Option<&DeadLetters>,
 ) -> anyhow::Result<Topic> {
     let consumer = reader(config)?;
     let spans = spans(&consumer, topic)?;
@@ -65,12 +64,12 @@ pub(crate) fn scan(
         list.add_partition_offset(topic, *partition, Offset::Offset(span.low))?;
     }
     let mut left = list.count();
-    let [corrupt, lettered, unlettered, corrupt_lettered] = [(); 4].map(|()| Marks::new(subject.length()));
+    let [corrupt, lettered, unlettered, corrupt_lettered] = [(); 4].map(|()| IndexSet::new(run.length()));
     let mut seen = Topic {
-        store: Store::of(subject),
+        store: StoreContents::of(run),
         spans,
         corrupt,
-        corrupt_sum: Hours::default(),
+        corrupt_sum: HourlySums::default(),
         corrupt_records: 0,
         corrupt_unlettered: Findings::default(),
         lettered,
@@ -91,7 +90,7 @@ pub(crate) fn scan(
                 last_word = Instant::now();
                 // What came since the start is nobody's loss yet.
                 if seen.spans.get(&record.partition()).is_some_and(|span| record.offset() < span.high) {
-                    seen.note(&record, subject, letters);
+                    seen.add(&record, run, letters);
                 } else {
                     let mut done = TopicPartitionList::new();
                     done.add_partition(topic, record.partition());
@@ -137,42 +136,42 @@ fn spans(consumer: &BaseConsumer<Complaints>, topic: &str) -> anyhow::Result<BTr
 }
 
 impl Topic {
-    fn note(&mut self, record: &BorrowedMessage<'_>, subject: &Subject, letters: Option<&Letters>) {
-        let place = (record.partition(), record.offset());
-        let at = || format!("partition {}, offset {}", place.0, place.1);
-        let letter = letters.and_then(|letters| letters.meet(place));
+    fn add(&mut self, record: &BorrowedMessage<'_>, run: &RunUnderTest, letters: Option<&DeadLetters>) {
+        let position = (record.partition(), record.offset());
+        let at = || format!("partition {}, offset {}", position.0, position.1);
+        let letter = letters.and_then(|letters| letters.find(position));
         if let Some(letter) = &letter
             && !letter.is_of(record.payload())
         {
-            self.other_bytes.note(at);
+            self.other_bytes.add(at);
         }
         if let Ok(event) = parse(record.payload(), None, Window::default()) {
-            let Some((offset, _)) = self.store.see(subject, &event, at) else { return };
+            let Some((offset, _)) = self.store.observe(run, &event, at) else { return };
             if record.key() != Some(event.user_id.to_string().as_bytes()) {
-                self.other_key.note(|| format!("{} at {}", subject.describe(offset), at()));
+                self.other_key.add(|| format!("{} at {}", run.describe(offset), at()));
             }
             let refused = letter.is_some_and(|letter| !letter.replayed);
             if !refused {
-                self.unlettered.mark(offset);
-            } else if self.lettered.mark(offset) {
+                self.unlettered.insert(offset);
+            } else if self.lettered.insert(offset) {
                 self.lettered_events.entry(offset).or_default().add_event(&event);
             }
             return;
         }
-        match marked(record, &subject.tag()).map(|index| (index, subject.at(index))) {
-            Some((index, Whose::Ours(offset))) if subject.may_be_broken(offset) => {
+        match marked(record, &run.tag()).map(|index| (index, run.at(index))) {
+            Some((index, Ownership::Ours(offset))) if run.may_be_broken(offset) => {
                 self.corrupt_records += 1;
-                if self.corrupt.mark(offset) {
+                if self.corrupt.insert(offset) {
                     let key = record.key().and_then(|key| std::str::from_utf8(key).ok()?.parse().ok());
                     self.corrupt_sum.add_broken(index, key.unwrap_or_default(), record.payload().unwrap_or_default());
                 }
                 if letter.is_some() {
-                    self.corrupt_lettered.mark(offset);
+                    self.corrupt_lettered.insert(offset);
                 } else {
-                    self.corrupt_unlettered.note(|| format!("{} at {}", subject.describe(offset), at()));
+                    self.corrupt_unlettered.add(|| format!("{} at {}", run.describe(offset), at()));
                 }
             }
-            Some(_) => self.corrupt_extra.note(at),
+            Some(_) => self.corrupt_extra.add(at),
             None => {}
         }
     }

@@ -11,7 +11,7 @@ pub(crate) type Sum = (u64, HashSum);
 
 /// Such sums by hour, of what was read. Filled by any number of threads.
 #[derive(Debug, Default)]
-pub(crate) struct Hours(Mutex<Filling>);
+pub(crate) struct HourlySums(Mutex<Filling>);
 
 #[derive(Debug, Default)]
 struct Filling {
@@ -19,7 +19,7 @@ struct Filling {
     scratch: Vec<u8>,
 }
 
-impl Hours {
+impl HourlySums {
     /// Adds a valid event, to the hour of its time.
     pub(crate) fn add_event(&self, event: &ProductEvent<'_>) {
         self.add(event.event_timestamp.hour(), |sum, scratch| sum.add_event(event, scratch));

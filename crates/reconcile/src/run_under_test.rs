@@ -7,32 +7,32 @@ use event_model::{ProductEvent, Window, parse};
 use lake::{Manifest, OutcomeCounts};
 use workload::{Fault, Generated, RunTag, Settings, Source, origin};
 
-use crate::reconcile::marks::Marks;
+use crate::index_set::IndexSet;
 
 /// Indices that a thread takes at a time.
 const CHUNK: u64 = 1 << 16;
 
 /// A finished run.
-pub(crate) struct Subject {
+pub(crate) struct RunUnderTest {
     pub(crate) manifest: Manifest,
     tag: RunTag,
     indices: Range<u64>,
     /// Its events; none where another version of the programs made it, whose events this one can't make.
-    pub(crate) made: Option<Made>,
+    pub(crate) made: Option<ExpectedRun>,
 }
 
 /// The run once more.
-pub(crate) struct Made {
+pub(crate) struct ExpectedRun {
     source: Source,
     /// Offsets into the run's indices: those of valid events, of refused values, and of values broken on purpose.
-    pub(crate) valid: Marks,
-    pub(crate) invalid: Marks,
-    pub(crate) corrupt: Marks,
+    pub(crate) valid: IndexSet,
+    pub(crate) invalid: IndexSet,
+    pub(crate) corrupt: IndexSet,
 }
 
 /// What an id says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whose {
+pub(crate) enum Ownership {
     /// Another run's or a foreign producer's.
     Foreign,
     /// It carries the run's tag, but no index that the run has made.
@@ -41,17 +41,17 @@ pub(crate) enum Whose {
     Ours(u64),
 }
 
-impl Subject {
+impl RunUnderTest {
     /// Makes all its events, where this version can: where the manifest's settings give its run tag.
     pub(crate) fn new(manifest: Manifest) -> anyhow::Result<Self> {
         if manifest.end.is_none() {
-            bail!("run {} is not finished: its manifest is a draft", manifest.run.id);
+            bail!("run {} is not finished: its manifest is a builder", manifest.run.id);
         }
         let tag: RunTag = manifest.run.tag.parse().context("the manifest's run tag")?;
         let indices = manifest.first_index..manifest.next_index;
         let settings: Option<Settings> = serde_json::from_value(manifest.settings.clone()).ok();
         let source = settings.and_then(|settings| Source::new(settings).ok()).filter(|source| source.run_tag() == tag);
-        let made = source.map(|source| Made::new(source, &indices));
+        let made = source.map(|source| ExpectedRun::new(source, &indices));
         Ok(Self { manifest, tag, indices, made })
     }
 
@@ -64,17 +64,17 @@ impl Subject {
         self.tag.to_string()
     }
 
-    /// Whose event it is; an index counts from the run's first.
-    pub(crate) fn whose(&self, event: &ProductEvent<'_>) -> Whose {
+    /// Ownership event it is; an index counts from the run's first.
+    pub(crate) fn ownership(&self, event: &ProductEvent<'_>) -> Ownership {
         match origin(event.event_id) {
             Some((tag, index)) if tag == self.tag => self.at(index),
-            _ => Whose::Foreign,
+            _ => Ownership::Foreign,
         }
     }
 
     /// The same for an index in a header or in a quarantine file.
-    pub(crate) fn at(&self, index: u64) -> Whose {
-        if self.indices.contains(&index) { Whose::Ours(index - self.indices.start) } else { Whose::Invented }
+    pub(crate) fn at(&self, index: u64) -> Ownership {
+        if self.indices.contains(&index) { Ownership::Ours(index - self.indices.start) } else { Ownership::Invented }
     }
 
     /// The event that must be there, where it can be made.
@@ -84,17 +84,17 @@ impl Subject {
 
     /// Whether the index may be that of a valid event; not known of a run that can't be made.
     pub(crate) fn may_be_valid(&self, offset: u64) -> bool {
-        self.made.as_ref().is_none_or(|made| made.valid.has(offset))
+        self.made.as_ref().is_none_or(|made| made.valid.contains(offset))
     }
 
     /// The same of a refused value.
     pub(crate) fn may_be_refused(&self, offset: u64) -> bool {
-        self.made.as_ref().is_none_or(|made| made.invalid.has(offset))
+        self.made.as_ref().is_none_or(|made| made.invalid.contains(offset))
     }
 
     /// The same of a value broken on purpose.
     pub(crate) fn may_be_broken(&self, offset: u64) -> bool {
-        self.made.as_ref().is_none_or(|made| made.corrupt.has(offset))
+        self.made.as_ref().is_none_or(|made| made.corrupt.contains(offset))
     }
 
     /// For people.
@@ -113,11 +113,11 @@ impl Subject {
     }
 }
 
-impl Made {
+impl ExpectedRun {
     /// Notes of each index what becomes of it.
     fn new(source: Source, indices: &Range<u64>) -> Self {
         let length = indices.end.saturating_sub(indices.start);
-        let [valid, invalid, corrupt] = [(); 3].map(|()| Marks::new(length));
+        let [valid, invalid, corrupt] = [(); 3].map(|()| IndexSet::new(length));
         let made = Self { source, valid, invalid, corrupt };
         let threads = std::thread::available_parallelism().map_or(1, usize::from) as u64;
         std::thread::scope(|scope| {
@@ -127,7 +127,7 @@ impl Made {
                     let mut first = indices.start + thread * CHUNK;
                     while first < indices.end {
                         for index in first..indices.end.min(first + CHUNK) {
-                            made.outcome(&made.source.make(index)).mark(index - indices.start);
+                            made.outcome(&made.source.make(index)).insert(index - indices.start);
                         }
                         first += threads * CHUNK;
                     }
@@ -138,7 +138,7 @@ impl Made {
     }
 
     /// As the generator judges.
-    fn outcome(&self, generated: &Generated<'_>) -> &Marks {
+    fn outcome(&self, generated: &Generated<'_>) -> &IndexSet {
         let due = Some(generated.due);
         let valid = match generated.fault {
             Some(Fault::Corrupt(_) | Fault::Oversize(_)) => return &self.corrupt,
@@ -154,7 +154,7 @@ impl Made {
 
     /// Numbers of indices by outcome.
     pub(crate) fn outcomes(&self) -> OutcomeCounts {
-        let [valid, invalid, corrupt] = [&self.valid, &self.invalid, &self.corrupt].map(Marks::count);
+        let [valid, invalid, corrupt] = [&self.valid, &self.invalid, &self.corrupt].map(IndexSet::count);
         OutcomeCounts { valid, invalid, corrupt }
     }
 }

@@ -5,27 +5,27 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// A place in the topic: partition and offset.
+/// A position in the topic: partition and offset.
 pub(crate) type Place = (i32, i64);
 
 /// One letter, as far as it matters here.
 #[derive(Debug)]
-pub(crate) struct Letter {
+pub(crate) struct DeadLetter {
     /// XXH3 of the payload; none of a discarded one and of a tombstone.
     payload: Option<u64>,
     discarded: bool,
     /// Whether its event came into the table after all.
     pub(crate) replayed: bool,
-    met: AtomicBool,
+    has_record: AtomicBool,
 }
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct Letters(HashMap<Place, Letter>);
+pub(crate) struct DeadLetters(HashMap<Place, DeadLetter>);
 
-impl Letter {
+impl DeadLetter {
     pub(crate) fn new(payload: Option<&[u8]>, replayed: bool, discarded: bool) -> Self {
-        Self { payload: payload.map(xxh3_64), discarded, replayed, met: AtomicBool::new(false) }
+        Self { payload: payload.map(xxh3_64), discarded, replayed, has_record: AtomicBool::new(false) }
     }
 
     /// Whether it has the record's bytes. One that was discarded has none any more.
@@ -34,9 +34,9 @@ impl Letter {
     }
 }
 
-impl Letters {
-    pub(crate) fn add(&mut self, place: Place, letter: Letter) {
-        self.0.insert(place, letter);
+impl DeadLetters {
+    pub(crate) fn add(&mut self, position: Place, letter: DeadLetter) {
+        self.0.insert(position, letter);
     }
 
     pub(crate) fn count(&self) -> u64 {
@@ -44,18 +44,19 @@ impl Letters {
     }
 
     /// The letter of a record that is there.
-    pub(crate) fn meet(&self, place: Place) -> Option<&Letter> {
-        let letter = self.0.get(&place)?;
-        letter.met.store(true, Ordering::Relaxed);
+    pub(crate) fn find(&self, position: Place) -> Option<&DeadLetter> {
+        let letter = self.0.get(&position)?;
+        letter.has_record.store(true, Ordering::Relaxed);
         Some(letter)
     }
 
     /// The places of letters whose record is not there, though the partition has what lies around it.
-    pub(crate) fn unmet(&self, span: impl Fn(i32) -> Option<Span>) -> Vec<Place> {
+    pub(crate) fn without_record(&self, span: impl Fn(i32) -> Option<Span>) -> Vec<Place> {
         let within =
             |(partition, offset): &Place| span(*partition).is_some_and(|span| (span.low..span.high).contains(offset));
-        let unmet = self.0.iter().filter(|(place, letter)| !letter.met.load(Ordering::Relaxed) && within(place));
-        let mut places: Vec<Place> = unmet.map(|(place, _)| *place).collect();
+        let without_record =
+            self.0.iter().filter(|(position, letter)| !letter.has_record.load(Ordering::Relaxed) && within(position));
+        let mut places: Vec<Place> = without_record.map(|(position, _)| *position).collect();
         places.sort_unstable();
         places
     }

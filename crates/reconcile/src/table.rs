@@ -10,18 +10,13 @@ use futures_util::{TryStreamExt, future};
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row};
 
-use crate::kafka::group_topic::GroupTopic;
-use crate::postgres::{self, Conninfo};
-use crate::reconcile::letters::{Letter, Letters};
-use crate::reconcile::store::Store;
-use crate::reconcile::subject::Subject;
-
-/// Sessions that read rows side by side.
-const SESSIONS: usize = 2;
+use crate::dead_letters::{DeadLetter, DeadLetters};
+use crate::run_under_test::RunUnderTest;
+use crate::store::StoreContents;
 
 /// Where the group stands in a partition.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Position {
+pub(crate) struct GroupOffset {
     pub(crate) partition: i32,
     pub(crate) next_offset: i64,
     /// Records whose row a trigger suppressed.
@@ -30,20 +25,21 @@ pub(crate) struct Position {
 
 /// The rows of the run.
 pub(crate) struct Rows {
-    pub(crate) store: Store,
+    pub(crate) store: StoreContents,
     /// The first day that retention has left, in days since 1970-01-01.
     pub(crate) floor: Option<i64>,
 }
 
 pub(crate) struct Table {
-    group_topic: GroupTopic,
+    group: String,
+    topic: String,
     clients: Vec<Client>,
 }
 
 impl Table {
-    pub(crate) async fn open(target: &Conninfo, group_topic: &GroupTopic) -> anyhow::Result<Self> {
-        let clients = future::try_join_all((0..SESSIONS).map(|_| connect(target))).await?;
-        Ok(Self { group_topic: group_topic.clone(), clients })
+    /// Returns `None` without a session.
+    pub(crate) fn new(group: String, topic: String, clients: Vec<Client>) -> Option<Self> {
+        if clients.is_empty() { None } else { Some(Self { group, topic, clients }) }
     }
 
     fn client(&self) -> &Client {
@@ -51,45 +47,47 @@ impl Table {
     }
 
     /// The group's letters of the topic as it is now.
-    pub(crate) async fn letters(&self) -> anyhow::Result<Letters> {
+    pub(crate) async fn letters(&self) -> anyhow::Result<DeadLetters> {
         let sql = r#"SELECT partition, "offset", payload, replayed_at IS NOT NULL, discarded_at IS NOT NULL
             FROM pipeline.dead_letters WHERE consumer_group = $1 AND topic = $2 AND topic_incarnation =
                 (SELECT coalesce(max(topic_incarnation), 1) FROM pipeline.consumer_offsets
                  WHERE consumer_group = $1 AND topic = $2)"#;
-        let parameters: [&(dyn ToSql + Sync); 2] = [&self.group_topic.group, &self.group_topic.topic];
+        let parameters: [&(dyn ToSql + Sync); 2] = [&self.group, &self.topic];
         let rows = self.client().query_raw(sql, parameters).await.context("the dead letters cannot be read")?;
         let mut rows = pin!(rows);
-        let mut letters = Letters::default();
+        let mut letters = DeadLetters::default();
         while let Some(row) = rows.try_next().await.context("the dead letters cannot be read")? {
-            letters.add((row.get(0), row.get(1)), Letter::new(row.get(2), row.get(3), row.get(4)));
+            letters.add((row.get(0), row.get(1)), DeadLetter::new(row.get(2), row.get(3), row.get(4)));
         }
         Ok(letters)
     }
 
-    pub(crate) async fn offsets(&self) -> anyhow::Result<Vec<Position>> {
+    pub(crate) async fn offsets(&self) -> anyhow::Result<Vec<GroupOffset>> {
         let sql = "SELECT partition, next_offset, suppressed FROM pipeline.consumer_offsets
             WHERE consumer_group = $1 AND topic = $2 ORDER BY partition";
-        let rows = self.client().query(sql, &[&self.group_topic.group, &self.group_topic.topic]).await;
+        let rows = self.client().query(sql, &[&self.group, &self.topic]).await;
         let rows = rows.context("the offsets cannot be read")?;
-        let position = |row: &Row| Position { partition: row.get(0), next_offset: row.get(1), suppressed: row.get(2) };
+        let position =
+            |row: &Row| GroupOffset { partition: row.get(0), next_offset: row.get(1), suppressed: row.get(2) };
         Ok(rows.iter().map(position).collect())
     }
 
     /// Reads the rows of all hours in which the run has valid events, and of the hours beside them; or all rows.
-    pub(crate) async fn rows(&self, subject: &Arc<Subject>, all: bool) -> anyhow::Result<Rows> {
+    pub(crate) async fn rows(&self, run: &Arc<RunUnderTest>, all: bool) -> anyhow::Result<Rows> {
         let floor = "SELECT (max(floor) - date '1970-01-01')::bigint FROM pipeline.retention_floors";
         let floor = self.client().query_one(floor, &[]).await.context("retention's floor cannot be read")?.get(0);
-        let rows = Rows { store: Store::of(subject), floor };
-        let hours = &subject.manifest.counts.hours;
+        let rows = Rows { store: StoreContents::of(run), floor };
+        let hours = &run.manifest.counts.hours;
         let mut hours = hours.iter().filter(|(_, counts)| counts.outcomes.valid > 0).map(|(hour, _)| *hour);
         let Some(first) = hours.next() else { return Ok(rows) };
         let last = hours.next_back().unwrap_or(first);
         let (from, to) = (first.start().micros() - HOUR, last.end().micros() + HOUR);
         let (shares, sessions) = (self.clients.len(), i64::try_from(self.clients.len())?);
-        let mut ends: Vec<i64> = (1..sessions).map(|place| from + (to - from) / sessions * place).collect();
+        let mut ends: Vec<i64> = (1..sessions).map(|position| from + (to - from) / sessions * position).collect();
         ends.insert(0, if all { i64::MIN } else { from });
         ends.push(if all { i64::MAX } else { to });
-        let part = |place: usize| copy_out(&self.clients[place], ends[place], ends[place + 1], subject, &rows.store);
+        let part =
+            |position: usize| copy_out(&self.clients[position], ends[position], ends[position + 1], run, &rows.store);
         future::try_join_all((0..shares).map(part)).await?;
         Ok(rows)
     }
@@ -98,7 +96,13 @@ impl Table {
 const HOUR: i64 = 3_600_000_000;
 
 /// Reads rows by their time, in microseconds since 1970, the end left out.
-async fn copy_out(client: &Client, from: i64, to: i64, subject: &Subject, store: &Store) -> anyhow::Result<()> {
+async fn copy_out(
+    client: &Client,
+    from: i64,
+    to: i64,
+    run: &RunUnderTest,
+    store: &StoreContents,
+) -> anyhow::Result<()> {
     const WHAT: &str = "the table cannot be read";
     // Numbers only: COPY takes no parameters.
     let time = |micros: i64| match micros {
@@ -120,12 +124,12 @@ async fn copy_out(client: &Client, from: i64, to: i64, subject: &Subject, store:
         let bytes = skip(bytes, &mut header);
         // PostgreSQL sends a row in a message; whatever is between us may cut them otherwise.
         if buffer.is_empty() && row_length(&bytes) == Some(bytes.len()) {
-            see(&bytes, subject, store)?;
+            observe(&bytes, run, store)?;
             continue;
         }
         buffer.extend_from_slice(&bytes);
         while let Some(length) = row_length(&buffer) {
-            see(&buffer.split_to(length), subject, store)?;
+            observe(&buffer.split_to(length), run, store)?;
         }
     }
     anyhow::ensure!(buffer.as_ref() == COPY_TRAILER, "{WHAT}: PostgreSQL's answer is cut off");
@@ -151,13 +155,8 @@ fn row_length(bytes: &[u8]) -> Option<usize> {
     Some(bytes.len() - rest.len())
 }
 
-fn see(row: &[u8], subject: &Subject, store: &Store) -> anyhow::Result<()> {
+fn observe(row: &[u8], run: &RunUnderTest, store: &StoreContents) -> anyhow::Result<()> {
     let event = read_copy_row(row).context("the table has a row that is no event: a null, or text that is no value")?;
-    store.see(subject, &event, || format!("the table, day {}", &event.event_timestamp.to_string()[..10]));
+    store.observe(run, &event, || format!("the table, day {}", &event.event_timestamp.to_string()[..10]));
     Ok(())
-}
-
-/// A session that nobody takes for a consumer's.
-async fn connect(target: &Conninfo) -> anyhow::Result<tokio_postgres::Client> {
-    Ok(postgres::connect(&target.named("event-pipeline reconcile")).await?)
 }
