@@ -4,6 +4,7 @@ pub(crate) mod batch;
 pub(crate) mod memory_budget;
 mod messages;
 pub(crate) mod offsets;
+pub(crate) mod row_loader;
 mod source;
 pub(crate) mod writer;
 

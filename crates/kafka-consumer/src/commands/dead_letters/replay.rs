@@ -1,7 +1,6 @@
 //! Dead letters once more: what the rules and the table accept now becomes a row.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
 
 use anyhow::Context;
 use event_model::{ProductEvent, Rejection, Window, parse};
@@ -10,10 +9,7 @@ use tokio_postgres::{Client, Transaction};
 use crate::commands::dead_letters::filter::{Filter, MATCHES, borrowed, with_sqlstate};
 use crate::commands::dead_letters::stored::{StoredLetter, columns};
 use crate::dead_letter::{REFUSED_BY_POSTGRES, Stage, storable};
-use crate::ingest::batch::closed::Batch;
-use crate::ingest::batch::open::OpenBatch;
-use crate::ingest::writer::row_loader::{LoadError, Refusal, RowLoader};
-use crate::kafka::fingerprint::RecordPosition;
+use crate::ingest::row_loader::{LoadError, LoadRows, Refusal, RowLoader};
 use crate::postgres::fault::Repeats;
 
 /// Letters in hand at once. Of a payload only so much is read as tells that it is too large.
@@ -110,51 +106,53 @@ impl Replay<'_> {
         };
         let expired = expired.context("a partition was not made")?;
         let is_expired = |event: &ProductEvent<'_>| expired.contains(&event.event_timestamp.days());
-        let (late, living): (Vec<_>, Vec<_>) = judged.valid.into_iter().partition(|(_, event)| is_expired(event));
+        let (late, unexpired): (Vec<_>, Vec<_>) = judged.valid.into_iter().partition(|(_, event)| is_expired(event));
 
-        let (refusals, suppressed) = self.bring_in(&living).await?;
+        let (refusals, suppressed) = self.load(&unexpired).await?;
         let mut kept: Vec<Kept<'_>> =
             judged.refused.into_iter().map(|(letter, why)| Kept::by_rules(letter, &why)).collect();
-        let mut brought_in: Vec<&StoredLetter> = living.iter().map(|(letter, _)| *letter).collect();
-        for refusal in &refusals {
-            kept.push(Kept::by_postgres(living[refusal.row].0, refusal));
-        }
-        let mut open: BTreeSet<usize> = refusals.iter().map(|refusal| refusal.row).collect();
+        let mut loaded: Vec<&StoredLetter> = unexpired.iter().map(|(letter, _)| *letter).collect();
+        let letter = |number: u64| unexpired[usize::try_from(number).unwrap_or(usize::MAX)].0;
+        kept.extend(refusals.iter().map(|refusal| Kept::by_postgres(letter(refusal.number), refusal)));
+        let mut open: BTreeSet<u64> = refusals.iter().map(|refusal| refusal.number).collect();
         let suppressed: Vec<&StoredLetter> =
-            suppressed.into_iter().filter(|row| open.insert(*row)).map(|row| living[row].0).collect();
-        let mut place = 0..;
-        brought_in.retain(|_| place.next().is_none_or(|place| !open.contains(&place)));
+            suppressed.into_iter().filter(|number| open.insert(*number)).map(letter).collect();
+        let mut numbers = 0..;
+        loaded.retain(|_| numbers.next().is_none_or(|number| !open.contains(&number)));
 
         self.outcome.expired += late.len() as u64;
         let mut tried: Vec<&StoredLetter> = late.iter().map(|(letter, _)| *letter).collect();
         tried.extend(suppressed);
-        self.note(&brought_in, REPLAYED).await?;
+        self.note(&loaded, REPLAYED).await?;
         self.note(&tried, TRIED).await?;
         self.keep(&kept).await
     }
 
-    /// Inserts rows. Returns those that PostgreSQL refuses, and the places of those that a trigger suppressed.
-    async fn bring_in(
+    /// Inserts rows. Returns those that PostgreSQL refuses, and the numbers of those that a trigger suppressed.
+    async fn load(
         &mut self,
-        living: &[(&StoredLetter, ProductEvent<'_>)],
-    ) -> anyhow::Result<(Vec<Refusal>, BTreeSet<usize>)> {
-        if living.is_empty() {
+        unexpired: &[(&StoredLetter, ProductEvent<'_>)],
+    ) -> anyhow::Result<(Vec<Refusal>, BTreeSet<u64>)> {
+        if unexpired.is_empty() {
             return Ok(Default::default());
         }
-        let batch = batch_of(living);
+        let mut rows = LoadRows::default();
+        for (number, (_, event)) in (0..).zip(unexpired) {
+            rows.add(number, event);
+        }
         // A replay makes one attempt, and a letter that stays open loses nothing.
-        let brought = self.rows.bring_in(self.transaction, &batch, &Repeats::exhausted()).await;
-        let brought = brought.context("the rows were not inserted, nothing was changed")?;
-        let suppressed = match brought.suppressed {
+        let loaded = self.rows.load(self.transaction, &rows, &Repeats::exhausted()).await;
+        let loaded = loaded.context("the rows were not inserted, nothing was changed")?;
+        let suppressed = match loaded.suppressed {
             0 => BTreeSet::new(),
-            _ => self.rows.missing(self.transaction, &batch).await.map_err(LoadError::from)?,
+            _ => self.rows.missing(self.transaction, &rows).await.map_err(LoadError::from)?,
         };
-        let refused = brought.refused.len() as u64;
-        self.outcome.duplicates += brought.duplicates;
-        self.outcome.duplicates_differing += brought.differing;
-        self.outcome.suppressed += brought.suppressed;
-        self.outcome.rows += living.len() as u64 - brought.duplicates - brought.suppressed - refused;
-        Ok((brought.refused, suppressed))
+        let refused = loaded.refused.len() as u64;
+        self.outcome.duplicates += loaded.duplicates;
+        self.outcome.duplicates_differing += loaded.differing;
+        self.outcome.suppressed += loaded.suppressed;
+        self.outcome.rows += unexpired.len() as u64 - loaded.duplicates - loaded.suppressed - refused;
+        Ok((loaded.refused, suppressed))
     }
 
     /// Notes the attempt on letters, by one of the statements below.
@@ -242,15 +240,6 @@ fn judge(letters: &[StoredLetter], window: Window) -> Judged<'_> {
         }
     }
     judged
-}
-
-/// The events as one part, each under its place in the page.
-fn batch_of(living: &[(&StoredLetter, ProductEvent<'_>)]) -> Batch {
-    let mut batch = OpenBatch::new(Instant::now());
-    for (place, (_, event)) in (0..).zip(living) {
-        batch.add_row(0, 0, RecordPosition { offset: place, fingerprint: 0 }, None, event);
-    }
-    batch.close()
 }
 
 fn keys(letters: &[&StoredLetter]) -> (Vec<i32>, Vec<i32>, Vec<i64>) {

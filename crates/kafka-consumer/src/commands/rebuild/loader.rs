@@ -1,7 +1,7 @@
 //! One session that brings files in.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
@@ -13,10 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::commands::rebuild::files::concerns_one_file;
 use crate::commands::rebuild::outcome::{HourRange, RebuildOutcome, Refused};
-use crate::ingest::batch::closed::Batch;
-use crate::ingest::batch::open::OpenBatch;
-use crate::ingest::writer::row_loader::{LoadError, RowLoader};
-use crate::kafka::fingerprint::RecordPosition;
+use crate::ingest::row_loader::{LoadError, LoadRows, RowLoader};
 use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault};
 use crate::postgres::{self, Conninfo, describe};
 
@@ -103,15 +100,12 @@ impl Loader {
             if let Some(reason) = error.chain().find_map(damage) {
                 return Ok(FileEnd::Damaged(reason));
             }
-            let fault = match error.downcast::<LoadError>()? {
-                LoadError::Postgres(error) => error,
-                other @ LoadError::Foreign(_) => return Err(other.into()),
-            };
+            let LoadError(fault) = error.downcast()?;
             match repeats.note(&fault) {
                 SqlFault::Retry => {}
                 // The next attempt should remove it.
                 SqlFault::Row | SqlFault::NoPartition if repairs < MOST_REPAIRS => repairs += 1,
-                _ => return Err(LoadError::Postgres(fault).into()),
+                _ => return Err(LoadError(fault).into()),
             }
             let fault = &fault.error;
             let pause = delays.next().unwrap_or(LONGEST_PAUSE);
@@ -129,7 +123,7 @@ impl Loader {
             none => none.insert(Session::open(&self.context.target).await?),
         };
         let transaction = session.client.transaction().await.map_err(LoadError::from)?;
-        let mut file = FileInHand {
+        let mut file = OpenFile {
             key,
             transaction,
             maker: &session.maker,
@@ -141,7 +135,7 @@ impl Loader {
             outcome: RebuildOutcome { files: 1, ..RebuildOutcome::default() },
         };
         file.read(bytes, self.context.rows_at_once).await?;
-        let FileInHand { transaction, outcome, .. } = file;
+        let OpenFile { transaction, outcome, .. } = file;
         let counts = [outcome.rows, outcome.duplicates, outcome.expired, outcome.suppressed].map(u64::cast_signed);
         let [rows, duplicates, expired, suppressed] = &counts;
         // A file with refused rows is read again by the next attempt, which has to report them too.
@@ -151,7 +145,7 @@ impl Loader {
             noted.map_err(LoadError::from)?;
         }
         let committed = transaction.commit().await;
-        committed.map_err(|error| LoadError::Postgres(PhaseError { error, phase: Phase::Commit }))?;
+        committed.map_err(|error| LoadError(PhaseError { error, phase: Phase::Commit }))?;
         Ok(outcome)
     }
 }
@@ -166,7 +160,7 @@ impl Session {
 }
 
 /// A file on its way into one transaction.
-struct FileInHand<'a> {
+struct OpenFile<'a> {
     key: &'a str,
     transaction: Transaction<'a>,
     maker: &'a Client,
@@ -179,10 +173,10 @@ struct FileInHand<'a> {
     outcome: RebuildOutcome,
 }
 
-impl FileInHand<'_> {
+impl OpenFile<'_> {
     async fn read(&mut self, bytes: &Bytes, rows_at_once: usize) -> anyhow::Result<()> {
-        let mut open = OpenBatch::new(Instant::now());
-        let (mut row, mut held) = (0, 0);
+        let mut rows = LoadRows::default();
+        let mut row = 0;
         for columns in EventFile::open(self.key, bytes.clone())? {
             let columns = columns?;
             // Rows of other hours wait for nothing, and a shutdown has to be seen between them too.
@@ -204,18 +198,13 @@ impl FileInHand<'_> {
                     self.outcome.expired += 1;
                     continue;
                 }
-                // A row's place stands where a record's offset does.
-                let mark = RecordPosition { offset: row.cast_signed(), fingerprint: 0 };
-                open.add_row(0, 0, mark, None, &event);
-                held += 1;
-                if held == rows_at_once {
-                    let full = std::mem::replace(&mut open, OpenBatch::new(Instant::now()));
-                    self.bring_in(&full.close(), held).await?;
-                    held = 0;
+                rows.add(row, &event);
+                if rows.count() == rows_at_once as u64 {
+                    self.load(&std::mem::take(&mut rows)).await?;
                 }
             }
         }
-        self.bring_in(&open.close(), held).await
+        self.load(&rows).await
     }
 
     /// Whether retention has taken an hour's day; its partition is made otherwise.
@@ -230,22 +219,22 @@ impl FileInHand<'_> {
         Ok(gone)
     }
 
-    async fn bring_in(&mut self, batch: &Batch, rows: usize) -> anyhow::Result<()> {
-        if rows == 0 {
+    async fn load(&mut self, rows: &LoadRows) -> anyhow::Result<()> {
+        if rows.count() == 0 {
             return Ok(());
         }
-        let brought = if *self.fresh {
-            self.rows.bring_in_new(&mut self.transaction, batch, self.repeats).await?
+        let loaded = if *self.fresh {
+            self.rows.load_new(&mut self.transaction, rows, self.repeats).await?
         } else {
-            self.rows.bring_in(&self.transaction, batch, self.repeats).await?
+            self.rows.load(&self.transaction, rows, self.repeats).await?
         };
-        *self.fresh = brought.duplicates == 0 && brought.suppressed == 0;
-        self.outcome.duplicates += brought.duplicates;
-        self.outcome.differing += brought.differing;
-        self.outcome.suppressed += brought.suppressed;
-        self.outcome.rows += rows as u64 - brought.duplicates - brought.suppressed - brought.refused.len() as u64;
-        for one in brought.refused {
-            self.refuse(one.row as u64, format!("PostgreSQL refuses it ({}): {}", one.sqlstate, one.reason));
+        *self.fresh = loaded.duplicates == 0 && loaded.suppressed == 0;
+        self.outcome.duplicates += loaded.duplicates;
+        self.outcome.differing += loaded.differing;
+        self.outcome.suppressed += loaded.suppressed;
+        self.outcome.rows += rows.count() - loaded.duplicates - loaded.suppressed - loaded.refused.len() as u64;
+        for one in loaded.refused {
+            self.refuse(one.number, format!("PostgreSQL refuses it ({}): {}", one.sqlstate, one.reason));
         }
         Ok(())
     }

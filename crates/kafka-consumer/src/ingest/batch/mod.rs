@@ -4,7 +4,7 @@ pub(crate) mod closed;
 pub(crate) mod open;
 pub(crate) mod recent_ids;
 pub(crate) mod rows;
-mod sorted_rows;
+pub(crate) mod sorted_rows;
 pub(crate) mod sorter;
 
 pub use open::{Limits, OpenBatch};

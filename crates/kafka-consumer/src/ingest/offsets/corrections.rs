@@ -1,5 +1,7 @@
 //! `CountCorrections` of a batch's counts: rows that were read but not inserted.
 
+use std::ops::AddAssign;
+
 use crate::observability::record_counts::RecordCounts;
 
 /// State of a row that is not in the table yet, as far as its own transaction sees.
@@ -26,6 +28,16 @@ pub(crate) struct CountCorrections {
     pub(crate) expired: u64,
     /// Rows that a trigger suppressed or redirected.
     pub(crate) suppressed: u64,
+}
+
+impl AddAssign for CountCorrections {
+    fn add_assign(&mut self, other: Self) {
+        self.duplicates += other.duplicates;
+        self.differing += other.differing;
+        self.refused += other.refused;
+        self.expired += other.expired;
+        self.suppressed += other.suppressed;
+    }
 }
 
 impl CountCorrections {

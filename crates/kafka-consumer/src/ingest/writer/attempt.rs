@@ -2,6 +2,7 @@
 
 use crate::ingest::writer::dead_letter_limit::DeadLetterLimitExceeded;
 use crate::ingest::writer::refused_rows::RefusedRow;
+use crate::ingest::writer::staged_insert::StagedInsertError;
 use crate::postgres::PhaseError;
 
 /// How the rows go in.
@@ -46,5 +47,14 @@ impl From<tokio_postgres::Error> for AttemptError {
 impl From<PhaseError> for AttemptError {
     fn from(error: PhaseError) -> Self {
         Self::Failed(error)
+    }
+}
+
+impl From<StagedInsertError> for AttemptError {
+    fn from(error: StagedInsertError) -> Self {
+        match error {
+            StagedInsertError::Failed(error) => Self::Failed(error),
+            StagedInsertError::NoRowPassed(error) => Self::NoRowPassed(error),
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! A writer: one session of PostgreSQL that brings the batches of its partitions in, one transaction each.
 
 mod attempt;
-mod copy;
+pub(crate) mod copy;
 pub(crate) mod dead_letter_limit;
 pub(crate) mod dead_letter_limiter;
 mod dead_letters;
@@ -9,9 +9,8 @@ mod duplicate_lookup;
 pub(crate) mod error;
 mod likely_duplicates;
 mod refused_rows;
-pub(crate) mod row_loader;
-mod session;
-mod staged_insert;
+pub(crate) mod session;
+pub(crate) mod staged_insert;
 mod takeover;
 
 use std::collections::BTreeMap;

@@ -1,11 +1,13 @@
 //! The one transaction of a batch: offsets, rows, dead letters, touched hours.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use event_model::read_copy_row;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::failpoint;
 use crate::ingest::batch::closed::{Batch, Part, PendingDeadLetter};
+use crate::ingest::batch::rows::Row;
 use crate::ingest::offsets::corrections::CountCorrections;
 use crate::ingest::offsets::position::OwnedPartition;
 use crate::ingest::offsets::updates::OffsetUpdates;
@@ -13,7 +15,7 @@ use crate::ingest::writer::attempt::{AttemptError, InsertMode};
 use crate::ingest::writer::copy::copy;
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
 use crate::ingest::writer::dead_letters::DeadLetters;
-use crate::ingest::writer::staged_insert::{InsertTerms, StagedInsert, StagedOutcome};
+use crate::ingest::writer::staged_insert::{StagedInsert, StagedOptions, StagedOutcome};
 use crate::ingest::writer::{likely_duplicates, takeover};
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::RecordLookup;
@@ -107,16 +109,22 @@ impl Session {
 
         let careful = mode != InsertMode::Copy || !expired.is_empty() || !task.refused.is_empty() || self.suppresses;
         let corrections = if careful {
-            let terms = InsertTerms {
-                expired: &expired,
-                refused: task.refused,
+            let options = StagedOptions {
                 repeats: task.repeats,
-                limiter: &self.context.limiter,
-                most: self.context.limiter.maximum(batch.records()),
+                max_refused: self.context.limiter.maximum(batch.records()),
                 chunked: mode == InsertMode::Staged { chunked: true },
                 budget: REFUSALS,
             };
-            let StagedOutcome { corrections, refused, .. } = self.rows.insert(&transaction, batch, &terms).await?;
+            let (rows, known) = unsettled_rows(batch, &expired, task.refused);
+            let outcome = self.rows.insert(&transaction, rows, &options).await?;
+            let StagedOutcome { mut corrections, refused, .. } = outcome;
+            if let (Some(last), true) = (refused.last(), refused.len() as u64 > options.max_refused) {
+                let exceeded = self.context.limiter.exceeded(last.partition, last.offset, last.reason.clone());
+                return Err(AttemptError::DeadLetterLimitExceeded(exceeded));
+            }
+            for (partition, one) in known {
+                *corrections.entry(partition).or_default() += one;
+            }
             if !refused.is_empty() {
                 transaction.rollback().await?;
                 return Err(AttemptError::Refused(refused));
@@ -151,6 +159,38 @@ impl Session {
         failpoint::pass(failpoint::AFTER_COMMIT);
         Ok(counts(batch, &corrections))
     }
+}
+
+/// Returns the rows of each partition that are still to be inserted. The corrections count the others: rows of dropped days,
+/// and rows that PostgreSQL refused before.
+fn unsettled_rows<'b>(
+    batch: &'b Batch,
+    expired: &BTreeSet<i64>,
+    refused: &[(i32, PendingDeadLetter)],
+) -> (BTreeMap<i32, Vec<Row<'b>>>, BTreeMap<i32, CountCorrections>) {
+    let (mut rows, mut known) = (BTreeMap::new(), BTreeMap::<i32, CountCorrections>::new());
+    for (partition, part) in &batch.parts {
+        let corrections = known.entry(*partition).or_default();
+        let is_refused = |row: &Row<'_>| {
+            let index = (*partition, row.offset);
+            refused.binary_search_by_key(&index, |(of, one)| (*of, one.letter.offset)).is_ok()
+        };
+        let is_expired = |row: &Row<'_>| {
+            !expired.is_empty()
+                && read_copy_row(row.bytes).is_some_and(|event| expired.contains(&event.event_timestamp.days()))
+        };
+        let unsettled: &mut Vec<Row<'b>> = rows.entry(*partition).or_default();
+        for row in part.rows.iter() {
+            if is_refused(&row) {
+                corrections.refused += 1;
+            } else if is_expired(&row) {
+                corrections.expired += 1;
+            } else {
+                unsettled.push(row);
+            }
+        }
+    }
+    (rows, known)
 }
 
 /// Inserts all rows at once, which succeeds if all are new and good but those whose `event_id` was seen recently.
