@@ -8,7 +8,7 @@ use rand::RngExt;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use crate::raw::RawRecord;
+use local_stack::raw_producer::RawRecord;
 
 /// Values of `experiment_id` by which the triggers and the index of `table` know their records.
 pub(crate) const REFUSED: &str = "chaos_refused";
@@ -107,7 +107,7 @@ impl Event {
     /// Returns its record in a partition, stamped with the present. The key names the event too.
     pub(crate) fn record(&self, partition: i32) -> RawRecord {
         let timestamp = Timestamp::now().as_millisecond();
-        RawRecord { partition, timestamp, key: key(self.id), value: self.json(), headers: Vec::new() }
+        RawRecord { partition, timestamp, key: Some(key(self.id)), value: self.json(), headers: Vec::new() }
     }
 }
 

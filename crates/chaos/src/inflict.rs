@@ -10,12 +10,12 @@ use local_stack::proxy::Way;
 use crate::foreign::{Batch, Event, Outcome, Sent};
 use crate::plan::{Damage, Fault, Link, Step, Target, Who};
 use crate::program::{signal, state};
-use crate::raw::{RawProducer, RawRecord};
 use crate::seat::Armed;
 use crate::site::TOPIC;
 use crate::table::Change;
 use crate::topic::odd_records;
 use crate::world::{Lasting, Undo, World};
+use local_stack::raw_producer::{RawProducer, RawRecord};
 
 /// How long a fault waits for what it is done to: a server that is down comes back, a program is started again.
 const TURN: Duration = Duration::from_mins(1);

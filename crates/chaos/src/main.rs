@@ -5,7 +5,7 @@
 //! - `program`, `seat`: a child process, and the place in which it is started again and again
 //! - `world`: time passes, faults end, programs are replaced
 //! - `inflict`: how each fault is done and proved
-//! - `foreign`, `raw`: records of a foreign producer, the outcome of each, and their bytes
+//! - `foreign`: records of a foreign producer, and the outcome of each
 //! - `table`: triggers and an index that an owner adds to the table
 //! - `topic`, `recreate`: odd records, an open transaction, and another topic under the same name
 //! - `heal`: all of it is undone, and the pipeline comes to rest
@@ -19,7 +19,6 @@ mod inflict;
 mod judge;
 mod plan;
 mod program;
-mod raw;
 mod recreate;
 mod report;
 mod seat;

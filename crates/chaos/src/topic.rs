@@ -13,8 +13,8 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::foreign::{Event, Outcome};
-use crate::raw::RawRecord;
 use crate::site::{Site, TOPIC};
+use local_stack::raw_producer::RawRecord;
 
 /// Partitions of the first topic.
 pub(crate) const PARTITIONS: i32 = 6;

@@ -5,11 +5,11 @@ mod support;
 
 use event_model::Timestamp;
 use local_stack::Stack;
+use local_stack::raw_producer::{RawProducer, RawRecord};
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
-use support::raw::{RawRecord, produce_raw};
 use support::records::{days_ago, event, now};
 use support::{catch_up, execute, generator, judge, number, printed, printed_json, query, runtime, succeed};
 
@@ -33,18 +33,19 @@ fn any_timestamp(stack: &Stack) {
 
 /// Events with an id each, and the timestamps that their records have.
 fn send(stack: &Stack, records: &[(i64, Timestamp)]) {
-    let values: Vec<String> =
-        (1..).zip(records).map(|(number, (_, happened))| event(number, *happened, "tools")).collect();
-    let records: Vec<RawRecord<'_>> = values
-        .iter()
-        .zip(records)
-        .map(|(value, (timestamp, _))| RawRecord {
-            timestamp: *timestamp,
-            value: value.as_bytes(),
-            ..RawRecord::default()
-        })
-        .collect();
-    produce_raw(stack, &records);
+    let record = |(number, (timestamp, happened)): (u32, &(i64, Timestamp))| RawRecord {
+        timestamp: *timestamp,
+        value: event(number, *happened, "tools").into_bytes(),
+        ..RawRecord::default()
+    };
+    produce(stack, (1..).zip(records).map(record));
+}
+
+fn produce(stack: &Stack, records: impl IntoIterator<Item = RawRecord>) {
+    let mut producer = RawProducer::connect(&stack.bootstrap_servers(), "product-events").unwrap();
+    for record in records {
+        producer.send(&record).unwrap();
+    }
 }
 
 fn in_days(days: i64) -> Timestamp {
@@ -144,11 +145,18 @@ fn header_names_that_are_not_utf8() {
     generating.args(["--count", "3000", "--run-id", "odd", "--fault", "corrupt=1%"]);
     succeed(generating);
     let headers: [(&[u8], &[u8]); 4] = [(b"\xff\xfe", b"1"), (b"run", b"x"), (b"a\\\xc3", b""), (b"a\\b", b"\xff")];
+    let headers = headers.map(|(name, value)| (name.to_vec(), value.to_vec())).to_vec();
     let time = millis(now());
     let [row, poison] = [(1, "tools"), (2, "poison")].map(|(number, category)| event(number, now(), category));
-    let values = [b"{\"x\":1}".as_slice(), row.as_bytes(), poison.as_bytes()];
-    let record = |value| RawRecord { partition: 3, timestamp: time, value, headers: &headers };
-    produce_raw(&stack, &values.map(record));
+    let values = ["{\"x\":1}".to_owned(), row, poison];
+    let record = |value: String| RawRecord {
+        partition: 3,
+        timestamp: time,
+        key: None,
+        value: value.into(),
+        headers: headers.clone(),
+    };
+    produce(&stack, values.map(record));
     catch_up(&stack, &[]);
 
     let sql = "SELECT header_names, header_values, stage FROM pipeline.dead_letters WHERE key IS NULL ORDER BY stage";

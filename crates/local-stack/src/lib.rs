@@ -29,6 +29,7 @@ pub mod postgres;
 mod process;
 pub mod program;
 pub mod proxy;
+pub mod raw_producer;
 pub mod resident;
 pub mod s3;
 pub mod server;

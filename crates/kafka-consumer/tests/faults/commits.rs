@@ -5,8 +5,8 @@ use std::time::Duration;
 use local_stack::proxy::CutAt;
 use local_stack::{Proxy, Stack};
 
-use crate::member::{Member, Places, rows};
-use crate::topic::{caught_up, holds, publish};
+use crate::consumer_process::{Member, Places, rows};
+use crate::test_topic::{caught_up, holds, publish};
 
 #[test]
 fn the_answer_to_a_commit_is_lost() {

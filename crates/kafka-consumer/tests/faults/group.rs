@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use local_stack::proxy::Way;
 use local_stack::{Proxy, Stack};
 
-use crate::member::{Member, Places, offsets, rows};
+use crate::consumer_process::{Member, Places, offsets, rows};
 use crate::poison::event;
 use crate::support::number;
-use crate::topic::{self, Flow, caught_up, ends, finish, holds, make_topic, publish};
+use crate::test_topic::{self, Flow, caught_up, ends, finish, holds, make_topic, publish};
 
 /// How many partitions a member says that it has.
 pub(crate) fn assigned(member: &Member) -> usize {
@@ -110,19 +110,19 @@ fn a_member_that_has_nothing_yet_is_not_caught_up() {
 fn records_that_are_dropped_in_flight_are_not_caught_up() {
     let stack = Stack::ephemeral().unwrap();
     make_topic(&stack, 2);
-    topic::send(&stack, 0, [event(1)]);
+    test_topic::send(&stack, 0, [event(1)]);
     Member::of(&stack, &["--until-caught-up"]).ended_with(0);
     let waiting = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'kafka-consumer kafka-consumer%'
         AND wait_event_type = 'Lock'";
     let mut other = Member::of(&stack, &["--writers", "1"]);
     other.until("partitions", |other| assigned(other) == 2);
     // Its session is open before the table is locked.
-    topic::send(&stack, 0, [event(1)]);
+    test_topic::send(&stack, 0, [event(1)]);
     other.until("a row", |_| rows(&stack) == 2);
     // It reads both partitions at once, so its transaction moves both offsets and then waits.
     other.signal("-STOP");
     for partition in 0..2 {
-        topic::send(&stack, partition, (1..=50).map(event));
+        test_topic::send(&stack, partition, (1..=50).map(event));
     }
     let lock = crate::postgres::Lock::take(&stack, "LOCK TABLE staging.product_events_raw IN EXCLUSIVE MODE");
     other.signal("-CONT");
@@ -130,7 +130,7 @@ fn records_that_are_dropped_in_flight_are_not_caught_up() {
     let mut member = Member::of(&stack, &["--until-caught-up", "--writers", "1"]);
     other.until_said("partitions revoked");
     for partition in 0..2 {
-        topic::send(&stack, partition, (1..=100).map(event));
+        test_topic::send(&stack, partition, (1..=100).map(event));
     }
     member.until("it has a partition and waits for its offset", |member| {
         assigned(member) == 1 && number(&stack, waiting) == 2
@@ -256,10 +256,10 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
     publish(&stack, "six", 20_000);
     let mut member = Member::of(&stack, &["-X", "topic.metadata.refresh.interval.ms=4000", "--start", "latest"]);
     member.until("assigned", |member| assigned(member) == 6);
-    topic::add_partitions(&stack, 8);
+    test_topic::add_partitions(&stack, 8);
     // Before the consumer knows of them.
     for partition in [6, 7] {
-        topic::send(&stack, partition, (1..=50).map(event));
+        test_topic::send(&stack, partition, (1..=50).map(event));
     }
     assert_eq!(assigned(&member), 6);
     caught_up(&stack, &mut member, Duration::from_secs(30));
@@ -300,11 +300,11 @@ fn assigned_while_reading_is_paused() {
 fn the_marks_of_transactions_at_the_end_of_a_partition() {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "marked", 20_000);
-    topic::transaction(&stack, 500, false);
+    test_topic::transaction(&stack, 500, false);
     Member::of(&stack, &["--until-caught-up"]).ended_with(0);
     holds(&stack, "marked");
-    topic::transaction(&stack, 500, true);
-    topic::transaction(&stack, 500, false);
+    test_topic::transaction(&stack, 500, true);
+    test_topic::transaction(&stack, 500, false);
     finish(&stack, "marked");
     assert_eq!(
         number(&stack, "SELECT sum(dead_letters)::bigint FROM pipeline.consumer_offsets WHERE partition = 0"),

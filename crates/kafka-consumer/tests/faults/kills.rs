@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use local_stack::Stack;
 
+use crate::consumer_process::{Member, offsets, rows};
 use crate::group::{assigned, share};
-use crate::member::{Member, offsets, rows};
 use crate::support::number;
-use crate::topic::{Flow, caught_up, holds, publish};
+use crate::test_topic::{Flow, caught_up, holds, publish};
 
 const POINTS: [&str; 6] =
     ["after-partition", "after-cas", "during-copy", "after-copy", "before-commit", "after-commit"];

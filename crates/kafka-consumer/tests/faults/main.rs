@@ -4,19 +4,19 @@
 #![allow(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod commits;
-mod endings;
+mod consumer_process;
 mod group;
 mod kills;
-mod member;
 mod memory;
 mod network;
 mod owners_table;
 mod poison;
 mod postgres;
-mod recreated;
+mod recreated_topic;
 mod retention;
+mod shutdown;
 mod sqlstates;
 #[path = "../support/mod.rs"]
 mod support;
-mod topic;
+mod test_topic;
 mod transactions;

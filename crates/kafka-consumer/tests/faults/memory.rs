@@ -7,10 +7,10 @@ use rdkafka::ClientConfig;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-use crate::member::{Member, rows};
+use crate::consumer_process::{Member, rows};
 use crate::support::records::{event, now};
 use crate::support::{sender, succeed};
-use crate::topic::{TOPIC, make_topic};
+use crate::test_topic::{TOPIC, make_topic};
 
 const LIMIT_MB: u64 = 256;
 

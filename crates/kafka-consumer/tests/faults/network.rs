@@ -6,9 +6,9 @@ use std::time::Duration;
 use local_stack::proxy::Way;
 use local_stack::{Proxy, Stack};
 
+use crate::consumer_process::{Member, Places, rows};
 use crate::group::{assigned, share};
-use crate::member::{Member, Places, rows};
-use crate::topic::{Flow, caught_up, holds, publish};
+use crate::test_topic::{Flow, caught_up, holds, publish};
 
 /// How long each fault lasts.
 const FAULT: Duration = Duration::from_secs(12);

@@ -4,11 +4,11 @@
 use event_model::Timestamp;
 use local_stack::Stack;
 
-use crate::member::{Member, offsets, rows};
+use crate::consumer_process::{Member, offsets, rows};
 use crate::poison::{event, number_of};
 use crate::postgres::execute;
 use crate::support::{number, printed_json, query};
-use crate::topic::{ends, make_topic, send};
+use crate::test_topic::{ends, make_topic, send};
 
 const TABLE: &str = "SELECT count(*) FROM staging.product_events_raw";
 

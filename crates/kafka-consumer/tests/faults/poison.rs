@@ -7,10 +7,10 @@ use event_model::{Reason, Timestamp};
 use local_stack::proxy::CutAt;
 use local_stack::{Proxy, Stack};
 
-use crate::member::{Member, Places, offsets};
+use crate::consumer_process::{Member, Places, offsets};
 use crate::postgres::Lock;
 use crate::support::{number, query};
-use crate::topic::{ends, make_topic, send};
+use crate::test_topic::{ends, make_topic, send};
 
 const LETTERS: &str = "SELECT count(*) FROM pipeline.dead_letters";
 

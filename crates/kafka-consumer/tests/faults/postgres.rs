@@ -10,9 +10,9 @@ use std::time::Duration;
 use local_stack::Stack;
 use tokio_postgres::{Client, NoTls};
 
-use crate::member::{Member, rows};
+use crate::consumer_process::{Member, rows};
 use crate::support::{number, query, runtime};
-use crate::topic::{Flow, caught_up, holds, publish};
+use crate::test_topic::{Flow, caught_up, holds, publish};
 
 /// A transaction that holds locks until it is told to let go.
 pub(crate) struct Lock {

@@ -5,11 +5,11 @@ use std::time::Duration;
 use local_stack::Stack;
 use verifier::Terms;
 
+use crate::consumer_process::{Member, offsets, rows};
 use crate::group::assigned;
-use crate::member::{Member, offsets, rows};
 use crate::postgres::Lock;
 use crate::support::{judge_by, number};
-use crate::topic::{delete_before, delete_topic, ends, make_topic, publish, send};
+use crate::test_topic::{delete_before, delete_topic, ends, make_topic, publish, send};
 
 fn refused(stack: &Stack, flag: &str, words: &str) {
     let before = offsets(stack);
@@ -87,7 +87,7 @@ fn the_topic_is_made_anew_while_the_consumer_runs() {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "former", 20_000);
     let mut member = Member::of(&stack, &["-X", "topic.metadata.refresh.interval.ms=500"]);
-    crate::topic::caught_up(&stack, &mut member, Duration::from_secs(20));
+    crate::test_topic::caught_up(&stack, &mut member, Duration::from_secs(20));
     anew(&stack);
     send(&stack, 0, ["another topic's".to_owned()]);
     let (status, said) = member.ended(Duration::from_mins(1));

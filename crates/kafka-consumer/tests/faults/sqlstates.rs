@@ -3,11 +3,11 @@
 
 use local_stack::Stack;
 
-use crate::member::{Member, offsets, rows};
+use crate::consumer_process::{Member, offsets, rows};
 use crate::poison::event;
 use crate::postgres::execute;
 use crate::support::{number, query};
-use crate::topic::{caught_up, ends, make_topic, send};
+use crate::test_topic::{caught_up, ends, make_topic, send};
 
 const OF_A_ROW: [&str; 37] = [
     "0A000", "21000", "22000", "22001", "22003", "22007", "22008", "22012", "22021", "22030", "22P02", "22P03",

@@ -6,11 +6,11 @@ use local_stack::Stack;
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 
-use crate::member::{Member, offsets};
+use crate::consumer_process::{Member, offsets};
 use crate::poison::event;
 use crate::support::watched::Watched;
 use crate::support::{number, printed, printed_json};
-use crate::topic::{TOPIC, ends, make_topic, send};
+use crate::test_topic::{TOPIC, ends, make_topic, send};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

@@ -10,7 +10,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use crate::member::{Member, offsets};
+use crate::consumer_process::{Member, offsets};
 use crate::support::{generator, judge, runtime, succeed};
 
 pub(crate) const TOPIC: &str = "product-events";

@@ -10,11 +10,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use verifier::Terms;
 
+use crate::consumer_process::{Member, offsets, rows};
 use crate::group::{assigned, share};
-use crate::member::{Member, offsets, rows};
 use crate::poison::event;
 use crate::support::{execute, judge_by, number};
-use crate::topic::{TOPIC, caught_up, delete_topic, ends, make_topic, publish, send};
+use crate::test_topic::{TOPIC, caught_up, delete_topic, ends, make_topic, publish, send};
 
 const RECREATED: &str = "topic product-events was deleted and recreated";
 const ACCEPT: &str = "--allow-recreated-topic";

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 use local_stack::proxy::Way;
 use local_stack::{Proxy, Stack};
 
+use crate::consumer_process::{Member, Places};
 use crate::group::{assigned, share};
-use crate::member::{Member, Places};
-use crate::topic::{caught_up, publish};
+use crate::test_topic::{caught_up, publish};
 
 /// Longest time from a signal to the end of the process.
 const TEN_SECONDS: Duration = Duration::from_secs(10);

@@ -1,4 +1,4 @@
-//! Records that no client library sends: any timestamp, and header names of any bytes. Speaks Kafka's protocol.
+//! Producer of records that no client library sends: any timestamp, and header names of any bytes. Speaks Kafka's protocol.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -16,24 +16,30 @@ const NO_LEADER: [i16; 3] = [3, 5, 6];
 /// Polynomial of CRC-32C, bits reversed.
 const CASTAGNOLI: u32 = 0x82f6_3b78;
 
-/// A record as its bytes are sent.
+/// A record, as its bytes are sent.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct RawRecord {
-    pub(crate) partition: i32,
-    pub(crate) timestamp: i64,
-    pub(crate) key: Vec<u8>,
-    pub(crate) value: Vec<u8>,
-    pub(crate) headers: Vec<(Vec<u8>, Vec<u8>)>,
+pub struct RawRecord {
+    /// Partition.
+    pub partition: i32,
+    /// Timestamp, in milliseconds since 1970 by Kafka's rule.
+    pub timestamp: i64,
+    /// Key, if it has one.
+    pub key: Option<Vec<u8>>,
+    /// Value.
+    pub value: Vec<u8>,
+    /// Names and values of the headers.
+    pub headers: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 /// A connection to the only broker of a cluster.
-pub(crate) struct RawProducer<'a> {
+pub struct RawProducer<'a> {
     broker: TcpStream,
     topic: &'a str,
 }
 
 impl<'a> RawProducer<'a> {
-    pub(crate) fn connect(address: &str, topic: &'a str) -> anyhow::Result<Self> {
+    /// Connects to a broker at `HOST:PORT`.
+    pub fn connect(address: &str, topic: &'a str) -> anyhow::Result<Self> {
         let broker = TcpStream::connect(address).with_context(|| format!("connecting to Kafka at {address}"))?;
         broker.set_nodelay(true)?;
         broker.set_read_timeout(Some(ANSWER))?;
@@ -41,7 +47,7 @@ impl<'a> RawProducer<'a> {
     }
 
     /// Sends a record and returns its offset once the leader has it. Waits for a leader after a start of the broker.
-    pub(crate) fn send(&mut self, record: &RawRecord) -> anyhow::Result<i64> {
+    pub fn send(&mut self, record: &RawRecord) -> anyhow::Result<i64> {
         let deadline = Instant::now() + ANSWER;
         loop {
             let (code, offset) = self.attempt(record)?;
@@ -111,16 +117,23 @@ fn batch(record: &RawRecord) -> Vec<u8> {
 fn body(record: &RawRecord) -> Vec<u8> {
     // No attributes, no timestamp delta, no offset delta.
     let mut body = vec![0; 3];
-    for part in [&record.key, &record.value] {
-        varint(&mut body, part.len());
-        body.extend(part);
+    match &record.key {
+        Some(key) => field(&mut body, key),
+        // -1, zigzag-encoded.
+        None => body.push(1),
     }
+    field(&mut body, &record.value);
     varint(&mut body, record.headers.len());
     for part in record.headers.iter().flat_map(|(name, value)| [name, value]) {
-        varint(&mut body, part.len());
-        body.extend(part);
+        field(&mut body, part);
     }
     body
+}
+
+/// Appends bytes and, before them, their length.
+fn field(out: &mut Vec<u8>, bytes: &[u8]) {
+    varint(out, bytes.len());
+    out.extend(bytes);
 }
 
 /// Appends a number, zigzag-encoded: a non-negative one is doubled.
