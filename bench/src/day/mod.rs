@@ -15,8 +15,6 @@ use crate::usage::{self, Usage};
 use crate::watched::Watched;
 use stage::Stage;
 
-const RUN: &str = "day";
-
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Events of the run

@@ -9,10 +9,10 @@ use std::time::{Duration, Instant};
 use local_stack::Stack;
 use tempfile::TempDir;
 
-use super::RUN;
 use crate::programs::{committed, consumer, empty, migrate, ours, succeed};
 use crate::usage;
 
+const RUN: &str = "day";
 const GROUP: &str = "day";
 const TOPIC: &str = "product-events";
 /// The name of a run, a group and a topic that come before.

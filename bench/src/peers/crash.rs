@@ -22,7 +22,7 @@ pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Outcome
     stage.clear();
     let table = candidate.keys.table();
     let source = stage.source(topic);
-    let sink = stage.start(candidate, &source);
+    let sink = candidate.start(stage, &source);
     assert!(
         stage.await_more(&sink, table, topic.bytes() / 2, PATIENCE),
         "{candidate} stopped:\n{}",
@@ -33,7 +33,7 @@ pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Outcome
     std::thread::sleep(Duration::from_millis(300));
     let bytes = stage.bytes(table);
     let began = Instant::now();
-    let sink = stage.start(candidate, &source);
+    let sink = candidate.start(stage, &source);
     let next_row = stage.await_more(&sink, table, bytes, PATIENCE).then(|| began.elapsed());
     stage.await_rest(candidate.keys, topic, QUIET);
     sink.kill();

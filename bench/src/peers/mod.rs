@@ -10,6 +10,7 @@
 //! - `speed`, `crash`, `poison`: what is measured
 
 mod crash;
+mod keys;
 mod poison;
 mod sink;
 mod speed;
@@ -21,7 +22,7 @@ use serde_json::{Map, Value, json};
 
 use crate::programs::keep;
 use crate::report::{Form, Ratio, Report, What};
-use sink::Keys::{self, Keyed, Keyless, Own};
+use keys::Keys::{self, Keyed, Keyless, Own};
 use sink::{Candidate, Sink};
 use stage::{Stage, Topic};
 

@@ -75,7 +75,7 @@ pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Outcome
     stage.clear();
     let table = candidate.keys.table();
     let source = stage.source(topic);
-    let sink = stage.start(candidate, &source);
+    let sink = candidate.start(stage, &source);
     stage.await_more(&sink, table, 0, START);
     stage.await_rest(candidate.keys, topic, QUIET);
     // A moment for what is no row.

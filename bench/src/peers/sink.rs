@@ -1,13 +1,16 @@
 //! Who is compared, and how each is started.
 
 use std::fmt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::ValueEnum;
 
+use super::keys::Keys;
 use super::stage::{Source, Stage};
-use crate::programs::{TABLE, consumer, fetched};
+use crate::programs::{consumer, fetched};
+use crate::watched::Watched;
 
 /// A program that brings the topic's events into PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
@@ -25,27 +28,6 @@ pub(crate) enum Sink {
     PythonCopy,
     /// Python: kafka-python and `execute_values`
     PythonValues,
-}
-
-/// The table that a sink writes into.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Keys {
-    /// kafka-consumer's, in partitions by day, each with a unique index on `event_id`
-    Own,
-    /// A plain table with `event_id` as its primary key
-    Keyed,
-    /// A plain table without an index: what comes twice is there twice
-    Keyless,
-}
-
-impl Keys {
-    pub(crate) fn table(self) -> &'static str {
-        match self {
-            Self::Own => TABLE,
-            Self::Keyed => "peers.keyed",
-            Self::Keyless => "peers.keyless",
-        }
-    }
 }
 
 /// A sink and its table.
@@ -126,8 +108,15 @@ impl Sink {
 }
 
 impl Candidate {
+    /// Starts the sink. Its output goes to the log of the source.
+    pub(crate) fn start(self, stage: &Stage, source: &Source) -> Watched {
+        let log = File::options().append(true).create(true).open(stage.log(source)).unwrap();
+        let mut command = self.command(stage, source);
+        Watched::start(command.stdout(log.try_clone().unwrap()).stderr(log))
+    }
+
     /// The program, which runs until it is ended. What comes with `source` is what it reads.
-    pub(crate) fn command(self, stage: &Stage, source: &Source) -> Command {
+    fn command(self, stage: &Stage, source: &Source) -> Command {
         match self.sink {
             Sink::KafkaConsumer => consumer(&stage.stack, &source.group, &source.topic),
             Sink::PsqlCopy => stage.copy(self.keys),

@@ -23,7 +23,7 @@ pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
 fn follow(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
     let table = candidate.keys.table();
     let source = stage.source(topic);
-    let sink = stage.start(candidate, &source);
+    let sink = candidate.start(stage, &source);
     assert!(stage.await_more(&sink, table, 0, PATIENCE), "{candidate} writes nothing:\n{}", stage.said(&source));
     let seconds = || (usage::cpu_seconds(sink.pid), usage::postgres_seconds(&stage.stack));
     let (began, before) = (Instant::now(), seconds());

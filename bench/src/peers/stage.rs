@@ -2,7 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::fs::File;
+
 use std::path::PathBuf;
 use std::process::Command;
 use std::thread;
@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
-use super::sink::{Candidate, Keys};
+use super::keys::Keys;
 use crate::dump;
 use crate::programs::{make_partitions, migrate, ours, settle, succeed};
 use crate::watched::Watched;
@@ -144,12 +144,6 @@ impl Stage {
         settle();
     }
 
-    pub(crate) fn start(&self, candidate: Candidate, source: &Source) -> Watched {
-        let log = File::options().append(true).create(true).open(self.log(source)).unwrap();
-        let mut command = candidate.command(self, source);
-        Watched::start(command.stdout(log.try_clone().unwrap()).stderr(log))
-    }
-
     /// The last lines that the sink has written.
     pub(crate) fn said(&self, source: &Source) -> String {
         let text = std::fs::read_to_string(self.log(source)).unwrap_or_default();
@@ -157,7 +151,7 @@ impl Stage {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
-    fn log(&self, source: &Source) -> PathBuf {
+    pub(crate) fn log(&self, source: &Source) -> PathBuf {
         self.file(&format!("{}.log", source.group))
     }
 

@@ -10,9 +10,10 @@ use local_stack::{Name, Proxy, Stack, program};
 use tokio::runtime::Runtime;
 
 use crate::plan::{Link, Who};
-use crate::topic::End;
-use crate::{table, topic};
+use crate::table;
 
+/// Partitions of the first topic.
+pub(crate) const PARTITIONS: i32 = 6;
 pub(crate) const TOPIC: &str = "product-events";
 pub(crate) const GROUP: &str = "kafka-consumer";
 const FAULTS: &str =
@@ -21,6 +22,13 @@ const USERS: &str = "
     CREATE ROLE warehouse_admin LOGIN PASSWORD 'warehouse_admin' IN ROLE pipeline_owner;
     CREATE ROLE event_writer LOGIN PASSWORD 'event_writer' IN ROLE pipeline_writer;
     ALTER ROLE warehouse_admin SET role = pipeline_owner";
+
+/// The last stable offset of a partition and its high watermark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct PartitionEnd {
+    pub(crate) stable: i64,
+    pub(crate) high: i64,
+}
 
 /// Everything that the programs meet.
 pub(crate) struct Site {
@@ -49,7 +57,7 @@ impl Site {
         let site = Self { stack, proxies, programs, state, runtime, rate, seed };
         site.ask(USERS)?;
         site.ask(table::PREPARE)?;
-        site.create_topic(topic::PARTITIONS)?;
+        site.create_topic(PARTITIONS)?;
         let migrated = site.consumer("migrate", "warehouse_admin", false).output()?;
         if !migrated.status.success() {
             bail!("migrate: {}", String::from_utf8_lossy(&migrated.stderr));
@@ -184,7 +192,7 @@ impl Site {
         let rows = self.runtime.block_on(async { self.connect().await?.query(sql, &[&GROUP, &TOPIC]).await })?;
         let next: BTreeMap<i32, i64> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         // An earlier topic may have had more partitions.
-        let behind = |(partition, end): (&i32, &End)| end.high - next.get(partition).copied().unwrap_or(0);
+        let behind = |(partition, end): (&i32, &PartitionEnd)| end.high - next.get(partition).copied().unwrap_or(0);
         Ok(self.ends()?.iter().map(behind).sum())
     }
 

@@ -13,22 +13,12 @@ use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
 use crate::foreign::{Event, Outcome};
-use crate::site::{Site, TOPIC};
+use crate::site::{PartitionEnd, Site, TOPIC};
 use local_stack::raw_producer::RawRecord;
-
-/// Partitions of the first topic.
-pub(crate) const PARTITIONS: i32 = 6;
 
 const ANSWER: Duration = Duration::from_secs(20);
 /// `transaction.timeout.ms` of the transaction that is left open; the coordinator looks every 10 s.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
-
-/// The last stable offset of a partition and its high watermark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct End {
-    pub(crate) stable: i64,
-    pub(crate) high: i64,
-}
 
 impl Site {
     /// Creates the topic. It takes every timestamp and keeps records of any age.
@@ -77,14 +67,14 @@ impl Site {
     }
 
     /// Returns the ends of the partitions.
-    pub(crate) fn ends(&self) -> anyhow::Result<BTreeMap<i32, End>> {
+    pub(crate) fn ends(&self) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
         let [stable, all]: [BaseConsumer; 2] = [
             self.kafka().set("isolation.level", "read_committed").create()?,
             self.kafka().set("isolation.level", "read_uncommitted").create()?,
         ];
         let end = |partition| {
             let [stable, high] = [&stable, &all].map(|client| client.fetch_watermarks(TOPIC, partition, ANSWER));
-            Ok((partition, End { stable: stable?.1, high: high?.1 }))
+            Ok((partition, PartitionEnd { stable: stable?.1, high: high?.1 }))
         };
         partitions_of(&all)?.into_iter().map(end).collect()
     }

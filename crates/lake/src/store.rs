@@ -2,87 +2,28 @@
 
 mod ca_bundle;
 mod folder;
+mod object;
 mod s3;
+mod s3_access;
 mod s3_answer;
 mod s3_client;
 
-use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 
 use crate::content_hash::ContentHash;
 use crate::error::LakeError;
-use crate::keys::{Key, RunId, draft_key, manifest_key};
+use crate::keys::{RunId, draft_key, manifest_key};
 use crate::manifest::Manifest;
-use crate::parquet_file;
 use crate::segment::LakeFile;
 use crate::url::LakeUrl;
 
 use folder::FolderStore;
 use s3::S3Store;
 
-/// How long an operation goes on trying while S3 does not answer or asks for patience, unless told otherwise.
-pub const DEFAULT_PATIENCE: Duration = Duration::from_mins(2);
-
-/// How to reach S3.
-#[derive(Clone, Default)]
-pub enum S3Access {
-    /// As every AWS tool: `AWS_*` variables, profiles, roles, and `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` for
-    /// another S3.
-    ///
-    /// `AWS_CA_BUNDLE` names a file with the certificates to trust, and then no others are.
-    ///
-    /// With an endpoint outside amazonaws.com, buckets are addressed by path (`http://host/bucket/key`), and a missing
-    /// region is taken to be us-east-1.
-    #[default]
-    Standard,
-    /// One server with one pair of keys, addressed by path; nothing is taken from the surroundings.
-    Fixed {
-        /// The server's URL.
-        endpoint: String,
-        /// The access key's id.
-        access_key: String,
-        /// The secret key.
-        secret_key: String,
-        /// The region that requests are signed for.
-        region: String,
-    },
-}
-
-impl fmt::Debug for S3Access {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Standard => f.write_str("Standard"),
-            Self::Fixed { endpoint, access_key, region, .. } => f
-                .debug_struct("Fixed")
-                .field("endpoint", endpoint)
-                .field("access_key", access_key)
-                .field("region", region)
-                .finish_non_exhaustive(),
-        }
-    }
-}
-
-/// How a conditional write ended well.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Put {
-    /// The file is new.
-    Written,
-    /// A file with the same content was there, perhaps our own of an attempt whose answer was lost.
-    AlreadyThere,
-}
-
-/// A file in a lake.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Object {
-    /// Its key within the lake.
-    pub key: String,
-    /// Its size in bytes.
-    pub size: u64,
-    /// Time of its last change by the clock of its server or host, if known.
-    pub modified: Option<SystemTime>,
-}
+pub use object::{Object, Put};
+pub use s3_access::{DEFAULT_PATIENCE, S3Access};
 
 /// An open lake. Clones share their connections.
 ///
@@ -229,22 +170,5 @@ impl Lake {
     async fn read_manifest(&self, key: &str) -> Result<Option<Manifest>, LakeError> {
         let text = self.get(key).await?;
         text.map(|text| Manifest::from_json(key, &text)).transpose()
-    }
-}
-
-/// What a stored file says of its content: by its footer, or for a manifest by its bytes.
-fn stored_hash(key: &str, bytes: &Bytes) -> Option<ContentHash> {
-    match key.parse() {
-        Ok(Key::Manifest { .. } | Key::Draft { .. }) => Some(ContentHash::of_bytes(bytes)),
-        _ => parquet_file::stored_hash(bytes),
-    }
-}
-
-/// What a conditional write means when the key was taken.
-fn compare(key: &str, place: &str, stored: Option<ContentHash>, offered: ContentHash) -> Result<Put, LakeError> {
-    if stored == Some(offered) {
-        Ok(Put::AlreadyThere)
-    } else {
-        Err(LakeError::Conflict { key: key.to_owned(), place: place.to_owned(), stored, offered })
     }
 }

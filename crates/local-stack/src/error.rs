@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-use crate::ports::Holder;
-use crate::server::Name;
+use crate::name::Name;
+use crate::process::Holder;
 
 /// Why a server, or the whole stack, could not be started, asked or stopped.
 #[derive(Debug, Error)]

@@ -14,11 +14,12 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 
 use crate::error::{At, StackError};
 use crate::kafka_security::Security;
+use crate::name::Name;
 use crate::places::{Dist, copy_folder};
 use crate::ports;
 use crate::process::Signal;
 use crate::proxy::Proxy;
-use crate::server::{Name, Server};
+use crate::server::Server;
 use crate::service::{Service, StopSignal};
 
 const SERVER_PROPERTIES: &str = include_str!("../../../deploy/local-stack/kafka/server.properties");

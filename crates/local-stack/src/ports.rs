@@ -1,35 +1,15 @@
 //! Ports on 127.0.0.1: finding free ones, and saying who has one that isn't.
 
-use std::fmt;
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::error::StackError;
-use crate::process;
+use crate::process::{self, Holder};
 
 /// Below where the kernel takes ports for outgoing connections (32768), so that no client walks into one.
 const FIRST: u16 = 15_000;
 const LAST: u16 = 31_999;
-
-/// Who listens on a port, as far as the system lets us see.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// The process; none when it is another user's and we may not look.
-    pub pid: Option<u32>,
-    /// Its command line.
-    pub command: Option<String>,
-}
-
-impl fmt::Display for Holder {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.pid, &self.command) {
-            (Some(pid), Some(command)) => write!(formatter, "process {pid} ({command})"),
-            (Some(pid), None) => write!(formatter, "process {pid}"),
-            (None, _) => formatter.write_str("another user's process"),
-        }
-    }
-}
 
 /// Whether a server could listen there now.
 pub(crate) fn is_free(port: u16) -> bool {

@@ -12,9 +12,10 @@ use crate::account::Account;
 use crate::certificates::{Authority, Identity};
 use crate::defaults::{DATABASE, DATABASE_PASSWORD, DATABASE_USER};
 use crate::error::{At, StackError};
+use crate::name::Name;
 use crate::places::{Dist, repository};
 use crate::process::Signal;
-use crate::server::{Name, Server};
+use crate::server::Server;
 use crate::service::{Service, StopSignal, apart, wait_for};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);

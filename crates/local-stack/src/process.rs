@@ -1,5 +1,6 @@
 //! Processes that may not be our children: recognising them again, and ending them.
 
+use std::fmt;
 use std::fs;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -8,6 +9,25 @@ use serde::{Deserialize, Serialize};
 
 /// How often something awaited is looked at.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
+
+/// Who listens on a port, as far as the system lets us see.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Holder {
+    /// The process; none when it is another user's and we may not look.
+    pub pid: Option<u32>,
+    /// Its command line.
+    pub command: Option<String>,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.pid, &self.command) {
+            (Some(pid), Some(command)) => write!(formatter, "process {pid} ({command})"),
+            (Some(pid), None) => write!(formatter, "process {pid}"),
+            (None, _) => formatter.write_str("another user's process"),
+        }
+    }
+}
 
 /// A process, told from a later one with the same number by when it began.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,39 +1,17 @@
 //! A TCP proxy that breaks connections on purpose, between a program and a server.
 
 mod pump;
+mod state;
 
 use std::io;
-use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-/// What happens to the bytes of all connections, those that are open and those to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Way {
-    /// They pass.
-    #[default]
-    Open,
-    /// New connections are closed at once. [`Proxy::cut`] ends those that are open.
-    Closed,
-    /// Bytes are taken and go nowhere, in both directions; nothing is closed. A connection that lost bytes never passes
-    /// any again, also after the way is open.
-    HalfOpen,
-    /// So many bytes a second in each direction of each connection.
-    Throttled(u32),
-    /// All bytes arrive so much later; their number is not limited.
-    Delayed(Duration),
-}
-
-/// Where a connection is cut when the client sends certain bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CutAt {
-    /// Before the server sees them.
-    Request,
-    /// After the server has answered them and before the client sees the answer.
-    Answer,
-}
+use state::{Connection, Shared, Trigger, guard};
+pub use state::{CutAt, Way};
 
 /// What has happened so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -55,44 +33,6 @@ pub struct Seen {
 pub struct Proxy {
     port: u16,
     shared: Arc<Shared>,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    target: Mutex<Option<u16>>,
-    way: Mutex<Way>,
-    trigger: Mutex<Option<Trigger>>,
-    open: Mutex<Vec<Arc<Connection>>>,
-    over: AtomicBool,
-    accepted: AtomicU64,
-    cut: AtomicU64,
-    passed: AtomicU64,
-    swallowed: AtomicU64,
-    triggered: AtomicU64,
-}
-
-#[derive(Debug, Clone)]
-struct Trigger {
-    bytes: Vec<u8>,
-    at: CutAt,
-}
-
-#[derive(Debug)]
-struct Connection {
-    client: TcpStream,
-    server: TcpStream,
-    /// It lost bytes: what follows them makes no sense to whoever gets it.
-    lossy: AtomicBool,
-    /// The server's next bytes are the answer after which it is cut.
-    answer_is_last: AtomicBool,
-}
-
-impl Connection {
-    fn close(&self) {
-        // Whoever closed it first is right too.
-        let _ = self.client.shutdown(Shutdown::Both);
-        let _ = self.server.shutdown(Shutdown::Both);
-    }
 }
 
 impl Proxy {
@@ -164,10 +104,6 @@ impl Drop for Proxy {
         // Wakes the thread that waits for connections.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
-}
-
-fn guard<T>(of: &Mutex<T>) -> MutexGuard<'_, T> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn accept(listener: &TcpListener, shared: &Arc<Shared>) {

@@ -11,12 +11,13 @@ use crate::account::Account;
 use crate::defaults::{KAFKA_PORT, POSTGRES_PORT, S3_PORT};
 use crate::error::{At, StackError};
 use crate::kafka::KafkaService;
+use crate::name::Name;
 use crate::places::{outside_folder, stack_folder};
 use crate::ports;
 use crate::postgres::PostgresService;
 use crate::process::{PAUSE, Process};
 use crate::s3::S3Service;
-use crate::server::{Name, PORT_ATTEMPTS, STOP_PATIENCE};
+use crate::server::{PORT_ATTEMPTS, STOP_PATIENCE};
 use crate::service::{Service, ask, is_port_race, launch};
 
 /// How long a server that runs already may take to answer.

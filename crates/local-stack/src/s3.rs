@@ -18,10 +18,11 @@ use aws_smithy_http_client::tls::{Provider, TlsContext, TrustStore};
 use crate::certificates::{Authority, Identity};
 use crate::defaults::{BUCKET, S3_ACCESS_KEY, S3_REGION, S3_SECRET_KEY};
 use crate::error::{At, StackError};
+use crate::name::Name;
 use crate::places::Dist;
 use crate::ports;
 use crate::process::Signal;
-use crate::server::{Name, Server};
+use crate::server::Server;
 use crate::service::{Service, StopSignal, apart, wait_for};
 
 const QUESTION_LIMIT: Duration = Duration::from_secs(5);

@@ -8,9 +8,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::error::{At, StackError};
+use crate::name::Name;
 use crate::ports;
-use crate::process::{PAUSE, Signal};
-use crate::server::Name;
+use crate::process::{Holder, PAUSE, Signal};
 
 /// Generous: a machine that compiles on all cores starts a JVM slowly.
 const START_LIMIT: Duration = Duration::from_mins(1);
@@ -113,7 +113,7 @@ pub(crate) fn is_port_race(error: &StackError) -> bool {
 
 fn spawn<S: Service>(service: &S) -> Result<Child, StackError> {
     if !ports::is_free(service.port()) {
-        let holder = ports::holder(service.port()).unwrap_or(ports::Holder { pid: None, command: None });
+        let holder = ports::holder(service.port()).unwrap_or(Holder { pid: None, command: None });
         return Err(StackError::PortTaken { server: S::NAME, port: service.port(), holder });
     }
     let log = open_log(service.log())?;

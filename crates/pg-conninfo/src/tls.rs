@@ -20,6 +20,7 @@ use tokio_postgres::config::SslNegotiation;
 
 use crate::error::ConninfoError;
 use crate::exposure::Exposure;
+use crate::host::HostConfig;
 use crate::settings::Settings;
 
 /// libpq's `sslmode` (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
@@ -322,4 +323,20 @@ pub fn handshake_was_cut(cause: &(dyn std::error::Error + 'static)) -> bool {
     let ended = [ssl::ErrorCode::SYSCALL, ssl::ErrorCode::ZERO_RETURN].contains(&error.code());
     let unexpected = |stack: &ErrorStack| openssl_reason(stack).contains("unexpected eof");
     ended || error.ssl_error().is_some_and(unexpected)
+}
+
+impl Protection {
+    /// Warns, before a password goes to a host, of a protection weaker than that of `verify-ca`. Within one machine there is
+    /// no third party.
+    pub(crate) fn warn_of(&self, host: &HostConfig, encrypted: bool) {
+        if host.is_local() || (encrypted && self.verified) || !self.exposure.is_new(host, encrypted) {
+            return;
+        }
+        let (host, sslmode) = (host.to_string(), self.mode.to_string());
+        if encrypted {
+            tracing::warn!(host, sslmode, "server certificate is not checked: another server could take its place");
+        } else {
+            tracing::warn!(host, sslmode, "connection is not encrypted: password and data can be read on the way");
+        }
+    }
 }

@@ -6,13 +6,13 @@ use crate::Verdict;
 use crate::database::OffsetRow;
 use crate::equation as name;
 use crate::event::show_hour;
-use crate::judge::Seen;
+use crate::evidence::Evidence;
 use crate::ledger::Tally;
 use crate::sweep::{Held, Sweep};
 use crate::verdict::{Check, EXAMPLES, Expected, Finding};
 
 /// Judges all that was seen.
-pub(crate) fn weigh(seen: &Seen) -> Verdict {
+pub(crate) fn weigh(seen: &Evidence) -> Verdict {
     let sweep = Sweep::over(seen);
     let mut scales = Scales { seen, sweep: &sweep, checks: Vec::new() };
     scales.every_event_is_where_it_belongs();
@@ -32,7 +32,7 @@ pub(crate) fn weigh(seen: &Seen) -> Verdict {
 }
 
 struct Scales<'a> {
-    seen: &'a Seen<'a>,
+    seen: &'a Evidence<'a>,
     sweep: &'a Sweep,
     checks: Vec<Check>,
 }

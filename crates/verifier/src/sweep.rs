@@ -1,6 +1,6 @@
 //! One pass over all traces: what each store holds of the run, and what contradicts what.
 
-use crate::judge::Seen;
+use crate::evidence::Evidence;
 use crate::trace::{Mark, Trace};
 use crate::verdict::Finding;
 
@@ -44,7 +44,7 @@ pub(crate) struct Sweep {
 }
 
 impl Sweep {
-    pub(crate) fn over(seen: &Seen) -> Self {
+    pub(crate) fn over(seen: &Evidence) -> Self {
         let mut sweep = Self::default();
         for (position, trace) in seen.ledger.own.iter().enumerate() {
             sweep.own(seen, trace, || seen.ledger.describe(position));
@@ -59,7 +59,7 @@ impl Sweep {
         sweep
     }
 
-    fn own(&mut self, seen: &Seen, trace: &Trace, describe: impl Fn() -> String) {
+    fn own(&mut self, seen: &Evidence, trace: &Trace, describe: impl Fn() -> String) {
         let (kafka, lake) = (seen.run.kafka.is_some(), seen.run.lake.is_some());
         let valid = trace.is_valid();
         let corrupt = trace.corrupt > 0 || trace.letters > 0;

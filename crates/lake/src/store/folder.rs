@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use bytes::Bytes;
 use tokio::task;
 
-use super::{Object, Put, compare, stored_hash};
+use super::object::{Object, Put, compare, stored_hash};
 use crate::content_hash::ContentHash;
 use crate::error::LakeError;
 

@@ -10,9 +10,10 @@ use bytes::{Bytes, BytesMut};
 use tokio::time::timeout;
 use tracing::warn;
 
+use super::object::{Object, Put, compare, stored_hash};
+use super::s3_access::{DEFAULT_PATIENCE, S3Access};
 use super::s3_answer::{Answer, Verdict};
 use super::s3_client::{ATTEMPT_LIMIT, Connected, connect};
-use super::{DEFAULT_PATIENCE, Object, Put, S3Access, compare, stored_hash};
 use crate::content_hash::ContentHash;
 use crate::error::LakeError;
 use crate::keys::RUNS_PREFIX;

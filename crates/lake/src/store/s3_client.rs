@@ -10,8 +10,9 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, Credentials, ProvideCredentials};
 use aws_types::service_config::ServiceConfigKey;
 
+use super::ca_bundle;
+use super::s3_access::S3Access;
 use super::s3_answer::innermost;
-use super::{S3Access, ca_bundle};
 use crate::error::LakeError;
 
 /// For the TCP and TLS handshake.

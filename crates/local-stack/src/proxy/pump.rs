@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Connection, CutAt, Shared, Trigger, Way, guard};
+use super::state::{Connection, CutAt, Shared, Trigger, Way, guard};
 
 /// Read at once at most.
 const CHUNK: usize = 64 * 1024;
