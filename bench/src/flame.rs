@@ -35,7 +35,7 @@ pub(crate) fn draw(arguments: &Arguments) {
     let generator = Watched::start(&mut stage.generator());
     let recorded_generator = Recording::start("event-generator", generator.pid, samples.path());
     generator.wait();
-    stage.await_records(summary(&stage.said("generator"))["records_acknowledged"].as_u64().unwrap());
+    stage.await_records(summary(&stage.environment.log("generator"))["records_acknowledged"].as_u64().unwrap());
     consumer.stop();
     for recording in [recorded_consumer, recorded_generator] {
         recording.draw(&arguments.folder);

@@ -9,6 +9,7 @@ mod caught_up;
 mod consumer;
 mod day;
 mod dump;
+mod environment;
 mod flame;
 mod generator;
 mod growth;

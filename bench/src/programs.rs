@@ -73,14 +73,6 @@ pub(crate) fn empty(url: &str) {
     succeed(&mut psql(url, "CHECKPOINT"));
 }
 
-/// kafka-consumer as a member of a group, which reads on until it is stopped. It logs in JSON.
-pub(crate) fn consumer(stack: &Stack, group: &str, topic: &str) -> Command {
-    let mut command = ours("kafka-consumer");
-    command.args(["run", "--log-format", "json", "--group-id", group, "--topic", topic, "--http-addr", "off"]);
-    command.args(["--bootstrap-servers", &stack.bootstrap_servers(), "--database-url", &stack.database_url()]);
-    command
-}
-
 /// The records that a group of kafka-consumer has committed.
 pub(crate) fn committed(stack: &Stack, group: &str) -> u64 {
     let query = "SELECT coalesce(sum(records), 0) FROM pipeline.consumer_offsets WHERE consumer_group =";

@@ -48,9 +48,9 @@ impl Candidate {
     ];
 
     pub(crate) fn run(self, stage: &Stage, round: usize) -> Run {
-        let url = stage.stack.database_url();
+        let url = stage.environment.stack.database_url();
         empty(&url);
-        let before = usage::postgres_seconds(&stage.stack);
+        let before = stage.environment.postgres_seconds();
         let mut run = match self {
             Self::CopyCsv => copy(stage, &stage.csv(), "csv"),
             Self::CopyBinary => copy(stage, &stage.binary(), "binary"),
@@ -59,7 +59,7 @@ impl Candidate {
             Self::RestlessGroup => restless::consume(stage, &format!("restless-{round}")),
             Self::KafkaOnly => return read_only(stage),
         };
-        run.server_cpu_seconds = usage::postgres_seconds(&stage.stack) - before;
+        run.server_cpu_seconds = stage.environment.postgres_seconds() - before;
         let rows = number(&url, &format!("SELECT count(*) FROM {TABLE}"));
         assert_eq!(rows, stage.events, "{self}: not every event is a row");
         run
@@ -80,11 +80,11 @@ fn consume(stage: &Stage, group: &str, topic: &str) -> Run {
 }
 
 fn read_only(stage: &Stage) -> Run {
-    let (servers, messages) = (stage.stack.bootstrap_servers(), stage.events.to_string());
+    let (servers, messages) = (stage.environment.stack.bootstrap_servers(), stage.events.to_string());
     let class = "org.apache.kafka.tools.ConsumerPerformance";
     let arguments =
         ["--bootstrap-server", &servers, "--topic", TOPIC, "--num-records", &messages, "--timeout", "60000"];
-    let mut command = stage.stack.kafka.tool(class, &arguments);
+    let mut command = stage.environment.stack.kafka.tool(class, &arguments);
     let began = Instant::now();
     let usage = usage::watch(&mut command.stdout(Stdio::piped()).spawn().unwrap(), began);
     assert!(usage.status.success(), "ConsumerPerformance failed");

@@ -22,7 +22,7 @@ pub(crate) fn consume(stage: &Stage, group: &str) -> Run {
     members[1] = Some(start(stage, group));
     let (mut first_row, mut next_turn, mut turn) = (None, Instant::now() + TURN, MEMBERS - 1);
     let rows = loop {
-        let rows = committed(&stage.stack, group);
+        let rows = committed(&stage.environment.stack, group);
         if rows > 0 && first_row.is_none() {
             first_row = Some((Instant::now(), rows));
             next_turn = Instant::now() + TURN;

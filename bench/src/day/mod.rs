@@ -72,7 +72,7 @@ fn one(events: u64, generator_flags: &[String], round: usize, warm_up: u64) -> D
     let began = Instant::now();
     let generator = Watched::start(&mut stage.generator()).wait();
     let published = began.elapsed();
-    let records = summary(&stage.said("generator"))["records_acknowledged"].as_u64().unwrap();
+    let records = summary(&stage.environment.log("generator"))["records_acknowledged"].as_u64().unwrap();
     stage.await_records(records);
     let elapsed = began.elapsed();
     let (after, consumer_cpu) = (stage.servers(), usage::cpu_seconds(consumer.pid) - consumer_before);

@@ -7,7 +7,7 @@ use std::time::Instant;
 use clap::ValueEnum;
 use event_generator::block::Block;
 
-use super::stage::Stage;
+use super::stage::{PARTITIONS, Stage};
 use crate::programs::{ours, settle};
 use crate::run::Run;
 use crate::usage;
@@ -111,7 +111,7 @@ impl Candidate {
             Self::KafkaOnlyWithoutHeaders => generator(stage, &topic, &["--no-lake", "--no-headers"]),
             Self::Both => generator(stage, &topic, &[]),
         };
-        stage.make_topic(&topic);
+        stage.environment.create_topic(&topic, PARTITIONS);
         settle();
         let before = stage.server_cpu_seconds();
         let began = Instant::now();
@@ -120,7 +120,7 @@ impl Candidate {
         let server_cpu_seconds = stage.server_cpu_seconds() - before;
         let records = stage.records_of(&topic);
         assert!(self == Self::LakeOnly || records >= stage.events, "{self}: {records} records");
-        stage.remove_topic(&topic);
+        stage.environment.delete_topic(&topic);
         Run { server_cpu_seconds, ..Run::of(stage.events, &usage) }
     }
 }
@@ -144,30 +144,35 @@ fn make(stage: &Stage) -> Run {
 fn generator(stage: &Stage, topic: &str, more: &[&str]) -> Command {
     let mut command = ours("event-generator");
     command.args(["run", "--rate", "max", "--log-format", "json", "-q", "--topic", topic]);
-    command.args(["--count", &stage.events.to_string(), "--bootstrap-servers", &stage.stack.bootstrap_servers()]);
+    command.args([
+        "--count",
+        &stage.events.to_string(),
+        "--bootstrap-servers",
+        &stage.environment.stack.bootstrap_servers(),
+    ]);
     if !more.contains(&"--no-lake") {
-        command.args(["--lake", &stage.stack.lake_url()]);
-        command.envs(stage.stack.s3().variables());
+        command.args(["--lake", &stage.environment.stack.lake_url()]);
+        command.envs(stage.environment.stack.s3().variables());
     }
     command.args(more).args(&stage.generator_flags);
     command
 }
 
 fn producer_performance(stage: &Stage, topic: &str, batching: &Batching) -> Command {
-    let (servers, events) = (stage.stack.bootstrap_servers(), stage.events.to_string());
+    let (servers, events) = (stage.environment.stack.bootstrap_servers(), stage.events.to_string());
     let payload = stage.payload();
     let class = "org.apache.kafka.tools.ProducerPerformance";
     let mut arguments = vec!["--topic", topic, "--num-records", &events, "--throughput", "-1"];
     arguments.extend(["--payload-file", payload.to_str().unwrap(), "--bootstrap-server", &servers]);
     let properties = batching.properties();
     arguments.extend(properties.iter().flat_map(|property| ["--command-property", property]));
-    stage.stack.kafka.tool(class, &arguments)
+    stage.environment.stack.kafka.tool(class, &arguments)
 }
 
 /// It sends one payload again and again, of our events' size.
 fn rdkafka_performance(stage: &Stage, topic: &str, batching: &Batching, headers: &[&str]) -> Command {
     let mut command = Command::new(stage.rdkafka_performance.as_ref().expect("built"));
-    command.args(["-P", "-q", "-t", topic, "-b", &stage.stack.bootstrap_servers()]);
+    command.args(["-P", "-q", "-t", topic, "-b", &stage.environment.stack.bootstrap_servers()]);
     command.args(["-s", &stage.event_bytes.to_string(), "-c", &stage.events.to_string()]);
     for property in batching.properties() {
         command.args(["-X", &property]);

@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::stage::Stage;
+use crate::environment::Environment;
 use crate::programs::committed;
 use crate::run::Run;
 use crate::usage;
@@ -14,24 +14,28 @@ const LOOK: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_mins(5);
 
 /// Lets so many consumers read the topic, which has so many records. The time runs from when each has committed rows.
-pub(crate) fn share(stage: &Stage, topic: &str, members: usize, records: u64) -> Run {
+pub(crate) fn share(environment: &Environment, topic: &str, members: usize, records: u64) -> Run {
     static GROUPS: AtomicU32 = AtomicU32::new(0);
     let group = format!("growth-{}", GROUPS.fetch_add(1, Ordering::Relaxed));
     let names: Vec<String> = (0..members).map(|member| format!("{group}-{member}.log")).collect();
-    let all: Vec<Watched> = names.iter().map(|name| stage.start(&mut stage.consumer(&group, topic), name)).collect();
-    let committed = || committed(&stage.stack, &group);
+    let start = |name: &String| {
+        let mut command = environment.consumer(&group, topic);
+        environment.log_to_file(&mut command, name);
+        Watched::start(&mut command)
+    };
+    let all: Vec<Watched> = names.iter().map(start).collect();
+    let committed = || committed(&environment.stack, &group);
     let deadline = Instant::now() + PATIENCE;
     let wait = |what: &dyn Fn() -> bool| {
         while !what() {
-            assert!(Instant::now() < deadline, "{}", stage.said(&names[0]));
+            assert!(Instant::now() < deadline, "{}", environment.log(&names[0]));
             thread::sleep(LOOK);
         }
     };
-    let has_partitions = |name: &String| stage.said(name).contains("\"partitions assigned\"");
+    let has_partitions = |name: &String| environment.log(name).contains("\"partitions assigned\"");
     wait(&|| committed() > 0 && names.iter().all(has_partitions));
-    let seconds = || {
-        (all.iter().map(|member| usage::cpu_seconds(member.pid)).sum::<f64>(), usage::postgres_seconds(&stage.stack))
-    };
+    let seconds =
+        || (all.iter().map(|member| usage::cpu_seconds(member.pid)).sum::<f64>(), environment.postgres_seconds());
     let (began, first, before) = (Instant::now(), committed(), seconds());
     wait(&|| committed() >= records);
     let (elapsed, after) = (began.elapsed(), seconds());

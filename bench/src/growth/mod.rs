@@ -2,7 +2,7 @@
 
 mod case;
 mod group;
-mod stage;
+mod steps;
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use event_model::Timestamp;
 use serde_json::json;
 
 use crate::day;
+use crate::environment::Environment;
 use crate::programs::{keep, settle};
 use crate::report::{Form, Ratio, Report, What};
 use case::Case;
-use stage::Stage;
 
 const MILLION: u64 = 1_000_000;
 
@@ -107,7 +107,7 @@ fn table(arguments: &Arguments) {
     let Arguments { rounds, per_day, batch, .. } = arguments;
     let mut report =
         Report::new(Form { name: "growth-table", item: "row", server: "PostgreSQL", ratios: TABLE }, batch * MILLION);
-    let stage = Stage::set();
+    let environment = Environment::start();
     let measured = u64::try_from(*rounds).unwrap() * batch;
     let mut levels = arguments.rows.clone();
     levels.sort_unstable();
@@ -120,11 +120,11 @@ fn table(arguments: &Arguments) {
         let from = Timestamp::from_micros(now.micros() - before);
         let topic = format!("rows-{made}");
         let rate = format!("{per_day}M/day");
-        stage.generate(&topic, millions * MILLION, &["--from", &from.to_string(), "--event-rate", &rate]);
+        environment.publish(&topic, millions * MILLION, &["--from", &from.to_string(), "--event-rate", &rate]);
         made += millions;
         settle();
-        let run = stage.catch_up(&topic);
-        stage.remove(&topic);
+        let run = environment.catch_up(&topic);
+        environment.delete_topic(&topic);
         run
     };
     let mut rows = 0;
@@ -135,7 +135,7 @@ fn table(arguments: &Arguments) {
             rows += millions;
         }
         for round in 1..=*rounds {
-            stage.await_vacuum();
+            environment.await_vacuum();
             report.add(Case::Rows(level), round, bring(*batch));
         }
         rows += measured;
@@ -152,12 +152,12 @@ fn consumers(arguments: &Arguments) {
     let form = Form { name: "growth-consumers", item: "row", server: "PostgreSQL", ratios: CONSUMERS };
     let events = arguments.batch * MILLION;
     let mut report = Report::new(form, events);
-    let stage = Stage::set();
-    stage.generate("shared", events, &[]);
+    let environment = Environment::start();
+    environment.publish("shared", events, &[]);
     for round in 1..=arguments.rounds {
         for members in &arguments.consumers {
-            stage.clear();
-            report.add(Case::Consumers(*members), round, group::share(&stage, "shared", *members, events));
+            environment.clear();
+            report.add(Case::Consumers(*members), round, group::share(&environment, "shared", *members, events));
         }
     }
     report.publish();
@@ -169,15 +169,15 @@ fn bytes(arguments: &Arguments) {
     let form = |name, server| Form { name, item: "event", server, ratios: &[] };
     let mut generator = Report::new(form("growth-bytes-generator", "Kafka"), events);
     let mut consumer = Report::new(form("growth-bytes-consumer", "PostgreSQL"), events);
-    let stage = Stage::set();
+    let environment = Environment::start();
     for round in 1..=arguments.rounds {
         for pad in &arguments.pad {
             let topic = format!("pad-{pad}-{round}");
-            let made = stage.generate(&topic, events, &["--pad", &pad.to_string()]);
+            let made = environment.publish(&topic, events, &["--pad", &pad.to_string()]);
             generator.add(Case::Pad(*pad), round, made);
-            stage.clear();
-            consumer.add(Case::Pad(*pad), round, stage.catch_up(&topic));
-            stage.remove(&topic);
+            environment.clear();
+            consumer.add(Case::Pad(*pad), round, environment.catch_up(&topic));
+            environment.delete_topic(&topic);
         }
     }
     generator.publish();

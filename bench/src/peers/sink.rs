@@ -9,7 +9,7 @@ use clap::ValueEnum;
 
 use super::keys::Keys;
 use super::stage::{Source, Stage};
-use crate::programs::{consumer, fetched};
+use crate::programs::fetched;
 use crate::watched::Watched;
 
 /// A program that brings the topic's events into PostgreSQL.
@@ -118,7 +118,7 @@ impl Candidate {
     /// The program, which runs until it is ended. What comes with `source` is what it reads.
     fn command(self, stage: &Stage, source: &Source) -> Command {
         match self.sink {
-            Sink::KafkaConsumer => consumer(&stage.stack, &source.group, &source.topic),
+            Sink::KafkaConsumer => stage.environment.consumer(&source.group, &source.topic),
             Sink::PsqlCopy => stage.copy(self.keys),
             Sink::Bento => self.bento(stage, source),
             Sink::Debezium => self.debezium(stage, source),
@@ -143,7 +143,9 @@ impl Candidate {
     }
 
     fn variables(self, command: &mut Command, stage: &Stage, source: &Source) {
-        command.env("BOOTSTRAP_SERVERS", stage.stack.bootstrap_servers()).env("DSN", stage.stack.database_url());
+        command
+            .env("BOOTSTRAP_SERVERS", stage.environment.stack.bootstrap_servers())
+            .env("DSN", stage.environment.stack.database_url());
         command.env("TOPIC", &source.topic).env("GROUP", &source.group);
         command.env("TABLE", self.keys.table()).env("KEYED", if self.is_safe() { "1" } else { "0" });
     }
@@ -183,7 +185,7 @@ fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plug
     let name = &source.group;
     let worker = format!(
         "bootstrap.servers={}\nplugin.path={}\nlisteners=http://127.0.0.1:{}\noffset.storage.file.filename={}\n",
-        stage.stack.bootstrap_servers(),
+        stage.environment.stack.bootstrap_servers(),
         plugin.parent().expect("a folder of plugins").display(),
         local_stack::free_port().unwrap(),
         stage.file(&format!("{name}.offsets")).display(),

@@ -25,7 +25,7 @@ fn follow(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
     let source = stage.source(topic);
     let sink = candidate.start(stage, &source);
     assert!(stage.await_more(&sink, table, 0, PATIENCE), "{candidate} writes nothing:\n{}", stage.said(&source));
-    let seconds = || (usage::cpu_seconds(sink.pid), usage::postgres_seconds(&stage.stack));
+    let seconds = || (usage::cpu_seconds(sink.pid), usage::postgres_seconds(&stage.environment.stack));
     let (began, before) = (Instant::now(), seconds());
     let (ended, after) = loop {
         assert!(began.elapsed() < PATIENCE && !sink.has_ended(), "{candidate} stopped:\n{}", stage.said(&source));
@@ -49,7 +49,10 @@ fn follow(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
 
 /// It has no start-up to speak of, and ends by itself.
 fn copy(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
-    let before = usage::postgres_seconds(&stage.stack);
+    let before = usage::postgres_seconds(&stage.environment.stack);
     let usage = Watched::start(&mut stage.copy(candidate.keys)).wait();
-    Run { server_cpu_seconds: usage::postgres_seconds(&stage.stack) - before, ..Run::of(topic.rows(), &usage) }
+    Run {
+        server_cpu_seconds: usage::postgres_seconds(&stage.environment.stack) - before,
+        ..Run::of(topic.rows(), &usage)
+    }
 }

@@ -8,17 +8,15 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use local_stack::Stack;
-use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, NoTls, Row, Statement};
 
 use super::keys::Keys;
 use crate::dump;
-use crate::programs::{make_partitions, migrate, ours, settle, succeed};
+use crate::environment::Environment;
+use crate::programs::{make_partitions, settle, succeed};
 use crate::watched::Watched;
 
 /// How often the table is looked at. The look costs a fraction of a millisecond.
@@ -37,10 +35,9 @@ const BYTES: &str = "SELECT coalesce((SELECT sum(pg_relation_size(relid)) FROM p
 
 /// What all candidates work on.
 pub(crate) struct Stage {
-    pub(crate) stack: Stack,
+    pub(crate) environment: Environment,
     runtime: Runtime,
     client: Client,
-    files: TempDir,
     sources: Cell<u32>,
     /// So that looking at a table costs the sinks little.
     prepared: RefCell<HashMap<String, Statement>>,
@@ -83,31 +80,26 @@ pub(crate) struct Difference {
 
 impl Stage {
     pub(crate) fn set() -> Self {
-        let stack = Stack::ephemeral().expect("servers, which `make setup` installs");
-        migrate(&stack.database_url());
+        let environment = Environment::start();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let (client, connection) = runtime.block_on(tokio_postgres::connect(&stack.database_url(), NoTls)).unwrap();
+        let (client, connection) =
+            runtime.block_on(tokio_postgres::connect(&environment.stack.database_url(), NoTls)).unwrap();
         runtime.spawn(connection);
         runtime.block_on(client.batch_execute(TABLES)).unwrap();
         // A table of many partitions takes longer to plan for than to look at.
         runtime.block_on(client.batch_execute("SET plan_cache_mode = force_generic_plan")).unwrap();
-        let files = tempfile::tempdir().unwrap();
-        Self { stack, runtime, client, files, sources: Cell::new(0), prepared: RefCell::default() }
+        Self { environment, runtime, client, sources: Cell::new(0), prepared: RefCell::default() }
     }
 
     /// Publishes events of a run of their own.
     pub(crate) fn generate(&self, topic: &str, run: &str, events: u64) {
-        let mut command = ours("event-generator");
-        command.args(["run", "--no-lake", "--no-headers", "--rate", "max", "--seed", "7", "--log-format", "json"]);
-        command.args(["--run-id", run, "--topic", topic, "--count", &events.to_string(), "-q"]);
-        command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]);
-        succeed(&mut command);
+        let mut command = self.environment.generator(topic, events);
+        succeed(command.args(["--no-lake", "--no-headers", "--seed", "7", "-q", "--run-id", run]));
     }
 
     /// Publishes a record as it is.
     pub(crate) fn publish(&self, topic: &str, value: &str) {
-        let servers = self.stack.bootstrap_servers();
-        let producer: BaseProducer = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
+        let producer: BaseProducer = self.environment.client().create().unwrap();
         producer.send(BaseRecord::<str, str>::to(topic).payload(value).key("1")).unwrap();
         producer.flush(BROKER_PATIENCE).unwrap();
     }
@@ -116,10 +108,10 @@ impl Stage {
     pub(crate) fn read_truth(&self, topic: &str, events: u64) -> Topic {
         let truth = format!("peers.\"truth of {topic}\"");
         let (csv, binary) = (self.csv(), self.file("events.bin"));
-        let dumped = dump::write(&self.stack.bootstrap_servers(), topic, events, &csv, &binary);
+        let dumped = dump::write(&self.environment.stack.bootstrap_servers(), topic, events, &csv, &binary);
         self.execute(&format!("CREATE TABLE {truth} (LIKE peers.keyless) WITH (autovacuum_enabled = off)"));
         // kafka-consumer makes its partitions itself, psql cannot.
-        make_partitions(&self.stack.database_url(), &dumped.days);
+        make_partitions(&self.environment.stack.database_url(), &dumped.days);
         succeed(&mut self.copy_into(&truth));
         let (rows, hash) = self.sums(&truth);
         // COPY makes a table larger than it needs, ahead of what comes.
@@ -237,7 +229,7 @@ impl Stage {
     pub(crate) fn dead_letters(&self, source: &Source) -> i64 {
         let query = "SELECT count(*) FROM pipeline.dead_letters WHERE consumer_group = $1";
         let ours: i64 = self.ask(query, &[&source.group]).get(0);
-        let ends = local_stack::end_offsets(&self.stack.bootstrap_servers(), &source.dead_letters());
+        let ends = local_stack::end_offsets(&self.environment.stack.bootstrap_servers(), &source.dead_letters());
         ours + ends.map_or(0, |ends| ends.into_values().sum())
     }
 
@@ -246,11 +238,15 @@ impl Stage {
     }
 
     fn copy_into(&self, table: &str) -> Command {
-        dump::copy_in(&self.stack.database_url(), table, &self.csv(), "csv")
+        dump::copy_in(&self.environment.stack.database_url(), table, &self.csv(), "csv")
     }
 
     pub(crate) fn jdbc_url(&self) -> String {
-        format!("jdbc:postgresql://127.0.0.1:{}/{}", self.stack.postgres.port(), local_stack::defaults::DATABASE)
+        format!(
+            "jdbc:postgresql://127.0.0.1:{}/{}",
+            self.environment.stack.postgres.port(),
+            local_stack::defaults::DATABASE
+        )
     }
 
     fn csv(&self) -> PathBuf {
@@ -258,7 +254,7 @@ impl Stage {
     }
 
     pub(crate) fn file(&self, name: &str) -> PathBuf {
-        self.files.path().join(name)
+        self.environment.file(name)
     }
 
     pub(crate) fn write(&self, name: &str, text: &str) -> PathBuf {
