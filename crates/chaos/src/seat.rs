@@ -129,9 +129,9 @@ impl Seat {
         Ok(Some(End { finished: status.success(), asked }))
     }
 
-    /// Asks it to end.
+    /// Asks the program to end, unless it was killed and only has to be reaped.
     pub(crate) fn terminate(&mut self) -> anyhow::Result<()> {
-        let Some(program) = &self.program else { return Ok(()) };
+        let Some(program) = self.program.as_ref().filter(|_| self.cause != Cause::Killed) else { return Ok(()) };
         signal(program.pid(), "TERM")?;
         match &mut self.cause {
             Cause::Failpoint(.., asked) => *asked = Some(Instant::now()),
@@ -196,4 +196,21 @@ fn wrong_end(
 /// Whether it came so far that an outage is to be waited out.
 fn has_started(program: &Program) -> bool {
     program.said("\"run started\"") || program.said("\"partitions assigned\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_killed_program_is_not_asked_to_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut seat = Seat::new(Who::Generator, true, folder.path().to_owned());
+        let mut command = Command::new("sleep");
+        command.arg("60");
+        seat.start(command).unwrap();
+        seat.kill().unwrap();
+        seat.terminate().unwrap();
+        assert_eq!(seat.cause, Cause::Killed);
+    }
 }
