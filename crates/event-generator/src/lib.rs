@@ -9,7 +9,6 @@
 
 pub mod args;
 pub mod block;
-pub mod count;
 pub mod describe;
 pub mod dispatch;
 pub mod ending;
@@ -30,7 +29,6 @@ pub mod run;
 pub mod sample;
 pub mod schedule;
 pub mod site;
-pub mod span;
 pub mod state;
 pub mod summary;
 pub mod tally;

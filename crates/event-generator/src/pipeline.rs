@@ -288,7 +288,7 @@ async fn probe(lake: &Lake, ledger: &Ledger) {
 fn state(ledger: &Ledger, made: u64, pace: Pace, clock: Clock) -> String {
     let mut words = Vec::new();
     if let Some((_, deliveries)) = &ledger.kafka {
-        words.push(format!("acked {}", crate::count::grouped(deliveries.records())));
+        words.push(format!("acked {}", pipeline_runtime::units::grouped(deliveries.records())));
     }
     if let Some((_, _, written)) = &ledger.lake {
         words.push(format!("files {}", written.files().raw.files));

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 use lake::{End, FaultCounts, manifest_key};
+use pipeline_runtime::units::grouped;
 
-use crate::count::grouped;
 use crate::pipeline::Ended;
 use crate::schedule::Pace;
 

@@ -1,15 +1,16 @@
 //! `kafka-consumer check`.
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::units::TimeSpan;
 use tokio_postgres::error::SqlState;
 
-use super::{DatabaseArgs, duration, unless_closed};
+use super::{DatabaseArgs, unless_closed};
 use crate::checks::{self, Report, Severity, Status};
 use crate::postgres::describe;
 
@@ -21,9 +22,9 @@ pub(super) struct CheckArgs {
     /// Run only this check (may be repeated)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// How long each check may take
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = limit)]
-    timeout: Duration,
+    /// Maximum time of each check
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = TimeSpan::within(TIMEOUTS))]
+    timeout: TimeSpan,
     /// Do not keep the results in the warehouse, for which a reader has no right
     #[arg(long)]
     no_keep: bool,
@@ -34,21 +35,15 @@ pub(super) struct CheckArgs {
     database: DatabaseArgs,
 }
 
-/// As PostgreSQL takes it: milliseconds in 31 bits, and 0 would be none.
-fn limit(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        limit if limit.is_zero() => Err("nothing at all".to_owned()),
-        limit if limit > Duration::from_hours(24 * 24) => Err("more than 24 days".to_owned()),
-        limit => Ok(limit),
-    }
-}
+/// Timeouts that PostgreSQL accepts: milliseconds in 31 bits, and 0 would be none.
+const TIMEOUTS: RangeInclusive<TimeSpan> = TimeSpan::SHORTEST..=TimeSpan::from_days(24);
 
 impl CheckArgs {
     pub(super) async fn run(self) -> Result<(), Failure> {
         let checks = checks::checks(self.checks.as_deref()).and_then(|all| checks::only(all, &self.only));
         let checks = checks.map_err(|error| Failure::usage(error.to_string()))?;
         let mut client = self.database.connect_to_current("kafka-consumer check").await?;
-        let report = checks::run(&mut client, &checks, self.timeout).await;
+        let report = checks::run(&mut client, &checks, self.timeout.get()).await;
         let report = report.map_err(|error| anyhow!("the checks were not run: {}", describe(&error)))?;
         self.say(&report)?;
         if !self.no_keep {

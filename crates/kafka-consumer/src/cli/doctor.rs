@@ -11,7 +11,7 @@ use pipeline_runtime::lake::LakeArgs;
 use super::{DatabaseArgs, GroupArgs, unless_closed};
 use crate::doctor::{self, Settings, Severity};
 use crate::kafka_client::client_config;
-use crate::memory::{self, Memory};
+use crate::memory::Memory;
 use crate::offsets::Claim;
 
 #[derive(Args, Clone)]
@@ -28,7 +28,7 @@ pub(super) struct DoctorArgs {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
     /// Memory that a run may take
-    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = memory::parse_limit)]
+    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
     memory_limit: Memory,
     #[command(flatten)]
     group: GroupArgs,

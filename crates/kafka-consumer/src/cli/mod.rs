@@ -12,18 +12,16 @@ mod run;
 mod status;
 mod summary;
 
-use std::time::Duration;
-
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 use event_model::Window;
-use pipeline_runtime::duration::duration;
 use pipeline_runtime::environment::{completions, parse, with_variables};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::healthcheck::HealthcheckArgs;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::output::{self, unless_closed};
 use pipeline_runtime::telemetry::LogArgs;
+use pipeline_runtime::units::TimeSpan;
 use tokio_postgres::Client;
 
 use crate::migrations::{self, Pending};
@@ -123,11 +121,11 @@ struct ClaimArgs {
 #[derive(Args, Clone)]
 struct WindowArgs {
     /// Maximum age of an event before its record's timestamp, or before the present if it has none (400d, 36h, 90m)
-    #[arg(long, value_name = "DURATION", default_value = "400d", value_parser = duration)]
-    oldest_event: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "400d")]
+    oldest_event: TimeSpan,
     /// Maximum time of an event after its record's timestamp, or after the present if that is earlier
-    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
-    newest_event: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "1d")]
+    newest_event: TimeSpan,
 }
 
 /// Where a consumer serves metrics, probes and the page unless told otherwise.
@@ -159,7 +157,7 @@ impl ClaimArgs {
 
 impl WindowArgs {
     fn window(&self) -> Window {
-        Window { past: self.oldest_event, future: self.newest_event, present: None }
+        Window { past: self.oldest_event.get(), future: self.newest_event.get(), present: None }
     }
 }
 

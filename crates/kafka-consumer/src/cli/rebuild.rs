@@ -8,6 +8,7 @@ use event_model::{Hour, Timestamp};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::lake::LakeArgs;
 use pipeline_runtime::telemetry::LogArgs;
+use pipeline_runtime::units::Count;
 use pipeline_runtime::{progress, shutdown};
 
 use super::DatabaseArgs;
@@ -28,9 +29,9 @@ pub(super) struct RebuildArgs {
     /// Sessions of PostgreSQL that write side by side
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
-    /// Rows in a COPY at most
-    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    batch_rows: u32,
+    /// Maximum number of rows in a COPY, up to 1M
+    #[arg(long, value_name = "N", default_value = "30k", value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
+    batch_rows: Count,
     /// Finish without the files that cannot be read, name them, and exit with code 3
     #[arg(long)]
     skip_damaged: bool,
@@ -65,7 +66,7 @@ impl RebuildArgs {
             lake: self.lake.open().await?,
             hours: Hours { from: self.from, to: self.to },
             writers: usize::from(self.writers),
-            rows_at_once: usize::try_from(self.batch_rows).unwrap_or(usize::MAX),
+            rows_at_once: usize::try_from(self.batch_rows.get()).unwrap_or(usize::MAX),
             skip_damaged: self.skip_damaged,
             pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
             progress: log.shows_progress(),

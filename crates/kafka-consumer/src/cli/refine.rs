@@ -1,16 +1,17 @@
 //! `kafka-consumer refine`.
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::ops::RangeInclusive;
 
 use anyhow::Context;
 use clap::Args;
 use event_model::Timestamp;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::shutdown;
+use pipeline_runtime::units::TimeSpan;
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::{DatabaseArgs, duration, unless_closed};
+use super::{DatabaseArgs, unless_closed};
 use crate::migrations::{self, Pending};
 use crate::postgres::{self, SqlFault, classify};
 use crate::refine::{RefineError, Refined, Request, refine};
@@ -21,8 +22,8 @@ pub(super) struct RefineArgs {
     #[arg(long, value_name = "TIME", conflicts_with = "every")]
     as_of: Option<Timestamp>,
     /// Go on until Ctrl-C, and refine again and again after this time
-    #[arg(long, value_name = "DURATION", value_parser = at_least_a_second)]
-    every: Option<Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = TimeSpan::within(INTERVALS))]
+    every: Option<TimeSpan>,
     /// Make everything anew from the table, also what no writer has noted (rows that a person has changed)
     #[arg(long, conflicts_with = "every")]
     all: bool,
@@ -33,13 +34,8 @@ pub(super) struct RefineArgs {
     database: DatabaseArgs,
 }
 
-fn at_least_a_second(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        every if every < Duration::from_secs(1) => Err("less than a second".to_owned()),
-        every if every > Duration::from_hours(24 * 366) => Err("more than a year".to_owned()),
-        every => Ok(every),
-    }
-}
+/// One second to a year.
+const INTERVALS: RangeInclusive<TimeSpan> = TimeSpan::from_secs(1)..=TimeSpan::from_days(366);
 
 impl RefineArgs {
     pub(super) async fn run(self) -> Result<(), Failure> {
@@ -51,7 +47,7 @@ impl RefineArgs {
         };
         drop(client);
         let shutdown = shutdown::on_signal().context("signals can't be received")?;
-        let mut ticks = interval(every);
+        let mut ticks = interval(every.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {

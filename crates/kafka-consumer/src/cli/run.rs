@@ -1,7 +1,6 @@
 //! `kafka-consumer run`.
 
 use std::fmt::Display;
-use std::time::Duration;
 
 use clap::Args;
 use pipeline_runtime::exit::Failure;
@@ -10,10 +9,11 @@ use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::output;
 use pipeline_runtime::shutdown;
 use pipeline_runtime::telemetry::LogArgs;
+use pipeline_runtime::units::{ByteSize, Count, TimeSpan};
 
-use super::{DatabaseArgs, GroupArgs, WindowArgs, default_http_addr, duration, summary};
+use super::{DatabaseArgs, GroupArgs, WindowArgs, default_http_addr, summary};
 use crate::batch::Limits;
-use crate::memory::{self, Memory};
+use crate::memory::Memory;
 use crate::migrations::Pending;
 use crate::offsets::Start;
 use crate::offsets::resume::Accept;
@@ -37,8 +37,8 @@ pub(super) struct RunArgs {
     until_caught_up: bool,
     /// Maximum wait of --until-caught-up for an open transaction that holds records back; then exit code 1. Java
     /// producers abort theirs within 70s
-    #[arg(long, value_name = "DURATION", default_value = "90s", value_parser = duration)]
-    open_transaction_timeout: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "90s")]
+    open_transaction_timeout: TimeSpan,
     /// Refuse to run when scripts are pending, instead of applying them
     #[arg(long)]
     no_migrate: bool,
@@ -47,30 +47,30 @@ pub(super) struct RunArgs {
     print_config: bool,
     #[command(flatten)]
     window: WindowArgs,
-    /// Records in a transaction at most
-    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    batch_rows: u32,
-    /// Bytes in a transaction at most [default: what --memory-limit leaves for each, up to 8MiB]
-    #[arg(long, value_name = "BYTES", value_parser = batch_bytes)]
-    batch_bytes: Option<usize>,
-    /// How long a record waits for others to fill its transaction
-    #[arg(long, value_name = "DURATION", default_value = "100ms", value_parser = duration)]
-    batch_interval: Duration,
+    /// Maximum number of records in a transaction, up to 1M
+    #[arg(long, value_name = "N", default_value = "30k", value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
+    batch_rows: Count,
+    /// Maximum size of a transaction, at least 1KiB [default: the share of --memory-limit, up to 8MiB]
+    #[arg(long, value_name = "BYTES", value_parser = ByteSize::within(ByteSize::from_kib(1)..))]
+    batch_bytes: Option<ByteSize>,
+    /// Maximum wait of a record for others to fill its transaction
+    #[arg(long, value_name = "DURATION", default_value = "100ms")]
+    batch_interval: TimeSpan,
     /// Sessions of PostgreSQL that write side by side, each with partitions of its own
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
-    /// Memory that the process may take: Kafka's queues and the batches are bounded by it
-    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = memory::parse_limit)]
+    /// Maximum memory of the process, at least 128MiB; bounds Kafka's queues and the batches
+    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
     memory_limit: Memory,
-    /// Dead letters at most among --dead-letter-window records, one after the other; more stop the consumer
-    #[arg(long, value_name = "N", default_value_t = 1_000)]
-    dead_letter_limit: u64,
-    /// See --dead-letter-limit
-    #[arg(long, value_name = "RECORDS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..))]
-    dead_letter_window: u64,
-    /// Let so many more dead letters pass than the limit allows, this time
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    accept_dead_letters: u64,
+    /// Maximum number of dead letters among --dead-letter-window consecutive records; more stop the consumer
+    #[arg(long, value_name = "N", default_value = "1k")]
+    dead_letter_limit: Count,
+    /// Number of records that --dead-letter-limit looks at
+    #[arg(long, value_name = "RECORDS", default_value = "10k", value_parser = Count::within(Count::new(1)..))]
+    dead_letter_window: Count,
+    /// Number of dead letters beyond the limit that this run lets pass
+    #[arg(long, value_name = "N", default_value = "0")]
+    accept_dead_letters: Count,
     /// Go on with the oldest record where retention took records before they were read
     #[arg(long)]
     accept_lost_records: bool,
@@ -96,21 +96,23 @@ impl RunArgs {
             instance: self.group_instance_id.clone(),
             start: self.start,
             limits: Limits {
-                rows: self.batch_rows as usize,
-                bytes: self.batch_bytes.unwrap_or_else(|| self.memory_limit.batch_bytes(self.writers.into())),
-                interval: self.batch_interval,
+                rows: usize::try_from(self.batch_rows.get()).unwrap_or(usize::MAX),
+                bytes: self
+                    .batch_bytes
+                    .map_or_else(|| self.memory_limit.batch_bytes(self.writers.into()), ByteSize::to_usize),
+                interval: self.batch_interval.get(),
             },
             window: self.window.window(),
             writers: usize::from(self.writers),
             memory: self.memory_limit,
             tolerance: Tolerance {
-                most: self.dead_letter_limit,
-                window: self.dead_letter_window,
-                accepted: self.accept_dead_letters,
+                most: self.dead_letter_limit.get(),
+                window: self.dead_letter_window.get(),
+                accepted: self.accept_dead_letters.get(),
             },
             accept: Accept { lost_records: self.accept_lost_records, new_topic: self.accept_new_topic },
             until_caught_up: self.until_caught_up,
-            open_transaction_timeout: self.open_transaction_timeout,
+            open_transaction_timeout: self.open_transaction_timeout.get(),
             http: self.http_addr.clone().unwrap_or_else(default_http_addr),
             http_may_fail: self.http_addr.is_none(),
             pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
@@ -158,12 +160,5 @@ impl RunArgs {
         let shutdown = shutdown::on_signal().map_err(|error| Failure::Failed(error.into()))?;
         summary::show(&pipeline::run(settings, shutdown).await?, log);
         Ok(())
-    }
-}
-
-fn batch_bytes(text: &str) -> Result<usize, String> {
-    match memory::parse(text)? {
-        bytes if bytes < 1_024 => Err("less than 1KiB".to_owned()),
-        bytes => Ok(bytes),
     }
 }

@@ -9,7 +9,7 @@ const MOST_SKEW_SECONDS: f64 = 2.0;
 
 pub(super) fn examine(settings: &Settings, clock_ahead: Option<f64>) -> Vec<Line> {
     let mut lines = Lines::of("machine");
-    let (limit, free) = (settings.memory.limit(), available());
+    let (limit, free) = (settings.memory.limit().to_usize(), available());
     match free {
         Some(free) if free < limit => lines.warn(
             "read the memory that is free",
