@@ -145,7 +145,7 @@ pub struct RunArgs {
     /// Where /metrics, /livez and /readyz are answered, or off [default: 127.0.0.1:9465, where it is free]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Machine")]
     pub http_addr: Option<HttpAddr>,
-    /// Print the whole configuration as it would be used, secrets taken out, and end
+    /// Print the effective configuration as JSON, secrets left out, and end
     #[arg(long, help_heading = "Machine")]
     pub print_config: bool,
 }

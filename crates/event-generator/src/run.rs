@@ -11,11 +11,10 @@ use lake::{Lake, LakeError, Manifest, draft_key, manifest_key};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::{Topic, TopicSettings, ensure_topic, topic_settings};
 use pipeline_runtime::lake::in_words;
-use pipeline_runtime::output::unless_closed;
 use pipeline_runtime::telemetry::LogArgs;
-use pipeline_runtime::{progress, shutdown};
+use pipeline_runtime::{output, progress, shutdown};
 use rdkafka::config::ClientConfig;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::RunArgs;
 use crate::ending::Ending;
@@ -25,7 +24,7 @@ use crate::pipeline::{self, Ended, Machine, Memory, Sinks};
 use crate::plan::Plan;
 use crate::resume::{self, Begun};
 use crate::schedule::{Clock, Pace};
-use crate::site::{self, Site};
+use crate::site::{self, DEFAULT_ADDRESS, Site};
 use crate::state::Flags;
 use crate::summary;
 
@@ -115,35 +114,28 @@ fn resumable(error: &anyhow::Error, plan: &Plan) -> anyhow::Error {
     anyhow!("{error:#}\nOnce that is mended, `event-generator --resume --run-id {}` goes on with the run", plan.run)
 }
 
-/// The configuration as it would be used, as JSON.
-pub fn print_config(args: &RunArgs, mut out: impl Write) -> Result<(), Failure> {
+/// Prints the configuration that a run would use.
+pub fn print_config(args: &RunArgs) -> Result<(), Failure> {
     let plan = Plan::resolve(args, Clock::start().now(), random_seed())?;
     args.kafka.client_config(GUARDS)?;
-    let lake = (!args.no_lake).then(|| args.lake.url().to_string());
-    let properties: serde_json::Map<_, _> =
-        args.kafka.redacted_properties()?.into_iter().map(|(name, value)| (name, value.into())).collect();
-    let kafka = (!args.no_kafka).then(|| {
-        json!({
-            "bootstrap_servers": args.kafka.bootstrap_servers,
-            "topic": args.kafka.topic,
-            "headers": !args.no_headers,
-            "properties": properties,
-        })
-    });
-    let config = json!({
+    let mut kafka = Value::Null;
+    if !args.no_kafka {
+        kafka = args.kafka.printed()?;
+        kafka["headers"] = (!args.no_headers).into();
+    }
+    output::config(&json!({
         "run": plan.run.as_str(),
         "settings": plan.source.settings(),
         "rate": args.rate.to_string(),
         "count": plan.count,
         "again": plan.again,
         "kafka": kafka,
-        "lake": lake,
+        "lake": (!args.no_lake).then(|| args.lake.url().to_string()),
         "threads": threads(args),
         "state_dir": args.state_dir(),
         "memory_limit": args.memory_limit.to_string(),
-        "http_addr": args.http_addr.as_ref().map(ToString::to_string),
-    });
-    unless_closed(writeln!(out, "{config:#}").map_err(Into::into))
+        "http_addr": args.http_addr.as_ref().map_or_else(|| DEFAULT_ADDRESS.to_owned(), ToString::to_string),
+    }))
 }
 
 /// A seed that nobody has to type in full to see that it is another one.

@@ -1,7 +1,5 @@
 //! `kafka-consumer run`.
 
-use std::fmt::Display;
-
 use clap::Args;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::HttpAddr;
@@ -10,6 +8,7 @@ use pipeline_runtime::output;
 use pipeline_runtime::shutdown;
 use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::units::{ByteSize, Count, TimeSpan};
+use serde_json::json;
 
 use super::{DatabaseArgs, GroupArgs, WindowArgs, default_http_addr, summary};
 use crate::batch::Limits;
@@ -42,7 +41,7 @@ pub(super) struct RunArgs {
     /// Refuse to run when scripts are pending, instead of applying them
     #[arg(long)]
     no_migrate: bool,
-    /// Print the configuration, secrets left out, and end
+    /// Print the effective configuration as JSON, secrets left out, and end
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
@@ -121,34 +120,29 @@ impl RunArgs {
     }
 
     fn print_config(&self, settings: &Settings) -> Result<(), Failure> {
-        let mut lines = Vec::new();
-        let mut add = |name: &str, value: &dyn Display| lines.push(format!("{name} = {value}"));
-        add("bootstrap-servers", &self.kafka.bootstrap_servers);
-        add("topic", &self.kafka.topic);
-        add("group-id", &settings.group);
-        add("group-instance-id", &settings.instance.as_deref().unwrap_or_default());
-        add("start", &settings.start);
-        add("database", &settings.target);
-        add("migrate", &(settings.pending == Pending::Apply));
-        add("until-caught-up", &settings.until_caught_up);
-        add("open-transaction-timeout", &format!("{}s", settings.open_transaction_timeout.as_secs()));
-        add("http-addr", &settings.http);
-        add("oldest-event", &format!("{}s", settings.window.past.as_secs()));
-        add("newest-event", &format!("{}s", settings.window.future.as_secs()));
-        add("batch-rows", &settings.limits.rows);
-        add("batch-bytes", &settings.limits.bytes);
-        add("batch-interval", &format!("{}ms", settings.limits.interval.as_millis()));
-        add("writers", &settings.writers);
-        add("memory-limit", &settings.memory.limit());
-        add("dead-letter-limit", &settings.tolerance.most);
-        add("dead-letter-window", &settings.tolerance.window);
-        add("accept-dead-letters", &settings.tolerance.accepted);
-        add("accept-lost-records", &settings.accept.lost_records);
-        add("accept-new-topic", &settings.accept.new_topic);
-        for (name, value) in self.kafka.redacted_properties()? {
-            add("kafka-property", &format!("{name}={value}"));
-        }
-        output::line(lines.join("\n"))
+        output::config(&json!({
+            "kafka": self.kafka.printed()?,
+            "group_id": settings.group,
+            "group_instance_id": settings.instance,
+            "start": settings.start.to_string(),
+            "database": settings.target.to_string(),
+            "migrate": settings.pending == Pending::Apply,
+            "until_caught_up": settings.until_caught_up,
+            "open_transaction_timeout": self.open_transaction_timeout.to_string(),
+            "http_addr": settings.http.to_string(),
+            "oldest_event": self.window.oldest_event.to_string(),
+            "newest_event": self.window.newest_event.to_string(),
+            "batch_rows": settings.limits.rows,
+            "batch_bytes": ByteSize::from_bytes(settings.limits.bytes as u64).to_string(),
+            "batch_interval": self.batch_interval.to_string(),
+            "writers": settings.writers,
+            "memory_limit": settings.memory.limit().to_string(),
+            "dead_letter_limit": settings.tolerance.most,
+            "dead_letter_window": settings.tolerance.window,
+            "accept_dead_letters": settings.tolerance.accepted,
+            "accept_lost_records": settings.accept.lost_records,
+            "accept_new_topic": settings.accept.new_topic,
+        }))
     }
 
     /// Runs the pipeline and shows its summary.
