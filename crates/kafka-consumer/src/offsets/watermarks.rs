@@ -5,16 +5,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use backon::{ConstantBuilder, Retryable};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Offset, TopicPartitionList};
+use retry_policy::{RetryPolicy, Retryable};
 use tokio::task;
 
 use super::{Kafka, Start};
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A topic that was just created has no leaders for a moment.
+const LEADERS: RetryPolicy = RetryPolicy::constant(Duration::from_millis(100)).with_retries(100);
 
 /// The oldest and the next offset of each partition.
 pub async fn watermarks(
@@ -30,8 +32,6 @@ pub async fn watermarks(
         });
         asked.await.map_err(|_| KafkaError::Canceled)?
     };
-    // A topic that was made just now has no leaders for a moment.
-    let policy = ConstantBuilder::default().with_delay(Duration::from_millis(100)).with_max_times(100);
     let passes = |error: &KafkaError| {
         matches!(
             error.rdkafka_error_code(),
@@ -43,7 +43,7 @@ pub async fn watermarks(
             )
         )
     };
-    ask.retry(policy).when(passes).await
+    ask.retry(LEADERS).when(passes).await
 }
 
 pub(super) async fn start_offsets(kafka: &Kafka, topic: &str, start: Start) -> anyhow::Result<BTreeMap<i32, i64>> {

@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use event_model::{ArrowFormError, Hour, ProductEvent, Window, read_batch};
 use lake::{EventFile, Lake, LakeError};
 use pipeline_runtime::lake::in_words;
+use retry_policy::RetryPolicy;
 use tokio_postgres::{Client, Transaction};
 use tokio_util::sync::CancellationToken;
 
@@ -99,7 +99,7 @@ impl Loader {
             Err(error) if concerns_one_file(&error) => return Ok(FileEnd::Unavailable(error.to_string())),
             Err(error) => return Err(in_words(error)),
         };
-        let mut delays = delays();
+        let mut delays = RETRY.delays();
         let mut repeats = Repeats::default();
         let mut repairs = 0;
         loop {
@@ -122,7 +122,7 @@ impl Loader {
                 _ => return Err(PlainRowsError::Postgres(fault).into()),
             }
             let fault = &fault.error;
-            let pause = delays.next().unwrap_or(LONGEST_PAUSE);
+            let pause = delays.next_or_maximum();
             tracing::warn!(key, error = describe(fault), pause_seconds = pause.as_secs_f64(), "postgres retry");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
@@ -293,9 +293,5 @@ fn damage(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
 /// Maximum number of attempts that end with an error that the next one should have removed.
 const MOST_REPAIRS: u32 = 10;
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-fn delays() -> impl Iterator<Item = Duration> {
-    let policy = ExponentialBuilder::new().with_min_delay(Duration::from_millis(200)).with_max_delay(LONGEST_PAUSE);
-    policy.with_jitter().without_max_times().build()
-}
+/// Policy of loading a file while PostgreSQL is unavailable.
+const RETRY: RetryPolicy = RetryPolicy::exponential(Duration::from_millis(200), Duration::from_secs(10));

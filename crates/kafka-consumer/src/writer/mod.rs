@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use retry_policy::{Delays, RetryPolicy};
 use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
@@ -164,7 +164,7 @@ impl Writer {
     ) -> Result<(Vec<Letter>, Option<(i32, Mark)>), WriterError> {
         let Some(last) = rows.last() else { return Ok((Vec::new(), None)) };
         let last = (last.partition, last.offset);
-        let mut delays = delays();
+        let mut delays = RETRY.delays();
         loop {
             let wanted = rows.iter().map(|row| ((row.partition, row.offset), row.clone())).collect();
             let reading = self.means.reread.records(wanted, |record, row: RefusedRow| {
@@ -243,7 +243,7 @@ impl Writer {
                 let is_duplicate = failed.error.code() == Some(&SqlState::UNIQUE_VIOLATION);
                 course.way = Way::Careful { in_pieces: !is_duplicate };
                 // The next error is another row's, whose attempts begin with the shortest delay again.
-                course.delays = delays();
+                course.delays = RETRY.delays();
                 course.repairs += 1;
                 Ok(())
             }
@@ -303,10 +303,10 @@ impl Writer {
         message: &str,
         error: &str,
         state: Option<&SqlState>,
-        delays: &mut ExponentialBackoff,
+        delays: &mut Delays,
         batch: &Batch,
     ) -> Result<(), WriterError> {
-        let delay = delays.next().unwrap_or(LONGEST_DELAY);
+        let delay = delays.next_or_maximum();
         let sqlstate = state.map(SqlState::code);
         self.counters.add_retry(sqlstate);
         self.health.retrying(self.number, error);
@@ -365,12 +365,12 @@ struct Course {
     repairs: u32,
     /// Accepted dead letters that it has taken.
     taken: u64,
-    delays: ExponentialBackoff,
+    delays: Delays,
 }
 
 impl Course {
     fn new() -> Self {
-        Self { way: Way::Direct, in_doubt: false, repairs: 0, taken: 0, delays: delays() }
+        Self { way: Way::Direct, in_doubt: false, repairs: 0, taken: 0, delays: RETRY.delays() }
     }
 }
 
@@ -389,15 +389,5 @@ fn in_place(batch: &Batch, letters: Vec<Letter>) -> Vec<(i32, Refused)> {
 /// Log message for a new attempt.
 const POSTGRES: &str = "postgres retry";
 
-const LONGEST_DELAY: Duration = Duration::from_secs(5);
-
-/// Returns the delays of a retry without an end: 50 ms, doubled up to five seconds, with jitter.
-fn delays() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(LONGEST_DELAY)
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
+/// Policy of committing a batch, and of reading records again for it.
+const RETRY: RetryPolicy = RetryPolicy::exponential(Duration::from_millis(50), Duration::from_secs(5));
