@@ -12,7 +12,6 @@ use crate::block::{Block, Form, Record};
 use crate::ending::Ending;
 use crate::kafka_sink::{KafkaSink, KafkaSinkError, Offered};
 use crate::lake_sink::{Fed, LakeFeed};
-use crate::lateness::Lateness;
 use crate::makers::{MakerGone, Makers};
 use crate::schedule::{Clock, Pace};
 use crate::site::Site;
@@ -74,8 +73,6 @@ pub struct Start {
 pub struct Dispatched {
     /// Why.
     pub end: End,
-    /// How late events were; none were due at any time in a backfill.
-    pub lateness: Lateness,
     /// Records that Kafka has not acknowledged, for lack of time. Then the last segment is left unwritten.
     pub unacknowledged: u64,
     /// Whether the end is written down and the lake was told of all events.
@@ -130,7 +127,7 @@ impl Dispatch {
             self.checkpoint(next_index, &mut state);
         }
         let lake_knows = whole && self.feed(LakeFeed::finish, next_index)?.is_ok();
-        Ok(Dispatched { end, lateness: state.lateness, unacknowledged, stored: lake_knows })
+        Ok(Dispatched { end, unacknowledged, stored: lake_knows })
     }
 
     /// Counts a block as far as it was handed out, and what it completes.
@@ -236,7 +233,6 @@ impl Dispatch {
             return Ok(Ok(()));
         }
         let late = state.now - due;
-        state.lateness.note(late);
         self.site.handed_over(late);
         if (late > BEHIND_MICROS) != state.behind {
             state.behind = !state.behind;
@@ -299,7 +295,6 @@ impl Dispatch {
 struct State {
     /// What is handed out of the segment that is not complete.
     segment: Counts,
-    lateness: Lateness,
     since_reports: u32,
     /// The time when it was read last: reading it for each record would cost too much.
     now: i64,
@@ -310,13 +305,6 @@ struct State {
 
 impl State {
     fn new(now: i64) -> Self {
-        Self {
-            segment: Counts::default(),
-            lateness: Lateness::default(),
-            since_reports: 0,
-            now,
-            behind: false,
-            caught_up: false,
-        }
+        Self { segment: Counts::default(), since_reports: 0, now, behind: false, caught_up: false }
     }
 }

@@ -4,7 +4,7 @@
 //! how fast. The [`pipeline`] makes events in [`block`]s on worker threads ([`makers`]), hands them out when they are
 //! due ([`schedule`], [`dispatch`]) to Kafka ([`kafka_sink`]) and tells the lake how far it may write
 //! ([`lake_sink`]). How far it is stays on the disk ([`state`]), for whoever goes on with it after a kill
-//! ([`resume`]). What was made is counted on the way ([`tally`], [`lateness`]) and becomes the run's
+//! ([`resume`]). What was made is counted on the way ([`tally`]) and becomes the run's
 //! [`manifest`] and the [`summary`]; the [`site`] shows it to others meanwhile. What waits is bounded ([`memory`]).
 
 pub mod args;
@@ -16,7 +16,6 @@ mod failpoint;
 pub mod judge;
 pub mod kafka_sink;
 pub mod lake_sink;
-pub mod lateness;
 pub mod makers;
 pub mod manifest;
 pub mod memory;

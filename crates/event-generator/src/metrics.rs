@@ -1,5 +1,8 @@
 //! The generator's metrics. docs/metrics.md describes them for users.
 
+use std::ops::Range;
+use std::sync::Arc;
+
 use pipeline_runtime::metrics::{Exposition, Histogram, Metric, Registry};
 
 use crate::manifest::Ledger;
@@ -40,7 +43,16 @@ pub const REGISTRY: Registry =
     Registry::new("event_generator_", &[EVENTS, RECORDS, FILES, ROWS, LATENESS, BEHIND, READY, BUILD]);
 
 /// Upper bounds of [`LATENESS`], in seconds.
-pub const LATENESS_BOUNDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
+const LATENESS_BOUNDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
+
+/// Values of [`LATENESS`] whose quantiles the summary shows, in seconds: a microsecond to a year.
+const LATENESS_RANGE: Range<f64> = 1e-6..3e7;
+
+/// Returns the histogram of [`LATENESS`].
+#[must_use]
+pub fn lateness() -> Arc<Histogram> {
+    Arc::new(Histogram::fine(LATENESS_BOUNDS, LATENESS_RANGE))
+}
 
 /// Values beside the run's counts.
 #[derive(Clone, Copy, Debug)]

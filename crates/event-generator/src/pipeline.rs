@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use lake::{End, Lake, LakeError, Manifest};
+use pipeline_runtime::metrics::Histogram;
 use pipeline_runtime::progress::Progress;
 use pipeline_runtime::shutdown;
 use tokio::task::JoinHandle;
@@ -22,7 +23,6 @@ use crate::dispatch::{Dispatch, DispatchError, Dispatched, Start};
 use crate::ending::Ending;
 use crate::kafka_sink::KafkaSink;
 use crate::lake_sink::LakeSink;
-use crate::lateness::Lateness;
 use crate::makers::Makers;
 use crate::manifest::Ledger;
 use crate::memory::MemoryLimit;
@@ -58,8 +58,8 @@ pub struct Ended {
     pub manifest: Manifest,
     /// Where the run is remembered on this host.
     pub folder: RunFolder,
-    /// How late events were handed out.
-    pub lateness: Lateness,
+    /// Lateness of the events, in seconds; empty in a backfill.
+    pub lateness: Arc<Histogram>,
     /// From the first event made to the last one stored.
     pub elapsed: Duration,
 }
@@ -166,11 +166,11 @@ pub async fn run(
 
     // Written once more, with what has been stored in the meantime; what went wrong with it comes first.
     let folder = keeper.end()?;
-    let Dispatched { end, lateness, .. } = sent?;
+    let Dispatched { end, .. } = sent?;
     let manifest = ledger.close(end, clock.now()).map_err(|wrong| {
         anyhow!("the counts do not add up, please report this: {}. The manifest was not written", wrong.join("; "))
     })?;
-    Ok(Ended { manifest, folder, lateness, elapsed: begun.elapsed() })
+    Ok(Ended { manifest, folder, lateness: site.lateness(), elapsed: begun.elapsed() })
 }
 
 /// Waits until both sinks have everything, or the time to end is over.

@@ -30,8 +30,8 @@ use crate::summary;
 
 /// Records that are removed before a consumer that was down for a while has read them are lost to it.
 const SHORT_RETENTION_MILLIS: u64 = 3_600_000;
-/// So late is worth a note at the end.
-const LATE: Duration = Duration::from_secs(1);
+/// Lateness that is logged at the end.
+const LATE_SECONDS: f64 = 1.0;
 /// What is left of the ten seconds for the manifest.
 const MANIFEST_PATIENCE: Duration = Duration::from_millis(700);
 
@@ -223,8 +223,8 @@ fn announce(args: &RunArgs, plan: &Plan, lake: Option<&Lake>, memory: &Memory) {
 
 /// A table for people, a line for logs.
 fn sum_up(ended: &Ended, plan: &Plan, log: &LogArgs) {
-    if plan.pace == Pace::Live && ended.lateness.max() > LATE {
-        let seconds = ended.lateness.max().as_secs_f64();
+    let seconds = ended.lateness.maximum();
+    if plan.pace == Pace::Live && seconds > LATE_SECONDS {
         tracing::warn!(seconds, "the run fell behind its schedule: no event is lost, some were sent late");
     }
     if !log.is_text() {

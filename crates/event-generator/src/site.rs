@@ -8,7 +8,7 @@ use pipeline_runtime::metrics::Histogram;
 
 use crate::ending::Ending;
 use crate::manifest::Ledger;
-use crate::metrics::{self, LATENESS_BOUNDS, Shown};
+use crate::metrics::{self, Shown};
 use crate::schedule::{Clock, Pace};
 
 /// Where it is listened unless told otherwise.
@@ -22,7 +22,7 @@ const LAKE_STALL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Site {
     run: OnceLock<(Ledger, Pace)>,
-    lateness: Histogram,
+    lateness: Arc<Histogram>,
     clock: Clock,
     ending: Ending,
     kafka: Mutex<Stall>,
@@ -41,7 +41,7 @@ impl Site {
     #[must_use]
     pub fn new(clock: Clock, ending: Ending) -> Self {
         let [kafka, lake] = [(), ()].map(|()| Mutex::new(Stall { taken: 0, since: Instant::now() }));
-        Self { run: OnceLock::new(), lateness: Histogram::new(LATENESS_BOUNDS), clock, ending, kafka, lake }
+        Self { run: OnceLock::new(), lateness: metrics::lateness(), clock, ending, kafka, lake }
     }
 
     /// The run has begun.
@@ -52,7 +52,13 @@ impl Site {
         }
     }
 
-    /// An event was handed over so many microseconds after it was due.
+    /// Returns the lateness of the events, in seconds.
+    #[must_use]
+    pub fn lateness(&self) -> Arc<Histogram> {
+        Arc::clone(&self.lateness)
+    }
+
+    /// Notes that an event was handed over so many microseconds after it was due.
     #[expect(clippy::cast_precision_loss, reason = "a statistic")]
     pub fn handed_over(&self, late_micros: i64) {
         self.lateness.observe(late_micros.max(0) as f64 / 1e6, 1);

@@ -34,12 +34,11 @@ impl Exposition {
     pub fn histogram(&mut self, metric: &Metric, histogram: &Histogram) {
         self.metric(metric);
         let name = metric.name;
-        let mut total = 0;
-        let ends = histogram.bounds().iter().map(ToString::to_string).chain(["+Inf".to_owned()]);
-        for (end, count) in ends.zip(histogram.counts()) {
-            total += count;
-            self.line(format_args!("{name}_bucket{{le=\"{end}\"}} {total}"));
+        let (buckets, total) = histogram.cumulative();
+        for (bound, count) in buckets {
+            self.line(format_args!("{name}_bucket{{le=\"{bound}\"}} {count}"));
         }
+        self.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {total}"));
         self.line(format_args!("{name}_sum {}\n{name}_count {total}", histogram.sum()));
     }
 

@@ -5,7 +5,7 @@ mod histogram;
 mod process;
 
 pub use exposition::Exposition;
-pub use histogram::{Histogram, quantile};
+pub use histogram::Histogram;
 
 use process::{RESIDENT_MEMORY, START_TIME};
 
