@@ -5,11 +5,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lake::{Counts, End};
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use thiserror::Error;
 use workload::Source;
 
 use crate::block::{Block, Form, Record};
-use crate::ending::Ending;
 use crate::kafka_sink::{KafkaSink, KafkaSinkError, Offered};
 use crate::lake_sink::{Fed, LakeFeed};
 use crate::makers::{MakerGone, Makers};
@@ -51,8 +51,8 @@ pub struct Dispatch {
     pub checkpoints: Arc<Checkpoints>,
     /// Who is told how late events are.
     pub site: Arc<Site>,
-    /// Whether to end.
-    pub ending: Ending,
+    /// The shutdown that ends the run early.
+    pub shutdown: ShutdownDeadline,
 }
 
 /// Where a run begins: at index 0, or after what is stored already.
@@ -156,7 +156,7 @@ impl Dispatch {
 
     /// Whether the end is asked for and may be before this index.
     fn may_end(&self, index: u64) -> bool {
-        self.ending.over() || (index >= self.start.owed && self.ending.asked())
+        self.shutdown.is_over() || (index >= self.start.owed && self.shutdown.is_requested())
     }
 
     /// The index after the last one that was handed out.
@@ -195,7 +195,7 @@ impl Dispatch {
     /// Waits until it is written down where the run ends: only then may its last segment, which is shorter, be stored.
     fn seal(&self, sealed: Sealed) -> Step<()> {
         while !self.allowance.sealed(sealed)? {
-            if self.ending.over() {
+            if self.shutdown.is_over() {
                 return Ok(Err(Cut));
             }
             thread::sleep(ROOM);
@@ -249,7 +249,7 @@ impl Dispatch {
             while kafka.offer(record.index, key, value, record.form == Form::Marked)? == Offered::Full {
                 self.serve(ROOM, state)?;
                 // Between two copies there is no end: an event is sent whole or not at all.
-                if (copy == 0 && self.may_end(record.index)) || self.ending.over() {
+                if (copy == 0 && self.may_end(record.index)) || self.shutdown.is_over() {
                     return Ok(Err(Cut));
                 }
             }
@@ -274,7 +274,7 @@ impl Dispatch {
             match tell(lake, next_index) {
                 Fed::Taken => return Ok(Ok(())),
                 Fed::Closed => return Err(DispatchError::Lake),
-                Fed::Full if self.ending.over() => return Ok(Err(Cut)),
+                Fed::Full if self.shutdown.is_over() => return Ok(Err(Cut)),
                 Fed::Full => match &self.kafka {
                     Some(kafka) => kafka.serve(ROOM)?,
                     None => thread::sleep(ROOM),
@@ -286,7 +286,7 @@ impl Dispatch {
     /// Waits until Kafka has all records. The number of those that it has not when the time is over.
     fn flush(&self) -> Result<u64, DispatchError> {
         let begun = Instant::now();
-        let open = self.kafka.as_ref().map_or(Ok(0), |kafka| kafka.flush(|| self.ending.over()))?;
+        let open = self.kafka.as_ref().map_or(Ok(0), |kafka| kafka.flush(|| self.shutdown.is_over()))?;
         tracing::debug!(seconds = begun.elapsed().as_secs_f64(), open, "kafka flushed");
         Ok(open)
     }

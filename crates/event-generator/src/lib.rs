@@ -11,7 +11,6 @@ pub mod args;
 pub mod block;
 pub mod describe;
 pub mod dispatch;
-pub mod ending;
 mod failpoint;
 pub mod judge;
 pub mod kafka_sink;

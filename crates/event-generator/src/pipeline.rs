@@ -16,11 +16,10 @@ use anyhow::{Context, anyhow};
 use lake::{End, Lake, LakeError, Manifest};
 use pipeline_runtime::metrics::Histogram;
 use pipeline_runtime::progress::Progress;
-use pipeline_runtime::shutdown;
+use pipeline_runtime::shutdown::{self, ShutdownDeadline};
 use tokio::task::JoinHandle;
 
 use crate::dispatch::{Dispatch, DispatchError, Dispatched, Start};
-use crate::ending::Ending;
 use crate::kafka_sink::KafkaSink;
 use crate::lake_sink::LakeSink;
 use crate::makers::Makers;
@@ -86,7 +85,7 @@ pub async fn run(
     memory: Memory,
     machine: Machine,
     clock: Clock,
-    ending: &Ending,
+    shutdown: &ShutdownDeadline,
     site: &Arc<Site>,
 ) -> anyhow::Result<Ended> {
     let begun = Instant::now();
@@ -139,7 +138,6 @@ pub async fn run(
     let keeper = Keeper::start(folder, state, plan.count, watched)?;
     let pace = plan.pace;
     let allowance = keeper.allowance();
-    let ending_too = ending.clone();
     let dispatch = Dispatch {
         source,
         makers,
@@ -152,14 +150,14 @@ pub async fn run(
         allowance,
         checkpoints,
         site: Arc::clone(site),
-        ending: ending_too,
+        shutdown: shutdown.clone(),
     };
     site.begin(ledger.clone(), pace);
 
     let watching =
         tokio::spawn(watch(ledger.clone(), sinks.lake, plan.count, machine.progress, pace, clock, Arc::clone(site)));
     let sending = tokio::task::spawn_blocking(|| dispatch.run());
-    let sent = finish(sending, writing, ending, &ledger).await;
+    let sent = finish(sending, writing, shutdown, &ledger).await;
     watching.abort();
     // The progress line is taken away and no draft is written any more.
     let _ = watching.await;
@@ -177,7 +175,7 @@ pub async fn run(
 async fn finish(
     sending: JoinHandle<Result<Dispatched, DispatchError>>,
     writing: Option<JoinHandle<Result<(), LakeError>>>,
-    ending: &Ending,
+    shutdown: &ShutdownDeadline,
     ledger: &Ledger,
 ) -> anyhow::Result<Dispatched> {
     shutdown::waiting_for("Kafka and the lake, to store the events made so far");
@@ -197,7 +195,7 @@ async fn finish(
             written.context("the lake's task broke down; please report this")??;
             true
         }
-        () = ending.until_over() => {
+        () = shutdown.over() => {
             writing.abort();
             false
         }

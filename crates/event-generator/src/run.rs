@@ -11,20 +11,20 @@ use lake::{Lake, LakeError, Manifest, draft_key, manifest_key};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::{Topic, TopicSettings, ensure_topic, topic_settings};
 use pipeline_runtime::lake::in_words;
+use pipeline_runtime::shutdown::{self, ShutdownDeadline};
 use pipeline_runtime::telemetry::LogArgs;
-use pipeline_runtime::{output, progress, shutdown};
+use pipeline_runtime::{http, output, progress};
 use rdkafka::config::ClientConfig;
 use serde_json::{Value, json};
 
 use crate::args::RunArgs;
-use crate::ending::Ending;
 use crate::failpoint::{BEFORE_MANIFEST, pass};
 use crate::kafka_sink::{Deliveries, GUARDS, KafkaSink, MIN_MESSAGE_BYTES, producer_config};
 use crate::pipeline::{self, Ended, Machine, Memory, Sinks};
 use crate::plan::Plan;
 use crate::resume::{self, Begun};
 use crate::schedule::{Clock, Pace};
-use crate::site::{self, DEFAULT_ADDRESS, Site};
+use crate::site::{DEFAULT_ADDRESS, Site};
 use crate::state::Flags;
 use crate::summary;
 
@@ -32,7 +32,9 @@ use crate::summary;
 const SHORT_RETENTION_MILLIS: u64 = 3_600_000;
 /// Lateness that is logged at the end.
 const LATE_SECONDS: f64 = 1.0;
-/// What is left of the ten seconds for the manifest.
+/// Time of a shutdown for what is in flight; the rest of the ten seconds is for the manifest and the summary.
+const GRACE: Duration = Duration::from_secs(9);
+/// Time for the manifest after that.
 const MANIFEST_PATIENCE: Duration = Duration::from_millis(700);
 
 /// Makes and publishes events until the end. `flags` are those that were given, for whoever goes on with the run.
@@ -41,9 +43,11 @@ pub async fn run(args: &RunArgs, flags: Flags, log: &LogArgs) -> Result<(), Fail
     let clock = Clock::start();
     let plan = Plan::resolve(args, clock.now(), chance)?;
     let user = args.kafka.client_config(GUARDS)?;
-    let ending = Ending::on(shutdown::on_signal().context("signals can't be received")?);
-    let site = Arc::new(Site::new(clock, ending.clone()));
-    let _server = site::listen(args.http_addr.as_ref(), &site).await?;
+    let shutdown = ShutdownDeadline::on_signal(GRACE).context("cannot receive signals")?;
+    let site = Arc::new(Site::new(clock, shutdown.clone()));
+    let _server = http::start(args.http_addr.as_ref(), DEFAULT_ADDRESS, Arc::clone(&site) as Arc<_>)
+        .await
+        .map_err(anyhow::Error::from)?;
 
     let (kafka, lake) = tokio::join!(reach_kafka(args, &user, plan.source.largest_value()), reach_lake(args));
     let (topic, lake) = both(kafka, lake)?;
@@ -69,10 +73,10 @@ pub async fn run(args: &RunArgs, flags: Flags, log: &LogArgs) -> Result<(), Fail
 
     let machine = Machine { threads: threads(args), memory: args.memory_limit, progress: log.shows_progress() };
     let sinks = Sinks { kafka, lake: lake.clone() };
-    let ended = pipeline::run(&plan, sinks, memory, machine, clock, &ending, &site).await;
+    let ended = pipeline::run(&plan, sinks, memory, machine, clock, &shutdown, &site).await;
     let ended = ended.map_err(|error| resumable(&error, &plan))?;
     pass(BEFORE_MANIFEST);
-    let manifest = finish(&ended, lake.as_ref(), &plan, &ending).await.map_err(|error| resumable(&error, &plan))?;
+    let manifest = finish(&ended, lake.as_ref(), &plan, &shutdown).await.map_err(|error| resumable(&error, &plan))?;
     tracing::debug!(manifest = %manifest.display(), "manifest written");
     sum_up(&ended, &plan, log);
     Ok(())
@@ -93,12 +97,17 @@ fn start_kafka(
 }
 
 /// Writes the manifest, in the lake first: there it says that the run is over. The path of the one on this host.
-async fn finish(ended: &Ended, lake: Option<&Lake>, plan: &Plan, ending: &Ending) -> anyhow::Result<PathBuf> {
+async fn finish(
+    ended: &Ended,
+    lake: Option<&Lake>,
+    plan: &Plan,
+    shutdown: &ShutdownDeadline,
+) -> anyhow::Result<PathBuf> {
     if let Some(lake) = lake {
         shutdown::waiting_for("the lake, to store the manifest");
         tokio::select! {
             put = put_manifest(lake, &ended.manifest, plan.again) => put.map_err(in_words)?,
-            () = late(ending) => {
+            () = late(shutdown) => {
                 return Err(anyhow!(
                     "all events are stored, but the manifest could not be written to {} in time", lake.url()
                 ));
@@ -134,7 +143,7 @@ pub fn print_config(args: &RunArgs) -> Result<(), Failure> {
         "threads": threads(args),
         "state_dir": args.state_dir(),
         "memory_limit": args.memory_limit.to_string(),
-        "http_addr": args.http_addr.as_ref().map_or_else(|| DEFAULT_ADDRESS.to_owned(), ToString::to_string),
+        "http_addr": http::address(args.http_addr.as_ref(), DEFAULT_ADDRESS).to_string(),
     }))
 }
 
@@ -200,8 +209,8 @@ async fn put_manifest(lake: &Lake, manifest: &Manifest, again: bool) -> Result<(
     lake.remove(&draft_key(run)).await
 }
 
-async fn late(ending: &Ending) {
-    ending.until_over().await;
+async fn late(shutdown: &ShutdownDeadline) {
+    shutdown.over().await;
     tokio::time::sleep(MANIFEST_PATIENCE).await;
 }
 

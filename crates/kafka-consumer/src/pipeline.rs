@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use event_model::Window;
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::http::{HttpAddr, HttpError, Server};
+use pipeline_runtime::http::{self, HttpAddr};
 use pipeline_runtime::kafka::{self, KafkaArgs};
 use pipeline_runtime::progress::Progress;
-use pipeline_runtime::shutdown;
+use pipeline_runtime::shutdown::{self, ShutdownDeadline};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -28,12 +28,12 @@ use crate::offsets::resume::{Accept, Resume};
 use crate::offsets::{self, Claim, Start};
 use crate::postgres::{self, Target};
 use crate::recent_ids::RecentIds;
-use crate::site::Site;
+use crate::site::{DEFAULT_ADDRESS, Site};
 use crate::source::{FAREWELL, Finish, Reread, Setting as SourceSetting, Source};
 use crate::writer::{Breaker, Command, Report, Setting as WriterSetting, Tolerance, Writer, WriterError};
 
-/// How long the writers may take at an end that was asked for.
-const GRACE: Duration = Duration::from_secs(6);
+/// Time of a shutdown for the batches in flight.
+pub const GRACE: Duration = Duration::from_secs(6);
 
 const MARGIN: Duration = Duration::from_millis(500);
 
@@ -68,10 +68,8 @@ pub struct Settings {
     pub open_transaction_timeout: Duration,
     /// What to do about pending scripts.
     pub pending: Pending,
-    /// Where to answer over HTTP.
-    pub http: HttpAddr,
-    /// Whether a run without that is better than none.
-    pub http_may_fail: bool,
+    /// The address of `--http-addr`, if given.
+    pub http: Option<HttpAddr>,
     /// Show progress.
     pub progress: bool,
 }
@@ -92,10 +90,12 @@ pub struct Summary {
 }
 
 /// Runs until it is caught up or the shutdown is asked for.
-pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Summary, Failure> {
+pub async fn run(settings: Settings, shutdown: ShutdownDeadline) -> Result<Summary, Failure> {
     let claim = Claim { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
     let site = Arc::new(Site::new(claim.clone()));
-    let _server = listen(&settings, &site).await?;
+    let _server = http::start(settings.http.as_ref(), DEFAULT_ADDRESS, Arc::clone(&site) as Arc<_>)
+        .await
+        .map_err(anyhow::Error::from)?;
     let mut config = client_config(&settings.kafka, &settings.group)?;
     let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await?;
     settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
@@ -252,7 +252,7 @@ async fn worst(writers: Vec<Writing>) -> anyhow::Result<Option<WriterError>> {
 }
 
 /// Shows progress, and bounds the end once it was asked for.
-async fn watch(show: bool, site: Arc<Site>, shutdown: CancellationToken, give_up: CancellationToken) {
+async fn watch(show: bool, site: Arc<Site>, shutdown: ShutdownDeadline, give_up: CancellationToken) {
     let progress = Progress::new(show, None, "records");
     let show = async {
         loop {
@@ -272,26 +272,10 @@ async fn watch(show: bool, site: Arc<Site>, shutdown: CancellationToken, give_up
     tokio::select! {
         () = show => {}
         () = async {
-            shutdown.cancelled().await;
+            shutdown.requested().await;
             site.health.ending();
-            tokio::time::sleep(GRACE).await;
+            shutdown.over().await;
         } => give_up.cancel(),
     }
     std::future::pending::<()>().await;
-}
-
-/// Answers over HTTP from now on, if it is to.
-async fn listen(settings: &Settings, site: &Arc<Site>) -> Result<Option<Server>, Failure> {
-    let HttpAddr::At(address) = &settings.http else { return Ok(None) };
-    match Server::start(address, Arc::clone(site) as Arc<_>).await {
-        Ok(server) => {
-            tracing::info!(address = %server.address(), "http listening");
-            Ok(Some(server))
-        }
-        Err(error @ HttpError::Taken { .. }) if settings.http_may_fail => {
-            tracing::warn!(%error, "goes on without http");
-            Ok(None)
-        }
-        Err(error) => Err(anyhow::Error::from(error).into()),
-    }
 }

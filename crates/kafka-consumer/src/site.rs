@@ -15,6 +15,9 @@ use crate::offsets::Claim;
 use crate::page;
 use crate::recent::{Quantiles, Recent, Second};
 
+/// Default address of the endpoints.
+pub const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
+
 /// All that is seen from outside.
 #[derive(Debug)]
 pub struct Site {

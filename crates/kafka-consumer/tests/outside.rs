@@ -119,7 +119,7 @@ fn a_taken_port_ends_a_run_that_was_told_to_serve_there() {
     let mut second = consumer(&stack);
     second.arg("--until-caught-up").env_remove("KAFKA_CONSUMER_HTTP_ADDR");
     let output = succeed(second);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("goes on without http"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("runs without http"));
 }
 
 #[test]

@@ -18,7 +18,6 @@ use event_model::Window;
 use pipeline_runtime::environment::{completions, parse, with_variables};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::healthcheck::HealthcheckArgs;
-use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::output::{self, unless_closed};
 use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::units::TimeSpan;
@@ -27,6 +26,7 @@ use tokio_postgres::Client;
 use crate::migrations::{self, Pending};
 use crate::offsets::Claim;
 use crate::postgres::{self, Target};
+use crate::site::DEFAULT_ADDRESS;
 use check::CheckArgs;
 use dead_letters::DeadLettersCommand;
 use doctor::DoctorArgs;
@@ -128,13 +128,6 @@ struct WindowArgs {
     newest_event: TimeSpan,
 }
 
-/// Where a consumer serves metrics, probes and the page unless told otherwise.
-const DEFAULT_HTTP_ADDR: &str = "127.0.0.1:9464";
-
-fn default_http_addr() -> HttpAddr {
-    HttpAddr::At(DEFAULT_HTTP_ADDR.to_owned())
-}
-
 impl DatabaseArgs {
     fn target(&self) -> Result<Target, Failure> {
         let source = if self.database_url.is_some() { "--database-url: " } else { "" };
@@ -182,7 +175,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Rebuild(args) => args.run(&cli.log).await,
             Command::Retention(args) => args.run().await,
             Command::Doctor(args) => args.run().await,
-            Command::Healthcheck(args) => args.run(DEFAULT_HTTP_ADDR).await,
+            Command::Healthcheck(args) => args.run(DEFAULT_ADDRESS).await,
             Command::Completions { shell } => completions(shell, &mut command(), "kafka-consumer"),
         }
     });

@@ -7,9 +7,10 @@ use clap::Args;
 use event_model::{Hour, Timestamp};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::lake::LakeArgs;
+use pipeline_runtime::progress;
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::units::Count;
-use pipeline_runtime::{progress, shutdown};
 
 use super::DatabaseArgs;
 use super::summary::table_of;
@@ -71,7 +72,7 @@ impl RebuildArgs {
             pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
             progress: log.shows_progress(),
         };
-        let shutdown = shutdown::on_signal().context("signals can't be received")?;
+        let shutdown = ShutdownDeadline::on_signal(rebuild::GRACE).context("cannot receive signals")?;
         let outcome = rebuild::run(settings, shutdown).await?;
         show(&outcome, log);
         verdict(&outcome, self.skip_damaged)

@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use event_model::Timestamp;
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::shutdown;
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use pipeline_runtime::units::TimeSpan;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -46,17 +47,17 @@ impl RefineArgs {
             return self.say(&refined);
         };
         drop(client);
-        let shutdown = shutdown::on_signal().context("signals can't be received")?;
+        let shutdown = ShutdownDeadline::on_signal(Duration::ZERO).context("cannot receive signals")?;
         let mut ticks = interval(every.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.requested() => return Ok(()),
             }
             tokio::select! {
                 // What is given up here has changed nothing, the next one does it.
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.requested() => return Ok(()),
                 round = self.round(request) => round?,
             }
         }

@@ -1,22 +1,24 @@
 //! `kafka-consumer run`.
 
+use anyhow::Context;
 use clap::Args;
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::http::HttpAddr;
+use pipeline_runtime::http::{self, HttpAddr};
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::output;
-use pipeline_runtime::shutdown;
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::units::{ByteSize, Count, TimeSpan};
 use serde_json::json;
 
-use super::{DatabaseArgs, GroupArgs, WindowArgs, default_http_addr, summary};
+use super::{DatabaseArgs, GroupArgs, WindowArgs, summary};
 use crate::batch::Limits;
 use crate::memory::Memory;
 use crate::migrations::Pending;
 use crate::offsets::Start;
 use crate::offsets::resume::Accept;
 use crate::pipeline::{self, Settings};
+use crate::site::DEFAULT_ADDRESS;
 use crate::writer::Tolerance;
 
 #[derive(Args, Clone)]
@@ -112,8 +114,7 @@ impl RunArgs {
             accept: Accept { lost_records: self.accept_lost_records, new_topic: self.accept_new_topic },
             until_caught_up: self.until_caught_up,
             open_transaction_timeout: self.open_transaction_timeout.get(),
-            http: self.http_addr.clone().unwrap_or_else(default_http_addr),
-            http_may_fail: self.http_addr.is_none(),
+            http: self.http_addr.clone(),
             pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
             progress: log.shows_progress(),
         })
@@ -129,7 +130,7 @@ impl RunArgs {
             "migrate": settings.pending == Pending::Apply,
             "until_caught_up": settings.until_caught_up,
             "open_transaction_timeout": self.open_transaction_timeout.to_string(),
-            "http_addr": settings.http.to_string(),
+            "http_addr": http::address(settings.http.as_ref(), DEFAULT_ADDRESS).to_string(),
             "oldest_event": self.window.oldest_event.to_string(),
             "newest_event": self.window.newest_event.to_string(),
             "batch_rows": settings.limits.rows,
@@ -151,7 +152,7 @@ impl RunArgs {
         if self.print_config {
             return self.print_config(&settings);
         }
-        let shutdown = shutdown::on_signal().map_err(|error| Failure::Failed(error.into()))?;
+        let shutdown = ShutdownDeadline::on_signal(pipeline::GRACE).context("cannot receive signals")?;
         summary::show(&pipeline::run(settings, shutdown).await?, log);
         Ok(())
     }

@@ -7,8 +7,9 @@ use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::output;
 
-use super::{DEFAULT_HTTP_ADDR, DatabaseArgs, GroupArgs};
+use super::{DatabaseArgs, GroupArgs};
 use crate::offsets::Claim;
+use crate::site::DEFAULT_ADDRESS;
 use crate::status;
 
 #[derive(Args, Clone)]
@@ -19,7 +20,7 @@ pub(super) struct StatusArgs {
     #[arg(long)]
     json: bool,
     /// Where the running consumer serves: it alone knows the latency. HOST:PORT or off
-    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_HTTP_ADDR)]
+    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
     http_addr: HttpAddr,
     #[command(flatten)]
     kafka: KafkaArgs,

@@ -7,9 +7,9 @@ use bytes::Bytes;
 use event_model::{ArrowFormError, Hour, ProductEvent, Window, read_batch};
 use lake::{EventFile, Lake, LakeError};
 use pipeline_runtime::lake::in_words;
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use retry_policy::RetryPolicy;
 use tokio_postgres::{Client, Transaction};
-use tokio_util::sync::CancellationToken;
 
 use super::files::concerns_one_file;
 use super::{Hours, Outcome};
@@ -68,8 +68,8 @@ const NOTE: &str =
     "INSERT INTO pipeline.rebuilt_files (rebuild_id, key, rows_inserted, duplicates, expired, suppressed)
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (rebuild_id, key) DO NOTHING";
 
-/// Time for the file that is being loaded when the shutdown comes.
-const GRACE: Duration = Duration::from_secs(5);
+/// Time of a shutdown for the file that is being loaded.
+pub const GRACE: Duration = Duration::from_secs(5);
 
 impl Loader {
     pub(super) fn new(means: Means) -> Self {
@@ -77,22 +77,18 @@ impl Loader {
     }
 
     /// Loads a file, and retries indefinitely while PostgreSQL is unavailable, until the shutdown.
-    pub(super) async fn load(&mut self, key: &str, shutdown: &CancellationToken) -> anyhow::Result<FileEnd> {
-        let grace = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(GRACE).await;
-        };
+    pub(super) async fn load(&mut self, key: &str, shutdown: &ShutdownDeadline) -> anyhow::Result<FileEnd> {
         tokio::select! {
             end = self.fetch_and_load(key, shutdown) => end,
             // Dropping the transaction rolls it back.
-            () = grace => {
+            () = shutdown.over() => {
                 self.session = None;
                 Ok(FileEnd::Left)
             }
         }
     }
 
-    async fn fetch_and_load(&mut self, key: &str, shutdown: &CancellationToken) -> anyhow::Result<FileEnd> {
+    async fn fetch_and_load(&mut self, key: &str, shutdown: &ShutdownDeadline) -> anyhow::Result<FileEnd> {
         let bytes = match self.means.lake.get(key).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(FileEnd::Unavailable("it was listed, but there is no file of that name".to_owned())),
@@ -126,7 +122,7 @@ impl Loader {
             tracing::warn!(key, error = describe(fault), pause_seconds = pause.as_secs_f64(), "postgres retry");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = shutdown.cancelled() => return Ok(FileEnd::Left),
+                () = shutdown.requested() => return Ok(FileEnd::Left),
             }
         }
     }

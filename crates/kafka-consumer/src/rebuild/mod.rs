@@ -17,15 +17,15 @@ use event_model::Hour;
 use lake::Lake;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::progress::Progress;
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::migrations::{self, Pending};
 use crate::postgres::{self, Target};
 pub use files::UnreadFiles;
 use ledger::Ledger;
-pub use loader::Refused;
 use loader::{FileEnd, Loader, Means};
+pub use loader::{GRACE, Refused};
 
 /// Which hours of `event_timestamp`; none is no bound.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -117,7 +117,7 @@ impl Outcome {
 }
 
 /// Brings everything in, or what there is time for until the shutdown is asked for.
-pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Outcome, Failure> {
+pub async fn run(settings: Settings, shutdown: ShutdownDeadline) -> Result<Outcome, Failure> {
     let began = Instant::now();
     let session = settings.target.named("event-pipeline rebuild");
     let mut client = postgres::connect_at_start(&session).await?;
@@ -127,7 +127,7 @@ pub async fn run(settings: Settings, shutdown: CancellationToken) -> Result<Outc
     let ledger = Ledger::open(client, &settings.lake.url().to_string(), settings.hours).await?;
     let files = tokio::select! {
         files = files::list(&settings.lake, settings.hours) => files?,
-        () = shutdown.cancelled() => {
+        () = shutdown.requested() => {
             return Err(anyhow!("ended before the files were listed; run the same command again to continue").into());
         }
     };
@@ -169,13 +169,13 @@ struct Work {
     outcome: Mutex<Outcome>,
     todo: Mutex<std::vec::IntoIter<String>>,
     progress: Progress,
-    shutdown: CancellationToken,
+    shutdown: ShutdownDeadline,
 }
 
 /// Loads file after file.
 async fn load(means: Means, work: Arc<Work>) -> anyhow::Result<()> {
     let mut loader = Loader::new(means);
-    while !work.shutdown.is_cancelled() {
+    while !work.shutdown.is_requested() {
         let Some(key) = guard(&work.todo).next() else { break };
         let end = loader.load(&key, &work.shutdown).await.with_context(|| key.clone())?;
         let mut outcome = guard(&work.outcome);

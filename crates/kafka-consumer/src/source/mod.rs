@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use event_model::{Timestamp, Window};
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -74,7 +75,7 @@ pub struct Setting {
     /// The ends of the partitions.
     pub ends: Arc<Ends>,
     /// End as soon as what is in hand is handed over.
-    pub shutdown: CancellationToken,
+    pub shutdown: ShutdownDeadline,
     /// Cancelled when nothing more may be committed.
     pub give_up: CancellationToken,
     /// Where asynchronous work is done.
@@ -163,7 +164,7 @@ impl Source {
 
     /// Returns true when the run is caught up, and false when the end was asked for.
     fn read(&mut self) -> anyhow::Result<bool> {
-        while !self.setting.shutdown.is_cancelled() {
+        while !self.setting.shutdown.is_requested() {
             self.chores()?;
             if self.setting.until_caught_up && self.is_done()? {
                 return Ok(true);
