@@ -7,6 +7,7 @@ use crate::day::stage::Stage;
 use crate::programs::{fetched, succeed, summary};
 use crate::watched::Watched;
 use clap::Args;
+use pipeline_runtime::units;
 
 /// Samples a second and thread: no multiple of what programs do by the clock.
 const FREQUENCY: &str = "199";
@@ -18,7 +19,7 @@ const NARROWEST: &str = "0.25";
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Events of the run
-    #[arg(long, default_value_t = 4_000_000)]
+    #[arg(long, default_value_t = 4_000_000, value_parser = units::count::<u64>)]
     events: u64,
     /// Where flame-PROGRAM.svg is written
     #[arg(long, default_value = "docs")]

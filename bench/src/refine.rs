@@ -3,6 +3,7 @@
 use clap::Args;
 use comfy_table::Table;
 use local_stack::Postgres;
+use pipeline_runtime::units;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
@@ -12,13 +13,13 @@ use crate::programs::{keep, migrate, ours, succeed};
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Sizes of the table to compare, in rows: the first one is what the others are measured by
-    #[arg(long, value_delimiter = ',', default_value = "10000000,50000000")]
+    #[arg(long, value_delimiter = ',', default_value = "10M,50M", value_parser = units::count::<i64>)]
     rows: Vec<i64>,
     /// Rows a day
-    #[arg(long, default_value_t = 10_000_000)]
+    #[arg(long, default_value_t = 10_000_000, value_parser = units::count::<i64>)]
     per_day: i64,
     /// New rows before each measured refinement
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value_t = 100_000, value_parser = units::count::<i64>)]
     new: i64,
     /// How often each size is measured; the median counts
     #[arg(long, default_value_t = 3)]

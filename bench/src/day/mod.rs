@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use clap::Args;
 use comfy_table::{CellAlignment, Table};
+use pipeline_runtime::units;
 use serde_json::{Map, Value, json};
 
 use crate::programs::{keep, settle, summary};
@@ -18,7 +19,7 @@ use stage::Stage;
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Events of the run
-    #[arg(long, default_value_t = 10_000_000)]
+    #[arg(long, default_value_t = 10_000_000, value_parser = units::count::<u64>)]
     events: u64,
     /// How often that is done; the round of the median time counts
     #[arg(long, default_value_t = 1)]

@@ -9,6 +9,7 @@ mod rdkafka_performance;
 mod stage;
 
 use clap::Args;
+use pipeline_runtime::units;
 
 use crate::report::{Form, Ratio, Report, What};
 use candidates::Candidate;
@@ -18,7 +19,7 @@ use stage::Stage;
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Events of each run
-    #[arg(long, default_value_t = 3_000_000)]
+    #[arg(long, default_value_t = 3_000_000, value_parser = units::count::<u64>)]
     events: u64,
     /// How often each candidate runs
     #[arg(long, default_value_t = 3)]

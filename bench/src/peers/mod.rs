@@ -18,6 +18,7 @@ mod stage;
 
 use clap::{Args, ValueEnum};
 use comfy_table::Table;
+use pipeline_runtime::units;
 use serde_json::{Map, Value, json};
 
 use crate::programs::keep;
@@ -30,7 +31,7 @@ use stage::{Stage, Topic};
 #[derive(Args)]
 pub(crate) struct Arguments {
     /// Events in the topic
-    #[arg(long, default_value_t = 5_000_000)]
+    #[arg(long, default_value_t = 5_000_000, value_parser = units::count::<u64>)]
     events: u64,
     /// How often each candidate runs; the slowest one only once
     #[arg(long, default_value_t = 3)]

@@ -12,11 +12,10 @@ use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::lake::LakeArgs;
 use pipeline_runtime::telemetry::LogArgs;
+use pipeline_runtime::units::{self, Count, TimeSpan};
 use workload::{EventRate, ExperimentEffect, FaultShare, ParseRateError, Shape};
 
-use crate::count::Count;
 use crate::memory::MemoryLimit;
-use crate::span::Span;
 use crate::state::default_state_dir;
 
 /// Makes product events and publishes them to Kafka and to a lake of Parquet files.
@@ -55,6 +54,8 @@ Examples:
 Every flag can be given as a variable too: --rate as EVENT_GENERATOR_RATE.
 Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
 
+const ONE: Count = Count::new(1);
+
 /// What the program can do.
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "there is one of it in the process")]
@@ -85,12 +86,12 @@ pub struct RunArgs {
     /// With --rate max: how densely events lie in time [default: 10M/day]
     #[arg(long, value_name = "RATE", help_heading = "How much")]
     pub event_rate: Option<EventRate>,
-    /// End after so many events: 1000000, 250k, 10M
-    #[arg(long, help_heading = "How much")]
+    /// End after this number of events: 1000000, 250k, 10M
+    #[arg(long, value_parser = Count::within(ONE..), help_heading = "How much")]
     pub count: Option<Count>,
-    /// End after so much of the schedule: 90s, 15m, 2h, 1d
-    #[arg(long, conflicts_with = "count", help_heading = "How much")]
-    pub duration: Option<Span>,
+    /// End after this part of the schedule: 90s, 15m, 2h, 1d
+    #[arg(long, value_parser = TimeSpan::within(TimeSpan::SHORTEST..), conflicts_with = "count", help_heading = "How much")]
+    pub duration: Option<TimeSpan>,
     /// End before this time of the schedule, as 2026-11-23T00:00:00Z
     #[arg(long, value_name = "TIME", value_parser = timestamp, conflicts_with_all = ["count", "duration"], help_heading = "How much")]
     pub to: Option<Timestamp>,
@@ -137,14 +138,14 @@ pub struct RunArgs {
     /// [default: $XDG_STATE_HOME/event-generator or ~/.local/state/event-generator]
     #[arg(long, value_name = "FOLDER", help_heading = "Machine")]
     pub state_dir: Option<PathBuf>,
-    /// The most memory that the process may take, however slow Kafka or the lake are. Worlds of millions of users or
-    /// products come on top
+    /// Maximum memory of the process, at least 128MiB, however slow Kafka or the lake are. Worlds of millions of users
+    /// or products come on top
     #[arg(long, value_name = "BYTES", default_value_t, help_heading = "Machine")]
     pub memory_limit: MemoryLimit,
     /// Where /metrics, /livez and /readyz are answered, or off [default: 127.0.0.1:9465, where it is free]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Machine")]
     pub http_addr: Option<HttpAddr>,
-    /// Print the whole configuration as it would be used, secrets taken out, and end
+    /// Print the effective configuration as JSON, secrets left out, and end
     #[arg(long, help_heading = "Machine")]
     pub print_config: bool,
 }
@@ -182,25 +183,25 @@ pub struct ShapeArgs {
     /// be repeated
     #[arg(long, value_name = "EXPERIMENT=CHANGE", value_delimiter = ',')]
     pub effect: Vec<ExperimentEffect>,
-    /// Make each record larger by a field of so many letters, which readers ignore and the lake has not; 60000 at most
-    #[arg(long, default_value_t = 0, value_name = "BYTES")]
+    /// Size of a field that makes each record larger, up to 60000; readers ignore it and the lake does not store it
+    #[arg(long, default_value_t = 0, value_name = "BYTES", value_parser = units::bytes::<u32>)]
     pub pad: u32,
     /// Number of users, heavy and light ones
-    #[arg(long, default_value_t = 1_000, value_name = "N")]
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = units::count::<u32>)]
     pub users: u32,
     /// Number of accounts; a user keeps its account
-    #[arg(long, default_value_t = 10, value_name = "N")]
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = units::count::<u32>)]
     pub accounts: u32,
     /// Number of products; a product keeps its category
-    #[arg(long, default_value_t = 100, value_name = "N")]
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = units::count::<u32>)]
     pub products: u32,
 }
 
 /// Which events to print.
 #[derive(Args, Clone, Debug)]
 pub struct SampleArgs {
-    /// How many
-    #[arg(short, long, default_value = "10", value_name = "N")]
+    /// Number of events
+    #[arg(short, long, default_value = "10", value_name = "N", value_parser = Count::within(ONE..))]
     pub number: Count,
     /// How densely the events lie in time
     #[arg(long, default_value = "10M/day", value_name = "RATE")]
@@ -213,8 +214,8 @@ pub struct SampleArgs {
 /// What to expect of which events.
 #[derive(Args, Clone, Debug)]
 pub struct DescribeArgs {
-    /// Of so many events
-    #[arg(long, default_value = "1M", value_name = "N")]
+    /// Number of events
+    #[arg(long, default_value = "1M", value_name = "N", value_parser = Count::within(ONE..))]
     pub count: Count,
     /// As one JSON document
     #[arg(long)]

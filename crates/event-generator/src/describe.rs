@@ -6,10 +6,9 @@ use comfy_table::{CellAlignment, Table, presets};
 use event_model::EventType;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
+use pipeline_runtime::units::grouped;
 use serde::Serialize;
 use workload::{Description, Group, Source};
-
-use crate::count::grouped;
 
 /// What `--json` prints.
 #[derive(Serialize)]

@@ -5,14 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lake::{Counts, End};
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use thiserror::Error;
 use workload::Source;
 
 use crate::block::{Block, Form, Record};
-use crate::ending::Ending;
 use crate::kafka_sink::{KafkaSink, KafkaSinkError, Offered};
 use crate::lake_sink::{Fed, LakeFeed};
-use crate::lateness::Lateness;
 use crate::makers::{MakerGone, Makers};
 use crate::schedule::{Clock, Pace};
 use crate::site::Site;
@@ -52,8 +51,8 @@ pub struct Dispatch {
     pub checkpoints: Arc<Checkpoints>,
     /// Who is told how late events are.
     pub site: Arc<Site>,
-    /// Whether to end.
-    pub ending: Ending,
+    /// The shutdown that ends the run early.
+    pub shutdown: ShutdownDeadline,
 }
 
 /// Where a run begins: at index 0, or after what is stored already.
@@ -74,8 +73,6 @@ pub struct Start {
 pub struct Dispatched {
     /// Why.
     pub end: End,
-    /// How late events were; none were due at any time in a backfill.
-    pub lateness: Lateness,
     /// Records that Kafka has not acknowledged, for lack of time. Then the last segment is left unwritten.
     pub unacknowledged: u64,
     /// Whether the end is written down and the lake was told of all events.
@@ -130,7 +127,7 @@ impl Dispatch {
             self.checkpoint(next_index, &mut state);
         }
         let lake_knows = whole && self.feed(LakeFeed::finish, next_index)?.is_ok();
-        Ok(Dispatched { end, lateness: state.lateness, unacknowledged, stored: lake_knows })
+        Ok(Dispatched { end, unacknowledged, stored: lake_knows })
     }
 
     /// Counts a block as far as it was handed out, and what it completes.
@@ -159,7 +156,7 @@ impl Dispatch {
 
     /// Whether the end is asked for and may be before this index.
     fn may_end(&self, index: u64) -> bool {
-        self.ending.over() || (index >= self.start.owed && self.ending.asked())
+        self.shutdown.is_over() || (index >= self.start.owed && self.shutdown.is_requested())
     }
 
     /// The index after the last one that was handed out.
@@ -198,7 +195,7 @@ impl Dispatch {
     /// Waits until it is written down where the run ends: only then may its last segment, which is shorter, be stored.
     fn seal(&self, sealed: Sealed) -> Step<()> {
         while !self.allowance.sealed(sealed)? {
-            if self.ending.over() {
+            if self.shutdown.is_over() {
                 return Ok(Err(Cut));
             }
             thread::sleep(ROOM);
@@ -236,7 +233,6 @@ impl Dispatch {
             return Ok(Ok(()));
         }
         let late = state.now - due;
-        state.lateness.note(late);
         self.site.handed_over(late);
         if (late > BEHIND_MICROS) != state.behind {
             state.behind = !state.behind;
@@ -253,7 +249,7 @@ impl Dispatch {
             while kafka.offer(record.index, key, value, record.form == Form::Marked)? == Offered::Full {
                 self.serve(ROOM, state)?;
                 // Between two copies there is no end: an event is sent whole or not at all.
-                if (copy == 0 && self.may_end(record.index)) || self.ending.over() {
+                if (copy == 0 && self.may_end(record.index)) || self.shutdown.is_over() {
                     return Ok(Err(Cut));
                 }
             }
@@ -278,7 +274,7 @@ impl Dispatch {
             match tell(lake, next_index) {
                 Fed::Taken => return Ok(Ok(())),
                 Fed::Closed => return Err(DispatchError::Lake),
-                Fed::Full if self.ending.over() => return Ok(Err(Cut)),
+                Fed::Full if self.shutdown.is_over() => return Ok(Err(Cut)),
                 Fed::Full => match &self.kafka {
                     Some(kafka) => kafka.serve(ROOM)?,
                     None => thread::sleep(ROOM),
@@ -290,7 +286,7 @@ impl Dispatch {
     /// Waits until Kafka has all records. The number of those that it has not when the time is over.
     fn flush(&self) -> Result<u64, DispatchError> {
         let begun = Instant::now();
-        let open = self.kafka.as_ref().map_or(Ok(0), |kafka| kafka.flush(|| self.ending.over()))?;
+        let open = self.kafka.as_ref().map_or(Ok(0), |kafka| kafka.flush(|| self.shutdown.is_over()))?;
         tracing::debug!(seconds = begun.elapsed().as_secs_f64(), open, "kafka flushed");
         Ok(open)
     }
@@ -299,7 +295,6 @@ impl Dispatch {
 struct State {
     /// What is handed out of the segment that is not complete.
     segment: Counts,
-    lateness: Lateness,
     since_reports: u32,
     /// The time when it was read last: reading it for each record would cost too much.
     now: i64,
@@ -310,13 +305,6 @@ struct State {
 
 impl State {
     fn new(now: i64) -> Self {
-        Self {
-            segment: Counts::default(),
-            lateness: Lateness::default(),
-            since_reports: 0,
-            now,
-            behind: false,
-            caught_up: false,
-        }
+        Self { segment: Counts::default(), since_reports: 0, now, behind: false, caught_up: false }
     }
 }

@@ -4,20 +4,17 @@
 //! how fast. The [`pipeline`] makes events in [`block`]s on worker threads ([`makers`]), hands them out when they are
 //! due ([`schedule`], [`dispatch`]) to Kafka ([`kafka_sink`]) and tells the lake how far it may write
 //! ([`lake_sink`]). How far it is stays on the disk ([`state`]), for whoever goes on with it after a kill
-//! ([`resume`]). What was made is counted on the way ([`tally`], [`lateness`]) and becomes the run's
+//! ([`resume`]). What was made is counted on the way ([`tally`]) and becomes the run's
 //! [`manifest`] and the [`summary`]; the [`site`] shows it to others meanwhile. What waits is bounded ([`memory`]).
 
 pub mod args;
 pub mod block;
-pub mod count;
 pub mod describe;
 pub mod dispatch;
-pub mod ending;
 mod failpoint;
 pub mod judge;
 pub mod kafka_sink;
 pub mod lake_sink;
-pub mod lateness;
 pub mod makers;
 pub mod manifest;
 pub mod memory;
@@ -30,7 +27,6 @@ pub mod run;
 pub mod sample;
 pub mod schedule;
 pub mod site;
-pub mod span;
 pub mod state;
 pub mod summary;
 pub mod tally;

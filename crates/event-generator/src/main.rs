@@ -47,7 +47,7 @@ fn publish(args: &RunArgs, matches: &ArgMatches, log: &LogArgs) -> Result<(), Fa
     log.start()?;
     let (args, flags) = &recall::recall(args, matches)?;
     if args.print_config {
-        return run::print_config(args, stdout());
+        return run::print_config(args);
     }
     let runtime = tokio::runtime::Runtime::new().context(NO_RUNTIME)?;
     let result = runtime.block_on(run::run(args, flags.clone(), log));

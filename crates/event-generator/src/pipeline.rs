@@ -14,15 +14,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use lake::{End, Lake, LakeError, Manifest};
+use pipeline_runtime::metrics::Histogram;
 use pipeline_runtime::progress::Progress;
-use pipeline_runtime::shutdown;
+use pipeline_runtime::shutdown::{self, ShutdownDeadline};
 use tokio::task::JoinHandle;
 
 use crate::dispatch::{Dispatch, DispatchError, Dispatched, Start};
-use crate::ending::Ending;
 use crate::kafka_sink::KafkaSink;
 use crate::lake_sink::LakeSink;
-use crate::lateness::Lateness;
 use crate::makers::Makers;
 use crate::manifest::Ledger;
 use crate::memory::MemoryLimit;
@@ -58,8 +57,8 @@ pub struct Ended {
     pub manifest: Manifest,
     /// Where the run is remembered on this host.
     pub folder: RunFolder,
-    /// How late events were handed out.
-    pub lateness: Lateness,
+    /// Lateness of the events, in seconds; empty in a backfill.
+    pub lateness: Arc<Histogram>,
     /// From the first event made to the last one stored.
     pub elapsed: Duration,
 }
@@ -86,7 +85,7 @@ pub async fn run(
     memory: Memory,
     machine: Machine,
     clock: Clock,
-    ending: &Ending,
+    shutdown: &ShutdownDeadline,
     site: &Arc<Site>,
 ) -> anyhow::Result<Ended> {
     let begun = Instant::now();
@@ -139,7 +138,6 @@ pub async fn run(
     let keeper = Keeper::start(folder, state, plan.count, watched)?;
     let pace = plan.pace;
     let allowance = keeper.allowance();
-    let ending_too = ending.clone();
     let dispatch = Dispatch {
         source,
         makers,
@@ -152,32 +150,32 @@ pub async fn run(
         allowance,
         checkpoints,
         site: Arc::clone(site),
-        ending: ending_too,
+        shutdown: shutdown.clone(),
     };
     site.begin(ledger.clone(), pace);
 
     let watching =
         tokio::spawn(watch(ledger.clone(), sinks.lake, plan.count, machine.progress, pace, clock, Arc::clone(site)));
     let sending = tokio::task::spawn_blocking(|| dispatch.run());
-    let sent = finish(sending, writing, ending, &ledger).await;
+    let sent = finish(sending, writing, shutdown, &ledger).await;
     watching.abort();
     // The progress line is taken away and no draft is written any more.
     let _ = watching.await;
 
     // Written once more, with what has been stored in the meantime; what went wrong with it comes first.
     let folder = keeper.end()?;
-    let Dispatched { end, lateness, .. } = sent?;
+    let Dispatched { end, .. } = sent?;
     let manifest = ledger.close(end, clock.now()).map_err(|wrong| {
         anyhow!("the counts do not add up, please report this: {}. The manifest was not written", wrong.join("; "))
     })?;
-    Ok(Ended { manifest, folder, lateness, elapsed: begun.elapsed() })
+    Ok(Ended { manifest, folder, lateness: site.lateness(), elapsed: begun.elapsed() })
 }
 
 /// Waits until both sinks have everything, or the time to end is over.
 async fn finish(
     sending: JoinHandle<Result<Dispatched, DispatchError>>,
     writing: Option<JoinHandle<Result<(), LakeError>>>,
-    ending: &Ending,
+    shutdown: &ShutdownDeadline,
     ledger: &Ledger,
 ) -> anyhow::Result<Dispatched> {
     shutdown::waiting_for("Kafka and the lake, to store the events made so far");
@@ -197,7 +195,7 @@ async fn finish(
             written.context("the lake's task broke down; please report this")??;
             true
         }
-        () = ending.until_over() => {
+        () = shutdown.over() => {
             writing.abort();
             false
         }
@@ -288,7 +286,7 @@ async fn probe(lake: &Lake, ledger: &Ledger) {
 fn state(ledger: &Ledger, made: u64, pace: Pace, clock: Clock) -> String {
     let mut words = Vec::new();
     if let Some((_, deliveries)) = &ledger.kafka {
-        words.push(format!("acked {}", crate::count::grouped(deliveries.records())));
+        words.push(format!("acked {}", pipeline_runtime::units::grouped(deliveries.records())));
     }
     if let Some((_, _, written)) = &ledger.lake {
         words.push(format!("files {}", written.files().raw.files));

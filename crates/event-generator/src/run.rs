@@ -11,29 +11,30 @@ use lake::{Lake, LakeError, Manifest, draft_key, manifest_key};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::{Topic, TopicSettings, ensure_topic, topic_settings};
 use pipeline_runtime::lake::in_words;
-use pipeline_runtime::output::unless_closed;
+use pipeline_runtime::shutdown::{self, ShutdownDeadline};
 use pipeline_runtime::telemetry::LogArgs;
-use pipeline_runtime::{progress, shutdown};
+use pipeline_runtime::{http, output, progress};
 use rdkafka::config::ClientConfig;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::args::RunArgs;
-use crate::ending::Ending;
 use crate::failpoint::{BEFORE_MANIFEST, pass};
 use crate::kafka_sink::{Deliveries, GUARDS, KafkaSink, MIN_MESSAGE_BYTES, producer_config};
 use crate::pipeline::{self, Ended, Machine, Memory, Sinks};
 use crate::plan::Plan;
 use crate::resume::{self, Begun};
 use crate::schedule::{Clock, Pace};
-use crate::site::{self, Site};
+use crate::site::{DEFAULT_ADDRESS, Site};
 use crate::state::Flags;
 use crate::summary;
 
 /// Records that are removed before a consumer that was down for a while has read them are lost to it.
 const SHORT_RETENTION_MILLIS: u64 = 3_600_000;
-/// So late is worth a note at the end.
-const LATE: Duration = Duration::from_secs(1);
-/// What is left of the ten seconds for the manifest.
+/// Lateness that is logged at the end.
+const LATE_SECONDS: f64 = 1.0;
+/// Time of a shutdown for what is in flight; the rest of the ten seconds is for the manifest and the summary.
+const GRACE: Duration = Duration::from_secs(9);
+/// Time for the manifest after that.
 const MANIFEST_PATIENCE: Duration = Duration::from_millis(700);
 
 /// Makes and publishes events until the end. `flags` are those that were given, for whoever goes on with the run.
@@ -42,9 +43,11 @@ pub async fn run(args: &RunArgs, flags: Flags, log: &LogArgs) -> Result<(), Fail
     let clock = Clock::start();
     let plan = Plan::resolve(args, clock.now(), chance)?;
     let user = args.kafka.client_config(GUARDS)?;
-    let ending = Ending::on(shutdown::on_signal().context("signals can't be received")?);
-    let site = Arc::new(Site::new(clock, ending.clone()));
-    let _server = site::listen(args.http_addr.as_ref(), &site).await?;
+    let shutdown = ShutdownDeadline::on_signal(GRACE).context("cannot receive signals")?;
+    let site = Arc::new(Site::new(clock, shutdown.clone()));
+    let _server = http::start(args.http_addr.as_ref(), DEFAULT_ADDRESS, Arc::clone(&site) as Arc<_>)
+        .await
+        .map_err(anyhow::Error::from)?;
 
     let (kafka, lake) = tokio::join!(reach_kafka(args, &user, plan.source.largest_value()), reach_lake(args));
     let (topic, lake) = both(kafka, lake)?;
@@ -70,10 +73,10 @@ pub async fn run(args: &RunArgs, flags: Flags, log: &LogArgs) -> Result<(), Fail
 
     let machine = Machine { threads: threads(args), memory: args.memory_limit, progress: log.shows_progress() };
     let sinks = Sinks { kafka, lake: lake.clone() };
-    let ended = pipeline::run(&plan, sinks, memory, machine, clock, &ending, &site).await;
+    let ended = pipeline::run(&plan, sinks, memory, machine, clock, &shutdown, &site).await;
     let ended = ended.map_err(|error| resumable(&error, &plan))?;
     pass(BEFORE_MANIFEST);
-    let manifest = finish(&ended, lake.as_ref(), &plan, &ending).await.map_err(|error| resumable(&error, &plan))?;
+    let manifest = finish(&ended, lake.as_ref(), &plan, &shutdown).await.map_err(|error| resumable(&error, &plan))?;
     tracing::debug!(manifest = %manifest.display(), "manifest written");
     sum_up(&ended, &plan, log);
     Ok(())
@@ -94,12 +97,17 @@ fn start_kafka(
 }
 
 /// Writes the manifest, in the lake first: there it says that the run is over. The path of the one on this host.
-async fn finish(ended: &Ended, lake: Option<&Lake>, plan: &Plan, ending: &Ending) -> anyhow::Result<PathBuf> {
+async fn finish(
+    ended: &Ended,
+    lake: Option<&Lake>,
+    plan: &Plan,
+    shutdown: &ShutdownDeadline,
+) -> anyhow::Result<PathBuf> {
     if let Some(lake) = lake {
         shutdown::waiting_for("the lake, to store the manifest");
         tokio::select! {
             put = put_manifest(lake, &ended.manifest, plan.again) => put.map_err(in_words)?,
-            () = late(ending) => {
+            () = late(shutdown) => {
                 return Err(anyhow!(
                     "all events are stored, but the manifest could not be written to {} in time", lake.url()
                 ));
@@ -115,35 +123,28 @@ fn resumable(error: &anyhow::Error, plan: &Plan) -> anyhow::Error {
     anyhow!("{error:#}\nOnce that is mended, `event-generator --resume --run-id {}` goes on with the run", plan.run)
 }
 
-/// The configuration as it would be used, as JSON.
-pub fn print_config(args: &RunArgs, mut out: impl Write) -> Result<(), Failure> {
+/// Prints the configuration that a run would use.
+pub fn print_config(args: &RunArgs) -> Result<(), Failure> {
     let plan = Plan::resolve(args, Clock::start().now(), random_seed())?;
     args.kafka.client_config(GUARDS)?;
-    let lake = (!args.no_lake).then(|| args.lake.url().to_string());
-    let properties: serde_json::Map<_, _> =
-        args.kafka.redacted_properties()?.into_iter().map(|(name, value)| (name, value.into())).collect();
-    let kafka = (!args.no_kafka).then(|| {
-        json!({
-            "bootstrap_servers": args.kafka.bootstrap_servers,
-            "topic": args.kafka.topic,
-            "headers": !args.no_headers,
-            "properties": properties,
-        })
-    });
-    let config = json!({
+    let mut kafka = Value::Null;
+    if !args.no_kafka {
+        kafka = args.kafka.printed()?;
+        kafka["headers"] = (!args.no_headers).into();
+    }
+    output::config(&json!({
         "run": plan.run.as_str(),
         "settings": plan.source.settings(),
         "rate": args.rate.to_string(),
         "count": plan.count,
         "again": plan.again,
         "kafka": kafka,
-        "lake": lake,
+        "lake": (!args.no_lake).then(|| args.lake.url().to_string()),
         "threads": threads(args),
         "state_dir": args.state_dir(),
         "memory_limit": args.memory_limit.to_string(),
-        "http_addr": args.http_addr.as_ref().map(ToString::to_string),
-    });
-    unless_closed(writeln!(out, "{config:#}").map_err(Into::into))
+        "http_addr": http::address(args.http_addr.as_ref(), DEFAULT_ADDRESS).to_string(),
+    }))
 }
 
 /// A seed that nobody has to type in full to see that it is another one.
@@ -208,8 +209,8 @@ async fn put_manifest(lake: &Lake, manifest: &Manifest, again: bool) -> Result<(
     lake.remove(&draft_key(run)).await
 }
 
-async fn late(ending: &Ending) {
-    ending.until_over().await;
+async fn late(shutdown: &ShutdownDeadline) {
+    shutdown.over().await;
     tokio::time::sleep(MANIFEST_PATIENCE).await;
 }
 
@@ -231,8 +232,8 @@ fn announce(args: &RunArgs, plan: &Plan, lake: Option<&Lake>, memory: &Memory) {
 
 /// A table for people, a line for logs.
 fn sum_up(ended: &Ended, plan: &Plan, log: &LogArgs) {
-    if plan.pace == Pace::Live && ended.lateness.max() > LATE {
-        let seconds = ended.lateness.max().as_secs_f64();
+    let seconds = ended.lateness.maximum();
+    if plan.pace == Pace::Live && seconds > LATE_SECONDS {
         tracing::warn!(seconds, "the run fell behind its schedule: no event is lost, some were sent late");
     }
     if !log.is_text() {

@@ -3,15 +3,15 @@
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use pipeline_runtime::http::{Answer, Answers, HttpAddr, HttpError, Server};
+use pipeline_runtime::http::{Answer, Answers};
 use pipeline_runtime::metrics::Histogram;
+use pipeline_runtime::shutdown::ShutdownDeadline;
 
-use crate::ending::Ending;
 use crate::manifest::Ledger;
-use crate::metrics::{self, LATENESS_BOUNDS, Shown};
+use crate::metrics::{self, Shown};
 use crate::schedule::{Clock, Pace};
 
-/// Where it is listened unless told otherwise.
+/// Default address of the endpoints.
 pub const DEFAULT_ADDRESS: &str = "127.0.0.1:9465";
 /// So long Kafka acknowledges nothing, and the run is not ready.
 const KAFKA_STALL: Duration = Duration::from_secs(5);
@@ -22,9 +22,9 @@ const LAKE_STALL: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Site {
     run: OnceLock<(Ledger, Pace)>,
-    lateness: Histogram,
+    lateness: Arc<Histogram>,
     clock: Clock,
-    ending: Ending,
+    shutdown: ShutdownDeadline,
     kafka: Mutex<Stall>,
     lake: Mutex<Stall>,
 }
@@ -39,9 +39,9 @@ struct Stall {
 impl Site {
     /// Of a process that has just started.
     #[must_use]
-    pub fn new(clock: Clock, ending: Ending) -> Self {
+    pub fn new(clock: Clock, shutdown: ShutdownDeadline) -> Self {
         let [kafka, lake] = [(), ()].map(|()| Mutex::new(Stall { taken: 0, since: Instant::now() }));
-        Self { run: OnceLock::new(), lateness: Histogram::new(LATENESS_BOUNDS), clock, ending, kafka, lake }
+        Self { run: OnceLock::new(), lateness: metrics::lateness(), clock, shutdown, kafka, lake }
     }
 
     /// The run has begun.
@@ -52,7 +52,13 @@ impl Site {
         }
     }
 
-    /// An event was handed over so many microseconds after it was due.
+    /// Returns the lateness of the events, in seconds.
+    #[must_use]
+    pub fn lateness(&self) -> Arc<Histogram> {
+        Arc::clone(&self.lateness)
+    }
+
+    /// Notes that an event was handed over so many microseconds after it was due.
     #[expect(clippy::cast_precision_loss, reason = "a statistic")]
     pub fn handed_over(&self, late_micros: i64) {
         self.lateness.observe(late_micros.max(0) as f64 / 1e6, 1);
@@ -82,23 +88,6 @@ impl Site {
     }
 }
 
-/// Answers from now on, if it is to. Without an address it goes on where the usual one is taken.
-pub async fn listen(address: Option<&HttpAddr>, site: &Arc<Site>) -> anyhow::Result<Option<Server>> {
-    let usual = HttpAddr::At(DEFAULT_ADDRESS.to_owned());
-    let HttpAddr::At(place) = address.unwrap_or(&usual) else { return Ok(None) };
-    match Server::start(place, Arc::clone(site) as Arc<_>).await {
-        Ok(server) => {
-            tracing::info!(address = %server.address(), "http listening");
-            Ok(Some(server))
-        }
-        Err(error @ HttpError::Taken { .. }) if address.is_none() => {
-            tracing::warn!(%error, "goes on without http");
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
-}
-
 impl Stall {
     fn see(&mut self, taken: u64, more: bool) {
         if !more || taken != self.taken {
@@ -124,7 +113,7 @@ impl Answers for Site {
     }
 
     fn ready(&self) -> Result<(), String> {
-        if self.ending.asked() {
+        if self.shutdown.is_requested() {
             return Err("ending".to_owned());
         }
         if self.run.get().is_none() {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
 use lake::{End, FaultCounts, manifest_key};
+use pipeline_runtime::units::grouped;
 
-use crate::count::grouped;
 use crate::pipeline::Ended;
 use crate::schedule::Pace;
 
@@ -46,9 +46,9 @@ pub fn table(ended: &Ended, pace: Pace) -> String {
     row("time", &seconds(ended.elapsed));
     row("events a second", &rate(per_second(ended)));
     if pace != Pace::Max {
-        row("behind schedule, p50", &seconds(ended.lateness.percentile(50)));
-        row("behind schedule, p99", &seconds(ended.lateness.percentile(99)));
-        row("behind schedule, max", &seconds(ended.lateness.max()));
+        row("behind schedule, p50", &seconds(late(ended, 0.5)));
+        row("behind schedule, p99", &seconds(late(ended, 0.99)));
+        row("behind schedule, max", &seconds(Duration::from_secs_f64(ended.lateness.maximum())));
     }
     match &manifest.lake {
         Some(lake) => row("manifest", &format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
@@ -84,12 +84,17 @@ pub fn log(ended: &Ended, pace: Pace) {
         quarantine_rows = manifest.lake.as_ref().map(|lake| lake.quarantine.rows),
         elapsed_seconds = ended.elapsed.as_secs_f64(),
         events_per_second = per_second(ended),
-        lateness_p50_micros = micros(ended.lateness.percentile(50)),
-        lateness_p99_micros = micros(ended.lateness.percentile(99)),
-        lateness_max_micros = micros(ended.lateness.max()),
+        lateness_p50_micros = micros(late(ended, 0.5)),
+        lateness_p99_micros = micros(late(ended, 0.99)),
+        lateness_max_micros = micros(Duration::from_secs_f64(ended.lateness.maximum())),
         manifest = manifest.lake.as_ref().map(|lake| format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
         "run ended"
     );
+}
+
+/// Returns the lateness that a share of the events does not exceed; zero without events.
+fn late(ended: &Ended, share: f64) -> Duration {
+    Duration::from_secs_f64(ended.lateness.quantile(share).unwrap_or_default())
 }
 
 /// Kinds of faults as people read them; those that are outcomes have lines of their own.

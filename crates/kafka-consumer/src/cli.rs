@@ -7,7 +7,7 @@ use pipeline_runtime::exit::Failure;
 use pipeline_runtime::healthcheck::HealthcheckArgs;
 use pipeline_runtime::telemetry::LogArgs;
 
-use crate::commands::args::{DEFAULT_HTTP_ADDR, DatabaseArgs};
+use crate::commands::args::DatabaseArgs;
 use crate::commands::check::CheckArgs;
 use crate::commands::dead_letters::DeadLettersCommand;
 use crate::commands::doctor::DoctorArgs;
@@ -19,6 +19,7 @@ use crate::commands::refine::RefineArgs;
 use crate::commands::retention::RetentionArgs;
 use crate::commands::run::RunArgs;
 use crate::commands::status::StatusArgs;
+use crate::observability::endpoints::DEFAULT_ADDRESS;
 
 /// Inserts product events from Kafka into PostgreSQL, each one once.
 ///
@@ -94,7 +95,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Rebuild(args) => args.run(&cli.log).await,
             Command::Retention(args) => args.run().await,
             Command::Doctor(args) => args.run().await,
-            Command::Healthcheck(args) => args.run(DEFAULT_HTTP_ADDR).await,
+            Command::Healthcheck(args) => args.run(DEFAULT_ADDRESS).await,
             Command::Completions { shell } => completions(shell, &mut command(), "kafka-consumer"),
         }
     });

@@ -28,8 +28,8 @@ fn consumer_with(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>
 /// Returns the warehouse that `run` would use, or its exit code and its error.
 fn warehouse(arguments: &[&str], variables: &[(&str, &str)]) -> Result<String, (Option<i32>, String)> {
     let (code, text) = consumer_with(&[&["run", "--print-config"], arguments].concat(), variables);
-    match text.lines().find_map(|line| line.strip_prefix("database")) {
-        Some(line) if code == Some(0) => Ok(line.rsplit_once(' ').unwrap().1.to_owned()),
+    match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(config) if code == Some(0) => Ok(config["database"].as_str().unwrap().to_owned()),
         _ => Err((code, text)),
     }
 }

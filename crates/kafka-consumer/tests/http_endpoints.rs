@@ -29,28 +29,28 @@ fn metrics_agree_with_postgresql() {
     succeed(generator);
     let mut consumer = Watched::start(&stack);
     consumer.wait_until("all is in", |one| {
-        one.metric("records_committed_total") - one.metric("duplicates_total") == 20_000.0
+        one.metric("kafka_consumer_records_committed_total") - one.metric("kafka_consumer_duplicates_total") == 20_000.0
     });
     consumer.wait_until("no lag", |one| {
-        let lags = one.get("/metrics").1.matches("\nconsumer_lag_records{").count();
-        lags == 6 && one.metric("consumer_lag_records") == 0.0
+        let lags = one.get("/metrics").1.matches("\nkafka_consumer_lag_records{").count();
+        lags == 6 && one.metric("kafka_consumer_lag_records") == 0.0
     });
-    assert_eq!(consumer.metric("consumer_ready"), 1.0);
+    assert_eq!(consumer.metric("kafka_consumer_ready"), 1.0);
     for (metric, column) in [
-        ("records_committed_total", "records"),
-        ("rows_inserted_total", "rows_inserted"),
-        ("duplicates_total", "duplicates"),
-        ("duplicates_differing_total", "duplicates_differing"),
-        ("dead_letters_total", "dead_letters"),
-        ("suppressed_total", "suppressed"),
-        ("ingest_latency_seconds_count", "records"),
-        ("batch_rows_sum", "rows_inserted"),
+        ("kafka_consumer_records_committed_total", "records"),
+        ("kafka_consumer_rows_inserted_total", "rows_inserted"),
+        ("kafka_consumer_duplicates_total", "duplicates"),
+        ("kafka_consumer_duplicates_differing_total", "duplicates_differing"),
+        ("kafka_consumer_dead_letters_total", "dead_letters"),
+        ("kafka_consumer_suppressed_total", "suppressed"),
+        ("kafka_consumer_ingest_latency_seconds_count", "records"),
+        ("kafka_consumer_batch_rows_sum", "rows_inserted"),
     ] {
         assert_eq!(consumer.metric(metric), sum(&stack, column) as f64, "{metric}");
     }
     assert_eq!(sum(&stack, "records"), 20_000 + sum(&stack, "duplicates"));
     for row in query(&stack, "SELECT reason_code, count(*) FROM pipeline.dead_letters GROUP BY 1") {
-        let sample = format!("dead_letters_total{{reason=\"{}\"}}", row.get::<_, &str>(0));
+        let sample = format!("kafka_consumer_dead_letters_total{{reason=\"{}\"}}", row.get::<_, &str>(0));
         assert_eq!(consumer.metric(&sample), row.get::<_, i64>(1) as f64, "{sample}");
     }
     assert!(sum(&stack, "dead_letters") > 50 && sum(&stack, "duplicates") > 100);
@@ -94,8 +94,8 @@ fn probes_tell_an_outage_of_postgresql_from_a_stuck_process() {
     let (output, said) = asked(&["--ready"]);
     assert!(output.status.code() == Some(1) && said.contains("postgres has taken no batch"), "{said}");
     assert!(asked(&[]).0.status.success());
-    assert!(consumer.metric("postgres_retries_total") > 0.0);
-    assert!(consumer.metric("consumer_lag_records") > 0.0, "Kafka is still asked while the reading is paused");
+    assert!(consumer.metric("kafka_consumer_postgres_retries_total") > 0.0);
+    assert!(consumer.metric("kafka_consumer_lag_records") > 0.0, "Kafka is still asked while the reading is paused");
 
     stack.postgres.restart().unwrap();
     consumer.wait_until("ready again", |one| one.get("/readyz").0 == 200);
@@ -119,7 +119,7 @@ fn a_taken_port_ends_a_run_that_was_told_to_serve_there() {
     let mut second = consumer(&stack);
     second.arg("--until-caught-up").env_remove("KAFKA_CONSUMER_HTTP_ADDR");
     let output = succeed(second);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("goes on without http"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("runs without http"));
 }
 
 #[test]

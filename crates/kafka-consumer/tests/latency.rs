@@ -46,14 +46,15 @@ fn a_thousand_events_a_second_are_rows_within_a_quarter_of_a_second() {
     consumer.end();
 }
 
-/// `event_latency_seconds` as it is shown: upper bounds and cumulative counts.
+/// `kafka_consumer_event_latency_seconds` as it is shown: upper bounds and cumulative counts.
 struct Buckets(Vec<(f64, f64)>);
 
 impl Buckets {
     fn of(consumer: &Watched) -> Self {
         let (_, text) = consumer.get("/metrics");
         let bucket = |line: &str| {
-            let (bound, count) = line.strip_prefix("event_latency_seconds_bucket{le=\"")?.split_once("\"} ")?;
+            let (bound, count) =
+                line.strip_prefix("kafka_consumer_event_latency_seconds_bucket{le=\"")?.split_once("\"} ")?;
             Some((bound.parse().unwrap_or(f64::INFINITY), count.parse().unwrap()))
         };
         Self(text.lines().filter_map(bucket).collect())

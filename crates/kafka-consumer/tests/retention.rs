@@ -143,6 +143,6 @@ fn what_was_interrupted_is_finished_by_the_next_run() {
 
     let said = fail(&stack, WRITER, &["retention", "--keep", "1d"], 1);
     assert!(said.contains("belongs to pipeline_owner") && said.contains("event_writer's"), "{said}");
-    assert!(fail(&stack, OWNER, &["retention", "--keep", "5h"], 2).contains("less than a day"));
+    assert!(fail(&stack, OWNER, &["retention", "--keep", "5h"], 2).contains("use 1d to"));
     assert!(fail(&stack, OWNER, &["retention"], 2).contains("--keep"));
 }

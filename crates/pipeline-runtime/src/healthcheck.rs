@@ -1,13 +1,11 @@
 //! `healthcheck`: asks a running program how it is.
 
-use std::time::Duration;
-
 use clap::Args;
 
-use crate::duration::duration;
 use crate::exit::Failure;
 use crate::http::{self, HttpAddr};
 use crate::output;
+use crate::units::TimeSpan;
 
 /// Whom to ask, and what.
 #[derive(Args, Clone, Debug)]
@@ -19,9 +17,9 @@ pub struct HealthcheckArgs {
     /// Ask whether it does its work now (/readyz), not only whether the process can go on (/livez)
     #[arg(long)]
     pub ready: bool,
-    /// How long the answer may take
-    #[arg(long, value_name = "DURATION", default_value = "3s", value_parser = duration)]
-    pub timeout: Duration,
+    /// Maximum wait for the answer
+    #[arg(long, value_name = "DURATION", default_value = "3s")]
+    pub timeout: TimeSpan,
 }
 
 impl HealthcheckArgs {
@@ -33,7 +31,7 @@ impl HealthcheckArgs {
             Some(HttpAddr::Off) => return Err(Failure::usage("--http-addr off: there is nobody to ask")),
         };
         let path = if self.ready { "/readyz" } else { "/livez" };
-        let (status, body) = http::get(address, path, self.timeout).await.map_err(anyhow::Error::from)?;
+        let (status, body) = http::get(address, path, self.timeout.get()).await.map_err(anyhow::Error::from)?;
         let said = body.trim();
         if status == 200 {
             return output::line(said);

@@ -19,6 +19,12 @@ pub fn print(text: impl Display) -> Result<(), Failure> {
     unless_closed(write!(out, "{text}").and_then(|()| out.flush()).map_err(Into::into))
 }
 
+/// Prints the configuration of `--print-config`: one JSON object, in the same form for both programs. Durations and
+/// byte sizes are texts in the units of the flags.
+pub fn config(config: &serde_json::Value) -> Result<(), Failure> {
+    line(format_args!("{config:#}"))
+}
+
 /// Writes a line to standard error.
 pub fn note(text: impl Display) {
     // In one piece, so that lines of several threads do not mix.

@@ -34,8 +34,11 @@ async fn probes_and_metrics() {
     let address = running.line("http listening")["address"].as_str().unwrap().to_owned();
     until(&address, "/readyz", 200, "ok").await;
     until(&address, "/livez", 200, "ok").await;
-    let text = until(&address, "/metrics", 200, "lake_files_written_total").await;
-    assert!(text.contains("build_info{program=\"event-generator\"") && text.contains("run=\"seen\""), "{text}");
+    let text = until(&address, "/metrics", 200, "event_generator_lake_files_written_total").await;
+    assert!(
+        text.contains("event_generator_build_info{program=\"event-generator\"") && text.contains("run=\"seen\""),
+        "{text}"
+    );
     let value = |text: &str, name: &str| -> f64 {
         let line =
             text.lines().find_map(|line| line.strip_prefix(name)).unwrap_or_else(|| panic!("no {name} in {text}"));
@@ -43,12 +46,13 @@ async fn probes_and_metrics() {
     };
     let deadline = Instant::now() + Duration::from_mins(1);
     let mut text = text;
-    while value(&text, "records_acknowledged_total") < 500.0 || value(&text, "schedule_lateness_seconds_count") < 500.0
+    while value(&text, "event_generator_records_acknowledged_total") < 500.0
+        || value(&text, "event_generator_schedule_lateness_seconds_count") < 500.0
     {
         assert!(Instant::now() < deadline, "{text}");
-        text = until(&address, "/metrics", 200, "generator_ready 1").await;
+        text = until(&address, "/metrics", 200, "event_generator_ready 1").await;
     }
-    assert!(value(&text, "events_made_total{outcome=\"invalid\"}") > 10.0);
+    assert!(value(&text, "event_generator_events_made_total{outcome=\"invalid\"}") > 10.0);
 
     let healthy = |more: &str| run(command(&format!("healthcheck --http-addr {address} {more}")));
     assert_eq!(healthy("--ready").expect_code(0).stdout, "ok\n");
@@ -56,7 +60,7 @@ async fn probes_and_metrics() {
     until(&address, "/readyz", 503, "acknowledged nothing").await;
     healthy("").expect_code(0);
     healthy("--ready").expect_error(1, &["503", "acknowledged nothing"]);
-    until(&address, "/metrics", 200, "generator_ready 0").await;
+    until(&address, "/metrics", 200, "event_generator_ready 0").await;
     signal(&kafka, "-CONT");
     until(&address, "/readyz", 200, "ok").await;
     running.signal("-TERM");

@@ -1,12 +1,9 @@
 //! Flags that several subcommands share.
 
-use std::time::Duration;
-
 use clap::Args;
 use event_model::Window;
-use pipeline_runtime::duration::duration;
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::http::HttpAddr;
+use pipeline_runtime::units::TimeSpan;
 use tokio_postgres::Client;
 
 use crate::kafka::group_topic::GroupTopic;
@@ -43,18 +40,11 @@ pub(crate) struct GroupTopicArgs {
 #[derive(Args, Clone)]
 pub(crate) struct WindowArgs {
     /// Maximum age of an event before its record's timestamp, or before the present if it has none (400d, 36h, 90m)
-    #[arg(long, value_name = "DURATION", default_value = "400d", value_parser = duration)]
-    pub(crate) max_event_age: Duration,
+    #[arg(long, value_name = "DURATION", default_value = "400d")]
+    pub(crate) max_event_age: TimeSpan,
     /// Maximum time of an event after its record's timestamp, or after the present if that is earlier
-    #[arg(long, value_name = "DURATION", default_value = "1d", value_parser = duration)]
-    pub(crate) max_event_skew: Duration,
-}
-
-/// Where a consumer serves metrics, probes and the page unless told otherwise.
-pub(crate) const DEFAULT_HTTP_ADDR: &str = "127.0.0.1:9464";
-
-pub(crate) fn default_http_addr() -> HttpAddr {
-    HttpAddr::At(DEFAULT_HTTP_ADDR.to_owned())
+    #[arg(long, value_name = "DURATION", default_value = "1d")]
+    pub(crate) max_event_skew: TimeSpan,
 }
 
 impl DatabaseArgs {
@@ -79,6 +69,6 @@ impl GroupTopicArgs {
 
 impl WindowArgs {
     pub(crate) fn window(&self) -> Window {
-        Window { past: self.max_event_age, future: self.max_event_skew, present: None }
+        Window { past: self.max_event_age.get(), future: self.max_event_skew.get(), present: None }
     }
 }

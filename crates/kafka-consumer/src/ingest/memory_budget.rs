@@ -1,13 +1,16 @@
 //! How the memory that the process may take is shared out.
 
+use std::str::FromStr;
+
 use pipeline_runtime::kafka::set_default;
+use pipeline_runtime::units::{ByteSize, UnitError};
 use rdkafka::config::ClientConfig;
 
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// The least that works: what is there before the first record, and room for the largest records.
-pub(crate) const LEAST: usize = 128 * MIB;
+/// Minimum limit: what the program takes before the first record, and room for the largest records.
+const MINIMUM: ByteSize = ByteSize::from_mib(128);
 
 /// How many times as much memory records take as they do compressed in a fetch: they shrink to a tenth, and each takes
 /// twice its own size more.
@@ -26,16 +29,10 @@ pub(crate) struct MemoryBudget {
 }
 
 impl MemoryBudget {
-    /// Shares out so many bytes; [`LEAST`] at least.
+    /// Returns the limit.
     #[must_use]
-    pub(crate) fn new(limit: usize) -> Self {
-        Self { limit: limit.max(LEAST) }
-    }
-
-    /// The limit, in bytes.
-    #[must_use]
-    pub(crate) const fn limit(self) -> usize {
-        self.limit
+    pub(crate) const fn limit(self) -> ByteSize {
+        ByteSize::from_bytes(self.limit as u64)
     }
 
     /// Bytes that a batch may have where there are so many writers: 8 MiB at most.
@@ -67,53 +64,36 @@ impl MemoryBudget {
     }
 }
 
-/// A number of bytes, with a unit (KiB, MiB, GiB) or none.
-pub(crate) fn parse(text: &str) -> Result<usize, String> {
-    let at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(at);
-    let factor = match unit {
-        "" => 1,
-        "KiB" => KIB,
-        "MiB" => MIB,
-        "GiB" => KIB * MIB,
-        _ => return Err("not a number of bytes, with a unit (KiB, MiB, GiB) or none, such as 256MiB".to_owned()),
-    };
-    let number: usize = number.parse().map_err(|_| "not a number of bytes, such as 256MiB".to_owned())?;
-    number.checked_mul(factor).ok_or_else(|| "too many bytes".to_owned())
-}
+impl FromStr for MemoryBudget {
+    type Err = UnitError;
 
-/// A memory limit.
-pub(crate) fn parse_limit(text: &str) -> Result<MemoryBudget, String> {
-    match parse(text)? {
-        limit if limit < LEAST => Err(format!("less than {} MiB, the least that works", LEAST / MIB)),
-        limit => Ok(MemoryBudget::new(limit)),
+    fn from_str(text: &str) -> Result<Self, UnitError> {
+        ByteSize::within(MINIMUM..)(text).map(|limit| Self { limit: limit.to_usize() })
     }
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
     use super::*;
 
     #[test]
-    fn bytes_have_units() {
-        assert_eq!(parse("8388608"), Ok(8 * MIB));
-        assert_eq!(parse("256MiB"), Ok(256 * MIB));
-        assert_eq!(parse("2GiB"), Ok(2048 * MIB));
-        for text in ["", "MiB", "1.5GiB", "256MB", "-1", "99999999999GiB"] {
-            assert!(parse(text).is_err(), "{text}");
-        }
-        assert!(parse_limit("127MiB").is_err());
+    fn the_limit_has_a_minimum() {
+        assert!("128MiB".parse::<MemoryBudget>().is_ok_and(|memory| memory.limit() == MINIMUM));
+        let error = "127MiB".parse::<MemoryBudget>().unwrap_err().to_string();
+        assert!(error.ends_with("use at least 128MiB"), "{error}");
     }
 
     #[test]
     fn what_is_shared_out_fits() {
+        let memory: MemoryBudget = "256MiB".parse().unwrap();
         for writers in [1, 2, 16] {
-            let memory = MemoryBudget::new(256 * MIB);
-            assert!(7 * writers * memory.batch_bytes(writers) <= memory.limit() / 2);
+            assert!(7 * writers * memory.batch_bytes(writers) <= 128 * MIB);
         }
         let mut config = ClientConfig::new();
         config.set("fetch.max.bytes", "7");
-        MemoryBudget::new(256 * MIB).bound_queues(4, &mut config);
+        memory.bound_queues(4, &mut config);
         assert_eq!(config.get("fetch.max.bytes"), Some("7"));
         assert_eq!(config.get("queued.max.messages.kbytes"), Some("8192"));
     }

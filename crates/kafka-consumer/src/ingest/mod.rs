@@ -15,10 +15,10 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use event_model::Window;
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::http::{HttpAddr, HttpError, Server};
+use pipeline_runtime::http::{self, HttpAddr};
 use pipeline_runtime::kafka::{self, KafkaArgs};
 use pipeline_runtime::progress::Progress;
-use pipeline_runtime::shutdown;
+use pipeline_runtime::shutdown::{self, ShutdownDeadline};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -42,14 +42,14 @@ use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::RecordLookup;
 use crate::kafka::topic_identity::TopicIdentity;
 use crate::kafka::watermarks::StartOffset;
-use crate::observability::endpoints::HttpEndpoints;
+use crate::observability::endpoints::{DEFAULT_ADDRESS, HttpEndpoints};
 use crate::observability::lag;
 use crate::observability::record_counts::RecordCounts;
 use crate::postgres::migrations::{self, Pending};
 use crate::postgres::{self, Conninfo};
 
-/// How long the writers may take at an end that was asked for.
-const GRACE: Duration = Duration::from_secs(6);
+/// Time of a shutdown for the batches in flight.
+pub(crate) const GRACE: Duration = Duration::from_secs(6);
 
 const MARGIN: Duration = Duration::from_millis(500);
 
@@ -84,10 +84,8 @@ pub(crate) struct RunConfig {
     pub(crate) open_transaction_timeout: Duration,
     /// What to do about pending scripts.
     pub(crate) pending: Pending,
-    /// Where to answer over HTTP.
-    pub(crate) http: HttpAddr,
-    /// Whether a run without that is better than none.
-    pub(crate) http_may_fail: bool,
+    /// The address of `--http-addr`, if given.
+    pub(crate) http: Option<HttpAddr>,
     /// Show progress.
     pub(crate) progress: bool,
 }
@@ -108,10 +106,12 @@ pub(crate) struct Summary {
 }
 
 /// Runs until it is caught up or the shutdown is asked for.
-pub(crate) async fn run(settings: RunConfig, shutdown: CancellationToken) -> Result<Summary, Failure> {
+pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Result<Summary, Failure> {
     let group_topic = GroupTopic { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
     let site = Arc::new(HttpEndpoints::new(group_topic.clone()));
-    let _server = listen(&settings, &site).await?;
+    let _server = http::start(settings.http.as_ref(), DEFAULT_ADDRESS, Arc::clone(&site) as Arc<_>)
+        .await
+        .map_err(anyhow::Error::from)?;
     let mut config = client_config(&settings.kafka, &settings.group)?;
     let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await?;
     settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
@@ -275,7 +275,7 @@ async fn worst(writers: Vec<Writing>) -> anyhow::Result<Option<WriterError>> {
 }
 
 /// Shows progress, and bounds the end once it was asked for.
-async fn watch(show: bool, site: Arc<HttpEndpoints>, shutdown: CancellationToken, give_up: CancellationToken) {
+async fn watch(show: bool, site: Arc<HttpEndpoints>, shutdown: ShutdownDeadline, give_up: CancellationToken) {
     let progress = Progress::new(show, None, "records");
     let show = async {
         loop {
@@ -295,26 +295,10 @@ async fn watch(show: bool, site: Arc<HttpEndpoints>, shutdown: CancellationToken
     tokio::select! {
         () = show => {}
         () = async {
-            shutdown.cancelled().await;
+            shutdown.requested().await;
             site.health.ending();
-            tokio::time::sleep(GRACE).await;
+            shutdown.over().await;
         } => give_up.cancel(),
     }
     std::future::pending::<()>().await;
-}
-
-/// Answers over HTTP from now on, if it is to.
-async fn listen(settings: &RunConfig, site: &Arc<HttpEndpoints>) -> Result<Option<Server>, Failure> {
-    let HttpAddr::At(address) = &settings.http else { return Ok(None) };
-    match Server::start(address, Arc::clone(site) as Arc<_>).await {
-        Ok(server) => {
-            tracing::info!(address = %server.address(), "http listening");
-            Ok(Some(server))
-        }
-        Err(error @ HttpError::Taken { .. }) if settings.http_may_fail => {
-            tracing::warn!(%error, "goes on without http");
-            Ok(None)
-        }
-        Err(error) => Err(anyhow::Error::from(error).into()),
-    }
 }

@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use backon::{ConstantBuilder, Retryable};
 use event_model::Timestamp;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::{Offset, TopicPartitionList};
+use retry_policy::{RetryPolicy, Retryable};
 use tokio::task;
 
 use crate::kafka::context::Kafka;
@@ -51,6 +51,8 @@ impl fmt::Display for StartOffset {
 }
 
 const PATIENCE: Duration = Duration::from_secs(10);
+/// A topic that was just created has no leaders for a moment.
+const LEADERS: RetryPolicy = RetryPolicy::constant(Duration::from_millis(100)).with_retries(100);
 
 /// The oldest and the next offset of each partition.
 pub(crate) async fn watermarks(
@@ -66,8 +68,6 @@ pub(crate) async fn watermarks(
         });
         asked.await.map_err(|_| KafkaError::Canceled)?
     };
-    // A topic that was made just now has no leaders for a moment.
-    let policy = ConstantBuilder::default().with_delay(Duration::from_millis(100)).with_max_times(100);
     let passes = |error: &KafkaError| {
         matches!(
             error.rdkafka_error_code(),
@@ -79,7 +79,7 @@ pub(crate) async fn watermarks(
             )
         )
     };
-    ask.retry(policy).when(passes).await
+    ask.retry(LEADERS).when(passes).await
 }
 
 pub(crate) async fn start_offsets(

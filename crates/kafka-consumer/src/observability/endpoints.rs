@@ -13,6 +13,9 @@ use crate::observability::history::{History, Quantiles, Second};
 use crate::observability::lag::PartitionEnds;
 use crate::observability::{metrics, page, timing};
 
+/// Default address of the endpoints.
+pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
+
 /// All that is seen from outside.
 #[derive(Debug)]
 pub(crate) struct HttpEndpoints {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use pipeline_runtime::metrics::{Histogram, quantile};
+use pipeline_runtime::metrics::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -137,7 +137,7 @@ impl Window {
     }
 
     fn minute(&self, histogram: &Histogram) -> Quantiles {
-        let mut all = vec![0; histogram.bounds().len() + 1];
+        let mut all = vec![0; self.last.len()];
         for added in &self.added {
             all.iter_mut().zip(added).for_each(|(all, added)| *all += added);
         }
@@ -147,7 +147,7 @@ impl Window {
 
 impl Quantiles {
     fn of(histogram: &Histogram, counts: &[u64]) -> Self {
-        let at = |share| quantile(histogram.bounds(), counts, share);
+        let at = |share| histogram.quantile_of(counts, share);
         Self { p50: at(0.5), p99: at(0.99) }
     }
 }

@@ -115,11 +115,12 @@ fn it_is_seen_from_outside() {
     let (stack, transaction) = held_back();
     let mut consumer = Watched::start(&stack);
     consumer.wait_until("lag", |one| {
-        one.metric("records_committed_total") == 700.0 && one.metric("consumer_lag_records") == 501.0
+        one.metric("kafka_consumer_records_committed_total") == 700.0
+            && one.metric("kafka_consumer_lag_records") == 501.0
     });
     let sample = |name: &str, partition: u8| consumer.metric(&format!("{name}{{partition=\"{partition}\"}}"));
-    assert_eq!(sample("last_stable_offset_lag_records", 0), 501.0);
-    assert_eq!(sample("last_stable_offset_lag_records", 1), 0.0);
+    assert_eq!(sample("kafka_consumer_last_stable_offset_lag_records", 0), 501.0);
+    assert_eq!(sample("kafka_consumer_last_stable_offset_lag_records", 1), 0.0);
     let (_, state) = consumer.get("/state");
     let state: serde_json::Value = serde_json::from_str(&state).unwrap();
     assert!(state["partitions"][0]["held_back_since"].is_i64(), "{state}");
@@ -142,7 +143,8 @@ fn it_is_seen_from_outside() {
 
     transaction.commit();
     consumer.wait_until("no lag", |one| {
-        one.metric("consumer_lag_records") == 0.0 && one.metric("last_stable_offset_lag_records") == 0.0
+        one.metric("kafka_consumer_lag_records") == 0.0
+            && one.metric("kafka_consumer_last_stable_offset_lag_records") == 0.0
     });
     consumer.end();
 }

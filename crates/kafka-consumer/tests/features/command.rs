@@ -51,7 +51,7 @@ fn what_it_says_and_who_may() {
     assert!(said.starts_with("refined as of 2026-11-22T12:00:00.000000Z: 0 hours remade, 0 of 0 users"), "{said}");
     for (flags, part) in [
         (&["--as-of", "noon"][..], "--as-of"),
-        (&["--every", "10ms"], "less than a second"),
+        (&["--every", "10ms"], "use 1s to"),
         (&["--every", "5m", "--as-of", NOON], "cannot be used with"),
     ] {
         let said = fail(&stack, WRITER, &[&["refine"], flags].concat(), 2);

@@ -1,12 +1,12 @@
 //! A lake in a bucket.
 
 use std::future::Future;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::primitives::ByteStream;
-use backon::{ExponentialBuilder, Retryable};
 use bytes::{Bytes, BytesMut};
+use retry_policy::{RetryPolicy, Retryable};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -22,8 +22,7 @@ use crate::keys::RUNS_PREFIX;
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
 /// The object metadata that has the content hash.
 const HASH_METADATA: &str = "content-hash";
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+const RETRY: RetryPolicy = RetryPolicy::exponential(Duration::from_millis(100), Duration::from_secs(10));
 /// Bytes that are reserved for an answer before any of it came, at most.
 const LARGEST_RESERVE: usize = 1 << 28;
 
@@ -196,22 +195,15 @@ impl S3Store {
         self.attempts("remove", key, once).await
     }
 
-    /// Tries until it works, can't work, or patience runs out. The pauses grow to ten seconds, with jitter.
+    /// Retries transient failures, indefinitely or until patience runs out.
     async fn attempts<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         operation: &'static str,
         key: &str,
         once: impl FnMut() -> F,
     ) -> Result<T, LakeError> {
-        let started = Instant::now();
-        let pauses = ExponentialBuilder::default()
-            .with_min_delay(FIRST_PAUSE)
-            .with_max_delay(LONGEST_PAUSE)
-            .with_jitter()
-            .without_max_times();
-        let within_patience = || self.patience.is_none_or(|patience| started.elapsed() < patience);
-        once.retry(pauses)
-            .when(|failure| failure.again && within_patience())
+        once.retry(RETRY.with_deadline(self.patience))
+            .when(|failure| failure.again)
             .notify(|failure, pause| {
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
                 warn!(operation, key, pause_ms, error = %failure.error, "lake_retry");

@@ -1,6 +1,8 @@
 //! How a running program is seen from outside: a small HTTP server for probes, metrics and whatever else the program
 //! shows, and the client that asks it.
 
+use std::sync::Arc;
+
 mod address;
 mod client;
 mod server;
@@ -8,3 +10,30 @@ mod server;
 pub use address::{HttpAddr, HttpError};
 pub use client::get;
 pub use server::{Answer, Answers, Server};
+
+/// Returns the address of the endpoints: that of `--http-addr`, or the program's default.
+#[must_use]
+pub fn address(flag: Option<&HttpAddr>, default: &str) -> HttpAddr {
+    flag.map_or_else(|| HttpAddr::At(default.to_owned()), HttpAddr::clone)
+}
+
+/// Starts the endpoints of a program at the address of `--http-addr`, or at its default. Without the flag a program whose
+/// default address is taken runs without endpoints.
+pub async fn start(
+    flag: Option<&HttpAddr>,
+    default: &str,
+    answers: Arc<dyn Answers>,
+) -> Result<Option<Server>, HttpError> {
+    let HttpAddr::At(place) = address(flag, default) else { return Ok(None) };
+    match Server::start(&place, answers).await {
+        Ok(server) => {
+            tracing::info!(address = %server.address(), "http listening");
+            Ok(Some(server))
+        }
+        Err(error @ HttpError::Taken { .. }) if flag.is_none() => {
+            tracing::warn!(%error, "runs without http");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}

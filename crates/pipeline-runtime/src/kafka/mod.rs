@@ -11,6 +11,7 @@ use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use serde_json::{Map, Value, json};
 
 pub use properties::Guard;
 pub use topic::{
@@ -57,16 +58,18 @@ impl KafkaArgs {
         }
     }
 
-    /// The user's properties for people, secrets taken out.
-    pub fn redacted_properties(&self) -> Result<Vec<(String, String)>, Failure> {
+    /// Returns the flags for `--print-config`, secrets left out.
+    pub fn printed(&self) -> Result<Value, Failure> {
         let all = properties::read(self.kafka_config.as_deref(), &self.properties)?;
-        Ok(all
-            .into_iter()
-            .map(|(name, value)| {
-                let value = if properties::is_secret(&name) { "***".to_owned() } else { value };
-                (name, value)
-            })
-            .collect())
+        let shown = |(name, value): (String, String)| {
+            let value = if properties::is_secret(&name) { "***".to_owned() } else { value };
+            (name, Value::from(value))
+        };
+        Ok(json!({
+            "bootstrap_servers": self.bootstrap_servers,
+            "topic": self.topic,
+            "properties": all.into_iter().map(shown).collect::<Map<_, _>>(),
+        }))
     }
 }
 

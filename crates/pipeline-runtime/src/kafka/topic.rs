@@ -8,6 +8,7 @@ use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::Metadata;
+use retry_policy::{RetryPolicy, Retryable};
 use thiserror::Error;
 use tokio::task;
 
@@ -17,6 +18,8 @@ use crate::exit::Failure;
 
 /// How long a broker may take to answer when a program starts.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Policy of waiting for a topic that was created.
+const APPEARANCE: RetryPolicy = RetryPolicy::constant(Duration::from_millis(50)).with_deadline(Some(PATIENCE));
 /// Errors and log lines that may have come up meanwhile.
 const EVENTS_AT_MOST: usize = 200;
 /// Partitions of a topic that we make.
@@ -121,21 +124,16 @@ pub async fn ensure_topic(config: &ClientConfig, topic: &str) -> Result<Topic, T
     await_topic(config, topic).await
 }
 
-/// Waits until the topic that was made has reached the broker's metadata.
+/// Waits until the new topic has reached the broker's metadata.
 async fn await_topic(config: &ClientConfig, topic: &str) -> Result<Topic, TopicError> {
-    let deadline = tokio::time::Instant::now() + PATIENCE;
-    loop {
-        if let Some(partitions) = partitions(config, topic).await? {
-            return Ok(Topic { partitions, created: true });
-        }
-        if tokio::time::Instant::now() > deadline {
-            return Err(TopicError::Refused {
-                topic: topic.to_owned(),
-                error: RDKafkaErrorCode::UnknownTopicOrPartition,
-            });
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
+    const ABSENT: RDKafkaErrorCode = RDKafkaErrorCode::UnknownTopicOrPartition;
+    let ask = || async {
+        let found = partitions(config, topic).await?;
+        found.ok_or_else(|| TopicError::Refused { topic: topic.to_owned(), error: ABSENT })
+    };
+    let is_absent = |error: &TopicError| matches!(error, TopicError::Refused { error: ABSENT, .. });
+    let partitions = ask.retry(APPEARANCE).when(is_absent).await?;
+    Ok(Topic { partitions, created: true })
 }
 
 /// How many partitions the topic has; none where it is absent.

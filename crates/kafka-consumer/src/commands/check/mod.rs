@@ -6,14 +6,14 @@ mod report;
 mod runner;
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use clap::Args;
-use pipeline_runtime::duration::duration;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
+use pipeline_runtime::units::TimeSpan;
 use tokio_postgres::error::SqlState;
 
 use crate::commands::args::DatabaseArgs;
@@ -29,9 +29,9 @@ pub(crate) struct CheckArgs {
     /// Run only this check (may be repeated)
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// How long each check may take
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = limit)]
-    timeout: Duration,
+    /// Maximum time of each check
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = TimeSpan::within(TIMEOUTS))]
+    timeout: TimeSpan,
     /// Do not keep the results in the warehouse, for which a reader has no right
     #[arg(long)]
     no_save: bool,
@@ -42,21 +42,15 @@ pub(crate) struct CheckArgs {
     database: DatabaseArgs,
 }
 
-/// As PostgreSQL takes it: milliseconds in 31 bits, and 0 would be none.
-fn limit(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        limit if limit.is_zero() => Err("nothing at all".to_owned()),
-        limit if limit > Duration::from_hours(24 * 24) => Err("more than 24 days".to_owned()),
-        limit => Ok(limit),
-    }
-}
+/// Timeouts that PostgreSQL accepts: milliseconds in 31 bits, and 0 would be none.
+const TIMEOUTS: RangeInclusive<TimeSpan> = TimeSpan::SHORTEST..=TimeSpan::from_days(24);
 
 impl CheckArgs {
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let checks = catalogue::checks(self.checks.as_deref()).and_then(|all| catalogue::only(all, &self.only));
         let checks = checks.map_err(|error| Failure::usage(error.to_string()))?;
         let mut client = self.database.connect_to_current("kafka-consumer check").await?;
-        let report = runner::run(&mut client, &checks, self.timeout).await;
+        let report = runner::run(&mut client, &checks, self.timeout.get()).await;
         let report = report.map_err(|error| anyhow!("the checks were not run: {}", describe(&error)))?;
         self.say(&report)?;
         if !self.no_save {

@@ -12,14 +12,13 @@ mod stored;
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
 use event_model::{Timestamp, Window};
-use pipeline_runtime::duration::duration;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
+use pipeline_runtime::units::{self, TimeSpan};
 use serde_json::json;
 use tokio_postgres::Client;
 
@@ -66,8 +65,8 @@ struct ChoiceArgs {
     /// With this tag in the header `run`, which our generator writes
     #[arg(long, value_name = "TAG")]
     run: Option<String>,
-    /// So many at most
-    #[arg(long, value_name = "N")]
+    /// Maximum number of dead letters
+    #[arg(long, value_name = "N", value_parser = units::count::<u32>)]
     limit: Option<u32>,
     #[command(flatten)]
     group_topic: GroupTopicArgs,
@@ -140,8 +139,8 @@ pub(crate) struct DiscardArgs {
     #[arg(long, value_enum, default_value_t = State::Open)]
     state: State,
     /// First seen longer ago than this, such as 30d
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
-    older_than: Option<Duration>,
+    #[arg(long, value_name = "DURATION")]
+    older_than: Option<TimeSpan>,
     /// Do not ask
     #[arg(long)]
     yes: bool,
@@ -149,10 +148,10 @@ pub(crate) struct DiscardArgs {
     choice: ChoiceArgs,
 }
 
-/// A time, or how long ago.
+/// Parses a time, or a duration before now.
 fn moment(text: &str) -> Result<Timestamp, String> {
-    match duration(text) {
-        Ok(ago) => Ok(before_now(ago)),
+    match text.parse::<TimeSpan>() {
+        Ok(ago) => Ok(before_now(ago.get())),
         Err(_) => text.parse().map_err(|error| format!("not a duration such as 2h, and {error}")),
     }
 }
@@ -277,7 +276,7 @@ impl DiscardArgs {
     async fn run(self) -> Result<(), Failure> {
         let mut filter = self.choice.filter(self.state);
         if let Some(age) = self.older_than {
-            let oldest = before_now(age);
+            let oldest = before_now(age.get());
             filter.until = Some(filter.until.map_or(oldest, |until| until.min(oldest)));
         }
         let client = self.choice.connect().await?;

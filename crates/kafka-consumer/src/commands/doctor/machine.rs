@@ -10,7 +10,7 @@ const MOST_SKEW_SECONDS: f64 = 2.0;
 
 pub(crate) fn examine(settings: &DoctorConfig, clock_ahead: Option<f64>) -> Vec<Finding> {
     let mut lines = Findings::of("machine");
-    let (limit, free) = (settings.memory.limit(), available());
+    let (limit, free) = (settings.memory.limit().to_usize(), available());
     match free {
         Some(free) if free < limit => lines.warn(
             "read the memory that is free",

@@ -20,7 +20,7 @@ use pipeline_runtime::output::unless_closed;
 use crate::commands::args::{DatabaseArgs, GroupArgs};
 use crate::commands::doctor::config::DoctorConfig;
 use crate::commands::doctor::finding::Severity;
-use crate::ingest::memory_budget::{self, MemoryBudget};
+use crate::ingest::memory_budget::MemoryBudget;
 use crate::kafka::client::client_config;
 use crate::kafka::group_topic::GroupTopic;
 
@@ -37,8 +37,8 @@ pub(crate) struct DoctorArgs {
     /// Sessions of PostgreSQL that a run would open
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
-    /// `MemoryBudget` that a run may take
-    #[arg(long, value_name = "BYTES", default_value = "256MiB", value_parser = memory_budget::parse_limit)]
+    /// Memory that a run may take
+    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
     memory_limit: MemoryBudget,
     #[command(flatten)]
     group: GroupArgs,

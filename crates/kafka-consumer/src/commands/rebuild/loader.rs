@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use event_model::{ArrowFormError, Hour, ProductEvent, Window, read_batch};
 use lake::{EventFile, Lake, LakeError};
 use pipeline_runtime::lake::in_words;
+use pipeline_runtime::shutdown::ShutdownDeadline;
+use retry_policy::RetryPolicy;
 use tokio_postgres::{Client, Transaction};
-use tokio_util::sync::CancellationToken;
 
 use crate::commands::rebuild::files::concerns_one_file;
 use crate::commands::rebuild::outcome::{HourRange, RebuildOutcome, Refused};
@@ -57,8 +57,8 @@ const NOTE: &str =
     "INSERT INTO pipeline.rebuilt_files (rebuild_id, key, rows_inserted, duplicates, expired, suppressed)
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (rebuild_id, key) DO NOTHING";
 
-/// Time for the file that is being loaded when the shutdown comes.
-const GRACE: Duration = Duration::from_secs(5);
+/// Time of a shutdown for the file that is being loaded.
+pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 impl Loader {
     pub(crate) fn new(context: LoaderContext) -> Self {
@@ -66,29 +66,25 @@ impl Loader {
     }
 
     /// Loads a file, and retries indefinitely while PostgreSQL is unavailable, until the shutdown.
-    pub(crate) async fn load(&mut self, key: &str, shutdown: &CancellationToken) -> anyhow::Result<FileEnd> {
-        let grace = async {
-            shutdown.cancelled().await;
-            tokio::time::sleep(GRACE).await;
-        };
+    pub(crate) async fn load(&mut self, key: &str, shutdown: &ShutdownDeadline) -> anyhow::Result<FileEnd> {
         tokio::select! {
             end = self.fetch_and_load(key, shutdown) => end,
             // Dropping the transaction rolls it back.
-            () = grace => {
+            () = shutdown.over() => {
                 self.session = None;
                 Ok(FileEnd::Left)
             }
         }
     }
 
-    async fn fetch_and_load(&mut self, key: &str, shutdown: &CancellationToken) -> anyhow::Result<FileEnd> {
+    async fn fetch_and_load(&mut self, key: &str, shutdown: &ShutdownDeadline) -> anyhow::Result<FileEnd> {
         let bytes = match self.context.lake.get(key).await {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(FileEnd::Unavailable("it was listed, but there is no file of that name".to_owned())),
             Err(error) if concerns_one_file(&error) => return Ok(FileEnd::Unavailable(error.to_string())),
             Err(error) => return Err(in_words(error)),
         };
-        let mut delays = delays();
+        let mut delays = RETRY.delays();
         let mut repeats = Repeats::default();
         let mut repairs = 0;
         loop {
@@ -108,11 +104,11 @@ impl Loader {
                 _ => return Err(LoadError(fault).into()),
             }
             let fault = &fault.error;
-            let pause = delays.next().unwrap_or(LONGEST_PAUSE);
+            let pause = delays.next_or_maximum();
             tracing::warn!(key, error = describe(fault), pause_seconds = pause.as_secs_f64(), "postgres retry");
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
-                () = shutdown.cancelled() => return Ok(FileEnd::Left),
+                () = shutdown.requested() => return Ok(FileEnd::Left),
             }
         }
     }
@@ -274,9 +270,5 @@ fn damage(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
 /// Maximum number of attempts that end with an error that the next one should have removed.
 const MOST_REPAIRS: u32 = 10;
 
-const LONGEST_PAUSE: Duration = Duration::from_secs(10);
-
-fn delays() -> impl Iterator<Item = Duration> {
-    let policy = ExponentialBuilder::new().with_min_delay(Duration::from_millis(200)).with_max_delay(LONGEST_PAUSE);
-    policy.with_jitter().without_max_times().build()
-}
+/// Policy of loading a file while PostgreSQL is unavailable.
+const RETRY: RetryPolicy = RetryPolicy::exponential(Duration::from_millis(200), Duration::from_secs(10));

@@ -12,8 +12,8 @@ use anyhow::{Context, anyhow};
 use lake::Lake;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::progress::Progress;
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use tokio::task::JoinSet;
-use tokio_util::sync::CancellationToken;
 
 use crate::commands::rebuild::files;
 use crate::commands::rebuild::loader::{FileEnd, Loader, LoaderContext};
@@ -43,7 +43,7 @@ pub(crate) struct RebuildConfig {
 }
 
 /// Brings everything in, or what there is time for until the shutdown is asked for.
-pub(crate) async fn run(settings: RebuildConfig, shutdown: CancellationToken) -> Result<RebuildOutcome, Failure> {
+pub(crate) async fn run(settings: RebuildConfig, shutdown: ShutdownDeadline) -> Result<RebuildOutcome, Failure> {
     let began = Instant::now();
     let session = settings.target.named("event-pipeline rebuild");
     let mut client = postgres::connect_at_start(&session).await?;
@@ -53,7 +53,7 @@ pub(crate) async fn run(settings: RebuildConfig, shutdown: CancellationToken) ->
     let ledger = ProgressLog::open(client, &settings.lake.url().to_string(), settings.hours).await?;
     let files = tokio::select! {
         files = files::list(&settings.lake, settings.hours) => files?,
-        () = shutdown.cancelled() => {
+        () = shutdown.requested() => {
             return Err(anyhow!("ended before the files were listed; run the same command again to continue").into());
         }
     };
@@ -95,13 +95,13 @@ struct Work {
     outcome: Mutex<RebuildOutcome>,
     todo: Mutex<std::vec::IntoIter<String>>,
     progress: Progress,
-    shutdown: CancellationToken,
+    shutdown: ShutdownDeadline,
 }
 
 /// Loads file after file.
 async fn load(means: LoaderContext, work: Arc<Work>) -> anyhow::Result<()> {
     let mut loader = Loader::new(means);
-    while !work.shutdown.is_cancelled() {
+    while !work.shutdown.is_requested() {
         let Some(key) = guard(&work.todo).next() else { break };
         let end = loader.load(&key, &work.shutdown).await.with_context(|| key.clone())?;
         let mut outcome = guard(&work.outcome);

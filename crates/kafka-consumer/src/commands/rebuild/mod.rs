@@ -13,8 +13,10 @@ use clap::Args;
 use event_model::{Hour, Timestamp};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::lake::LakeArgs;
+use pipeline_runtime::progress;
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use pipeline_runtime::telemetry::LogArgs;
-use pipeline_runtime::{progress, shutdown};
+use pipeline_runtime::units::Count;
 
 use crate::commands::args::DatabaseArgs;
 use crate::commands::rebuild::loading::RebuildConfig;
@@ -35,10 +37,10 @@ pub(crate) struct RebuildArgs {
     /// Sessions of PostgreSQL that write side by side
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
-    /// Rows in a COPY at most
-    #[arg(long, default_value_t = 30_000, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
-    batch_rows: u32,
-    /// `FinishedSource` without the files that cannot be read, name them, and exit with code 3
+    /// Maximum number of rows in a COPY, up to 1M
+    #[arg(long, value_name = "N", default_value = "30k", value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
+    batch_rows: Count,
+    /// Finish without the files that cannot be read, name them, and exit with code 3
     #[arg(long)]
     skip_damaged: bool,
     /// Refuse to go on where scripts are pending, instead of applying them
@@ -72,12 +74,12 @@ impl RebuildArgs {
             lake: self.lake.open().await?,
             hours: HourRange { from: self.from, to: self.to },
             writers: usize::from(self.writers),
-            rows_at_once: usize::try_from(self.batch_rows).unwrap_or(usize::MAX),
+            rows_at_once: usize::try_from(self.batch_rows.get()).unwrap_or(usize::MAX),
             skip_damaged: self.skip_damaged,
             pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
             progress: log.shows_progress(),
         };
-        let shutdown = shutdown::on_signal().context("signals can't be received")?;
+        let shutdown = ShutdownDeadline::on_signal(loader::GRACE).context("cannot receive signals")?;
         let outcome = loading::run(settings, shutdown).await?;
         show(&outcome, log);
         verdict(&outcome, self.skip_damaged)

@@ -4,15 +4,16 @@ mod refinement;
 mod statements;
 
 use std::io::{self, Write};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use anyhow::Context;
 use clap::Args;
 use event_model::Timestamp;
-use pipeline_runtime::duration::duration;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
-use pipeline_runtime::shutdown;
+use pipeline_runtime::shutdown::ShutdownDeadline;
+use pipeline_runtime::units::TimeSpan;
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::commands::args::DatabaseArgs;
@@ -27,8 +28,8 @@ pub(crate) struct RefineArgs {
     #[arg(long, value_name = "TIME", conflicts_with = "every")]
     as_of: Option<Timestamp>,
     /// Go on until Ctrl-C, and refine again and again after this time
-    #[arg(long, value_name = "DURATION", value_parser = at_least_a_second)]
-    every: Option<Duration>,
+    #[arg(long, value_name = "DURATION", value_parser = TimeSpan::within(INTERVALS))]
+    every: Option<TimeSpan>,
     /// Make everything anew from the table, also what no writer has noted (rows that a person has changed)
     #[arg(long, conflicts_with = "every")]
     all: bool,
@@ -39,13 +40,8 @@ pub(crate) struct RefineArgs {
     database: DatabaseArgs,
 }
 
-fn at_least_a_second(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        every if every < Duration::from_secs(1) => Err("less than a second".to_owned()),
-        every if every > Duration::from_hours(24 * 366) => Err("more than a year".to_owned()),
-        every => Ok(every),
-    }
-}
+/// One second to a year.
+const INTERVALS: RangeInclusive<TimeSpan> = TimeSpan::from_secs(1)..=TimeSpan::from_days(366);
 
 impl RefineArgs {
     pub(crate) async fn run(self) -> Result<(), Failure> {
@@ -56,17 +52,17 @@ impl RefineArgs {
             return self.say(&refined);
         };
         drop(client);
-        let shutdown = shutdown::on_signal().context("signals can't be received")?;
-        let mut ticks = interval(every);
+        let shutdown = ShutdownDeadline::on_signal(Duration::ZERO).context("cannot receive signals")?;
+        let mut ticks = interval(every.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 _ = ticks.tick() => {}
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.requested() => return Ok(()),
             }
             tokio::select! {
                 // What is given up here has changed nothing, the next one does it.
-                () = shutdown.cancelled() => return Ok(()),
+                () = shutdown.requested() => return Ok(()),
                 round = self.round(request) => round?,
             }
         }

@@ -4,12 +4,12 @@ mod expired_partitions;
 mod plan;
 
 use std::io::{self, Write};
-use std::time::Duration;
+use std::ops::RangeInclusive;
 
 use clap::Args;
-use pipeline_runtime::duration::duration;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
+use pipeline_runtime::units::TimeSpan;
 
 use crate::commands::args::DatabaseArgs;
 use crate::commands::retention::expired_partitions::ExpiredPartition;
@@ -17,8 +17,8 @@ use crate::commands::retention::expired_partitions::ExpiredPartition;
 #[derive(Args, Clone)]
 pub(crate) struct RetentionArgs {
     /// How much is kept, such as 90d; whole UTC days that are older go, and their events are not taken in again
-    #[arg(long, value_name = "DURATION", value_parser = at_least_a_day)]
-    keep: Duration,
+    #[arg(long, value_name = "DURATION", value_parser = TimeSpan::within(RETENTIONS))]
+    keep: TimeSpan,
     /// Say what would go, change nothing
     #[arg(long)]
     dry_run: bool,
@@ -26,17 +26,12 @@ pub(crate) struct RetentionArgs {
     database: DatabaseArgs,
 }
 
-fn at_least_a_day(text: &str) -> Result<Duration, String> {
-    match duration(text)? {
-        keep if keep < Duration::from_hours(24) => Err("less than a day".to_owned()),
-        keep if keep > Duration::from_hours(24 * 366 * 1_000) => Err("more than a thousand years".to_owned()),
-        keep => Ok(keep),
-    }
-}
+/// One day to a thousand years.
+const RETENTIONS: RangeInclusive<TimeSpan> = TimeSpan::from_days(1)..=TimeSpan::from_days(366 * 1_000);
 
 impl RetentionArgs {
     pub(crate) async fn run(self) -> Result<(), Failure> {
-        let keep = i64::try_from(self.keep.as_secs()).unwrap_or(i64::MAX);
+        let keep = i64::try_from(self.keep.get().as_secs()).unwrap_or(i64::MAX);
         let mut client = self.database.connect_to_current("kafka-consumer retention").await?;
         if self.dry_run {
             let plan = plan::plan(&client, keep).await?;

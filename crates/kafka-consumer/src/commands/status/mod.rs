@@ -11,8 +11,9 @@ use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::output;
 
-use crate::commands::args::{DEFAULT_HTTP_ADDR, DatabaseArgs, GroupArgs};
+use crate::commands::args::{DatabaseArgs, GroupArgs};
 use crate::kafka::group_topic::GroupTopic;
+use crate::observability::endpoints::DEFAULT_ADDRESS;
 
 #[derive(Args, Clone)]
 pub(crate) struct StatusArgs {
@@ -22,7 +23,7 @@ pub(crate) struct StatusArgs {
     #[arg(long)]
     json: bool,
     /// Where the running consumer serves: it alone knows the latency. HOST:PORT or off
-    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_HTTP_ADDR)]
+    #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
     http_addr: HttpAddr,
     #[command(flatten)]
     kafka: KafkaArgs,

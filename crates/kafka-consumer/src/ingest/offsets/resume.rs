@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use retry_policy::{RetryPolicy, Retryable};
 use thiserror::Error;
 use tokio_postgres::{Client, GenericClient};
 use uuid::Uuid;
@@ -114,6 +114,8 @@ pub(crate) enum ResumeError {
 
 /// How long PostgreSQL may take for one of these short statements.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Policy of loading the positions.
+const RETRY: RetryPolicy = RetryPolicy::exponential(Duration::from_secs(1), Duration::from_secs(5));
 
 const SELECT: &str = r#"SELECT partition, next_offset, topic_incarnation, fingerprint_offset, fingerprint,
         coalesce((SELECT max(letter."offset") + 1 FROM pipeline.dead_letters AS letter
@@ -188,10 +190,8 @@ impl Resume {
     /// Where the partitions go on, over a session of its own, with outages of PostgreSQL and Kafka waited out. A
     /// partition that is new begins with its oldest record. Fails where Kafka no longer has what comes next.
     pub(crate) async fn positions(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
-        let policy =
-            ExponentialBuilder::default().with_max_delay(Duration::from_secs(5)).with_jitter().without_max_times();
         (|| self.ask(partitions))
-            .retry(policy)
+            .retry(RETRY)
             .when(ResumeError::passes)
             .notify(|error, delay| {
                 tracing::warn!(%error, delay_ms = delay.as_millis(), "offsets retry");

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use event_model::Window;
+use pipeline_runtime::shutdown::ShutdownDeadline;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +28,7 @@ pub(crate) struct SourceConfig {
     /// The ends of the partitions.
     pub(crate) ends: Arc<PartitionEnds>,
     /// End as soon as what is in hand is handed over.
-    pub(crate) shutdown: CancellationToken,
+    pub(crate) shutdown: ShutdownDeadline,
     /// Cancelled when nothing more may be committed.
     pub(crate) give_up: CancellationToken,
     /// Where asynchronous work is done.

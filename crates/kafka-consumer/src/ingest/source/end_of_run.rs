@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::bail;
+use rdkafka::error::KafkaError;
+use retry_policy::{RetryPolicy, Retryable};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 use uuid::Uuid;
@@ -18,8 +20,8 @@ use crate::observability::lag::{self, HeldBack};
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 /// Pause after a question that was not answered.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Maximum number of requests for the topic's ID; the run ends without it after that.
-const ID_ATTEMPTS: u32 = 3;
+/// Policy of asking for the topic's ID; the run ends without it after that.
+const ID_RETRY: RetryPolicy = RetryPolicy::constant(PAUSE).with_retries(2);
 
 /// Requests to Kafka whose answers arrive while polling continues.
 #[derive(Default)]
@@ -125,23 +127,9 @@ fn ask_for_id(setting: &SourceConfig) -> oneshot::Receiver<Option<Uuid>> {
     let (sender, answer) = oneshot::channel();
     let (kafka, topic) = (setting.resume.kafka.clone(), setting.resume.group_topic.topic.clone());
     setting.runtime.spawn(async move {
-        let mut id = None;
-        for _ in 0..ID_ATTEMPTS {
-            let asked = match kafka.observer() {
-                Ok(observer) => topic_identity::ask(&observer, &topic).await,
-                Err(error) => Err(error),
-            };
-            match asked {
-                Ok(answer) => {
-                    id = answer;
-                    break;
-                }
-                Err(error) => {
-                    tracing::debug!(%error, topic, "topic ID unknown");
-                    tokio::time::sleep(PAUSE).await;
-                }
-            }
-        }
+        let ask = || async { topic_identity::ask(&kafka.observer()?, &topic).await };
+        let unknown = |error: &KafkaError| tracing::debug!(%error, topic, "topic ID unknown");
+        let id = ask.retry(ID_RETRY).notify(|error, _| unknown(error)).await.inspect_err(unknown).unwrap_or_default();
         // The receiver is gone when the program ends.
         let _ = sender.send(id);
     });

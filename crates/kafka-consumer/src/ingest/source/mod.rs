@@ -132,7 +132,7 @@ impl Source {
 
     /// Returns true when the run is caught up, and false when the end was asked for.
     fn read(&mut self) -> anyhow::Result<bool> {
-        while !self.setting.shutdown.is_cancelled() {
+        while !self.setting.shutdown.is_requested() {
             self.service_events()?;
             if self.setting.until_caught_up && self.is_done()? {
                 return Ok(true);

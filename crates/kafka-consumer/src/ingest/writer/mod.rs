@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use retry_policy::{Delays, RetryPolicy};
 use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
 use tokio_util::sync::CancellationToken;
@@ -160,7 +160,7 @@ impl Writer {
     ) -> Result<(Vec<Letter>, Option<(i32, RecordPosition)>), WriterError> {
         let Some(last) = rows.last() else { return Ok((Vec::new(), None)) };
         let last = (last.partition, last.offset);
-        let mut delays = delays();
+        let mut delays = RETRY.delays();
         loop {
             let wanted = rows.iter().map(|row| ((row.partition, row.offset), row.clone())).collect();
             let reading = self.context.record_lookup.records(wanted, |record, row: RefusedRow| {
@@ -243,7 +243,7 @@ impl Writer {
                 let is_duplicate = failed.error.code() == Some(&SqlState::UNIQUE_VIOLATION);
                 progress.mode = InsertMode::Staged { chunked: !is_duplicate };
                 // The next error is another row's, whose attempts begin with the shortest delay again.
-                progress.delays = delays();
+                progress.delays = RETRY.delays();
                 progress.repairs += 1;
                 Ok(())
             }
@@ -303,10 +303,10 @@ impl Writer {
         message: &str,
         error: &str,
         state: Option<&SqlState>,
-        delays: &mut ExponentialBackoff,
+        delays: &mut Delays,
         batch: &Batch,
     ) -> Result<(), WriterError> {
-        let delay = delays.next().unwrap_or(MAX_DELAY);
+        let delay = delays.next_or_maximum();
         let sqlstate = state.map(SqlState::code);
         self.counters.add_retry(sqlstate);
         self.health.retrying(self.number, error);
@@ -376,12 +376,12 @@ struct BatchProgress {
     repairs: u32,
     /// Accepted dead letters that it has taken.
     taken: u64,
-    delays: ExponentialBackoff,
+    delays: Delays,
 }
 
 impl BatchProgress {
     fn new() -> Self {
-        Self { mode: InsertMode::Copy, in_doubt: false, repairs: 0, taken: 0, delays: delays() }
+        Self { mode: InsertMode::Copy, in_doubt: false, repairs: 0, taken: 0, delays: RETRY.delays() }
     }
 }
 
@@ -400,15 +400,5 @@ fn numbered(batch: &Batch, letters: Vec<Letter>) -> Vec<(i32, PendingDeadLetter)
 /// Log message for a new attempt.
 const POSTGRES: &str = "postgres retry";
 
-const MAX_DELAY: Duration = Duration::from_secs(5);
-
-/// Returns the delays of a retry without an end: 50 ms, doubled up to five seconds, with jitter.
-fn delays() -> ExponentialBackoff {
-    ExponentialBuilder::default()
-        .with_min_delay(Duration::from_millis(50))
-        .with_max_delay(MAX_DELAY)
-        .with_factor(2.0)
-        .with_jitter()
-        .without_max_times()
-        .build()
-}
+/// Policy of committing a batch, and of reading records again for it.
+const RETRY: RetryPolicy = RetryPolicy::exponential(Duration::from_millis(50), Duration::from_secs(5));

@@ -1,0 +1,174 @@
+//! Metrics for Prometheus: names, counters of values by size, and the text format.
+
+mod exposition;
+mod histogram;
+mod process;
+
+pub use exposition::Exposition;
+pub use histogram::Histogram;
+
+use process::{RESIDENT_MEMORY, START_TIME};
+
+/// Media type of Prometheus' text format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// A metric: its name, which carries program and unit, its kind and its meaning.
+#[derive(Clone, Copy, Debug)]
+pub struct Metric {
+    /// Name with the program's prefix, which ends with the unit, or with `_total` for a counter.
+    pub name: &'static str,
+    /// Movement of the value.
+    pub kind: Kind,
+    /// Meaning in one line.
+    pub help: &'static str,
+}
+
+/// The movement of a metric's value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Only up, from 0 at the start of the process.
+    Counter,
+    /// Up and down.
+    Gauge,
+    /// Counts of values by size.
+    Histogram,
+}
+
+/// The metrics of a program.
+#[derive(Clone, Copy, Debug)]
+pub struct Registry {
+    prefix: &'static str,
+    metrics: &'static [Metric],
+}
+
+impl Metric {
+    /// Returns a counter.
+    #[must_use]
+    pub const fn counter(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::Counter, help }
+    }
+
+    /// Returns a gauge.
+    #[must_use]
+    pub const fn gauge(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::Gauge, help }
+    }
+
+    /// Returns a histogram.
+    #[must_use]
+    pub const fn histogram(name: &'static str, help: &'static str) -> Self {
+        Self { name, kind: Kind::Histogram, help }
+    }
+}
+
+impl Kind {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::Counter => "counter",
+            Self::Gauge => "gauge",
+            Self::Histogram => "histogram",
+        }
+    }
+}
+
+/// Metrics of every process, under the names that Prometheus' client libraries use.
+const OF_EACH_PROCESS: [Metric; 2] = [RESIDENT_MEMORY, START_TIME];
+
+/// Ends of the names of gauges and histograms.
+const UNITS: [&str; 6] = ["_seconds", "_bytes", "_records", "_rows", "_ready", "_info"];
+
+impl Registry {
+    /// Returns the registry of a program, whose metrics have a common prefix.
+    #[must_use]
+    pub const fn new(prefix: &'static str, metrics: &'static [Metric]) -> Self {
+        Self { prefix, metrics }
+    }
+
+    /// Returns the program's metrics, then those of each process.
+    pub fn metrics(&self) -> impl Iterator<Item = &Metric> {
+        self.metrics.iter().chain(&OF_EACH_PROCESS)
+    }
+
+    /// Renders the samples that `write` adds, then those of the process, which started at `started` (seconds since 1970).
+    #[must_use]
+    pub fn render(&self, started: f64, write: impl FnOnce(&mut Exposition)) -> String {
+        let mut text = Exposition::new();
+        write(&mut text);
+        process::write(&mut text, started);
+        text.finish()
+    }
+
+    /// Returns what is wrong with the metrics: names without prefix or unit, names that occur twice, and names that
+    /// `documentation` lacks. For tests of the programs.
+    #[must_use]
+    pub fn faults(&self, documentation: &str) -> Vec<String> {
+        let mut faults = Vec::new();
+        for Metric { name, kind, .. } in self.metrics {
+            if !name.starts_with(self.prefix) {
+                faults.push(format!("{name}: the prefix is {}", self.prefix));
+            }
+            let ends_well = match kind {
+                Kind::Counter => name.ends_with("_total"),
+                Kind::Gauge | Kind::Histogram => UNITS.iter().any(|unit| name.ends_with(unit)),
+            };
+            if !ends_well {
+                faults.push(format!("{name}: no unit"));
+            }
+            if self.metrics.iter().filter(|other| other.name == *name).count() > 1 {
+                faults.push(format!("{name}: not the only one"));
+            }
+        }
+        let undocumented = self.metrics().filter(|metric| !documentation.contains(&format!("`{}`", metric.name)));
+        faults.extend(undocumented.map(|metric| format!("{}: not documented", metric.name)));
+        faults
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SOUND: Registry = Registry::new(
+        "x_",
+        &[
+            Metric::counter("x_events_total", "Events."),
+            Metric::gauge("x_lag_records", "Lag."),
+            Metric::histogram("x_wait_seconds", "Wait."),
+        ],
+    );
+    const ODD: Registry = Registry::new(
+        "x_",
+        &[
+            Metric::counter("x_events", "Events."),
+            Metric::gauge("lag_records", "Lag."),
+            Metric::gauge("x_memory_bytes", "Memory."),
+            Metric::gauge("x_memory_bytes", "Memory."),
+            Metric::gauge("x_wait_total", "Wait."),
+        ],
+    );
+
+    fn documentation(registry: &Registry) -> String {
+        registry.metrics().map(|metric| format!("`{}` ", metric.name)).collect()
+    }
+
+    #[test]
+    fn names_carry_program_and_unit() {
+        assert_eq!(SOUND.faults(&documentation(&SOUND)), Vec::<String>::new());
+        let faults = [
+            "x_events: no unit",
+            "lag_records: the prefix is x_",
+            "x_memory_bytes: not the only one",
+            "x_memory_bytes: not the only one",
+            "x_wait_total: no unit",
+        ];
+        assert_eq!(ODD.faults(&documentation(&ODD)), faults);
+        assert_eq!(SOUND.faults("`x_events_total` `x_wait_seconds`").len(), 3, "lag, memory and start are missing");
+    }
+
+    #[test]
+    fn each_process_has_memory_and_a_start() {
+        let text = SOUND.render(1.5, |text| text.single(&SOUND.metrics[1], 7));
+        assert!(text.starts_with("# HELP x_lag_records Lag.\n# TYPE x_lag_records gauge\nx_lag_records 7\n"), "{text}");
+        assert!(text.ends_with("\nprocess_start_time_seconds 1.5\n"), "{text}");
+    }
+}

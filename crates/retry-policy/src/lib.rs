@@ -1,0 +1,153 @@
+//! The retry policy of the programs and of the lake.
+//!
+//! A policy states the delays between the attempts at an operation and when to give up:
+//!
+//! ```
+//! use std::time::Duration;
+//! use retry_policy::{Retryable, RetryPolicy};
+//!
+//! const POLICY: RetryPolicy = RetryPolicy::constant(Duration::from_millis(1)).with_retries(3);
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() {
+//! let mut attempts = 0;
+//! let operation = || {
+//!     attempts += 1;
+//!     std::future::ready(if attempts < 3 { Err("no answer") } else { Ok(attempts) })
+//! };
+//! assert_eq!(operation.retry(POLICY).when(|error| *error == "no answer").await, Ok(3));
+//! # }
+//! ```
+
+use std::time::{Duration, Instant};
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+
+pub use backon::Retryable;
+
+/// Delays between the attempts at an operation, and their limit.
+#[derive(Clone, Copy, Debug)]
+pub struct RetryPolicy {
+    initial: Duration,
+    factor: f32,
+    maximum: Duration,
+    jitter: bool,
+    retries: Option<usize>,
+    deadline: Option<Duration>,
+}
+
+impl RetryPolicy {
+    /// Returns a policy whose delays double from `initial` to `maximum`. Jitter makes each of them up to twice as long.
+    /// There is no limit.
+    #[must_use]
+    pub const fn exponential(initial: Duration, maximum: Duration) -> Self {
+        Self { initial, factor: 2.0, maximum, jitter: true, retries: None, deadline: None }
+    }
+
+    /// Returns a policy whose delays are all the same, without jitter and without a limit.
+    #[must_use]
+    pub const fn constant(delay: Duration) -> Self {
+        Self { initial: delay, factor: 1.0, maximum: delay, jitter: false, retries: None, deadline: None }
+    }
+
+    /// Sets the maximum number of attempts after the first one.
+    #[must_use]
+    pub const fn with_retries(self, retries: usize) -> Self {
+        Self { retries: Some(retries), ..self }
+    }
+
+    /// Sets the time after which no attempt follows; `None` for no such limit. An attempt that is under way continues.
+    #[must_use]
+    pub const fn with_deadline(self, deadline: Option<Duration>) -> Self {
+        Self { deadline, ..self }
+    }
+
+    /// Starts the delays, and the time of the deadline.
+    #[must_use]
+    pub fn delays(self) -> Delays {
+        let Self { initial, factor, maximum, jitter, retries, deadline } = self;
+        let mut delays = ExponentialBuilder::new()
+            .with_min_delay(initial)
+            .with_factor(factor)
+            .with_max_delay(maximum)
+            .without_max_times();
+        if jitter {
+            delays = delays.with_jitter();
+        }
+        if let Some(retries) = retries {
+            delays = delays.with_max_times(retries);
+        }
+        Delays { delays: delays.build(), maximum, limit: deadline.map(|deadline| (Instant::now(), deadline)) }
+    }
+}
+
+impl BackoffBuilder for RetryPolicy {
+    type Backoff = Delays;
+
+    fn build(self) -> Delays {
+        self.delays()
+    }
+}
+
+/// The delays of one operation. They end when the policy's limit is reached.
+#[derive(Debug)]
+pub struct Delays {
+    delays: ExponentialBackoff,
+    maximum: Duration,
+    limit: Option<(Instant, Duration)>,
+}
+
+impl Delays {
+    /// Returns the next delay of an operation that is never given up: the maximum once the limit is reached.
+    pub fn next_or_maximum(&mut self) -> Duration {
+        self.next().unwrap_or(self.maximum)
+    }
+}
+
+impl Iterator for Delays {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        if self.limit.is_some_and(|(start, deadline)| start.elapsed() >= deadline) {
+            return None;
+        }
+        self.delays.next()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
+    }
+
+    #[test]
+    fn delays_double_up_to_the_maximum() {
+        let policy = RetryPolicy { jitter: false, ..RetryPolicy::exponential(millis(50), millis(300)) };
+        let delays: Vec<u128> = policy.delays().take(6).map(|delay| delay.as_millis()).collect();
+        assert_eq!(delays, [50, 100, 200, 300, 300, 300]);
+    }
+
+    #[test]
+    fn jitter_makes_a_delay_up_to_twice_as_long() {
+        let policy = RetryPolicy::exponential(millis(100), millis(100));
+        let delays: Vec<Duration> = policy.delays().take(1_000).collect();
+        assert!(delays.iter().all(|delay| (millis(100)..=millis(200)).contains(delay)));
+        assert!(delays.iter().any(|delay| *delay != delays[0]), "they differ");
+    }
+
+    #[test]
+    fn retries_are_counted() {
+        let mut delays = RetryPolicy::constant(millis(5)).with_retries(3).delays();
+        assert_eq!(delays.by_ref().collect::<Vec<_>>(), [millis(5); 3]);
+        assert_eq!(delays.next_or_maximum(), millis(5));
+    }
+
+    #[test]
+    fn no_attempt_follows_the_deadline() {
+        let count = |deadline| RetryPolicy::constant(millis(1)).with_deadline(deadline).delays().take(10).count();
+        assert_eq!([Some(Duration::ZERO), Some(Duration::from_hours(1)), None].map(count), [0, 10, 10]);
+    }
+}
