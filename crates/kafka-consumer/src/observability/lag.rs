@@ -31,7 +31,7 @@ const LOOK: Duration = Duration::from_secs(3);
 #[derive(Debug, Default)]
 pub(crate) struct PartitionEnds(Mutex<BTreeMap<i32, PartitionEnd>>);
 
-/// `PartitionEnd` of a partition.
+/// End of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionEnd {
     /// High watermark: the offset that the next record will have.

@@ -34,7 +34,7 @@ pub(crate) struct RebuildConfig {
     pub(crate) writers: usize,
     /// Rows that are brought in at once.
     pub(crate) rows_at_once: usize,
-    /// `FinishedSource` without the damaged files.
+    /// Finish without the damaged files.
     pub(crate) skip_damaged: bool,
     /// What to do about pending scripts.
     pub(crate) pending: Pending,

@@ -1,4 +1,4 @@
-//! `HourRange` and outcome of a rebuild.
+//! Range of hours and outcome of a rebuild.
 
 use std::fmt;
 use std::time::Duration;

@@ -22,13 +22,13 @@ impl RefusedRow {
         Self { partition, offset, sqlstate: sqlstate.to_owned(), reason }
     }
 
-    /// `MemoryBudget` that it holds, in bytes, about.
+    /// Approximate memory of the row, in bytes.
     pub(crate) fn size(&self) -> usize {
         size_of::<Self>() + self.sqlstate.len() + self.reason.len()
     }
 }
 
-/// `PendingDeadLetter` rows that no transaction has settled yet, in the order of their partitions and offsets.
+/// Refused rows that no transaction has settled yet, in the order of their partitions and offsets.
 #[derive(Debug, Default)]
 pub(crate) struct RefusedRows(BTreeMap<(i32, i64), RefusedRow>);
 
