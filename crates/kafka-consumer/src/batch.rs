@@ -319,11 +319,11 @@ impl OpenPart {
 mod tests {
     use super::*;
     use crate::dead_letter::{DeadLetter, REFUSED_BY_POSTGRES, Stage};
-    use event_model::EventType;
+    use event_model::{EventType, RequiredFields};
     use uuid::Uuid;
 
     fn event(number: u128) -> ProductEvent<'static> {
-        ProductEvent {
+        ProductEvent::new(RequiredFields {
             event_id: Uuid::from_u128(number),
             event_timestamp: Timestamp::from_micros(1_800_000_000_000_000),
             event_type: EventType::RfqSent,
@@ -332,7 +332,7 @@ mod tests {
             product_id: 3,
             category: "tools".into(),
             experiment_id: "exp_1".into(),
-        }
+        })
     }
 
     fn letter(offset: i64) -> DeadLetter {
