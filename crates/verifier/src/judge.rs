@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::database::{Counts, Database, OffsetRow};
 use crate::equations::weigh;
+use crate::field;
 use crate::lake::{Files, read_files};
 use crate::ledger::Ledger;
 use crate::store::{LakeAt, Store};
@@ -138,6 +139,7 @@ fn on_own_thread<T: Send, F: Future<Output = Result<T, Error>>>(work: impl FnOnc
 }
 
 async fn gather<'a>(stores: &Stores, run: &'a Run, terms: &'a Terms) -> Result<Seen<'a>, Error> {
+    field::check().map_err(Error::Schema)?;
     let mut seen = Seen {
         run,
         terms,
