@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::ValueEnum;
+use event_model::{FIELD_NAMES, FIELDS, Field, FieldKind};
 
 use super::stage::{Source, Stage};
 use crate::programs::{TABLE, consumer, fetched};
@@ -157,6 +158,9 @@ impl Candidate {
         command.env("BOOTSTRAP_SERVERS", stage.stack.bootstrap_servers()).env("DSN", stage.stack.database_url());
         command.env("TOPIC", &source.topic).env("GROUP", &source.group);
         command.env("TABLE", self.keys.table()).env("KEYED", if self.is_safe() { "1" } else { "0" });
+        let definition = |field: &Field| format!("{} {}", field.name, field.kind.sql_type());
+        let definitions = FIELDS.iter().map(definition).collect::<Vec<_>>().join(", ");
+        command.env("COLUMNS", FIELD_NAMES.join(", ")).env("COLUMN_DEFINITIONS", definitions);
     }
 
     fn debezium(self, stage: &Stage, source: &Source) -> Command {
@@ -193,7 +197,8 @@ impl Candidate {
 fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plugin: &Path) -> Command {
     let name = &source.group;
     let worker = format!(
-        "bootstrap.servers={}\nplugin.path={}\nlisteners=http://127.0.0.1:{}\noffset.storage.file.filename={}\n",
+        "value.converter.schema.content={}\nbootstrap.servers={}\nplugin.path={}\nlisteners=http://127.0.0.1:{}\noffset.storage.file.filename={}\n",
+        record_schema(),
         stage.stack.bootstrap_servers(),
         plugin.parent().expect("a folder of plugins").display(),
         local_stack::free_port().unwrap(),
@@ -212,6 +217,26 @@ fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plug
     command.arg(format!("-Dlog4j2.configurationFile={}", ours_in("connect/log4j2.properties").display()));
     command.arg("org.apache.kafka.connect.cli.ConnectStandalone").arg(worker).arg(connector);
     command
+}
+
+/// Returns the schema of a record's value in Kafka Connect's terms. Our records are plain JSON, and a JDBC sink wants types.
+/// Debezium's sink makes a uuid and a timestamptz of texts whose types have Debezium's names.
+fn record_schema() -> serde_json::Value {
+    let field = |field: &Field| {
+        let (kind, name) = match field.kind {
+            FieldKind::Integer => ("int32", None),
+            FieldKind::EventType | FieldKind::Text => ("string", None),
+            FieldKind::Uuid => ("string", Some("io.debezium.data.Uuid")),
+            FieldKind::Timestamp => ("string", Some("io.debezium.time.ZonedTimestamp")),
+        };
+        let mut schema = serde_json::json!({"field": field.name, "type": kind, "optional": false});
+        if let Some(name) = name {
+            schema["name"] = name.into();
+        }
+        schema
+    };
+    let fields: Vec<_> = FIELDS.iter().map(field).collect();
+    serde_json::json!({"type": "struct", "optional": false, "fields": fields})
 }
 
 fn settings_of(name: &str) -> String {
