@@ -7,7 +7,7 @@ BENCH ?=
 # Of chaos: SEED=7 gives the same order of faults again
 SEED ?=
 MINUTES ?= 10
-.PHONY: help setup packages servers browser build demo up down status test test-faults chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-peers bench-day bench-growth flame-graphs bench-refine bench-check bench-steps images sbom format diagram schema
+.PHONY: help setup packages servers browser build demo up down status test test-faults test-slow chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-peers bench-day bench-growth flame-graphs bench-refine bench-check bench-steps images sbom format diagram schema
 
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,6 +61,10 @@ test-faults: setup ## What must not break the programs, the tests that take long
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test faults -- --ignored --test-threads 2
 	cargo test --locked -p event-generator --test generator -- --ignored --test-threads 2
+
+test-slow: setup ## Add fields to a copy of the workspace as CONTRIBUTING.md says, build it and follow them (many minutes)
+	cargo build --workspace --locked $(FAILPOINTS)
+	cargo test --workspace --locked $(FAILPOINTS) --test add_a_field -- --ignored --nocapture
 
 chaos: setup ## Break everything at random under load, heal it, and judge what landed: SEED=7 MINUTES=10
 	cargo build --locked -p chaos -p event-generator -p kafka-consumer $(FAILPOINTS)

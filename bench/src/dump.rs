@@ -7,18 +7,15 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use event_model::{COPY_HEADER, COPY_TRAILER, ProductEvent, Window, parse};
+use event_model::{COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, FIELDS, FieldKind, ProductEvent, Window, parse};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use crate::programs::psql;
 
-/// The files' columns.
-const COLUMNS: &str = "event_id, event_timestamp, event_type, user_id, account_id, product_id, category, experiment_id";
-
 /// psql's copy of such a file into a table, in the format `csv` or `binary`.
 pub(crate) fn copy_in(url: &str, table: &str, file: &Path, format: &str) -> Command {
-    psql(url, &format!("\\copy {table} ({COLUMNS}) FROM '{}' WITH (FORMAT {format})", file.display()))
+    psql(url, &format!("\\copy {table} ({}) FROM '{}' WITH (FORMAT {format})", *COPY_COLUMNS, file.display()))
 }
 
 /// What stands in the files.
@@ -71,11 +68,28 @@ fn reader(bootstrap_servers: &str, topic: &str) -> BaseConsumer {
     consumer
 }
 
+/// Returns the event as a line of CSV, with quotes around the texts only.
 fn line(event: &ProductEvent<'_>) -> String {
-    let ProductEvent { event_id, event_timestamp, event_type, user_id, account_id, product_id, .. } = event;
-    let [category, experiment] = [&event.category, &event.experiment_id].map(|text| text.replace('"', "\"\""));
-    let event_type = event_type.as_str();
-    format!(
-        "{event_id},{event_timestamp},{event_type},{user_id},{account_id},{product_id},\"{category}\",\"{experiment}\""
-    )
+    let values = serde_json::to_value(event).unwrap();
+    let value = |field: &event_model::Field| match (field.kind, &values[field.name]) {
+        (FieldKind::Text, serde_json::Value::String(text)) => format!("\"{}\"", text.replace('"', "\"\"")),
+        (_, serde_json::Value::String(text)) => text.clone(),
+        (_, value) => value.to_string(),
+    };
+    FIELDS.iter().map(value).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_has_every_field_in_the_order_of_the_columns() {
+        let value = br#"{"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","event_timestamp":"2026-11-22T09:30:00Z","event_type":"rfq_sent","user_id":1,"account_id":2,"product_id":3,"category":"to\"ols","experiment_id":"exp_1"}"#;
+        let line = line(&parse(Some(value), None, Window::default()).unwrap());
+        let expected =
+            r#"01890a5d-ac96-774b-bcce-b302099a8057,2026-11-22T09:30:00.000000Z,rfq_sent,1,2,3,"to""ols","exp_1""#;
+        assert!(line.starts_with(expected), "{line}");
+        assert_eq!(line.split(',').count(), FIELDS.len(), "{line}");
+    }
 }

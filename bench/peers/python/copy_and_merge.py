@@ -12,7 +12,7 @@ import orjson
 import psycopg
 from confluent_kafka import Consumer, KafkaException
 
-COLUMNS = ("event_id", "event_timestamp", "event_type", "user_id", "account_id", "product_id", "category", "experiment_id")
+COLUMNS = os.environ["COLUMNS"].split(", ")
 BATCH = 20_000
 
 table = os.environ["TABLE"]

@@ -8,7 +8,7 @@ import psycopg2
 from kafka import KafkaConsumer
 from psycopg2.extras import execute_values
 
-COLUMNS = ("event_id", "event_timestamp", "event_type", "user_id", "account_id", "product_id", "category", "experiment_id")
+COLUMNS = os.environ["COLUMNS"].split(", ")
 BATCH = 5_000
 
 keyed = os.environ["KEYED"] == "1"

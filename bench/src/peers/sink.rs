@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use clap::ValueEnum;
+use event_model::{FIELD_NAMES, FIELDS, Field, FieldKind};
 
 use super::keys::Keys;
 use super::stage::{Source, Stage};
@@ -148,6 +149,9 @@ impl Candidate {
             .env("DSN", stage.environment.stack.database_url());
         command.env("TOPIC", &source.topic).env("GROUP", &source.group);
         command.env("TABLE", self.keys.table()).env("KEYED", if self.is_safe() { "1" } else { "0" });
+        let definition = |field: &Field| format!("{} {}", field.name, field.kind.sql_type());
+        let definitions = FIELDS.iter().map(definition).collect::<Vec<_>>().join(", ");
+        command.env("COLUMNS", FIELD_NAMES.join(", ")).env("COLUMN_DEFINITIONS", definitions);
     }
 
     fn debezium(self, stage: &Stage, source: &Source) -> Command {
@@ -184,7 +188,8 @@ impl Candidate {
 fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plugin: &Path) -> Command {
     let name = &source.group;
     let worker = format!(
-        "bootstrap.servers={}\nplugin.path={}\nlisteners=http://127.0.0.1:{}\noffset.storage.file.filename={}\n",
+        "value.converter.schema.content={}\nbootstrap.servers={}\nplugin.path={}\nlisteners=http://127.0.0.1:{}\noffset.storage.file.filename={}\n",
+        record_schema(),
         stage.environment.stack.bootstrap_servers(),
         plugin.parent().expect("a folder of plugins").display(),
         local_stack::free_port().unwrap(),
@@ -203,6 +208,26 @@ fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plug
     command.arg(format!("-Dlog4j2.configurationFile={}", ours_in("connect/log4j2.properties").display()));
     command.arg("org.apache.kafka.connect.cli.ConnectStandalone").arg(worker).arg(connector);
     command
+}
+
+/// Returns the schema of a record's value in Kafka Connect's terms. Our records are plain JSON, and a JDBC sink wants types.
+/// Debezium's sink makes a uuid and a timestamptz of texts whose types have Debezium's names.
+fn record_schema() -> serde_json::Value {
+    let field = |field: &Field| {
+        let (kind, name) = match field.kind {
+            FieldKind::Integer => ("int32", None),
+            FieldKind::EventType | FieldKind::Text => ("string", None),
+            FieldKind::Uuid => ("string", Some("io.debezium.data.Uuid")),
+            FieldKind::Timestamp => ("string", Some("io.debezium.time.ZonedTimestamp")),
+        };
+        let mut schema = serde_json::json!({"field": field.name, "type": kind, "optional": false});
+        if let Some(name) = name {
+            schema["name"] = name.into();
+        }
+        schema
+    };
+    let fields: Vec<_> = FIELDS.iter().map(field).collect();
+    serde_json::json!({"type": "struct", "optional": false, "fields": fields})
 }
 
 fn settings_of(name: &str) -> String {

@@ -8,6 +8,9 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use event_model::{FIELDS, Field, FieldKind};
+use local_stack::Stack;
+use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;
@@ -23,11 +26,16 @@ use crate::watched::Watched;
 pub(crate) const LOOK: Duration = Duration::from_millis(20);
 const BROKER_PATIENCE: Duration = Duration::from_secs(30);
 
-const TABLES: &str = "CREATE SCHEMA peers;
-    CREATE TABLE peers.keyless (event_id uuid NOT NULL, event_timestamp timestamptz NOT NULL, event_type text NOT NULL,
-        user_id integer NOT NULL, account_id integer NOT NULL, product_id integer NOT NULL, category text NOT NULL,
-        experiment_id text NOT NULL);
-    CREATE TABLE peers.keyed (LIKE peers.keyless, PRIMARY KEY (event_id));";
+/// Returns the tables of the peers, with the event's columns.
+fn tables() -> String {
+    let column = |field: &Field| format!("{} {} NOT NULL", field.name, field.kind.sql_type());
+    let columns = FIELDS.iter().map(column).collect::<Vec<_>>().join(", ");
+    format!(
+        "CREATE SCHEMA peers;
+         CREATE TABLE peers.keyless ({columns});
+         CREATE TABLE peers.keyed (LIKE peers.keyless, PRIMARY KEY (event_id));"
+    )
+}
 
 /// Of a table that is partitioned all partitions, else the table itself.
 const BYTES: &str = "SELECT coalesce((SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree($1::text::regclass)
@@ -85,7 +93,7 @@ impl Stage {
         let (client, connection) =
             runtime.block_on(tokio_postgres::connect(&environment.stack.database_url(), NoTls)).unwrap();
         runtime.spawn(connection);
-        runtime.block_on(client.batch_execute(TABLES)).unwrap();
+        runtime.block_on(client.batch_execute(&tables())).unwrap();
         // A table of many partitions takes longer to plan for than to look at.
         runtime.block_on(client.batch_execute("SET plan_cache_mode = force_generic_plan")).unwrap();
         Self { environment, runtime, client, sources: Cell::new(0), prepared: RefCell::default() }
@@ -217,9 +225,13 @@ impl Stage {
 
     /// How many rows there are, and the sum of their hashes.
     fn sums(&self, table: &str) -> (i64, String) {
+        let value = |field: &Field| match field.kind {
+            FieldKind::Timestamp => format!("extract(epoch FROM {})", field.name),
+            _ => field.name.to_owned(),
+        };
+        let values = FIELDS.iter().map(value).collect::<Vec<_>>().join(", ");
         let query = format!(
-            "SELECT count(*), coalesce(sum(hashtextextended(concat_ws('|', event_id, extract(epoch FROM event_timestamp),
-                 event_type, user_id, account_id, product_id, category, experiment_id), 0)::numeric), 0)::text FROM {table}"
+            "SELECT count(*), coalesce(sum(hashtextextended(concat_ws('|', {values}), 0)::numeric), 0)::text FROM {table}"
         );
         let row = self.ask(&query, &[]);
         (row.get(0), row.get(1))

@@ -4,33 +4,57 @@ use std::sync::{Arc, LazyLock};
 
 use arrow_array::builder::{ArrayBuilder, make_builder};
 use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::{Field, Fields, Schema, SchemaRef};
+use arrow_schema::{Fields, Schema, SchemaRef};
 use thiserror::Error;
 
-use crate::event::{FIELD_NAMES, FieldDescriber, FieldSource, FieldWalker, HAS_DEFAULT, ProductEvent, describe_fields};
-use crate::field::FieldValue;
+use crate::event::{FIELDS, ProductEvent};
+use crate::field::{Field, FieldValue};
+use crate::field_list::{FieldDescriber, FieldList, FieldSource, FieldWalker};
 
-/// Columns with few different values, worth a dictionary in Parquet.
-pub const DICTIONARY_COLUMNS: &[&str] =
-    &["event_type", "user_id", "account_id", "product_id", "category", "experiment_id"];
+/// Returns the columns with few different values, worth a dictionary in Parquet.
+pub fn dictionary_columns() -> impl Iterator<Item = &'static str> {
+    FIELDS.iter().filter(|field| field.dictionary).map(|field| field.name)
+}
 
-/// The columns in their order, none of them nullable.
+/// Returns the columns in their order, none of them nullable.
 #[must_use]
 pub fn arrow_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
         let mut columns = Columns(Vec::new());
-        describe_fields(&mut columns);
+        ProductEvent::describe(&mut columns);
         Arc::new(Schema::new(Fields::from(columns.0)))
     });
     SCHEMA.clone()
 }
 
-struct Columns(Vec<Field>);
+struct Columns(Vec<arrow_schema::Field>);
 
 impl FieldDescriber for Columns {
-    fn field<'a, V: FieldValue<'a>>(&mut self, name: &'static str, _: &'static str, _: Option<V>) {
-        debug_assert_eq!(V::DICTIONARY, DICTIONARY_COLUMNS.contains(&name));
-        self.0.push(Field::new(name, V::arrow_type(), false));
+    fn field<'a, V: FieldValue<'a>>(&mut self, field: &Field, _: Option<V>) {
+        self.0.push(arrow_schema::Field::new(field.name, V::arrow_type(), false));
+    }
+}
+
+/// Returns the default of each column that has one, as an array with one row.
+#[must_use]
+pub fn column_defaults() -> Vec<(&'static str, ArrayRef)> {
+    let mut defaults = Defaults(Vec::new());
+    ProductEvent::describe(&mut defaults);
+    defaults.0
+}
+
+struct Defaults(Vec<(&'static str, ArrayRef)>);
+
+impl FieldDescriber for Defaults {
+    fn field<'a, V: FieldValue<'a>>(&mut self, field: &Field, default: Option<V>) {
+        let Some(default) = default else { return };
+        let mut builder = V::Builder::default();
+        default.append(&mut builder);
+        // The type of the column may be more than the builder's: a timestamp has its zone.
+        let data = builder.finish().into_data().into_builder().data_type(V::arrow_type());
+        if let Ok(data) = data.build() {
+            self.0.push((field.name, arrow_array::make_array(data)));
+        }
     }
 }
 
@@ -106,17 +130,24 @@ pub enum ArrowFormError {
 pub fn read_batch(
     batch: &RecordBatch,
 ) -> Result<impl Iterator<Item = Result<ProductEvent<'_>, ArrowFormError>>, ArrowFormError> {
-    let columns: Vec<Option<&ArrayRef>> = FIELD_NAMES.iter().map(|name| batch.column_by_name(name)).collect();
-    for ((column, name), has_default) in columns.iter().zip(FIELD_NAMES).zip(HAS_DEFAULT) {
-        if column.is_none() && !has_default {
-            return Err(ArrowFormError::Missing(name));
+    read_batch_as(batch)
+}
+
+pub(crate) fn read_batch_as<'a, E: FieldList<'a> + 'a>(
+    batch: &'a RecordBatch,
+) -> Result<impl Iterator<Item = Result<E, ArrowFormError>> + use<'a, E>, ArrowFormError> {
+    let columns: Vec<Option<&ArrayRef>> = E::FIELDS.iter().map(|field| batch.column_by_name(field.name)).collect();
+    for (column, field) in columns.iter().zip(E::FIELDS) {
+        if column.is_none() && !field.has_default {
+            return Err(ArrowFormError::Missing(field.name));
         }
     }
     Ok((0..batch.num_rows())
-        .map(move |number| ProductEvent::from_source(&mut Row { columns: &columns, next: 0, number })))
+        .map(move |number| E::from_source(&mut Row { fields: E::FIELDS, columns: &columns, next: 0, number })))
 }
 
 struct Row<'c, 'a> {
+    fields: &'static [Field],
     columns: &'c [Option<&'a ArrayRef>],
     next: usize,
     number: usize,
@@ -127,7 +158,7 @@ impl<'a> FieldSource<'a> for Row<'_, 'a> {
 
     #[inline]
     fn field<V: FieldValue<'a>>(&mut self, default: Option<V>) -> Result<V, ArrowFormError> {
-        let column = FIELD_NAMES[self.next];
+        let column = self.fields[self.next].name;
         let array = self.columns[self.next];
         self.next += 1;
         match array {

@@ -2,8 +2,9 @@
 
 use std::sync::LazyLock;
 
-use crate::event::{FIELD_NAMES, FieldSource, FieldWalker, ProductEvent};
+use crate::event::{FIELD_NAMES, ProductEvent};
 use crate::field::FieldValue;
+use crate::field_list::{FieldList, FieldSource, FieldWalker};
 
 /// What a COPY in binary form begins with: signature, no flags, no extension.
 pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
@@ -18,14 +19,19 @@ impl ProductEvent<'_> {
     /// Appends one row: the number of fields, then each field's length and bytes.
     #[inline]
     pub fn write_copy_row(&self, out: &mut Vec<u8>) {
-        const FIELDS: [u8; 2] = {
-            assert!(FIELD_NAMES.len() <= 1_600, "PostgreSQL's limit of columns");
-            #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
-            (FIELD_NAMES.len() as u16).to_be_bytes()
-        };
-        out.extend_from_slice(&FIELDS);
-        self.walk(&mut CopyRow(out));
+        write_row(self, out);
     }
+}
+
+#[inline]
+pub(crate) fn write_row<'a, E: FieldList<'a>>(event: &E, out: &mut Vec<u8>) {
+    let fields = const {
+        assert!(E::FIELDS.len() <= 1_600, "PostgreSQL's limit of columns");
+        #[expect(clippy::cast_possible_truncation, reason = "asserted above")]
+        (E::FIELDS.len() as u16).to_be_bytes()
+    };
+    out.extend_from_slice(&fields);
+    event.walk(&mut CopyRow(out));
 }
 
 struct CopyRow<'o>(&'o mut Vec<u8>);
@@ -42,13 +48,18 @@ impl FieldWalker for CopyRow<'_> {
     }
 }
 
-/// Reads a row that [`ProductEvent::write_copy_row`] has written; none where it is no such row.
+/// Reads a row that [`ProductEvent::write_copy_row`] has written. Returns `None` if it is no such row.
 #[must_use]
 pub fn read_copy_row(row: &[u8]) -> Option<ProductEvent<'_>> {
+    read_row(row)
+}
+
+#[inline]
+pub(crate) fn read_row<'a, E: FieldList<'a>>(row: &'a [u8]) -> Option<E> {
     let (number, fields) = row.split_first_chunk()?;
     let mut fields = Fields(fields);
-    let event = ProductEvent::from_source(&mut fields).ok()?;
-    let whole = usize::from(u16::from_be_bytes(*number)) == FIELD_NAMES.len() && fields.0.is_empty();
+    let event = E::from_source(&mut fields).ok()?;
+    let whole = usize::from(u16::from_be_bytes(*number)) == E::FIELDS.len() && fields.0.is_empty();
     whole.then_some(event)
 }
 

@@ -1,4 +1,4 @@
-//! What each type of field knows about its forms.
+//! Fields, and the forms of each type of field.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,18 +13,135 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::rules::MAX_VALUE_BYTES;
 use crate::{EventType, Reason, Timestamp};
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamptz begins.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
+
+/// A field of the event, without a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// Name in JSON, PostgreSQL and Parquet.
+    pub name: &'static str,
+    /// Description for people, a sentence.
+    pub description: &'static str,
+    /// Type of the values.
+    pub kind: FieldKind,
+    /// Rules that the type does not carry.
+    pub rules: &'static [Rule],
+    /// True if a record, a row or a file may lack the field.
+    pub has_default: bool,
+    /// True if the values are so few that the Parquet column has a dictionary.
+    pub dictionary: bool,
+}
+
+/// Type of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FieldKind {
+    /// [`Uuid`]
+    Uuid,
+    /// [`Timestamp`]
+    Timestamp,
+    /// [`EventType`]
+    EventType,
+    /// `i32`
+    Integer,
+    /// `Cow<str>`
+    Text,
+}
+
+/// Rule for the values of a field.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Bounds of an integer.
+    Range(Bounds),
+    /// Bounds of a text's length in Unicode scalar values.
+    Length(Bounds),
+    /// The text has no control characters.
+    NoControlCharacters,
+}
+
+/// Least and greatest number, both included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// Least number.
+    pub min: i64,
+    /// Greatest number.
+    pub max: i64,
+}
+
+impl Bounds {
+    #[expect(clippy::cast_lossless, reason = "From is not const")]
+    pub(crate) const OF_AN_INTEGER: Self = Self { min: i32::MIN as i64, max: i32::MAX as i64 };
+    #[expect(clippy::cast_possible_wrap, reason = "65,536")]
+    pub(crate) const OF_A_TEXT: Self = Self { min: 0, max: MAX_VALUE_BYTES as i64 };
+}
+
+impl Field {
+    /// Returns the field, or stops the compiler if its rules do not fit its type.
+    pub(crate) const fn checked(self) -> Self {
+        let mut clean = !matches!(self.kind, FieldKind::Text);
+        let mut place = 0;
+        while place < self.rules.len() {
+            match self.rules[place] {
+                Rule::Range(_) => assert!(matches!(self.kind, FieldKind::Integer), "range is a rule of integers"),
+                // Reason has one code for an empty text and one for a long text, none for a short one.
+                Rule::Length(bounds) => {
+                    assert!(
+                        matches!(self.kind, FieldKind::Text) && bounds.min <= 1,
+                        "length is a rule of texts, from 0 or 1"
+                    );
+                }
+                Rule::NoControlCharacters => clean = true,
+            }
+            place += 1;
+        }
+        assert!(
+            clean,
+            "a text needs non_control_character: PostgreSQL has no NUL, and a line feed ends a field in a hash"
+        );
+        self
+    }
+
+    /// Returns the bounds of an integer.
+    #[must_use]
+    pub fn range(&self) -> Bounds {
+        let range = |rule: &Rule| if let Rule::Range(bounds) = rule { Some(*bounds) } else { None };
+        self.rules.iter().find_map(range).unwrap_or(Bounds::OF_AN_INTEGER)
+    }
+
+    /// Returns the bounds of a text's length.
+    #[must_use]
+    pub fn length(&self) -> Bounds {
+        let length = |rule: &Rule| if let Rule::Length(bounds) = rule { Some(*bounds) } else { None };
+        self.rules.iter().find_map(length).unwrap_or(Bounds::OF_A_TEXT)
+    }
+}
+
+impl FieldKind {
+    /// Returns the type of the column in PostgreSQL.
+    #[must_use]
+    pub const fn sql_type(self) -> &'static str {
+        match self {
+            Self::Uuid => "uuid",
+            Self::Timestamp => "timestamptz",
+            Self::EventType | Self::Text => "text",
+            Self::Integer => "integer",
+        }
+    }
+}
 
 /// The type of a field, in every form that the event has.
 pub(crate) trait FieldValue<'a>: Sized {
     /// The builder of its Arrow column.
     type Builder: ArrayBuilder + Default;
 
-    /// Whether few different values are worth a dictionary in Parquet.
-    const DICTIONARY: bool;
+    /// The same type with a value of its own.
+    type Static;
+
+    /// The same type as a value.
+    const KIND: FieldKind;
 
     /// Reads it as the next value of a JSON object, strictly.
     fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error>;
@@ -53,8 +170,14 @@ pub(crate) trait FieldValue<'a>: Sized {
     /// Reads it from its Arrow column, or returns `None` if the column or the value is not of this type.
     fn from_array(array: &'a ArrayRef, row: usize) -> Option<Self>;
 
-    /// What JSON Schema says of it, apart from the description.
-    fn json_schema() -> Value;
+    /// Appends the text that stands for it in the content of an event, which has no line feed.
+    fn write_content(&self, out: &mut Vec<u8>);
+
+    /// Copies what it borrows.
+    fn into_static(self) -> Self::Static;
+
+    /// Returns its part of the JSON Schema, apart from the description.
+    fn json_schema(field: &Field) -> Value;
 
     /// Its value in JSON, for a default in the schema.
     fn to_json(&self) -> Value;
@@ -115,7 +238,8 @@ fn uuid(text: &str) -> Option<Uuid> {
 
 impl<'a> FieldValue<'a> for Uuid {
     type Builder = StringBuilder;
-    const DICTIONARY: bool = false;
+    type Static = Self;
+    const KIND: FieldKind = FieldKind::Uuid;
 
     fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
         uuid(&map.next_value::<Text>()?.0).ok_or_else(|| de::Error::custom(Reason::BadUuid))
@@ -153,7 +277,15 @@ impl<'a> FieldValue<'a> for Uuid {
         uuid(array.as_string_opt::<i32>()?.value(row))
     }
 
-    fn json_schema() -> Value {
+    fn write_content(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes());
+    }
+
+    fn into_static(self) -> Self::Static {
+        self
+    }
+
+    fn json_schema(_: &Field) -> Value {
         json!({"type": "string", "format": "uuid", "minLength": 36, "maxLength": 36})
     }
 
@@ -164,7 +296,8 @@ impl<'a> FieldValue<'a> for Uuid {
 
 impl<'a> FieldValue<'a> for Timestamp {
     type Builder = TimestampMicrosecondBuilder;
-    const DICTIONARY: bool = false;
+    type Static = Self;
+    const KIND: FieldKind = FieldKind::Timestamp;
 
     fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
         map.next_value()
@@ -204,7 +337,15 @@ impl<'a> FieldValue<'a> for Timestamp {
         (Timestamp::MIN..=Timestamp::MAX).contains(&time).then_some(time)
     }
 
-    fn json_schema() -> Value {
+    fn write_content(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(itoa::Buffer::new().format(self.micros()).as_bytes());
+    }
+
+    fn into_static(self) -> Self::Static {
+        self
+    }
+
+    fn json_schema(_: &Field) -> Value {
         json!({"type": "string", "format": "date-time"})
     }
 
@@ -215,7 +356,8 @@ impl<'a> FieldValue<'a> for Timestamp {
 
 impl<'a> FieldValue<'a> for EventType {
     type Builder = StringBuilder;
-    const DICTIONARY: bool = true;
+    type Static = Self;
+    const KIND: FieldKind = FieldKind::EventType;
 
     fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
         map.next_value()
@@ -253,7 +395,15 @@ impl<'a> FieldValue<'a> for EventType {
         array.as_string_opt::<i32>()?.value(row).parse().ok()
     }
 
-    fn json_schema() -> Value {
+    fn write_content(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_str().as_bytes());
+    }
+
+    fn into_static(self) -> Self::Static {
+        self
+    }
+
+    fn json_schema(_: &Field) -> Value {
         json!({"type": "string", "enum": Self::ALL.map(Self::as_str)})
     }
 
@@ -264,7 +414,8 @@ impl<'a> FieldValue<'a> for EventType {
 
 impl<'a> FieldValue<'a> for i32 {
     type Builder = Int32Builder;
-    const DICTIONARY: bool = true;
+    type Static = Self;
+    const KIND: FieldKind = FieldKind::Integer;
 
     fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
         map.next_value()
@@ -306,8 +457,17 @@ impl<'a> FieldValue<'a> for i32 {
         Some(array.as_primitive_opt::<Int32Type>()?.value(row))
     }
 
-    fn json_schema() -> Value {
-        json!({"type": "integer", "minimum": 1, "maximum": i32::MAX})
+    fn write_content(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(itoa::Buffer::new().format(*self).as_bytes());
+    }
+
+    fn into_static(self) -> Self::Static {
+        self
+    }
+
+    fn json_schema(field: &Field) -> Value {
+        let Bounds { min, max } = field.range();
+        json!({"type": "integer", "minimum": min, "maximum": max})
     }
 
     fn to_json(&self) -> Value {
@@ -317,7 +477,8 @@ impl<'a> FieldValue<'a> for i32 {
 
 impl<'a> FieldValue<'a> for Cow<'a, str> {
     type Builder = StringBuilder;
-    const DICTIONARY: bool = true;
+    type Static = Cow<'static, str>;
+    const KIND: FieldKind = FieldKind::Text;
 
     fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error> {
         map.next_value::<Text>().map(|text| text.0)
@@ -359,8 +520,17 @@ impl<'a> FieldValue<'a> for Cow<'a, str> {
         Some(Cow::Borrowed(array.as_string_opt::<i32>()?.value(row)))
     }
 
-    fn json_schema() -> Value {
-        json!({"type": "string", "minLength": 1, "maxLength": 64, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"})
+    fn write_content(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.as_bytes());
+    }
+
+    fn into_static(self) -> Self::Static {
+        Cow::Owned(self.into_owned())
+    }
+
+    fn json_schema(field: &Field) -> Value {
+        let Bounds { min, max } = field.length();
+        json!({"type": "string", "minLength": min, "maxLength": max, "pattern": r"^[^\u0000-\u001f\u007f-\u009f]*$"})
     }
 
     fn to_json(&self) -> Value {

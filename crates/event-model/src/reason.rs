@@ -1,11 +1,13 @@
 //! Why an event is refused.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
 
 use crate::Timestamp;
+use crate::event::FIELDS;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $means:literal;)*) => {
@@ -54,6 +56,18 @@ reasons! {
     TextEmpty = "text_empty", "a text is empty";
     TextTooLong = "text_too_long", "a text has more than 64 characters";
     TextControlCharacters = "text_control_characters", "a text has control characters";
+}
+
+impl Reason {
+    /// Returns what it means for a field, whose bounds may be its own.
+    fn means_of(self, field: &str) -> Cow<'static, str> {
+        let Some(field) = FIELDS.iter().find(|one| one.name == field) else { return self.means().into() };
+        match self {
+            Self::OutOfRange => format!("an integer is not in {} to {}", field.range().min, field.range().max).into(),
+            Self::TextTooLong => format!("a text has more than {} characters", field.length().max).into(),
+            _ => self.means().into(),
+        }
+    }
 }
 
 impl fmt::Display for Reason {
@@ -138,7 +152,7 @@ impl fmt::Display for Rejection {
         for (place, Violation { reason, field }) in self.all.iter().enumerate() {
             let separator = if place == 0 { "" } else { "; " };
             match field {
-                Some(field) => write!(f, "{separator}{field}: {}", reason.means())?,
+                Some(field) => write!(f, "{separator}{field}: {}", reason.means_of(field))?,
                 None => write!(f, "{separator}{}", reason.means())?,
             }
             if let Some(outside) = self.outside.filter(|_| *reason == Reason::TimestampOutsideWindow) {

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use validator::{Validate, ValidationErrors, ValidationErrorsKind};
+use validator::{ValidationErrors, ValidationErrorsKind};
 
-use crate::event::{FIELD_NAMES, ProductEvent};
+use crate::event::ProductEvent;
+use crate::field::Field;
+use crate::field_list::FieldList;
 use crate::{Reason, Rejection, Timestamp, Violation};
 
 /// The largest value that can be an event, in bytes.
@@ -64,6 +66,15 @@ pub fn parse(
     record_time: Option<Timestamp>,
     window: Window,
 ) -> Result<ProductEvent<'_>, Rejection> {
+    parse_as(value, record_time, window)
+}
+
+#[inline]
+pub(crate) fn parse_as<'a, E: FieldList<'a>>(
+    value: Option<&'a [u8]>,
+    record_time: Option<Timestamp>,
+    window: Window,
+) -> Result<E, Rejection> {
     let value = value.unwrap_or_default();
     if value.is_empty() {
         return Err(Rejection::of_value(Reason::EmptyValue));
@@ -72,38 +83,47 @@ pub fn parse(
         return Err(Rejection::of_value(Reason::ValueTooLarge));
     }
     let text = str::from_utf8(value).map_err(|_| Rejection::of_value(Reason::NotUtf8))?;
-    if let Ok(event) = serde_json::from_str::<ProductEvent>(text) {
-        event.check(record_time, window)?;
+    if let Ok(event) = serde_json::from_str::<E>(text) {
+        check(&event, record_time, window)?;
         return Ok(event);
     }
-    ProductEvent::diagnose(text, record_time, window)
+    E::diagnose(text, record_time, window)
 }
 
 impl ProductEvent<'_> {
-    /// The rules that the fields' types do not carry already, for an event made in memory as for one that was read.
+    /// Checks the rules that the fields' types do not carry already, for an event made in memory as for one that was read.
     pub fn check(&self, record_time: Option<Timestamp>, window: Window) -> Result<(), Rejection> {
-        let outside = !window.holds(self.event_timestamp, record_time);
-        match self.validate() {
-            Ok(()) if !outside => Ok(()),
-            validated => {
-                let mut violations = Vec::new();
-                if outside {
-                    violations
-                        .push(Violation { reason: Reason::TimestampOutsideWindow, field: Some("event_timestamp") });
-                }
-                if let Err(errors) = validated {
-                    violations.extend(violations_of(&errors));
-                }
-                let rejection = Rejection::of_violations(violations);
-                rejection.map_or(Ok(()), |rejection| Err(rejection.at(self.event_timestamp, record_time)))
+        check(self, record_time, window)
+    }
+}
+
+#[inline]
+fn check<'a, E: FieldList<'a>>(event: &E, record_time: Option<Timestamp>, window: Window) -> Result<(), Rejection> {
+    let outside = !window.holds(event.timestamp(), record_time);
+    match event.validate() {
+        Ok(()) if !outside => Ok(()),
+        validated => {
+            let mut violations = Vec::new();
+            if outside {
+                violations.push(Violation { reason: Reason::TimestampOutsideWindow, field: Some("event_timestamp") });
             }
+            if let Err(errors) = validated {
+                violations.extend(violations_of(&errors, E::FIELDS));
+            }
+            let rejection = Rejection::of_violations(violations);
+            rejection.map_or(Ok(()), |rejection| Err(rejection.at(event.timestamp(), record_time)))
         }
     }
 }
 
-/// The validator's errors in our terms, in the order of the fields.
-pub(crate) fn violations_of(errors: &ValidationErrors) -> impl Iterator<Item = Violation> {
-    FIELD_NAMES.iter().copied().flat_map(|field| {
+/// Returns the rules that an event breaks, without the window, in the order of the fields.
+pub(crate) fn violations<'a, E: FieldList<'a>>(event: &E) -> Vec<Violation> {
+    event.validate().map_or_else(|errors| violations_of(&errors, E::FIELDS).collect(), |()| Vec::new())
+}
+
+/// Returns the validator's errors in our terms, in the order of the fields.
+fn violations_of(errors: &ValidationErrors, fields: &'static [Field]) -> impl Iterator<Item = Violation> {
+    fields.iter().map(|field| field.name).flat_map(|field| {
         let of_field = match errors.errors().get(field) {
             Some(ValidationErrorsKind::Field(of_field)) => of_field.as_slice(),
             _ => &[],

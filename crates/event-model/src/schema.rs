@@ -2,15 +2,22 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::event::{FieldDescriber, describe_fields};
-use crate::field::FieldValue;
+use crate::event::ProductEvent;
+use crate::field::{Field, FieldValue};
+use crate::field_list::{FieldDescriber, FieldList};
 
-/// The schema (JSON Schema, draft 2020-12) of a valid event, as docs/product-event.schema.json holds it. It cannot
-/// say everything: keys that come twice and the window around the record's time stand in the rules only.
+/// Returns the schema (JSON Schema, draft 2020-12) of a valid event, as docs/product-event.schema.json holds it.
+///
+/// `x-columns` has the fields in the order of the columns. Two rules cannot be expressed: keys that come twice, and the
+/// window around the record's time.
 #[must_use]
 pub fn json_schema() -> Value {
+    schema_of::<ProductEvent<'static>>()
+}
+
+pub(crate) fn schema_of<E: FieldList<'static>>() -> Value {
     let mut object = Properties::default();
-    describe_fields(&mut object);
+    E::describe(&mut object);
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "product event",
@@ -18,6 +25,7 @@ pub fn json_schema() -> Value {
         "type": "object",
         "required": object.required,
         "properties": object.properties,
+        "x-columns": E::FIELDS.iter().map(|field| field.name).collect::<Vec<_>>(),
     })
 }
 
@@ -28,13 +36,13 @@ struct Properties {
 }
 
 impl FieldDescriber for Properties {
-    fn field<'a, V: FieldValue<'a>>(&mut self, name: &'static str, description: &'static str, default: Option<V>) {
-        let mut schema = V::json_schema();
-        schema["description"] = json!(description);
+    fn field<'a, V: FieldValue<'a>>(&mut self, field: &Field, default: Option<V>) {
+        let mut schema = V::json_schema(field);
+        schema["description"] = json!(field.description);
         match default {
             Some(default) => schema["default"] = default.to_json(),
-            None => self.required.push(name),
+            None => self.required.push(field.name),
         }
-        self.properties.insert(name.to_owned(), schema);
+        self.properties.insert(field.name.to_owned(), schema);
     }
 }

@@ -6,35 +6,38 @@ mod support;
 use std::borrow::Cow;
 
 use event_model::{
-    COPY_COLUMNS, DICTIONARY_COLUMNS, EventColumns, EventType, FIELD_NAMES, ProductEvent, Timestamp, Window,
-    arrow_schema, parse, read_batch, read_copy_row,
+    COPY_COLUMNS, EventColumns, FIELD_NAMES, FIELDS, Field, FieldKind, ProductEvent, Timestamp, Window, arrow_schema,
+    column_defaults, dictionary_columns, parse, read_batch, read_copy_row,
 };
 use proptest::prelude::*;
+use serde_json::Value;
 use support::events;
 use uuid::Uuid;
 
 /// Reads a row of PostgreSQL's COPY as its manual describes it, apart from the code that writes it.
-fn read_row_by_the_manual(mut row: &[u8]) -> ProductEvent<'_> {
+fn read_row_by_the_manual(mut row: &[u8]) -> Value {
     fn take<'a>(row: &mut &'a [u8], length: usize) -> &'a [u8] {
         let (taken, rest) = row.split_at(length);
         *row = rest;
         taken
     }
-    assert_eq!(take(&mut row, 2), [0, 8]);
-    let mut field = || {
+    assert_eq!(usize::from(u16::from_be_bytes(take(&mut row, 2).try_into().unwrap())), FIELDS.len());
+    let mut value = |field: &Field| -> Value {
         let length = i32::from_be_bytes(take(&mut row, 4).try_into().unwrap());
-        take(&mut row, usize::try_from(length).unwrap())
+        let bytes = take(&mut row, usize::try_from(length).unwrap());
+        match field.kind {
+            FieldKind::Uuid => Uuid::from_slice(bytes).unwrap().to_string().into(),
+            FieldKind::Timestamp => {
+                let micros = i64::from_be_bytes(bytes.try_into().unwrap()) + 946_684_800_000_000;
+                Timestamp::from_micros(micros).to_string().into()
+            }
+            FieldKind::Integer => i32::from_be_bytes(bytes.try_into().unwrap()).into(),
+            FieldKind::EventType | FieldKind::Text => str::from_utf8(bytes).unwrap().into(),
+        }
     };
-    let event_id = Uuid::from_slice(field()).unwrap();
-    let micros = i64::from_be_bytes(field().try_into().unwrap()) + 946_684_800_000_000;
-    let event_type = str::from_utf8(field()).unwrap().parse::<EventType>().unwrap();
-    let mut id = || i32::from_be_bytes(field().try_into().unwrap());
-    let (user_id, account_id, product_id) = (id(), id(), id());
-    let mut text = || Cow::Borrowed(str::from_utf8(field()).unwrap());
-    let (category, experiment_id) = (text(), text());
+    let event = FIELDS.iter().map(|field| (field.name.to_owned(), value(field))).collect();
     assert!(row.is_empty());
-    let event_timestamp = Timestamp::from_micros(micros);
-    ProductEvent { event_id, event_timestamp, event_type, user_id, account_id, product_id, category, experiment_id }
+    Value::Object(event)
 }
 
 proptest! {
@@ -80,7 +83,7 @@ proptest! {
     fn copy_row(event in events()) {
         let mut row = Vec::new();
         event.write_copy_row(&mut row);
-        prop_assert_eq!(read_row_by_the_manual(&row), event.clone());
+        prop_assert_eq!(read_row_by_the_manual(&row), serde_json::to_value(&event).unwrap());
         prop_assert_eq!(read_copy_row(&row), Some(event));
         row.pop();
         prop_assert_eq!(read_copy_row(&row), None);
@@ -123,7 +126,23 @@ fn names_stand_in_one_order_everywhere() {
     let arrow: Vec<&str> = schema.fields().iter().map(|field| field.name().as_str()).collect();
     assert_eq!(arrow, FIELD_NAMES);
     assert_eq!(COPY_COLUMNS.split(", ").collect::<Vec<_>>(), FIELD_NAMES);
-    assert!(DICTIONARY_COLUMNS.iter().all(|name| FIELD_NAMES.contains(name)));
+    let original = ["event_type", "user_id", "account_id", "product_id", "category", "experiment_id"];
+    assert!(dictionary_columns().collect::<Vec<_>>().starts_with(&original));
+}
+
+#[test]
+fn defaults_are_valid_and_stand_in_the_schema_and_in_arrow() {
+    let text = br#"{"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","event_timestamp":"2026-11-22T09:30:00+01:00","event_type":"rfq_sent","user_id":1,"account_id":2,"product_id":3,"category":"tools","experiment_id":"exp_1"}"#;
+    let event = parse(Some(text), None, Window::default()).unwrap();
+    event.check(None, Window::default()).unwrap();
+    let (values, schema) = (serde_json::to_value(&event).unwrap(), event_model::json_schema());
+    let arrow = arrow_schema();
+    let defaulted: Vec<&str> = FIELDS.iter().filter(|field| field.has_default).map(|field| field.name).collect();
+    assert_eq!(column_defaults().iter().map(|(name, _)| *name).collect::<Vec<_>>(), defaulted);
+    for (name, array) in column_defaults() {
+        assert_eq!(schema["properties"][name]["default"], values[name]);
+        assert_eq!((array.len(), array.data_type()), (1, arrow.field_with_name(name).unwrap().data_type()));
+    }
 }
 
 #[test]

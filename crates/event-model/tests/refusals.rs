@@ -3,17 +3,25 @@
 
 mod support;
 
-use event_model::{FIELD_NAMES, MAX_VALUE_BYTES, ProductEvent, Reason, Timestamp, Violation, Window, parse};
+use event_model::{
+    Bounds, FIELDS, Field, FieldKind, MAX_VALUE_BYTES, ProductEvent, Reason, Timestamp, Violation, Window, parse,
+};
 use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use support::events;
 
+/// An event with all fields.
 fn valid() -> Map<String, Value> {
     let event = json!({
         "event_id": "01890a5d-ac96-774b-bcce-b302099a8057", "event_timestamp": "2026-11-22T09:30:00Z",
         "event_type": "rfq_sent", "user_id": 1, "account_id": 2, "product_id": 3, "category": "tools", "experiment_id": "exp_1"
     });
+    let event = serde_json::to_value(serde_json::from_str::<ProductEvent>(&event.to_string()).unwrap()).unwrap();
     event.as_object().unwrap().clone()
+}
+
+fn fields(kind: FieldKind) -> impl Iterator<Item = &'static Field> {
+    FIELDS.iter().filter(move |field| field.kind == kind)
 }
 
 fn with(field: &str, value: Value) -> Vec<u8> {
@@ -75,25 +83,30 @@ fn the_largest_value_is_accepted() {
 }
 
 #[test]
-fn fields() {
+fn values_of_fields() {
     let of = |field: &'static str, reason| vec![(reason, Some(field))];
-    for &field in FIELD_NAMES {
+    for Field { name: field, has_default, .. } in FIELDS {
         let mut absent = valid();
-        absent.remove(field);
-        assert_eq!(violations(&serde_json::to_vec(&absent).unwrap()), of(field, Reason::MissingField));
+        absent.remove(*field);
+        let missing = if *has_default { vec![] } else { of(field, Reason::MissingField) };
+        assert_eq!(violations(&serde_json::to_vec(&absent).unwrap()), missing);
         assert_eq!(violations(&with(field, Value::Null)), of(field, Reason::NullField));
         for other in [json!(true), json!([]), json!({}), json!(1.5)] {
             assert_eq!(violations(&with(field, other)), of(field, Reason::WrongType));
         }
-        let twice = replaced("{", &format!("{{\"{field}\":{},", valid()[field]));
+        let twice = replaced("{", &format!("{{\"{field}\":{},", valid()[*field]));
         assert_eq!(violations(&twice), of(field, Reason::DuplicateKey));
-        let other = if valid()[field].is_string() { json!(7) } else { json!("7") };
+        let other = if valid()[*field].is_string() { json!(7) } else { json!("7") };
         assert_eq!(violations(&with(field, other)), of(field, Reason::WrongType));
     }
-    for field in ["user_id", "account_id", "product_id"] {
-        for number in
-            ["0", "-1", "-0", "2147483648", "3000000000", "-9223372036854775809", "100000000000000000000000000"]
-        {
+    for field in fields(FieldKind::Integer) {
+        let (Bounds { min, max }, field) = (field.range(), field.name);
+        let (below, above) = ((min - 1).to_string(), (max + 1).to_string());
+        let mut wrong = vec![&*below, &*above, "3000000000", "-9223372036854775809", "100000000000000000000000000"];
+        if min > 0 {
+            wrong.extend(["0", "-1", "-0"]);
+        }
+        for number in wrong {
             let value = serde_json::to_string(&with_marker(field)).unwrap().replace("\"#\"", number);
             assert_eq!(violations(value.as_bytes()), of(field, Reason::OutOfRange), "{number}");
         }
@@ -101,16 +114,20 @@ fn fields() {
             let value = serde_json::to_string(&with_marker(field)).unwrap().replace("\"#\"", number);
             assert_eq!(violations(value.as_bytes()), of(field, Reason::WrongType), "{number}");
         }
-        assert_eq!(violations(&with(field, json!(i32::MAX))), []);
+        assert_eq!(violations(&with(field, json!(min))), []);
+        assert_eq!(violations(&with(field, json!(max))), []);
     }
-    for field in ["category", "experiment_id"] {
-        assert_eq!(violations(&with(field, json!(""))), of(field, Reason::TextEmpty));
-        assert_eq!(violations(&with(field, json!("é".repeat(65)))), of(field, Reason::TextTooLong));
-        assert_eq!(violations(&with(field, json!("🦀".repeat(64)))), []);
+    for field in fields(FieldKind::Text) {
+        let (Bounds { min, max }, field) = (field.length(), field.name);
+        let max = usize::try_from(max).unwrap();
+        let empty = if min > 0 { of(field, Reason::TextEmpty) } else { vec![] };
+        assert_eq!(violations(&with(field, json!(""))), empty);
+        assert_eq!(violations(&with(field, json!("é".repeat(max + 1)))), of(field, Reason::TextTooLong));
+        assert_eq!(violations(&with(field, json!("🦀".repeat(max)))), []);
         for control in ["\0", "a\nb", "\u{7f}", "\u{85}"] {
             assert_eq!(violations(&with(field, json!(control))), of(field, Reason::TextControlCharacters));
         }
-        let half = replaced(valid()[field].as_str().unwrap(), "\\ud800");
+        let half = replaced(&format!("\"{field}\":{}", valid()[field]), &format!("\"{field}\":\"\\ud800\""));
         assert_eq!(violations(&half), of(field, Reason::NotJson));
     }
     for id in [

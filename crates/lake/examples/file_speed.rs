@@ -7,7 +7,7 @@ use std::error::Error;
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
-use event_model::{EventColumns, EventType, ProductEvent, Timestamp, read_batch};
+use event_model::{EventColumns, EventType, ProductEvent, RequiredFields, Timestamp, read_batch};
 use lake::{ContentHasher, EventFile, EventFileWriter, MAX_FILE_BYTES, RunId, SegmentBuilder};
 
 const ROWS: u64 = 500_000;
@@ -84,7 +84,7 @@ fn event(index: u64, texts: &[(String, String)]) -> ProductEvent<'_> {
     let (category, experiment_id) = &texts[usize::try_from(random >> 40).unwrap_or(0) % texts.len()];
     let id = (u128::from(micros / 1_000) << 80) | (0x7a1b << 64) | (0x8000_0000_0000_0000_u128) | u128::from(index);
     let number = |below: u64, shift: u32| i32::try_from((random >> shift) % below).unwrap_or(0) + 1;
-    ProductEvent {
+    ProductEvent::new(RequiredFields {
         event_id: uuid::Uuid::from_u128(id),
         event_timestamp: Timestamp::from_micros(i64::try_from(micros).unwrap_or(0)),
         event_type: types[usize::try_from(random % 5).unwrap_or(0)],
@@ -93,7 +93,7 @@ fn event(index: u64, texts: &[(String, String)]) -> ProductEvent<'_> {
         product_id: number(100, 23),
         category: Cow::Borrowed(category),
         experiment_id: Cow::Borrowed(experiment_id),
-    }
+    })
 }
 
 fn scramble(index: u64) -> u64 {

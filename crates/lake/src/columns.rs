@@ -14,6 +14,7 @@ use arrow_array::types::{
 };
 use arrow_array::{ArrayRef, Int32Array, PrimitiveArray, RecordBatch, TimestampMicrosecondArray};
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
+use event_model::{FIELDS, FieldKind};
 use uuid::Uuid;
 
 /// The known columns that a file has.
@@ -116,11 +117,16 @@ fn conversion(known: &FieldRef, found: &DataType) -> Result<Convert, String> {
         (Timestamp(..), Timestamp(TimeUnit::Microsecond, _)) => in_utc,
         (Timestamp(..), Timestamp(TimeUnit::Millisecond, _)) => milliseconds,
         (Timestamp(..), Timestamp(TimeUnit::Nanosecond, _)) => nanoseconds,
-        (Utf8, Binary | FixedSizeBinary(16 | 36)) if known.name() == "event_id" => uuids,
+        (Utf8, Binary | FixedSizeBinary(16 | 36)) if is_uuid(known.name()) => uuids,
         (Utf8, Binary) => texts,
         (wanted, _) => return Err(format!("the column {} has the type {found}, not {wanted}", known.name())),
     };
     Ok(convert)
+}
+
+/// Returns true if the texts of a column are UUIDs.
+fn is_uuid(column: &str) -> bool {
+    FIELDS.iter().any(|field| field.name == column && field.kind == FieldKind::Uuid)
 }
 
 fn integers<T: ArrowPrimitiveType<Native: TryInto<i32>>>(array: &ArrayRef) -> ArrayRef {

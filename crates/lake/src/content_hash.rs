@@ -16,15 +16,19 @@
 //!    - `s`: first the lengths in bytes of all values, 4 bytes each, then the bytes of all values, one after the other;
 //!    - `a`: first the numbers of elements of all rows, 4 bytes each, then the elements of all rows as in `s`.
 //!
+//! A column that has a default and nothing else in its rows is left out: a file from before the column was added has the
+//! same hash as one that has it.
+//!
 //! There are no nulls. Column digests instead of a row format keep the hash at a few percent of the cost of writing,
 //! because each digest reads one Arrow buffer from end to end.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType};
-use arrow_array::{Array, RecordBatch, StringArray};
+use arrow_array::types::{ArrowPrimitiveType, Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Schema, TimeUnit};
 use sha2::{Digest, Sha256};
 
@@ -93,6 +97,8 @@ struct Column {
     name: String,
     tag: u8,
     digests: Vec<Sha256>,
+    /// The default, in one row, as long as all rows have it.
+    default: Option<ArrayRef>,
 }
 
 impl ContentHasher {
@@ -101,6 +107,14 @@ impl ContentHasher {
     /// # Errors
     /// When a column has a type that the canonical form does not know.
     pub fn new(schema: &Schema) -> Result<Self, ArrowError> {
+        Self::with_defaults(schema, &[])
+    }
+
+    /// Returns a hasher that leaves out the columns in which all rows have the column's default.
+    ///
+    /// # Errors
+    /// If a column has a type that the canonical form does not know.
+    pub fn with_defaults(schema: &Schema, defaults: &[(&str, ArrayRef)]) -> Result<Self, ArrowError> {
         let column = |field: &arrow_schema::FieldRef| {
             let (tag, digests) = match field.data_type() {
                 DataType::Int32 => (b'i', 1),
@@ -110,7 +124,9 @@ impl ContentHasher {
                 DataType::List(of) if *of.data_type() == DataType::Utf8 => (b'a', 3),
                 other => return Err(ArrowError::SchemaError(format!("no canonical form for {other}"))),
             };
-            Ok(Column { name: field.name().clone(), tag, digests: vec![Sha256::new(); digests] })
+            let default =
+                defaults.iter().find(|(name, _)| name == field.name()).map(|(_, default)| Arc::clone(default));
+            Ok(Column { name: field.name().clone(), tag, digests: vec![Sha256::new(); digests], default })
         };
         let columns = schema.fields().iter().map(column).collect::<Result<_, _>>()?;
         Ok(Self { columns, rows: 0 })
@@ -130,7 +146,7 @@ impl ContentHasher {
         let mut whole = Sha256::new();
         whole.update(b"lake content 1\n");
         whole.update(self.rows.to_le_bytes());
-        for column in self.columns {
+        for column in self.columns.into_iter().filter(|column| column.default.is_none()) {
             whole.update(u32::try_from(column.name.len()).unwrap_or(u32::MAX).to_le_bytes());
             whole.update(column.name);
             whole.update([column.tag]);
@@ -144,6 +160,8 @@ impl ContentHasher {
 
 impl Column {
     fn update(&mut self, array: &dyn Array) {
+        let tag = self.tag;
+        self.default.take_if(|default| !has_only(array, default, tag));
         match (self.tag, self.digests.as_mut_slice()) {
             (b'i', [values]) => little_endian(values, array.as_primitive::<Int32Type>().values(), i32::to_le_bytes),
             (b'l', [values]) => little_endian(values, array.as_primitive::<Int64Type>().values(), i64::to_le_bytes),
@@ -161,6 +179,24 @@ impl Column {
             }
             _ => {}
         }
+    }
+}
+
+/// Returns true if all rows of an array have the value that the other one has in its only row.
+fn has_only(array: &dyn Array, default: &dyn Array, tag: u8) -> bool {
+    fn numbers<T: ArrowPrimitiveType>(array: &dyn Array, default: &dyn Array) -> bool {
+        let default = default.as_primitive::<T>().value(0);
+        array.as_primitive::<T>().values().iter().all(|value| *value == default)
+    }
+    match tag {
+        b'i' => numbers::<Int32Type>(array, default),
+        b'l' => numbers::<Int64Type>(array, default),
+        b't' => numbers::<TimestampMicrosecondType>(array, default),
+        b's' => {
+            let default = default.as_string::<i32>().value(0);
+            array.as_string::<i32>().iter().all(|value| value == Some(default))
+        }
+        _ => false,
     }
 }
 
@@ -252,6 +288,31 @@ mod tests {
             hash(&[RecordBatch::try_from_iter([("t", array)]).unwrap()])
         };
         assert_ne!(of(vec!["ab", "c"]), of(vec!["a", "bc"]));
+    }
+
+    /// Files from before a column was added have the hash that they had.
+    #[test]
+    fn a_column_of_defaults_is_left_out() {
+        let defaults: [(&str, ArrayRef); 2] =
+            [("n", Arc::new(Int32Array::from(vec![0]))), ("text", Arc::new(StringArray::from(vec!["web"])))];
+        let hash = |batches: &[RecordBatch]| {
+            let mut hasher = ContentHasher::with_defaults(&batches[0].schema(), &defaults).unwrap();
+            batches.iter().for_each(|batch| hasher.update(batch));
+            hasher.finish()
+        };
+        let of = |n: [i32; 2], text: [&str; 2]| {
+            let ids: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+            let (n, text) = (Int32Array::from(n.to_vec()), StringArray::from(text.to_vec()));
+            RecordBatch::try_from_iter([("id", ids), ("n", Arc::new(n)), ("text", Arc::new(text))]).unwrap()
+        };
+        let new = of([0, 0], ["web", "web"]);
+        let old = new.project(&[0]).unwrap();
+        assert_eq!(hash(std::slice::from_ref(&new)), hash(std::slice::from_ref(&old)));
+        assert_eq!(hash(&[new.slice(0, 1), new.slice(1, 1)]), hash(&[old]));
+        for other in [of([0, 1], ["web", "web"]), of([0, 0], ["app", "web"])] {
+            assert_ne!(hash(std::slice::from_ref(&other)), hash(std::slice::from_ref(&new)));
+            assert_ne!(hash(&[other.slice(0, 1), other.slice(1, 1)]), hash(std::slice::from_ref(&new)));
+        }
     }
 
     #[test]

@@ -2,11 +2,15 @@
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
-use event_model::{DICTIONARY_COLUMNS, arrow_schema};
+use event_model::{arrow_schema, column_defaults, dictionary_columns};
 
 use crate::content_hash::ContentHash;
 use crate::error::LakeError;
-use crate::parquet_file::{Encoded, Nulls, Reader, Writer};
+use crate::parquet_file::{Encoded, Form, Nulls, Reader, Writer};
+
+fn form() -> Form {
+    Form { schema: arrow_schema(), defaults: column_defaults() }
+}
 
 /// Writes one file of the raw lake.
 pub struct EventFileWriter(Writer);
@@ -14,7 +18,8 @@ pub struct EventFileWriter(Writer);
 impl EventFileWriter {
     /// A file without rows yet.
     pub fn new() -> Result<Self, LakeError> {
-        Writer::new("file of events", arrow_schema(), DICTIONARY_COLUMNS).map(Self)
+        let dictionary: Vec<&str> = dictionary_columns().collect();
+        Writer::new("file of events", &form(), &dictionary).map(Self)
     }
 
     /// Adds rows, which have the columns of [`arrow_schema`]. How rows are cut into batches doesn't matter to the hash.
@@ -50,7 +55,7 @@ impl EventFile {
     /// the same error, and ends, at damaged pages, and after the last row of a file of ours whose rows do not have the
     /// footer's content hash.
     pub fn open(key: &str, bytes: Bytes) -> Result<Self, LakeError> {
-        Reader::open(key, bytes, &arrow_schema(), Nulls::Keep).map(Self)
+        Reader::open(key, bytes, &form(), Nulls::Keep).map(Self)
     }
 
     /// How many rows the file has.

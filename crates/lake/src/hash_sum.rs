@@ -6,7 +6,9 @@
 //! The hash is the first 16 bytes of a SHA-256, read as a big-endian number. It is over these texts, joined by line feeds:
 //!
 //! - a valid event: `event_id` in lower case, `event_timestamp` in microseconds since 1970, `event_type`, `user_id`,
-//!   `account_id`, `product_id`, `category`, `experiment_id`. No field can have a line feed;
+//!   `account_id`, `product_id`, `category`, `experiment_id`; then `name=value` for each field with a default whose value
+//!   is another, in the order of the columns. An added field thus leaves the hashes of older events as they are. No field
+//!   can have a line feed;
 //! - a refused value: its index, when it was due in microseconds since 1970, the text as the quarantine has it;
 //! - a value that was sent broken on purpose: its index, the record's key, the record's value.
 
@@ -35,15 +37,7 @@ impl HashSum {
     /// Adds a valid event. `scratch` is working memory.
     pub fn add_event(&mut self, event: &ProductEvent<'_>, scratch: &mut Vec<u8>) {
         scratch.clear();
-        let mut id = uuid::Uuid::encode_buffer();
-        scratch.extend_from_slice(event.event_id.hyphenated().encode_lower(&mut id).as_bytes());
-        line(scratch, itoa::Buffer::new().format(event.event_timestamp.micros()).as_bytes());
-        line(scratch, event.event_type.as_str().as_bytes());
-        for number in [event.user_id, event.account_id, event.product_id] {
-            line(scratch, itoa::Buffer::new().format(number).as_bytes());
-        }
-        line(scratch, event.category.as_bytes());
-        line(scratch, event.experiment_id.as_bytes());
+        event.write_content(scratch);
         self.add_hash_of(scratch);
     }
 
@@ -116,12 +110,12 @@ mod tests {
 
     use std::borrow::Cow;
 
-    use event_model::EventType;
+    use event_model::{EventType, RequiredFields};
 
     use super::*;
 
     fn event() -> ProductEvent<'static> {
-        ProductEvent {
+        ProductEvent::new(RequiredFields {
             event_id: "019aa9f0-0000-7abc-8def-0140000f4240".parse().unwrap(),
             event_timestamp: "2026-11-22T10:00:00.000001Z".parse().unwrap(),
             event_type: EventType::RfqSent,
@@ -130,7 +124,7 @@ mod tests {
             product_id: 3,
             category: Cow::Borrowed("tools"),
             experiment_id: Cow::Borrowed("exp_ä"),
-        }
+        })
     }
 
     /// Computed once by another implementation, Python's hashlib, from the description at the top.

@@ -5,8 +5,8 @@
 
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::SchemaRef;
 use bytes::Bytes;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder,
@@ -42,6 +42,13 @@ pub struct Encoded {
     pub rows: u64,
 }
 
+/// Columns of a kind of file.
+pub(crate) struct Form {
+    pub(crate) schema: SchemaRef,
+    /// Defaults of the columns that have one, as arrays with one row. The content hash leaves out a column of defaults.
+    pub(crate) defaults: Vec<(&'static str, ArrayRef)>,
+}
+
 /// Writes one file, batch by batch.
 pub(crate) struct Writer {
     file: &'static str,
@@ -52,7 +59,7 @@ pub(crate) struct Writer {
 
 impl Writer {
     /// `file` says in errors what is written; only the columns in `dictionary` get one.
-    pub(crate) fn new(file: &'static str, schema: SchemaRef, dictionary: &[&str]) -> Result<Self, LakeError> {
+    pub(crate) fn new(file: &'static str, form: &Form, dictionary: &[&str]) -> Result<Self, LakeError> {
         let error = |source: ParquetError| encode_error(file, source);
         let level = ZstdLevel::try_new(1).map_err(error)?;
         let mut properties = WriterProperties::builder()
@@ -66,7 +73,9 @@ impl Writer {
             properties = properties.set_column_dictionary_enabled(path, true);
         }
         let options = ArrowWriterOptions::new().with_properties(properties.build()).with_skip_arrow_metadata(true);
-        let hasher = ContentHasher::new(&schema).map_err(|source| encode_error(file, source))?;
+        let hasher = ContentHasher::with_defaults(&form.schema, &form.defaults);
+        let hasher = hasher.map_err(|source| encode_error(file, source))?;
+        let schema = Arc::clone(&form.schema);
         let arrow = ArrowWriter::try_new_with_options(Vec::new(), schema, options).map_err(error)?;
         Ok(Self { file, arrow, hasher, rows: 0 })
     }
@@ -112,23 +121,23 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Opens a file and finds the columns that `known` has too. Further columns are left out; columns that the file lacks
+    /// Opens a file and finds the columns that the form has too. Further columns are left out; columns that the file lacks
     /// are not in its batches either.
-    pub(crate) fn open(key: &str, bytes: Bytes, known: &Schema, nulls: Nulls) -> Result<Self, LakeError> {
-        let opened = without_panic(|| Self::try_open(key, bytes, known, nulls)).and_then(|opened| opened);
+    pub(crate) fn open(key: &str, bytes: Bytes, form: &Form, nulls: Nulls) -> Result<Self, LakeError> {
+        let opened = without_panic(|| Self::try_open(key, bytes, form, nulls)).and_then(|opened| opened);
         opened.map_err(|problem| LakeError::BadFile { key: key.to_owned(), problem })
     }
 
-    fn try_open(key: &str, bytes: Bytes, known: &Schema, nulls: Nulls) -> Result<Self, String> {
+    fn try_open(key: &str, bytes: Bytes, form: &Form, nulls: Nulls) -> Result<Self, String> {
         let metadata = metadata(&bytes)?;
         check_ranges(metadata.metadata(), bytes.len() as u64)?;
-        let columns = Columns::find(metadata.schema(), known)?;
+        let columns = Columns::find(metadata.schema(), &form.schema)?;
         let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
         let hash = hash_in_footer(metadata.metadata());
         // The hash is over all the file's columns, so that it can only be checked where all are read.
         let check = hash.is_some() && is_ours(metadata.metadata()) && columns.are_all_of(metadata.schema());
-        let check =
-            check.then(|| ContentHasher::new(&columns.schema)).transpose().map_err(|error| error.to_string())?;
+        let check = check.then(|| ContentHasher::with_defaults(&columns.schema, &form.defaults)).transpose();
+        let check = check.map_err(|error| error.to_string())?;
         let mask = ProjectionMask::roots(metadata.parquet_schema(), columns.roots.iter().copied());
         let builder = ParquetRecordBatchReaderBuilder::new_with_metadata(bytes, metadata);
         let batches = builder.with_projection(mask).with_batch_size(READ_ROWS).build();

@@ -12,7 +12,7 @@ use event_model::{Rejection, Timestamp};
 
 use crate::content_hash::ContentHash;
 use crate::error::LakeError;
-use crate::parquet_file::{Encoded, Nulls, Reader, Writer};
+use crate::parquet_file::{Encoded, Form, Nulls, Reader, Writer};
 
 /// One refused value.
 ///
@@ -66,12 +66,16 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 /// A file of the quarantine.
 pub struct QuarantineFile(Reader);
 
+fn form() -> Form {
+    Form { schema: Arc::clone(&SCHEMA), defaults: Vec::new() }
+}
+
 impl QuarantineFile {
     /// A file of these rows.
     pub fn encode(rows: &[QuarantineRow]) -> Result<Encoded, LakeError> {
         const FILE: &str = "file of the quarantine";
         let dictionary = ["reason_codes.list.element", "fields.list.element"];
-        let mut writer = Writer::new(FILE, Arc::clone(&SCHEMA), &dictionary)?;
+        let mut writer = Writer::new(FILE, &form(), &dictionary)?;
         let batch = columns(rows).map_err(|source| LakeError::Encode { file: FILE, source: source.into() })?;
         writer.write(&batch)?;
         writer.finish()
@@ -79,7 +83,7 @@ impl QuarantineFile {
 
     /// Opens a file; the key is for messages.
     pub fn open(key: &str, bytes: Bytes) -> Result<Self, LakeError> {
-        let reader = Reader::open(key, bytes, &SCHEMA, Nulls::Refuse)?;
+        let reader = Reader::open(key, bytes, &form(), Nulls::Refuse)?;
         Ok(Self(reader))
     }
 

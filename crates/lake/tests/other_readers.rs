@@ -11,7 +11,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use event_model::{Hour, Timestamp, Window, parse};
+use event_model::{Hour, Timestamp, Window, dictionary_columns, json_schema, parse};
 use lake::{Lake, LakeUrl, QuarantineRow, S3Access, SegmentBuilder};
 use serde_json::{Map, Value, json};
 use support::{event, run};
@@ -59,7 +59,8 @@ async fn fill(folder: &Path) -> Value {
             hashes.insert(file.key.clone(), file.hash.to_string().into());
         }
     }
-    json!({"events": events, "quarantine": quarantine, "hashes": hashes})
+    let dictionary: Vec<&str> = dictionary_columns().collect();
+    json!({"events": events, "quarantine": quarantine, "hashes": hashes, "schema": json_schema(), "dictionary": dictionary})
 }
 
 fn refused(n: u64, due: Timestamp) -> QuarantineRow {

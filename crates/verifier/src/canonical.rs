@@ -1,15 +1,21 @@
 //! The canonical content of an event and its hash, by docs/manifest.md and by nothing else.
 
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use crate::event::Event;
+use crate::field::fields;
 
 /// The hash of a valid event.
 pub(crate) fn of_event(event: &Event) -> u128 {
-    let id = Uuid::from_u128(event.id);
-    let Event { micros, kind, user, account, product, category, experiment, .. } = event;
-    hash(format!("{id:x}\n{micros}\n{kind}\n{user}\n{account}\n{product}\n{category}\n{experiment}").as_bytes())
+    let mut lines = Vec::with_capacity(event.values.len());
+    for (field, value) in fields().iter().zip(&event.values) {
+        match &field.default {
+            None => lines.push(value.to_string()),
+            Some(default) if default == value => {}
+            Some(_) => lines.push(format!("{}={value}", field.name)),
+        }
+    }
+    hash(lines.join("\n").as_bytes())
 }
 
 /// The hash of a refused value as the quarantine shows it.

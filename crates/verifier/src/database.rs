@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::event::Event;
+use crate::field::{Kind, Scalar, fields};
 use crate::ledger::Ledger;
 use crate::letters::Bytes;
 use crate::trace::Place;
@@ -114,18 +115,56 @@ impl Database {
 
     /// Enters every row of the table.
     pub(crate) async fn table(&self, ledger: &mut Ledger) -> Result<(), Error> {
-        let sql = "copy (select event_id, event_timestamp, event_type, user_id, account_id, product_id, category, \
-                   experiment_id from staging.product_events_raw) to stdout (format binary)";
-        let types =
-            [Type::UUID, Type::TIMESTAMPTZ, Type::TEXT, Type::INT4, Type::INT4, Type::INT4, Type::TEXT, Type::TEXT];
+        self.compare_columns().await?;
+        let names: Vec<&str> = fields().iter().map(|field| field.name).collect();
+        let sql =
+            format!("copy (select {} from staging.product_events_raw) to stdout (format binary)", names.join(", "));
+        let types: Vec<Type> = fields().iter().map(|field| type_of(field.kind)).collect();
         let fault = |cause| Error::Database { doing: "reading staging.product_events_raw", cause };
-        let stream = self.client.copy_out(sql).await.map_err(fault)?;
+        let stream = self.client.copy_out(&sql).await.map_err(fault)?;
         let mut rows = pin!(BinaryCopyOutStream::new(stream, &types));
         while let Some(row) = rows.try_next().await.map_err(fault)? {
-            ledger.table_row(&event_of(&row).map_err(fault)?);
+            let values = fields().iter().enumerate().map(|(place, field)| value_of(&row, place, field.kind));
+            let values = values.collect::<Result<_, _>>().map_err(fault)?;
+            ledger.table_row(&Event::of_values(values).ok_or_else(|| Error::Schema("it lacks a field".to_owned()))?);
         }
         Ok(())
     }
+
+    /// Fails if the table has a column that would not be compared.
+    async fn compare_columns(&self) -> Result<(), Error> {
+        let sql = "select column_name::text from information_schema.columns where table_schema = 'staging' \
+                   and table_name = 'product_events_raw' and is_generated = 'NEVER'";
+        let fault = |cause| Error::Database { doing: "reading the columns of the table", cause };
+        for row in self.client.query(sql, &[]).await.map_err(fault)? {
+            let name: &str = row.try_get(0).map_err(fault)?;
+            if name != INGESTED_AT && !fields().iter().any(|field| field.name == name) {
+                return Err(Error::Schema(format!("it lacks {name}, a column of staging.product_events_raw")));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The column that is no field: the time of the row.
+const INGESTED_AT: &str = "ingested_at";
+
+fn type_of(kind: Kind) -> Type {
+    match kind {
+        Kind::Uuid => Type::UUID,
+        Kind::Time => Type::TIMESTAMPTZ,
+        Kind::Integer => Type::INT4,
+        Kind::Text => Type::TEXT,
+    }
+}
+
+fn value_of(row: &BinaryCopyOutRow, place: usize, kind: Kind) -> Result<Scalar<'_>, tokio_postgres::Error> {
+    Ok(match kind {
+        Kind::Uuid => Scalar::Uuid(row.try_get::<Uuid>(place)?.as_u128()),
+        Kind::Time => Scalar::Time(row.try_get::<Micros>(place)?.0),
+        Kind::Integer => Scalar::Integer(row.try_get(place)?),
+        Kind::Text => Scalar::Text(row.try_get(place)?),
+    })
 }
 
 fn offset_row(row: &Row) -> Result<(i32, OffsetRow), tokio_postgres::Error> {
@@ -154,19 +193,6 @@ fn enter_letter(row: &Row, now: i64, ledger: &mut Ledger) -> Result<(), tokio_po
         ledger.letters.add(place, &bytes, row.try_get(9)?, row.try_get(8)?, row.try_get(7)?);
     }
     Ok(())
-}
-
-fn event_of(row: &BinaryCopyOutRow) -> Result<Event<'_>, tokio_postgres::Error> {
-    Ok(Event {
-        id: row.try_get::<Uuid>(0)?.as_u128(),
-        micros: row.try_get::<Micros>(1)?.0,
-        kind: row.try_get(2)?,
-        user: row.try_get(3)?,
-        account: row.try_get(4)?,
-        product: row.try_get(5)?,
-        category: row.try_get(6)?,
-        experiment: row.try_get(7)?,
-    })
 }
 
 /// A timestamptz as microseconds since 1970.

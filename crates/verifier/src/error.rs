@@ -64,6 +64,9 @@ pub enum Error {
     /// The address of a lake is neither `s3://bucket[/prefix]` nor `file:///folder`.
     #[error("lake {0:?}: give s3://bucket, s3://bucket/prefix or file:///folder")]
     LakeUrl(String),
+    /// The schema of events does not describe what the stores hold.
+    #[error("docs/product-event.schema.json: {0}; write it with 'make schema' and build the verifier again")]
+    Schema(String),
     /// The judge's own thread or runtime could not be had.
     #[error("the judge's own thread: {0}")]
     Thread(String),

@@ -4,10 +4,12 @@ use serde_json::Value;
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::field::{Field, Scalar, fields};
+
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 const HOURS_PER_DAY: i64 = 24;
 
-/// The eight fields of an event, wherever they were read.
+/// An event, wherever it was read.
 pub(crate) struct Event<'a> {
     /// The UUID as one number, most significant byte first.
     pub(crate) id: u128,
@@ -15,44 +17,39 @@ pub(crate) struct Event<'a> {
     pub(crate) micros: i64,
     pub(crate) kind: &'a str,
     pub(crate) user: i32,
-    pub(crate) account: i32,
-    pub(crate) product: i32,
-    pub(crate) category: &'a str,
-    pub(crate) experiment: &'a str,
+    /// Values of all [`fields`], in their order.
+    pub(crate) values: Vec<Scalar<'a>>,
 }
 
 impl<'a> Event<'a> {
-    /// The event of a record's value. `None` if a field is absent or of another type: such a record must be a dead letter. The reverse does not
-    /// hold: the pipeline's rules are stricter than this reading, which only has to tell one content from another.
+    /// Returns the event of a record's value. `None` if a required field is absent or a field is of another type: such a
+    /// record must be a dead letter. The reverse does not hold: the pipeline's rules are stricter than this reading, which
+    /// only has to tell one content from another.
     pub(crate) fn of_json(value: &'a Value) -> Option<Self> {
         let object = value.as_object()?;
-        let text = |field| object.get(field).and_then(Value::as_str);
-        let number = |field| object.get(field).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok());
-        Some(Self {
-            id: Uuid::try_parse(text("event_id")?).ok()?.as_u128(),
-            micros: text("event_timestamp")?.parse::<jiff::Timestamp>().ok()?.as_microsecond(),
-            kind: text("event_type")?,
-            user: number("user_id")?,
-            account: number("account_id")?,
-            product: number("product_id")?,
-            category: text("category")?,
-            experiment: text("experiment_id")?,
-        })
+        let value = |field: &Field| match object.get(field.name) {
+            Some(value) => field.kind.of_json(value),
+            None => field.default,
+        };
+        Self::of_values(fields().iter().map(value).collect::<Option<_>>()?)
     }
 
-    /// A hash of all eight fields in canonical form. Two contents of one id are compared, never one with all: 64 bits are ample. `scratch` is
-    /// working memory.
+    /// Returns the event with a value for each of the [`fields`].
+    pub(crate) fn of_values(values: Vec<Scalar<'a>>) -> Option<Self> {
+        let value = |name| Some(values[fields().iter().position(|field| field.name == name)?]);
+        match [value("event_id")?, value("event_timestamp")?, value("event_type")?, value("user_id")?] {
+            [Scalar::Uuid(id), Scalar::Time(micros), Scalar::Text(kind), Scalar::Integer(user)] => {
+                Some(Self { id, micros, kind, user, values })
+            }
+            _ => None,
+        }
+    }
+
+    /// Returns a hash of all fields. Two contents of one id are compared, never one with all: 64 bits are ample. `scratch`
+    /// is working memory.
     pub(crate) fn content(&self, scratch: &mut Vec<u8>) -> u64 {
         scratch.clear();
-        scratch.extend_from_slice(&self.id.to_be_bytes());
-        scratch.extend_from_slice(&self.micros.to_be_bytes());
-        for number in [self.user, self.account, self.product] {
-            scratch.extend_from_slice(&number.to_be_bytes());
-        }
-        for text in [self.kind, self.category, self.experiment] {
-            scratch.extend_from_slice(&text.len().to_be_bytes());
-            scratch.extend_from_slice(text.as_bytes());
-        }
+        self.values.iter().for_each(|value| value.write(scratch));
         xxh3_64(scratch)
     }
 

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use crate::database::{Counts, Database};
 use crate::equations::weigh;
 use crate::evidence::Evidence;
+use crate::field;
 use crate::lake::{Files, read_files};
 use crate::ledger::Ledger;
 use crate::store::{LakeAt, Store};
@@ -46,6 +47,7 @@ fn on_own_thread<T: Send, F: Future<Output = Result<T, Error>>>(work: impl FnOnc
 }
 
 async fn gather<'a>(stores: &Stores, run: &'a Run, terms: &'a Terms) -> Result<Evidence<'a>, Error> {
+    field::check().map_err(Error::Schema)?;
     let mut seen = Evidence {
         run,
         terms,

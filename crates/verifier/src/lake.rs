@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use crate::Error;
 use crate::event::{Event, parse_hour, show_hour};
+use crate::field::{Field, Kind, Scalar, fields};
 use crate::ledger::{FileRef, Ledger};
 use crate::store::Store;
 
@@ -77,31 +78,58 @@ fn read_file(bytes: Bytes, folder: &str, file: FileRef, ledger: &mut Ledger) -> 
 }
 
 fn read_events(batch: &RecordBatch, file: FileRef, ledger: &mut Ledger) -> Result<(), String> {
-    let (ids, times) = (texts(batch, "event_id")?, timestamps(batch, "event_timestamp")?);
-    let (users, accounts, products) =
-        (numbers(batch, "user_id")?, numbers(batch, "account_id")?, numbers(batch, "product_id")?);
-    let (kinds, categories, experiments) =
-        (texts(batch, "event_type")?, texts(batch, "category")?, texts(batch, "experiment_id")?);
-    let mut canonical = Uuid::encode_buffer();
+    let schema = batch.schema_ref();
+    let known = |name: &str| fields().iter().any(|field| field.name == name);
+    if let Some(unknown) = schema.fields().iter().find(|column| !known(column.name())) {
+        return Err(format!("has a column {} that the schema of events lacks", unknown.name()));
+    }
+    let columns = fields().iter().map(|field| Column::of(batch, field)).collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
-        let text = ids.value(row);
-        let id = Uuid::try_parse(text).map_err(|e| format!("event_id {text:?}: {e}"))?;
-        if id.hyphenated().encode_lower(&mut canonical) != text {
-            return Err(format!("event_id {text:?} is not in lower case with hyphens"));
-        }
-        let event = Event {
-            id: id.as_u128(),
-            micros: times.value(row),
-            kind: kinds.value(row),
-            user: users.value(row),
-            account: accounts.value(row),
-            product: products.value(row),
-            category: categories.value(row),
-            experiment: experiments.value(row),
-        };
+        let values = columns.iter().map(|column| column.value(row)).collect::<Result<_, _>>()?;
+        let event = Event::of_values(values).ok_or("lacks a field")?;
         ledger.lake_row(&event, file);
     }
     Ok(())
+}
+
+/// The column of a field.
+enum Column<'b> {
+    Uuids(&'b StringArray),
+    Times(&'b TimestampMicrosecondArray),
+    Integers(&'b Int32Array),
+    Texts(&'b StringArray),
+    /// The file is older than the field.
+    Default(Scalar<'static>),
+}
+
+impl<'b> Column<'b> {
+    fn of(batch: &'b RecordBatch, field: &Field) -> Result<Self, String> {
+        let name = field.name;
+        Ok(match (field.default, field.kind) {
+            (Some(default), _) if batch.column_by_name(name).is_none() => Self::Default(default),
+            (_, Kind::Uuid) => Self::Uuids(texts(batch, name)?),
+            (_, Kind::Time) => Self::Times(timestamps(batch, name)?),
+            (_, Kind::Integer) => Self::Integers(numbers(batch, name)?),
+            (_, Kind::Text) => Self::Texts(texts(batch, name)?),
+        })
+    }
+
+    fn value(&self, row: usize) -> Result<Scalar<'b>, String> {
+        Ok(match self {
+            Self::Uuids(column) => {
+                let text = column.value(row);
+                let id = Uuid::try_parse(text).map_err(|e| format!("UUID {text:?}: {e}"))?;
+                if id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) != text {
+                    return Err(format!("UUID {text:?} is not in lower case with hyphens"));
+                }
+                Scalar::Uuid(id.as_u128())
+            }
+            Self::Times(column) => Scalar::Time(column.value(row)),
+            Self::Integers(column) => Scalar::Integer(column.value(row)),
+            Self::Texts(column) => Scalar::Text(column.value(row)),
+            Self::Default(default) => *default,
+        })
+    }
 }
 
 fn read_refused(batch: &RecordBatch, file: FileRef, ledger: &mut Ledger) -> Result<(), String> {

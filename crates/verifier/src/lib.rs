@@ -14,6 +14,8 @@
 //! An event of the run is known by the run tag and the index in its `UUIDv7`, a record that was sent broken on purpose
 //! by its headers `run` and `index`. Other runs and other producers may share topic and table.
 //!
+//! What the fields of an event are is read from the JSON schema in docs, so that an added field is compared too.
+//!
 //! In the order of the flow: [`Run`] is the manifest's claim; [`Stores`] and [`Terms`] say where to look and what for;
 //! [`judge()`] gathers and weighs; [`Verdict`] is what came out, and [`equation`] names its rows.
 
@@ -24,6 +26,7 @@ mod equations;
 mod error;
 mod event;
 mod evidence;
+mod field;
 mod judge;
 mod lake;
 mod ledger;

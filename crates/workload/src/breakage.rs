@@ -1,6 +1,8 @@
 //! Events whose JSON breaks one rule.
 
-use event_model::{FIELD_NAMES, ProductEvent, Reason, Timestamp, Window};
+use std::sync::LazyLock;
+
+use event_model::{FIELDS, FieldKind, ProductEvent, Reason, Timestamp, Window};
 use serde_json::{Map, Value};
 
 use crate::keyed::Keyed;
@@ -13,27 +15,31 @@ pub struct Breakage {
     way: u64,
 }
 
-const TEXTS: &[&str] = &["category", "experiment_id"];
-const INTEGERS: &[&str] = &["user_id", "account_id", "product_id"];
-/// A field with a default may be missing, so it would not do here.
-const REQUIRED: &[&str] =
-    &["event_id", "event_timestamp", "event_type", "user_id", "account_id", "product_id", "category", "experiment_id"];
-
-/// The rules that a JSON object can break, with the fields that can break them.
-const RULES: &[(Reason, &[&str])] = &[
-    (Reason::DuplicateKey, REQUIRED),
-    (Reason::MissingField, REQUIRED),
-    (Reason::NullField, REQUIRED),
-    (Reason::WrongType, REQUIRED),
-    (Reason::OutOfRange, INTEGERS),
-    (Reason::BadUuid, &["event_id"]),
-    (Reason::BadTimestamp, &["event_timestamp"]),
-    (Reason::TimestampOutsideWindow, &["event_timestamp"]),
-    (Reason::UnknownEventType, &["event_type"]),
-    (Reason::TextEmpty, TEXTS),
-    (Reason::TextTooLong, TEXTS),
-    (Reason::TextControlCharacters, TEXTS),
-];
+/// Rules that a JSON object can break, with the fields that can break them.
+///
+/// A field with a default is not among them: it may be missing, and events of the same settings would change with each
+/// field that is added.
+static RULES: LazyLock<Vec<(Reason, Vec<&'static str>)>> = LazyLock::new(|| {
+    let required = |of: &dyn Fn(FieldKind) -> bool| -> Vec<&'static str> {
+        FIELDS.iter().filter(|field| !field.has_default && of(field.kind)).map(|field| field.name).collect()
+    };
+    let all = required(&|_| true);
+    let texts = required(&|kind| kind == FieldKind::Text);
+    vec![
+        (Reason::DuplicateKey, all.clone()),
+        (Reason::MissingField, all.clone()),
+        (Reason::NullField, all.clone()),
+        (Reason::WrongType, all),
+        (Reason::OutOfRange, required(&|kind| kind == FieldKind::Integer)),
+        (Reason::BadUuid, required(&|kind| kind == FieldKind::Uuid)),
+        (Reason::BadTimestamp, required(&|kind| kind == FieldKind::Timestamp)),
+        (Reason::TimestampOutsideWindow, vec!["event_timestamp"]),
+        (Reason::UnknownEventType, required(&|kind| kind == FieldKind::EventType)),
+        (Reason::TextEmpty, texts.clone()),
+        (Reason::TextTooLong, texts.clone()),
+        (Reason::TextControlCharacters, texts),
+    ]
+});
 
 impl Breakage {
     /// The reason for which the event is refused, its only one.
@@ -49,18 +55,20 @@ impl Breakage {
     }
 
     pub(crate) fn choose(numbers: &mut Keyed) -> Self {
-        let (reason, fields) = RULES[numbers.place(RULES.len())];
-        Self { reason, field: fields[numbers.place(fields.len())], way: numbers.next() }
+        let (reason, fields) = &RULES[numbers.place(RULES.len())];
+        Self { reason: *reason, field: fields[numbers.place(fields.len())], way: numbers.next() }
     }
 
-    /// Appends the JSON of a sound event with the rule broken.
+    /// Appends the JSON of a sound event with the rule broken, without the fields that are at their defaults.
     pub(crate) fn write(self, event: &ProductEvent<'_>, out: &mut Vec<u8>) {
-        let Ok(Value::Object(sound)) = serde_json::to_value(event) else {
+        let mut json = Vec::new();
+        event.write_compact_json(&mut json);
+        let Ok(Value::Object(sound)) = serde_json::from_slice(&json) else {
             return;
         };
         out.push(b'{');
-        for &name in FIELD_NAMES {
-            let value = sound.get(name).unwrap_or(&Value::Null);
+        for name in FIELDS.iter().map(|field| field.name) {
+            let Some(value) = sound.get(name) else { continue };
             if name != self.field {
                 write_member(name, value, out);
                 continue;
@@ -157,8 +165,9 @@ mod tests {
 
     #[test]
     fn the_fields_are_the_events() {
-        let known = |field: &&str| FIELD_NAMES.contains(field);
-        assert!(RULES.iter().flat_map(|(_, fields)| *fields).all(known));
+        let known = |name: &&str| FIELDS.iter().any(|field| field.name == *name);
+        assert!(RULES.iter().flat_map(|(_, fields)| fields).all(known));
+        assert!(RULES.iter().all(|(_, fields)| !fields.is_empty()));
     }
 
     /// What is missing here is about the value as a whole: no object with one broken rule has it.

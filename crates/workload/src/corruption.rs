@@ -33,13 +33,13 @@ impl Corruption {
         }
     }
 
-    /// Appends the bytes that stand in the event's place.
+    /// Appends the bytes that stand in the event's place. They do not depend on fields that are at their defaults.
     pub(crate) fn write(self, event: &ProductEvent<'_>, out: &mut Vec<u8>) {
         let start = out.len();
         let within = |number, len: usize| usize::try_from(scale(number, len as u64)).unwrap_or(0);
         match self {
             Self::Truncated(number) => {
-                event.write_json(out);
+                event.write_compact_json(out);
                 let len = out.len() - start;
                 out.truncate(start + 1 + within(number, len - 1));
             }
@@ -49,14 +49,14 @@ impl Corruption {
                 out.extend((0..within(number, 256)).map(|_| numbers.next().to_le_bytes()[0]));
             }
             Self::NotUtf8(number) => {
-                event.write_json(out);
+                event.write_compact_json(out);
                 let len = out.len() - start;
                 out[start + within(number, len)] = NEVER_IN_UTF8;
             }
             Self::NotAnObject(number) => match within(number, 4) {
                 0 => {
                     out.push(b'[');
-                    event.write_json(out);
+                    event.write_compact_json(out);
                     out.push(b']');
                 }
                 1 => out.extend_from_slice(format!("\"{}\"", event.event_id).as_bytes()),
@@ -64,8 +64,8 @@ impl Corruption {
                 _ => out.extend_from_slice(b"null"),
             },
             Self::TwoInOne => {
-                event.write_json(out);
-                event.write_json(out);
+                event.write_compact_json(out);
+                event.write_compact_json(out);
             }
         }
     }

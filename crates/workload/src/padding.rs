@@ -24,3 +24,14 @@ pub(crate) fn pad_to(out: &mut Vec<u8>, index: u64, start: usize, bytes: usize) 
     let fixed = out.len() - start + NAME.len() + 1;
     pad(out, index, bytes.saturating_sub(fixed));
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_field_of_the_event_has_the_name() {
+        let name = |field: &event_model::Field| format!(",\"{}\":\"", field.name).into_bytes();
+        assert!(event_model::FIELDS.iter().all(|field| name(field) != NAME));
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use event_model::{ProductEvent, Timestamp};
+use event_model::{ProductEvent, RequiredFields, Timestamp};
 
 use crate::behaviour::Chain;
 use crate::fault::{FAR_MOST, Fault, LATE_MOST};
@@ -113,7 +113,7 @@ impl Source {
         Generated {
             index,
             due,
-            event: ProductEvent {
+            event: ProductEvent::new(RequiredFields {
                 event_id: origin::event_id(at, self.run_tag, index),
                 event_timestamp: at,
                 event_type: action.event_type,
@@ -122,7 +122,7 @@ impl Source {
                 product_id: action.product.id,
                 category: Cow::Borrowed(&world.categories[usize::from(action.product.category)]),
                 experiment_id: Cow::Borrowed(&world.experiments[usize::from(user.experiment)]),
-            },
+            }),
             fault,
             pad: self.settings.pad,
         }
@@ -159,7 +159,7 @@ impl Generated<'_> {
             Some(Fault::Corrupt(corruption)) => corruption.write(&self.event, out),
             Some(Fault::Oversize(more)) => {
                 let start = out.len();
-                self.event.write_json(out);
+                self.event.write_compact_json(out);
                 pad_to(out, self.index, start, event_model::MAX_VALUE_BYTES + more as usize);
             }
             _ => {

@@ -1,36 +1,40 @@
 //! Valid events of every kind, for property tests.
 
-use std::borrow::Cow;
-
-use event_model::{EventType, ProductEvent, Timestamp};
+use event_model::{Bounds, EventType, FIELDS, Field, FieldKind, ProductEvent, Timestamp};
 use proptest::prelude::*;
+use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// Any valid event.
+/// Any valid event, with any value in each field of the list.
 pub(crate) fn events() -> impl Strategy<Value = ProductEvent<'static>> {
-    (
-        any::<u128>().prop_map(Uuid::from_u128),
-        (Timestamp::MIN.micros()..=Timestamp::MAX.micros()).prop_map(Timestamp::from_micros),
-        prop::sample::select(&EventType::ALL[..]),
-        [1..=i32::MAX, 1..=i32::MAX, 1..=i32::MAX],
-        [texts(), texts()],
-    )
-        .prop_map(
-            |(event_id, event_timestamp, event_type, [user_id, account_id, product_id], [category, experiment_id])| {
-                ProductEvent {
-                    event_id,
-                    event_timestamp,
-                    event_type,
-                    user_id,
-                    account_id,
-                    product_id,
-                    category,
-                    experiment_id,
-                }
-            },
-        )
+    FIELDS.iter().map(member).collect::<Vec<_>>().prop_map(|members| {
+        let json = Value::Object(Map::from_iter(members)).to_string();
+        serde_json::from_str::<ProductEvent<'_>>(&json).map(ProductEvent::into_static).expect("a valid event")
+    })
 }
 
-fn texts() -> impl Strategy<Value = Cow<'static, str>> {
-    "[^\\p{Cc}]{1,64}".prop_map(Cow::Owned)
+fn member(field: &Field) -> BoxedStrategy<(String, Value)> {
+    let name = field.name.to_owned();
+    value(field).prop_map(move |value| (name.clone(), value)).boxed()
+}
+
+fn value(field: &Field) -> BoxedStrategy<Value> {
+    match field.kind {
+        FieldKind::Uuid => any::<u128>().prop_map(|id| Uuid::from_u128(id).to_string().into()).boxed(),
+        FieldKind::Timestamp => (Timestamp::MIN.micros()..=Timestamp::MAX.micros())
+            .prop_map(|micros| Timestamp::from_micros(micros).to_string().into())
+            .boxed(),
+        FieldKind::EventType => prop::sample::select(&EventType::ALL[..]).prop_map(|kind| kind.as_str().into()).boxed(),
+        FieldKind::Integer => {
+            let Bounds { min, max } = field.range();
+            (min..=max).prop_map(Value::from).boxed()
+        }
+        FieldKind::Text => {
+            let Bounds { min, max } = field.length();
+            prop::string::string_regex(&format!("[^\\p{{Cc}}]{{{min},{max}}}"))
+                .expect("a regex")
+                .prop_map(Value::from)
+                .boxed()
+        }
+    }
 }

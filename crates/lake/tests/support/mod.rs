@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 
 use bytes::Bytes;
-use event_model::{EventColumns, EventType, ProductEvent, Timestamp, read_batch};
+use event_model::{EventColumns, EventType, ProductEvent, RequiredFields, Timestamp, read_batch};
 use lake::{EventFile, EventFileWriter, Lake, LakeError, LakeFile, Put, RunId, SegmentBuilder};
 use proptest::prelude::*;
 use uuid::Uuid;
@@ -21,15 +21,17 @@ pub fn any_event() -> impl Strategy<Value = ProductEvent<'static>> {
         "(?s).{0,64}",
         "(?s).{0,64}",
     )
-        .prop_map(|(id, micros, event_type, numbers, category, experiment_id)| ProductEvent {
-            event_id: Uuid::from_u128(id),
-            event_timestamp: Timestamp::from_micros(micros),
-            event_type,
-            user_id: numbers.0,
-            account_id: numbers.1,
-            product_id: numbers.2,
-            category: Cow::Owned(category),
-            experiment_id: Cow::Owned(experiment_id),
+        .prop_map(|(id, micros, event_type, numbers, category, experiment_id)| {
+            ProductEvent::new(RequiredFields {
+                event_id: Uuid::from_u128(id),
+                event_timestamp: Timestamp::from_micros(micros),
+                event_type,
+                user_id: numbers.0,
+                account_id: numbers.1,
+                product_id: numbers.2,
+                category: Cow::Owned(category),
+                experiment_id: Cow::Owned(experiment_id),
+            })
         })
 }
 
@@ -37,7 +39,7 @@ pub fn any_event() -> impl Strategy<Value = ProductEvent<'static>> {
 pub fn event(n: u64, from: &str) -> ProductEvent<'static> {
     let from: Timestamp = from.parse().unwrap();
     let number = |below: u64| i32::try_from(n % below).unwrap() + 1;
-    ProductEvent {
+    ProductEvent::new(RequiredFields {
         event_id: Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0000 | u128::from(n)),
         event_timestamp: Timestamp::from_micros(from.micros() + i64::try_from(n).unwrap() * 1_000_000 + 123_456),
         event_type: EventType::ALL[usize::try_from(n).unwrap() % EventType::ALL.len()],
@@ -46,7 +48,7 @@ pub fn event(n: u64, from: &str) -> ProductEvent<'static> {
         product_id: number(100),
         category: Cow::Borrowed(["electronics", "furniture", "Möbel, \"gebraucht\""][usize::try_from(n).unwrap() % 3]),
         experiment_id: Cow::Owned(format!("exp_{}", number(10))),
-    }
+    })
 }
 
 /// A file of so many plain events; another `from` gives other content.
@@ -75,17 +77,9 @@ pub fn decode(bytes: Bytes) -> Result<Vec<ProductEvent<'static>>, LakeError> {
     for batch in EventFile::open("test", bytes)? {
         let batch = batch?;
         let of_batch = read_batch(&batch).unwrap();
-        events.extend(of_batch.map(|event| owned(event.unwrap())));
+        events.extend(of_batch.map(|event| event.unwrap().into_static()));
     }
     Ok(events)
-}
-
-fn owned(event: ProductEvent<'_>) -> ProductEvent<'static> {
-    ProductEvent {
-        category: Cow::Owned(event.category.into_owned()),
-        experiment_id: Cow::Owned(event.experiment_id.into_owned()),
-        ..event
-    }
 }
 
 /// What holds for every lake, wherever it is. The lake is empty, and is so again afterwards.

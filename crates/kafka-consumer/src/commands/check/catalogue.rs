@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 
 use crate::commands::check::definition::{Check, HeaderError};
+use crate::commands::check::event_rules;
 
 const OWN: [(&str, &str); 13] = [
     ("event_ids_unique.sql", include_str!("sql/event_ids_unique.sql")),
@@ -60,7 +61,8 @@ pub(crate) enum CatalogueError {
 
 /// Our own checks, and after them those of a folder. One there that has the name of one of ours stands in its place.
 pub(crate) fn checks(folder: Option<&Path>) -> Result<Vec<Check>, CatalogueError> {
-    let mut all = OWN.iter().map(|(file, text)| parse(file, text)).collect::<Result<Vec<_>, _>>()?;
+    let own = OWN.iter().map(|(file, text)| parse(file, &event_rules::fill(text)));
+    let mut all = own.collect::<Result<Vec<_>, _>>()?;
     let theirs = folder.map(of_folder).transpose()?.unwrap_or_default();
     for check in theirs {
         match all.iter_mut().find(|one| one.name == check.name) {

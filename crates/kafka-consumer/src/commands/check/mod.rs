@@ -2,6 +2,7 @@
 
 mod catalogue;
 mod definition;
+mod event_rules;
 mod report;
 mod runner;
 

@@ -178,11 +178,11 @@ mod tests {
     use super::*;
     use crate::dead_letter::{DeadLetter, REFUSED_BY_POSTGRES, Stage};
     use crate::ingest::batch::open::OpenBatch;
-    use event_model::{EventType, ProductEvent, Timestamp};
+    use event_model::{EventType, ProductEvent, RequiredFields, Timestamp};
     use uuid::Uuid;
 
     fn event(number: u128) -> ProductEvent<'static> {
-        ProductEvent {
+        ProductEvent::new(RequiredFields {
             event_id: Uuid::from_u128(number),
             event_timestamp: Timestamp::from_micros(1_800_000_000_000_000),
             event_type: EventType::RfqSent,
@@ -191,7 +191,7 @@ mod tests {
             product_id: 3,
             category: "tools".into(),
             experiment_id: "exp_1".into(),
-        }
+        })
     }
 
     fn letter(offset: i64) -> DeadLetter {
