@@ -132,7 +132,7 @@ fn down(resident: &Resident, purge: bool) -> anyhow::Result<ExitCode> {
     let text =
         if names.is_empty() { "nothing was running".to_owned() } else { format!("stopped {}", names.join(", ")) };
     let fate = if purge { "data removed" } else { "data kept" };
-    let _ = writeln!(io::stderr(), "{text}; {fate} ({})", resident.data().display());
+    let _ = writeln!(io::stderr(), "{text}; {fate} ({})", output::short(resident.data()));
     Ok(ExitCode::SUCCESS)
 }
 
