@@ -1,6 +1,5 @@
 //! Kafka, PostgreSQL and S3 on this machine, for the pipeline's programs and whoever wants to look into them.
 
-mod demo;
 mod output;
 
 use std::io::{self, Write};
@@ -53,8 +52,6 @@ enum Verb {
         #[arg(short, long)]
         follow: bool,
     },
-    /// Send events through the whole pipeline on servers of its own, account for each, and leave nothing behind.
-    Demo(demo::DemoArguments),
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -94,7 +91,6 @@ fn main() -> ExitCode {
         Verb::Up(ports) => up(&resident, ports),
         Verb::Down { purge } => down(&resident, purge),
         Verb::Status => status(&resident),
-        Verb::Demo(arguments) => demo::run(arguments),
         Verb::Logs { server, lines, follow } => {
             let names = server.map_or(Name::ALL.to_vec(), |server| vec![server.into()]);
             output::logs(&resident, &names, lines, follow).map(|()| ExitCode::SUCCESS)
