@@ -7,6 +7,8 @@ BENCH ?=
 # Of chaos: SEED=7 gives the same order of faults again
 SEED ?=
 MINUTES ?= 10
+# Of the demo
+EVENTS ?= 1M
 .PHONY: help setup packages servers browser build demo up down status test test-faults test-slow chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-peers bench-day bench-growth flame-graphs bench-refine bench-check bench-steps images sbom format diagram schema
 
 help: ## Show this
@@ -27,9 +29,9 @@ build: packages ## Build all programs
 	cargo build --workspace --locked
 
 # The servers are fetched while the compiler is busy.
-demo: packages ## Send 1,000,000 events through the whole pipeline and account for each; sets up what is missing
+demo: packages ## Send events through the whole pipeline and account for each, command by command: EVENTS=1M
 	@$(MAKE) --no-print-directory -j2 servers build
-	@cargo run --quiet --locked -p local-stack -- demo
+	@scripts/demo --events $(EVENTS)
 
 up: setup ## Start Kafka, PostgreSQL and S3 on this machine
 	@cargo run --quiet --locked -p local-stack -- up

@@ -1,6 +1,5 @@
 //! Kafka, PostgreSQL and S3 on this machine, for the pipeline's programs and whoever wants to look into them.
 
-mod demo;
 mod output;
 
 use std::io::{self, Write};
@@ -53,8 +52,6 @@ enum Verb {
         #[arg(short, long)]
         follow: bool,
     },
-    /// Send events through the whole pipeline on servers of its own, account for each, and leave nothing behind.
-    Demo(demo::DemoArguments),
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -94,7 +91,6 @@ fn main() -> ExitCode {
         Verb::Up(ports) => up(&resident, ports),
         Verb::Down { purge } => down(&resident, purge),
         Verb::Status => status(&resident),
-        Verb::Demo(arguments) => demo::run(arguments),
         Verb::Logs { server, lines, follow } => {
             let names = server.map_or(Name::ALL.to_vec(), |server| vec![server.into()]);
             output::logs(&resident, &names, lines, follow).map(|()| ExitCode::SUCCESS)
@@ -132,7 +128,7 @@ fn down(resident: &Resident, purge: bool) -> anyhow::Result<ExitCode> {
     let text =
         if names.is_empty() { "nothing was running".to_owned() } else { format!("stopped {}", names.join(", ")) };
     let fate = if purge { "data removed" } else { "data kept" };
-    let _ = writeln!(io::stderr(), "{text}; {fate} ({})", resident.data().display());
+    let _ = writeln!(io::stderr(), "{text}; {fate} ({})", output::short(resident.data()));
     Ok(ExitCode::SUCCESS)
 }
 

@@ -16,14 +16,14 @@ use local_stack::resident::{Resident, State, Status};
 
 use crate::FOLLOW_PAUSE;
 
-/// How to reach the three, after `up`.
+/// Prints the addresses of the three servers, after `up`, within 80 columns.
 pub(crate) fn addresses(resident: &Resident, took: Duration) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "The local stack is up ({}).", seconds(took))?;
     for status in resident.status()? {
         writeln!(out, "  {:<9} {}", status.name.as_str(), address(&status))?;
     }
-    writeln!(out, "Data and logs: {}. Stop with `local-stack down`.", resident.data().display())?;
+    writeln!(out, "Data and logs: {}\nStop with `local-stack down`.", short(resident.data()))?;
     Ok(())
 }
 
@@ -33,7 +33,8 @@ fn address(status: &Status) -> String {
         Name::Kafka => format!("127.0.0.1:{port}"),
         Name::Postgres => format!("postgres://{DATABASE_USER}:{DATABASE_PASSWORD}@127.0.0.1:{port}/{DATABASE}"),
         Name::S3 => format!(
-            "http://127.0.0.1:{port} (access key {S3_ACCESS_KEY}, secret {S3_SECRET_KEY}, region {S3_REGION}, bucket {BUCKET})"
+            "http://127.0.0.1:{port}, bucket {BUCKET}\n            \
+             access key {S3_ACCESS_KEY}, secret {S3_SECRET_KEY}, region {S3_REGION}"
         ),
     }
 }
@@ -62,8 +63,8 @@ pub(crate) fn table(all: &[Status]) -> io::Result<()> {
     writeln!(io::stdout(), "{table}")
 }
 
-/// A path as short as it can be said from here.
-fn short(path: &Path) -> String {
+/// Returns a path relative to the current directory if it lies below it.
+pub(crate) fn short(path: &Path) -> String {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&here).unwrap_or(path).display().to_string()
 }
