@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipeline_runtime::kafka::Watermarks;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use retry_policy::{RetryPolicy, Retryable};
 use thiserror::Error;
@@ -204,10 +205,10 @@ impl Resume {
             ids.stored = self.stored_ids(&client).await?;
         }
         let mut found = self.select(&client, partitions).await?;
-        let ends = watermarks(&self.kafka.current(), &self.claim.topic, partitions.to_vec()).await?;
+        let ends = watermarks(&self.kafka.current(), &self.claim.topic, partitions).await?;
         let new: Vec<i32> = partitions.iter().copied().filter(|partition| !found.contains_key(partition)).collect();
         if !new.is_empty() {
-            let oldest: Vec<i64> = new.iter().map(|partition| ends.get(partition).map_or(0, |ends| ends.0)).collect();
+            let oldest: Vec<i64> = new.iter().map(|partition| ends.get(partition).map_or(0, |ends| ends.low)).collect();
             let Claim { group, topic } = &self.claim;
             answered(client.execute(INSERT, &[group, topic, &new, &oldest, &ids.current])).await?;
             found = self.select(&client, partitions).await?;
@@ -215,7 +216,7 @@ impl Resume {
         let renewed = self.renewed(&found, &ends).await?;
         let mut changed = false;
         for (partition, position) in &found {
-            let (low, high) = ends.get(partition).copied().unwrap_or_default();
+            let Watermarks { low, high } = ends.get(partition).copied().unwrap_or_default();
             let continuity = match position.next_offset {
                 next if next > high || renewed.contains(partition) => Continuity::Renewed,
                 next if next < low => Continuity::Lost,
@@ -254,9 +255,9 @@ impl Resume {
         }
         let kafka = self.kafka.current();
         let present = partitions(&kafka, topic).await?;
-        let ends = watermarks(&kafka, topic, present).await?;
+        let ends = watermarks(&kafka, topic, &present).await?;
         for row in ids.of_another_topic() {
-            let low = ends.get(&row.partition).map_or(0, |ends| ends.0);
+            let low = ends.get(&row.partition).map_or(0, |ends| ends.low);
             let (partition, next) = (row.partition, row.next_offset);
             answered(client.execute(RENEW, &[group, topic, &partition, &next, &low, &ids.current, &row.id])).await?;
             tracing::warn!(
@@ -295,9 +296,9 @@ impl Resume {
         let Claim { group, topic } = &self.claim;
         let present = partitions(&self.kafka.current(), topic).await?;
         let found = self.select(client, &present).await?;
-        let ends = watermarks(&self.kafka.current(), topic, present).await?;
+        let ends = watermarks(&self.kafka.current(), topic, &present).await?;
         let beyond = |(partition, position): (&i32, &Position)| {
-            let high = ends.get(partition).copied().unwrap_or_default().1;
+            let high = ends.get(partition).copied().unwrap_or_default().high;
             (position.next_offset > high).then_some(*partition)
         };
         let mut renewed: Vec<i32> = found.iter().filter_map(beyond).collect();
@@ -331,11 +332,11 @@ impl Resume {
     async fn renewed(
         &self,
         found: &BTreeMap<i32, Position>,
-        ends: &BTreeMap<i32, (i64, i64)>,
+        ends: &BTreeMap<i32, Watermarks>,
     ) -> Result<Vec<i32>, ResumeError> {
         let marks: BTreeMap<i32, Mark> = found.iter().filter_map(|(at, one)| Some((*at, one.last?))).collect();
         let within = |(partition, mark): (&i32, &Mark)| {
-            let (low, high) = ends.get(partition).copied().unwrap_or_default();
+            let Watermarks { low, high } = ends.get(partition).copied().unwrap_or_default();
             (low..high).contains(&mark.offset).then_some((*partition, mark.offset))
         };
         let places = marks.iter().filter_map(within).collect();

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use pipeline_runtime::START_LOCAL_STACK;
+use pipeline_runtime::kafka::Watermarks;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::groups::GroupMemberInfo;
@@ -167,9 +168,10 @@ async fn targets(
     if let Some(unknown) = asked.keys().find(|partition| !before.contains_key(partition)) {
         bail!("group {} has no partition {unknown} of {}", claim.group, claim.topic);
     }
-    let ends = watermarks(kafka, &claim.topic, asked.keys().copied().collect()).await?;
+    let partitions: Vec<i32> = asked.keys().copied().collect();
+    let ends = watermarks(kafka, &claim.topic, &partitions).await?;
     for (partition, offset) in asked {
-        let (low, high) = ends.get(partition).copied().unwrap_or_default();
+        let Watermarks { low, high } = ends.get(partition).copied().unwrap_or_default();
         if !(low..=high).contains(offset) {
             bail!("partition {partition} of {} has no offset {offset}: Kafka has {low} to {high}", claim.topic);
         }

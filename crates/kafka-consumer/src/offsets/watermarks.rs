@@ -1,81 +1,46 @@
-//! Where Kafka's partitions begin and end.
+//! The offsets at which a group begins.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use rdkafka::consumer::Consumer;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
-use rdkafka::metadata::MetadataPartition;
-use rdkafka::{Offset, TopicPartitionList};
-use retry_policy::{RetryPolicy, Retryable};
-use tokio::task;
+use pipeline_runtime::kafka::{Watermarks, watermarks};
+use rdkafka::error::KafkaError;
 
 use super::{Kafka, Start};
 
-const PATIENCE: Duration = Duration::from_secs(10);
-/// A topic that was just created has no leaders for a moment.
-const LEADERS: RetryPolicy = RetryPolicy::constant(Duration::from_millis(100)).with_retries(100);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The oldest and the next offset of each partition.
-pub async fn watermarks(
+/// Returns the beginning and the end of each partition.
+pub(super) async fn watermarks(
     kafka: &Kafka,
     topic: &str,
-    partitions: Vec<i32>,
-) -> Result<BTreeMap<i32, (i64, i64)>, KafkaError> {
-    let ask = || async {
-        let (kafka, topic, partitions) = (Arc::clone(kafka), topic.to_owned(), partitions.clone());
-        let asked = task::spawn_blocking(move || {
-            let ask = |partition| Ok((partition, kafka.fetch_watermarks(&topic, partition, PATIENCE)?));
-            partitions.into_iter().map(ask).collect::<Result<_, KafkaError>>()
-        });
-        asked.await.map_err(|_| KafkaError::Canceled)?
-    };
-    let passes = |error: &KafkaError| {
-        matches!(
-            error.rdkafka_error_code(),
-            Some(
-                Code::NotLeaderForPartition
-                    | Code::LeaderNotAvailable
-                    | Code::UnknownTopicOrPartition
-                    | Code::UnknownPartition
-            )
-        )
-    };
-    ask.retry(LEADERS).when(passes).await
-}
-
-pub(super) async fn start_offsets(kafka: &Kafka, topic: &str, start: Start) -> anyhow::Result<BTreeMap<i32, i64>> {
-    let partitions = partitions(kafka, topic).await?;
-    let ends = watermarks(kafka, topic, partitions.clone()).await;
-    let ends = ends.context("Kafka did not tell where the partitions begin and end")?;
-    let at = match start {
-        Start::Beginning => return Ok(ends.into_iter().map(|(partition, (low, _))| (partition, low)).collect()),
-        Start::End => return Ok(ends.into_iter().map(|(partition, (_, high))| (partition, high)).collect()),
-        Start::Time(time) => Offset::Offset(time.micros().div_euclid(1_000)),
-    };
-    let mut times = TopicPartitionList::new();
-    for partition in partitions {
-        times.add_partition_offset(topic, partition, at)?;
-    }
-    let kafka = Arc::clone(kafka);
-    let found = task::spawn_blocking(move || kafka.offsets_for_times(times, PATIENCE)).await??;
-    // Where no record is that young the partition's end is meant.
-    Ok(ends
-        .into_iter()
-        .map(|(partition, (_, high))| {
-            let offset = found.find_partition(topic, partition).and_then(|element| element.offset().to_raw());
-            (partition, offset.filter(|offset| *offset >= 0).unwrap_or(high))
-        })
-        .collect())
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, Watermarks>, KafkaError> {
+    watermarks::await_watermarks(kafka, topic, partitions, TIMEOUT).await
 }
 
 /// Returns the topic's partitions; an empty list if the topic does not exist.
 pub(super) async fn partitions(kafka: &Kafka, topic: &str) -> Result<Vec<i32>, KafkaError> {
-    let (kafka, name) = (Arc::clone(kafka), topic.to_owned());
-    let asked = task::spawn_blocking(move || kafka.fetch_metadata(Some(&name), PATIENCE)).await;
-    let metadata = asked.map_err(|_| KafkaError::Canceled)??;
-    let found = metadata.topics().iter().filter(|one| one.name() == topic);
-    Ok(found.flat_map(rdkafka::metadata::MetadataTopic::partitions).map(MetadataPartition::id).collect())
+    let topic = topic.to_owned();
+    watermarks::ask(kafka, move |kafka| watermarks::partitions(kafka, &topic, TIMEOUT)).await
+}
+
+pub(super) async fn start_offsets(kafka: &Kafka, topic: &str, start: Start) -> anyhow::Result<BTreeMap<i32, i64>> {
+    let partitions = partitions(kafka, topic).await?;
+    let ends = watermarks(kafka, topic, &partitions).await;
+    let ends = ends.context("Kafka did not report where the partitions begin and end")?;
+    let millis = match start {
+        Start::Beginning => return Ok(ends.into_iter().map(|(partition, ends)| (partition, ends.low)).collect()),
+        Start::End => return Ok(ends.into_iter().map(|(partition, ends)| (partition, ends.high)).collect()),
+        Start::Time(time) => time.micros().div_euclid(1_000),
+    };
+    let topic = topic.to_owned();
+    let found =
+        watermarks::ask(kafka, move |kafka| watermarks::offsets_at(kafka, &topic, &partitions, millis, TIMEOUT));
+    let found = found.await?;
+    // A partition without a record of that time or later begins at its end.
+    let offset =
+        |(partition, ends): (i32, Watermarks)| (partition, found.get(&partition).copied().unwrap_or(ends.high));
+    Ok(ends.into_iter().map(offset).collect())
 }

@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pipeline_runtime::kafka::Watermarks;
 use xxhash_rust::xxh3::xxh3_64;
-
-use super::topic::Span;
 
 /// A place in the topic: partition and offset.
 pub(super) type Place = (i32, i64);
@@ -53,7 +52,7 @@ impl Letters {
     }
 
     /// The places of letters whose record is not there, though the partition has what lies around it.
-    pub(super) fn unmet(&self, span: impl Fn(i32) -> Option<Span>) -> Vec<Place> {
+    pub(super) fn unmet(&self, span: impl Fn(i32) -> Option<Watermarks>) -> Vec<Place> {
         let within =
             |(partition, offset): &Place| span(*partition).is_some_and(|span| (span.low..span.high).contains(offset));
         let unmet = self.0.iter().filter(|(place, letter)| !letter.met.load(Ordering::Relaxed) && within(place));

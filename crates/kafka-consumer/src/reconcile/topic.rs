@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use event_model::{Window, parse};
-use pipeline_runtime::kafka::Complaints;
+use pipeline_runtime::kafka::{Complaints, Watermarks, watermarks};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -24,17 +24,11 @@ use crate::kafka_client::set_default;
 const PATIENCE: Duration = Duration::from_mins(1);
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// Where a partition began and ended when the reading began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
-    pub(super) low: i64,
-    pub(super) high: i64,
-}
-
 /// What the topic has.
 pub(super) struct Topic {
     pub(super) store: Store,
-    pub(super) spans: BTreeMap<i32, Span>,
+    /// Beginnings and ends of the partitions when the reading began.
+    pub(super) spans: BTreeMap<i32, Watermarks>,
     /// Values broken on purpose.
     pub(super) corrupt: Marks,
     /// What they say, repeats not counted.
@@ -131,16 +125,13 @@ fn reader(config: &ClientConfig) -> anyhow::Result<BaseConsumer<Complaints>> {
     BaseConsumer::from_config_and_context(&config, Complaints::default()).context("the Kafka client cannot be used")
 }
 
-fn spans(consumer: &BaseConsumer<Complaints>, topic: &str) -> anyhow::Result<BTreeMap<i32, Span>> {
-    let metadata = consumer.fetch_metadata(Some(topic), ANSWER).context("Kafka did not tell about the topic")?;
-    let found = metadata.topics().iter().find(|one| one.name() == topic && !one.partitions().is_empty());
-    let partitions = found.with_context(|| format!("Kafka has no topic {topic}"))?.partitions();
-    let span = |partition: i32| {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER)?;
-        Ok((partition, Span { low, high }))
-    };
-    let spans: Result<_, KafkaError> = partitions.iter().map(|partition| span(partition.id())).collect();
-    spans.context("Kafka did not tell where the partitions begin and end")
+fn spans(consumer: &BaseConsumer<Complaints>, topic: &str) -> anyhow::Result<BTreeMap<i32, Watermarks>> {
+    let partitions = watermarks::partitions(consumer, topic, ANSWER).context("Kafka did not report the partitions")?;
+    if partitions.is_empty() {
+        bail!("Kafka has no topic {topic}");
+    }
+    let spans = watermarks::watermarks(consumer, topic, &partitions, ANSWER);
+    spans.context("Kafka did not report where the partitions begin and end")
 }
 
 impl Topic {
