@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use pipeline_runtime::kafka::Watermarks;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A position in the topic: partition and offset.
@@ -51,7 +52,7 @@ impl DeadLetters {
     }
 
     /// The places of letters whose record is not there, though the partition has what lies around it.
-    pub(crate) fn without_record(&self, span: impl Fn(i32) -> Option<Span>) -> Vec<Place> {
+    pub(crate) fn without_record(&self, span: impl Fn(i32) -> Option<Watermarks>) -> Vec<Place> {
         let within =
             |(partition, offset): &Place| span(*partition).is_some_and(|span| (span.low..span.high).contains(offset));
         let without_record =
@@ -60,11 +61,4 @@ impl DeadLetters {
         places.sort_unstable();
         places
     }
-}
-
-/// Where a partition began and ended when the reading began.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) low: i64,
-    pub(crate) high: i64,
 }

@@ -5,14 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use event_model::{Window, parse};
-use pipeline_runtime::kafka::{Complaints, set_default};
+use pipeline_runtime::kafka::{Complaints, Watermarks, set_default, watermarks};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 
-use crate::dead_letters::{DeadLetters, Span};
+use crate::dead_letters::DeadLetters;
 use crate::findings::Findings;
 use crate::hourly_sums::HourlySums;
 use crate::index_set::IndexSet;
@@ -26,7 +26,8 @@ const ANSWER: Duration = Duration::from_secs(10);
 /// What the topic has.
 pub(crate) struct Topic {
     pub(crate) store: StoreContents,
-    pub(crate) spans: BTreeMap<i32, Span>,
+    /// Beginnings and ends of the partitions when the reading began.
+    pub(crate) spans: BTreeMap<i32, Watermarks>,
     /// Values broken on purpose.
     pub(crate) corrupt: IndexSet,
     /// What they say, repeats not counted.
@@ -123,16 +124,13 @@ fn reader(config: &ClientConfig) -> anyhow::Result<BaseConsumer<Complaints>> {
     BaseConsumer::from_config_and_context(&config, Complaints::default()).context("the Kafka client cannot be used")
 }
 
-fn spans(consumer: &BaseConsumer<Complaints>, topic: &str) -> anyhow::Result<BTreeMap<i32, Span>> {
-    let metadata = consumer.fetch_metadata(Some(topic), ANSWER).context("Kafka did not tell about the topic")?;
-    let found = metadata.topics().iter().find(|one| one.name() == topic && !one.partitions().is_empty());
-    let partitions = found.with_context(|| format!("Kafka has no topic {topic}"))?.partitions();
-    let span = |partition: i32| {
-        let (low, high) = consumer.fetch_watermarks(topic, partition, ANSWER)?;
-        Ok((partition, Span { low, high }))
-    };
-    let spans: Result<_, KafkaError> = partitions.iter().map(|partition| span(partition.id())).collect();
-    spans.context("Kafka did not tell where the partitions begin and end")
+fn spans(consumer: &BaseConsumer<Complaints>, topic: &str) -> anyhow::Result<BTreeMap<i32, Watermarks>> {
+    let partitions = watermarks::partitions(consumer, topic, ANSWER).context("Kafka did not report the partitions")?;
+    if partitions.is_empty() {
+        bail!("Kafka has no topic {topic}");
+    }
+    let spans = watermarks::watermarks(consumer, topic, &partitions, ANSWER);
+    spans.context("Kafka did not report where the partitions begin and end")
 }
 
 impl Topic {

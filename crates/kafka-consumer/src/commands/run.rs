@@ -18,7 +18,7 @@ use crate::ingest::memory_budget::MemoryBudget;
 use crate::ingest::offsets::resume::DataLossPolicy;
 use crate::ingest::writer::dead_letter_limit::DeadLetterLimit;
 use crate::ingest::{self, RunConfig};
-use crate::kafka::watermarks::StartOffset;
+use crate::kafka::start_offset::StartOffset;
 use crate::observability::endpoints::DEFAULT_ADDRESS;
 use crate::postgres::migrations::Pending;
 

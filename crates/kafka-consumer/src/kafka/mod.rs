@@ -5,7 +5,7 @@ pub(crate) mod context;
 pub(crate) mod fingerprint;
 pub(crate) mod group_topic;
 pub(crate) mod record_lookup;
+pub(crate) mod start_offset;
 pub(crate) mod topic_identity;
-pub(crate) mod watermarks;
 
 pub use fingerprint::RecordPosition;

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use event_model::Timestamp;
-use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use pipeline_runtime::kafka::watermarks;
+use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::message::Message;
-use rdkafka::{Offset, TopicPartitionList};
-use tokio::task;
 use tokio_util::sync::CancellationToken;
 
 use crate::kafka::client::KafkaClient;
@@ -255,29 +254,17 @@ async fn first_timestamps(
     found.into_iter().filter_map(|one| Some((one.partition, time(one.record?.1?)?))).collect()
 }
 
-/// The end of each partition: the high watermark if the client reads uncommitted records, else the last stable offset.
-/// One request to each broker.
+/// Returns the end of each partition: the high watermark if the client reads uncommitted records, else the last stable
+/// offset.
 pub(crate) async fn latest<C: ConsumerContext + 'static>(
     kafka: &Arc<BaseConsumer<C>>,
     topic: &str,
     partitions: Vec<i32>,
     patience: Duration,
 ) -> anyhow::Result<BTreeMap<i32, i64>> {
-    if partitions.is_empty() {
-        return Ok(BTreeMap::new());
-    }
-    let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        list.add_partition_offset(topic, partition, Offset::End)?;
-    }
-    let kafka = Arc::clone(kafka);
-    let asked = task::spawn_blocking(move || kafka.offsets_for_times(list, patience)).await;
-    let found = asked?.context("Kafka did not tell where the partitions end")?;
-    let end = |element: &rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-        let offset = element.offset().to_raw().filter(|offset| *offset >= 0)?;
-        element.error().is_ok().then_some((element.partition(), offset))
-    };
-    Ok(found.elements().iter().filter_map(end).collect())
+    let topic = topic.to_owned();
+    let found = watermarks::ask(kafka, move |kafka| watermarks::ends(kafka, &topic, &partitions, patience)).await;
+    found.context("Kafka did not report where the partitions end")
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 mod properties;
 mod topic;
+pub mod watermarks;
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,6 +18,7 @@ pub use properties::Guard;
 pub use topic::{
     Topic, TopicError, TopicSettings, ensure_topic, topic_configuration, topic_partitions, topic_settings,
 };
+pub use watermarks::Watermarks;
 
 use crate::exit::Failure;
 

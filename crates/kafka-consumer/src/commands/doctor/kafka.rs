@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use event_model::MAX_VALUE_BYTES;
-use pipeline_runtime::kafka::{Complaints, TopicError, topic_configuration, topic_partitions};
+use pipeline_runtime::kafka::{Complaints, TopicError, Watermarks, topic_configuration, topic_partitions, watermarks};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -24,7 +24,7 @@ const SHORT_RETENTION: Duration = Duration::from_hours(24);
 #[derive(Default)]
 pub(crate) struct Positions {
     /// The oldest and the next offset of each partition.
-    spans: BTreeMap<i32, (i64, i64)>,
+    spans: BTreeMap<i32, Watermarks>,
     retention: Option<Duration>,
 }
 
@@ -115,7 +115,7 @@ fn judge_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Finding
 struct Rights {
     topic: Result<(), KafkaError>,
     group: Result<(), KafkaError>,
-    spans: BTreeMap<i32, (i64, i64)>,
+    spans: BTreeMap<i32, Watermarks>,
     /// Records behind an open transaction, by partition.
     held_back: BTreeMap<i32, i64>,
 }
@@ -130,7 +130,7 @@ fn read_rights(config: &ClientConfig, topic: &str) -> Rights {
     let high = high_watermarks(config, topic).unwrap_or_default();
     rights.topic = read_a_record(&consumer, topic, &mut rights.spans);
     let held_back = |(partition, high): (i32, i64)| {
-        let stable = rights.spans.get(&partition)?.1;
+        let stable = rights.spans.get(&partition)?.high;
         (stable < high).then_some((partition, high - stable))
     };
     rights.held_back = high.into_iter().filter_map(held_back).collect();
@@ -140,23 +140,20 @@ fn read_rights(config: &ClientConfig, topic: &str) -> Rights {
 
 fn high_watermarks(config: &ClientConfig, topic: &str) -> Result<BTreeMap<i32, i64>, KafkaError> {
     let observer = client::observer(config)?;
-    let metadata = observer.fetch_metadata(Some(topic), PATIENCE)?;
-    let partitions = metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions);
-    partitions.map(|one| Ok((one.id(), observer.fetch_watermarks(topic, one.id(), PATIENCE)?.1))).collect()
+    let partitions = watermarks::partitions(&observer, topic, PATIENCE)?;
+    watermarks::ends(&observer, topic, &partitions, PATIENCE)
 }
 
 fn read_a_record(
     consumer: &BaseConsumer<Complaints>,
     topic: &str,
-    spans: &mut BTreeMap<i32, (i64, i64)>,
+    spans: &mut BTreeMap<i32, Watermarks>,
 ) -> Result<(), KafkaError> {
-    let metadata = consumer.fetch_metadata(Some(topic), PATIENCE)?;
-    for partition in metadata.topics().iter().flat_map(rdkafka::metadata::MetadataTopic::partitions) {
-        spans.insert(partition.id(), consumer.fetch_watermarks(topic, partition.id(), PATIENCE)?);
-    }
+    let partitions = watermarks::partitions(consumer, topic, PATIENCE)?;
+    *spans = watermarks::watermarks(consumer, topic, &partitions, PATIENCE)?;
     let mut list = TopicPartitionList::new();
-    for (partition, (low, _)) in spans.iter() {
-        list.add_partition_offset(topic, *partition, Offset::Offset(*low))?;
+    for (partition, span) in spans.iter() {
+        list.add_partition_offset(topic, *partition, Offset::Offset(span.low))?;
     }
     consumer.assign(&list)?;
     match consumer.poll(PATIENCE) {
@@ -219,8 +216,8 @@ pub(crate) fn retention_against_lag(positions: &Positions, offsets: &BTreeMap<i3
         return lines.lines;
     }
     let behind = |(partition, next): (&i32, &i64)| {
-        let (low, high) = positions.spans.get(partition)?;
-        Some((*partition, *next, *low, *high))
+        let Watermarks { low, high } = *positions.spans.get(partition)?;
+        Some((*partition, *next, low, high))
     };
     let all: Vec<_> = offsets.iter().filter_map(behind).collect();
     let lag: i64 = all.iter().map(|(_, next, _, high)| (high - next).max(0)).sum();

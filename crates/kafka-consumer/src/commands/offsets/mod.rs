@@ -19,7 +19,7 @@ use crate::ingest::offsets::resume::{DataLossPolicy, Resume};
 use crate::kafka::client::{self, KafkaClient};
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::RecordLookup;
-use crate::kafka::watermarks::StartOffset;
+use crate::kafka::start_offset::StartOffset;
 
 #[derive(Subcommand, Clone)]
 pub(crate) enum OffsetsCommand {

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, bail};
 use pipeline_runtime::START_LOCAL_STACK;
+use pipeline_runtime::kafka::Watermarks;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use rdkafka::groups::GroupMemberInfo;
@@ -21,7 +22,7 @@ use tokio_postgres::{Client, Transaction};
 use crate::ingest::offsets::resume::Resume;
 use crate::kafka::context::Kafka;
 use crate::kafka::group_topic::GroupTopic;
-use crate::kafka::watermarks::{StartOffset, start_offsets, watermarks};
+use crate::kafka::start_offset::{StartOffset, start_offsets, watermarks};
 use crate::postgres;
 
 const PATIENCE: Duration = Duration::from_secs(8);
@@ -168,9 +169,10 @@ async fn targets(
     if let Some(unknown) = asked.keys().find(|partition| !before.contains_key(partition)) {
         bail!("group {} has no partition {unknown} of {}", group_topic.group, group_topic.topic);
     }
-    let ends = watermarks(kafka, &group_topic.topic, asked.keys().copied().collect()).await?;
+    let partitions: Vec<i32> = asked.keys().copied().collect();
+    let ends = watermarks(kafka, &group_topic.topic, &partitions).await?;
     for (partition, offset) in asked {
-        let (low, high) = ends.get(partition).copied().unwrap_or_default();
+        let Watermarks { low, high } = ends.get(partition).copied().unwrap_or_default();
         if !(low..=high).contains(offset) {
             bail!("partition {partition} of {} has no offset {offset}: Kafka has {low} to {high}", group_topic.topic);
         }

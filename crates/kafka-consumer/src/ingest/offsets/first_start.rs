@@ -4,8 +4,8 @@ use tokio_postgres::Client;
 
 use crate::kafka::context::Kafka;
 use crate::kafka::group_topic::GroupTopic;
+use crate::kafka::start_offset::{self, StartOffset};
 use crate::kafka::topic_identity;
-use crate::kafka::watermarks::{self, StartOffset};
 
 /// Writes the offsets of all partitions if the group has none yet, in one transaction. Of several consumers that start
 /// at once one does it. A partition that has no offset later is therefore a new one.
@@ -24,7 +24,7 @@ pub(crate) async fn insert_initial_offsets(
     }
     // Asked before the offsets: if the topic is recreated in between, the next comparison finds the other ID.
     let id = topic_identity::topic_id(kafka, &group_topic.topic).await;
-    let offsets = watermarks::start_offsets(kafka, &group_topic.topic, start).await?;
+    let offsets = start_offset::start_offsets(kafka, &group_topic.topic, start).await?;
     let (partitions, next): (Vec<i32>, Vec<i64>) = offsets.into_iter().unzip();
     transaction.execute(INSERT, &[&group_topic.group, &group_topic.topic, &partitions, &next, &id]).await?;
     transaction.commit().await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use pipeline_runtime::kafka::Watermarks;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use retry_policy::{RetryPolicy, Retryable};
 use thiserror::Error;
@@ -17,8 +18,8 @@ use crate::kafka::fingerprint;
 use crate::kafka::fingerprint::RecordPosition;
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::{RecordLookup, RecordLookupError};
+use crate::kafka::start_offset::{partitions, watermarks};
 use crate::kafka::topic_identity::{self, TopicIdentity};
-use crate::kafka::watermarks::{partitions, watermarks};
 use crate::postgres::fault::{SqlFault, classify};
 use crate::postgres::{self, Conninfo, describe};
 
@@ -207,10 +208,10 @@ impl Resume {
             ids.stored = self.stored_ids(&client).await?;
         }
         let mut found = self.select(&client, partitions).await?;
-        let ends = watermarks(&self.kafka.current(), &self.group_topic.topic, partitions.to_vec()).await?;
+        let ends = watermarks(&self.kafka.current(), &self.group_topic.topic, partitions).await?;
         let new: Vec<i32> = partitions.iter().copied().filter(|partition| !found.contains_key(partition)).collect();
         if !new.is_empty() {
-            let oldest: Vec<i64> = new.iter().map(|partition| ends.get(partition).map_or(0, |ends| ends.0)).collect();
+            let oldest: Vec<i64> = new.iter().map(|partition| ends.get(partition).map_or(0, |ends| ends.low)).collect();
             let GroupTopic { group, topic } = &self.group_topic;
             answered(client.execute(INSERT, &[group, topic, &new, &oldest, &ids.current])).await?;
             found = self.select(&client, partitions).await?;
@@ -218,7 +219,7 @@ impl Resume {
         let renewed = self.renewed(&found, &ends).await?;
         let mut changed = false;
         for (partition, position) in &found {
-            let (low, high) = ends.get(partition).copied().unwrap_or_default();
+            let Watermarks { low, high } = ends.get(partition).copied().unwrap_or_default();
             let continuity = match position.next_offset {
                 next if next > high || renewed.contains(partition) => Continuity::Renewed,
                 next if next < low => Continuity::Lost,
@@ -257,9 +258,9 @@ impl Resume {
         }
         let kafka = self.kafka.current();
         let present = partitions(&kafka, topic).await?;
-        let ends = watermarks(&kafka, topic, present).await?;
+        let ends = watermarks(&kafka, topic, &present).await?;
         for row in ids.of_another_topic() {
-            let low = ends.get(&row.partition).map_or(0, |ends| ends.0);
+            let low = ends.get(&row.partition).map_or(0, |ends| ends.low);
             let (partition, next) = (row.partition, row.next_offset);
             answered(client.execute(RENEW, &[group, topic, &partition, &next, &low, &ids.current, &row.id])).await?;
             tracing::warn!(
@@ -298,9 +299,9 @@ impl Resume {
         let GroupTopic { group, topic } = &self.group_topic;
         let present = partitions(&self.kafka.current(), topic).await?;
         let found = self.select(client, &present).await?;
-        let ends = watermarks(&self.kafka.current(), topic, present).await?;
+        let ends = watermarks(&self.kafka.current(), topic, &present).await?;
         let beyond = |(partition, position): (&i32, &Position)| {
-            let high = ends.get(partition).copied().unwrap_or_default().1;
+            let high = ends.get(partition).copied().unwrap_or_default().high;
             (position.next_offset > high).then_some(*partition)
         };
         let mut renewed: Vec<i32> = found.iter().filter_map(beyond).collect();
@@ -335,12 +336,12 @@ impl Resume {
     async fn renewed(
         &self,
         found: &BTreeMap<i32, Position>,
-        ends: &BTreeMap<i32, (i64, i64)>,
+        ends: &BTreeMap<i32, Watermarks>,
     ) -> Result<Vec<i32>, ResumeError> {
         let marks: BTreeMap<i32, RecordPosition> =
             found.iter().filter_map(|(at, one)| Some((*at, one.last?))).collect();
         let within = |(partition, mark): (&i32, &RecordPosition)| {
-            let (low, high) = ends.get(partition).copied().unwrap_or_default();
+            let Watermarks { low, high } = ends.get(partition).copied().unwrap_or_default();
             (low..high).contains(&mark.offset).then_some((*partition, mark.offset))
         };
         let places = marks.iter().filter_map(within).collect();

@@ -1,0 +1,86 @@
+//! The offsets at which a group begins.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use anyhow::Context;
+use event_model::Timestamp;
+use pipeline_runtime::kafka::{Watermarks, watermarks};
+use rdkafka::error::KafkaError;
+
+use crate::kafka::context::Kafka;
+
+/// Where a group that has never read the topic begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartOffset {
+    /// With the oldest records that Kafka has.
+    Earliest,
+    /// With what comes from now on.
+    Latest,
+    /// With the first record of this time or later.
+    Time(Timestamp),
+}
+
+impl FromStr for StartOffset {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "earliest" => Ok(Self::Earliest),
+            "latest" => Ok(Self::Latest),
+            time => time.parse().map(Self::Time).map_err(|error| format!("not earliest, not latest, and {error}")),
+        }
+    }
+}
+
+impl fmt::Display for StartOffset {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Earliest => f.write_str("earliest"),
+            Self::Latest => f.write_str("latest"),
+            Self::Time(time) => write!(f, "{time}"),
+        }
+    }
+}
+
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Returns the beginning and the end of each partition.
+pub(crate) async fn watermarks(
+    kafka: &Kafka,
+    topic: &str,
+    partitions: &[i32],
+) -> Result<BTreeMap<i32, Watermarks>, KafkaError> {
+    watermarks::await_watermarks(kafka, topic, partitions, TIMEOUT).await
+}
+
+/// Returns the topic's partitions; an empty list if the topic does not exist.
+pub(crate) async fn partitions(kafka: &Kafka, topic: &str) -> Result<Vec<i32>, KafkaError> {
+    let topic = topic.to_owned();
+    watermarks::ask(kafka, move |kafka| watermarks::partitions(kafka, &topic, TIMEOUT)).await
+}
+
+pub(crate) async fn start_offsets(
+    kafka: &Kafka,
+    topic: &str,
+    start: StartOffset,
+) -> anyhow::Result<BTreeMap<i32, i64>> {
+    let partitions = partitions(kafka, topic).await?;
+    let ends = watermarks(kafka, topic, &partitions).await;
+    let ends = ends.context("Kafka did not report where the partitions begin and end")?;
+    let millis = match start {
+        StartOffset::Earliest => return Ok(ends.into_iter().map(|(partition, ends)| (partition, ends.low)).collect()),
+        StartOffset::Latest => return Ok(ends.into_iter().map(|(partition, ends)| (partition, ends.high)).collect()),
+        StartOffset::Time(time) => time.micros().div_euclid(1_000),
+    };
+    let topic = topic.to_owned();
+    let found =
+        watermarks::ask(kafka, move |kafka| watermarks::offsets_at(kafka, &topic, &partitions, millis, TIMEOUT));
+    let found = found.await?;
+    // A partition without a record of that time or later begins at its end.
+    let offset =
+        |(partition, ends): (i32, Watermarks)| (partition, found.get(&partition).copied().unwrap_or(ends.high));
+    Ok(ends.into_iter().map(offset).collect())
+}

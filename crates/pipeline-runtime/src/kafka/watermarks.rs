@@ -1,0 +1,150 @@
+//! Partitions of a topic and their offsets, as the brokers report them.
+//!
+//! The functions block for at most `timeout` per request; [`ask`] calls them from asynchronous code.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::{Offset, TopicPartitionList};
+use retry_policy::{RetryPolicy, Retryable};
+use tokio::task;
+
+/// A topic that was just created has no leaders for a moment.
+const LEADERS: RetryPolicy = RetryPolicy::constant(Duration::from_millis(100)).with_retries(100);
+
+/// The beginning and the end of a partition.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Watermarks {
+    /// Offset of the oldest record.
+    pub low: i64,
+    /// Offset of the next record that can be read: the high watermark, or the last stable offset for a client that reads
+    /// only committed records.
+    pub high: i64,
+}
+
+/// Returns the topic's partitions; an empty list if the topic does not exist.
+pub fn partitions<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<Vec<i32>, KafkaError> {
+    let metadata = client.fetch_metadata(Some(topic), timeout)?;
+    let found = metadata.topics().iter().filter(|one| one.name() == topic);
+    Ok(found.flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect())
+}
+
+/// Returns the beginning and the end of each partition, with one request for each.
+pub fn watermarks<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[i32],
+    timeout: Duration,
+) -> Result<BTreeMap<i32, Watermarks>, KafkaError> {
+    let ask = |partition: &i32| {
+        let (low, high) = client.fetch_watermarks(topic, *partition, timeout)?;
+        Ok((*partition, Watermarks { low, high }))
+    };
+    partitions.iter().map(ask).collect()
+}
+
+/// Returns the end of each partition, as in [`Watermarks::high`], with one request to each broker. Partitions whose end
+/// is unknown are left out.
+pub fn ends<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[i32],
+    timeout: Duration,
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    offsets(client, topic, partitions, Offset::End, timeout)
+}
+
+/// Returns the offset of the first record of each partition at a time (milliseconds since 1970) or later. Partitions
+/// without such a record are left out.
+pub fn offsets_at<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[i32],
+    millis: i64,
+    timeout: Duration,
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    offsets(client, topic, partitions, Offset::Offset(millis), timeout)
+}
+
+fn offsets<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &str,
+    partitions: &[i32],
+    at: Offset,
+    timeout: Duration,
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    if partitions.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let mut list = TopicPartitionList::new();
+    for partition in partitions {
+        list.add_partition_offset(topic, *partition, at)?;
+    }
+    let found = client.offsets_for_times(list, timeout)?;
+    let elements = found.elements();
+    let known = elements.iter().filter(|element| element.error().is_ok()).filter_map(|element| {
+        let offset = element.offset().to_raw().filter(|offset| *offset >= 0)?;
+        Some((element.partition(), offset))
+    });
+    Ok(known.collect())
+}
+
+/// Asks on a thread that may block.
+pub async fn ask<C, T>(
+    client: &Arc<BaseConsumer<C>>,
+    question: impl FnOnce(&BaseConsumer<C>) -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, KafkaError>
+where
+    C: ConsumerContext + 'static,
+    T: Send + 'static,
+{
+    let client = Arc::clone(client);
+    task::spawn_blocking(move || question(&client)).await.map_err(|_| KafkaError::Canceled)?
+}
+
+/// Returns the beginning and the end of each partition, once the partitions have leaders.
+pub async fn await_watermarks<C: ConsumerContext + 'static>(
+    client: &Arc<BaseConsumer<C>>,
+    topic: &str,
+    partitions: &[i32],
+    timeout: Duration,
+) -> Result<BTreeMap<i32, Watermarks>, KafkaError> {
+    let once = || {
+        let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
+        ask(client, move |client| watermarks(client, &topic, &partitions, timeout))
+    };
+    once.retry(LEADERS).when(is_without_leader).await
+}
+
+fn is_without_leader(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::NotLeaderForPartition
+                | Code::LeaderNotAvailable
+                | Code::UnknownTopicOrPartition
+                | Code::UnknownPartition
+        )
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_partition_without_a_leader_is_asked_again() {
+        let fetch = |code| is_without_leader(&KafkaError::MetadataFetch(code));
+        assert!([Code::NotLeaderForPartition, Code::LeaderNotAvailable, Code::UnknownPartition].into_iter().all(fetch));
+        assert!(!fetch(Code::AllBrokersDown) && !fetch(Code::TopicAuthorizationFailed));
+        assert!(!is_without_leader(&KafkaError::Canceled));
+    }
+}
