@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use event_generator::judge::{Verdict, judge};
+use event_generator::validate::{Verdict, judge};
 use event_model::{Timestamp, Window, parse};
 use kafka_consumer::batch::{Mark, OpenBatch};
 use lake::SegmentBuilder;

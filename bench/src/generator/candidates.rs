@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use clap::ValueEnum;
-use event_generator::block::Block;
+use event_generator::pipeline::block::Block;
 
 use super::stage::Stage;
 use crate::programs::{ours, settle};

@@ -4,9 +4,11 @@ use std::io::stdout;
 
 use anyhow::Context;
 use clap::{ArgMatches, CommandFactory, FromArgMatches};
-use event_generator::args::{Cli, Command, DescribeArgs, RunArgs, SampleArgs};
-use event_generator::schedule::Clock;
-use event_generator::{describe, plan, recall, run, sample, site};
+use event_generator::commands::run::args::{Cli, Command, DescribeArgs, RunArgs, SampleArgs};
+use event_generator::commands::run::{self, config as plan, resume_flags as recall};
+use event_generator::commands::{describe, sample};
+use event_generator::observability::endpoints as site;
+use event_generator::pipeline::block_plan::Clock;
 use pipeline_runtime::environment::{completions, parse, with_variables};
 use pipeline_runtime::exit::{self, Failure};
 use pipeline_runtime::telemetry::LogArgs;

@@ -6,8 +6,8 @@ use event_model::{Hour, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LakeError;
-use crate::hash_sum::HashSum;
 use crate::keys::RunId;
+use crate::set_hash::HashSum;
 
 /// The version of the form that is written here. A later one may have fields that change the meaning of others.
 pub const MANIFEST_VERSION: u32 = 1;

@@ -1,6 +1,6 @@
 //! Weighted choice in constant time.
 
-use crate::keyed::scale;
+use crate::keyed_rng::scale;
 
 /// Walker's alias method in Vose's form ("A linear algorithm for generating random numbers with a
 /// given distribution", IEEE TSE 1991), with integer weights: the same bits on every machine.
@@ -59,7 +59,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
     use super::*;
-    use crate::keyed::Keyed;
+    use crate::keyed_rng::Keyed;
 
     #[test]
     fn choices_follow_the_weights() {

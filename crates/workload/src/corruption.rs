@@ -2,7 +2,7 @@
 
 use event_model::ProductEvent;
 
-use crate::keyed::{Keyed, scale};
+use crate::keyed_rng::{Keyed, scale};
 
 /// How bytes are made that no reader of events can take for one. The numbers choose the place, the
 /// length or the form.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use crate::keyed::{Keyed, key_for, scale};
+use crate::keyed_rng::{Keyed, key_for, scale};
 use crate::share::{ParseShareError, Share};
 use crate::{Breakage, Corruption};
 

@@ -11,14 +11,14 @@
 
 mod alias;
 mod behaviour;
-mod breakage;
 mod corruption;
 mod decimal;
 mod describe;
 mod effect;
+mod event_id;
 mod fault;
-mod keyed;
-mod origin;
+mod invalid_kind;
+mod keyed_rng;
 mod padding;
 mod population;
 mod rate;
@@ -29,12 +29,12 @@ mod share;
 mod source;
 mod world;
 
-pub use breakage::Breakage;
 pub use corruption::Corruption;
 pub use describe::{Description, Group, TypeCounts};
 pub use effect::{Effect, EffectError, Effects, ExperimentEffect};
+pub use event_id::{MAX_INDEX, ParseRunTagError, RunTag, event_id, origin};
 pub use fault::{BURST_EVENTS, FAR_MOST, Fault, FaultKind, FaultShare, Faults, FaultsError};
-pub use origin::{MAX_INDEX, ParseRunTagError, RunTag, event_id, origin};
+pub use invalid_kind::Breakage;
 pub use rate::{EventRate, ParseRateError};
 pub use settings::{MAX_PAD, Settings, SettingsError};
 pub use shape::{DAILY, ParseShapeError, Shape};

@@ -1,6 +1,6 @@
 //! A field of no meaning that makes a record larger.
 
-use crate::keyed::{Keyed, key_for};
+use crate::keyed_rng::{Keyed, key_for};
 
 const PURPOSE: u64 = 5;
 const NAME: &[u8] = b",\"padding\":\"";

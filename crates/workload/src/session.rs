@@ -8,7 +8,7 @@
 use event_model::EventType;
 
 use crate::behaviour::{Chain, brings_a_product};
-use crate::keyed::{Keyed, key_for};
+use crate::keyed_rng::{Keyed, key_for};
 use crate::population::{Lane, Population, Product, User};
 
 /// Steps of a lane in which sessions lie side by side; the last of them is cut short.

@@ -6,8 +6,8 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::effect::{EffectError, Effects};
+use crate::event_id::RunTag;
 use crate::fault::{Faults, FaultsError};
-use crate::origin::RunTag;
 use crate::rate::EventRate;
 use crate::shape::Shape;
 use crate::share::Share;

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use event_model::{ProductEvent, Timestamp};
 
 use crate::behaviour::Chain;
+use crate::event_id::{self as origin, RunTag};
 use crate::fault::{FAR_MOST, Fault, LATE_MOST};
-use crate::origin::{self, RunTag};
 use crate::padding::{pad, pad_to};
 use crate::population::Population;
 use crate::session::Sessions;

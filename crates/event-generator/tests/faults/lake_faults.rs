@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use local_stack::proxy::CutAt;
 use local_stack::{Proxy, S3};
 
-use crate::front::Front;
-use crate::judge::holds;
+use crate::fake_s3::Front;
 use crate::program::{Running, publish, run};
 use crate::servers::{Place, place};
+use crate::verification::holds;
 
 fn behind(place: &Place, endpoint: String) -> Place {
     let mut behind = place.clone();

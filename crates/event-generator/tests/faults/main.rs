@@ -8,18 +8,18 @@
     reason = "a test stops at what it did not expect, and uses a part of what is shared"
 )]
 
-mod disk;
-mod front;
-mod judge;
-mod kills;
+mod fake_s3;
+mod full_disk;
+mod http_endpoints;
 mod lake_faults;
-mod memory;
+mod memory_limit;
 mod panics;
 #[path = "../generator/program.rs"]
 mod program;
-mod seen;
+mod resume_after_kill;
 #[path = "../generator/servers.rs"]
 mod servers;
-mod stops;
 #[path = "../generator/stores.rs"]
 mod stores;
+mod suspended_processes;
+mod verification;

@@ -6,12 +6,12 @@
     reason = "a test stops at what it did not expect"
 )]
 
-mod accounts;
-mod broker;
-mod endings;
-mod network;
+mod early_stop;
+mod end_to_end;
+mod kafka_outages;
+mod network_faults;
 #[allow(dead_code, reason = "the tests of faults use the rest")]
 mod program;
-mod refusals;
 mod servers;
+mod startup_errors;
 mod stores;

@@ -1,0 +1,116 @@
+//! The truth behind the settings, for people and for programs.
+
+use std::io::{self, Write};
+
+use comfy_table::{CellAlignment, Table, presets};
+use event_model::EventType;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::output::unless_closed;
+use serde::Serialize;
+use workload::{Description, Group, Source};
+
+use crate::count::grouped;
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Document<'a> {
+    seed: u64,
+    /// The number of events that `expected` is of.
+    count: u64,
+    #[serde(flatten)]
+    description: &'a Description,
+}
+
+/// Writes what to expect of so many events.
+pub fn print(source: &Source, count: u64, json: bool, mut out: impl Write) -> Result<(), Failure> {
+    let description = source.describe();
+    let written = if json {
+        let document = Document { seed: source.settings().seed, count, description: &description };
+        serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from).and_then(|()| writeln!(out))
+    } else {
+        writeln!(out, "{}", text(&description, source.settings().seed, count))
+    };
+    unless_closed(written.and_then(|()| out.flush()).map_err(Into::into))
+}
+
+fn text(description: &Description, seed: u64, count: u64) -> String {
+    let effects = "Expected valid events, without faults; they scatter around it as chance has it.";
+    format!(
+        "seed {seed}, {} events\n\nWhat follows an event in its session\n{}\n\n{effects}\n\nBy experiment\n{}\n\nBy tenths of the users, the most active ones first\n{}",
+        grouped(count),
+        steps(description),
+        groups("experiment", std::iter::once(&description.all).chain(&description.experiments), count),
+        groups("tenth", description.user_deciles.iter(), count),
+    )
+}
+
+fn steps(description: &Description) -> Table {
+    let names = EventType::ALL.map(EventType::as_str);
+    let mut table = table(std::iter::once("after").chain(names).chain(["end"]));
+    for from in names {
+        let row = &description.steps[from];
+        let mut cells = vec![from.to_owned()];
+        cells.extend(names.map(|to| row.get(to).map_or(String::new(), |part| per_cent(*part))));
+        cells.push(per_cent(1.0 - row.values().sum::<f64>()));
+        table.add_row(cells);
+    }
+    align(table)
+}
+
+fn groups<'a>(title: &str, groups: impl Iterator<Item = &'a Group>, count: u64) -> Table {
+    let names = EventType::ALL.map(EventType::as_str);
+    let ends = ["rfq / view", "clicks / search"];
+    let mut table = table([title, "users", "events"].into_iter().chain(names).chain(ends));
+    for group in groups {
+        let mut cells = vec![group.name.clone(), grouped(group.users), expected(group.share, count)];
+        cells.extend(group.types.map(|part| expected(part, count)));
+        cells.extend([per_cent(group.rfq_per_view), per_cent(group.clicks_per_search)]);
+        table.add_row(cells);
+    }
+    align(table)
+}
+
+fn table<'a>(header: impl Iterator<Item = &'a str>) -> Table {
+    let mut table = Table::new();
+    table.load_style(presets::UTF8_BORDERS_ONLY);
+    table.set_header(header);
+    table
+}
+
+fn align(mut table: Table) -> Table {
+    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    table
+}
+
+#[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]
+fn expected(part: f64, count: u64) -> String {
+    grouped((part * count as f64).round() as u64)
+}
+
+fn per_cent(part: f64) -> String {
+    format!("{:.2}%", part * 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+
+    use super::*;
+    use crate::pipeline::block_counts::tests::source;
+
+    #[test]
+    fn the_document_has_what_the_table_has() {
+        let mut out = Vec::new();
+        print(&source(&[]), 1_000_000, true, &mut out).unwrap();
+        let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!((&document["seed"], &document["count"]), (&7.into(), &1_000_000.into()));
+        assert_eq!(document["steps"]["product_viewed"]["rfq_sent"], 0.12);
+        assert_eq!(document["experiments"].as_array().unwrap().len(), 10);
+        assert_eq!(document["user_deciles"].as_array().unwrap().len(), 10);
+        assert!(document["all"]["types"]["rfq_sent"].as_f64().unwrap() > 0.02);
+        let mut out = Vec::new();
+        print(&source(&[]), 1_000_000, false, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.contains("exp_10") && text.contains("1,000,000") && text.contains("12.00%"), "{text}");
+    }
+}

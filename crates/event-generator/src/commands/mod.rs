@@ -1,0 +1,5 @@
+//! The subcommands.
+
+pub mod describe;
+pub mod run;
+pub mod sample;

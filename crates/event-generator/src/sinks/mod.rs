@@ -1,0 +1,4 @@
+//! Where events go.
+
+pub mod kafka;
+pub mod lake;
