@@ -116,7 +116,7 @@ fn source() -> Source {
         faults: Faults::from_shares(&[]).unwrap(),
         event_rate: "10M/day".parse::<EventRate>().unwrap(),
         shape: Shape::Flat,
-        pad: 0,
+        padding: 0,
         from: "2026-01-01T00:00:00Z".parse().unwrap(),
         run_id: None,
     };

@@ -63,8 +63,8 @@ mod tests {
         for index in 0..1_000 {
             let generated = source.make(index);
             match (generated.fault, judge(&generated)) {
-                (Some(Fault::Invalid(breakage)), Verdict::Invalid { rejection, .. }) => {
-                    assert_eq!(rejection.reason(), breakage.reason());
+                (Some(Fault::Invalid(kind)), Verdict::Invalid { rejection, .. }) => {
+                    assert_eq!(rejection.reason(), kind.reason());
                 }
                 (Some(Fault::Corrupt(_) | Fault::Oversize(_)), Verdict::Corrupt) => {}
                 (Some(Fault::Invalid(_) | Fault::Corrupt(_) | Fault::Oversize(_)), other) => panic!("{other:?}"),

@@ -1,14 +1,14 @@
-//! What a set of events says, as one sum that does not depend on their order.
+//! Hash of a set of events that does not depend on their order.
 //!
-//! Each event has a hash of its canonical content; a set has their sum modulo 2^128. Unlike with XOR, an event that is
-//! there twice shows. docs/manifest.md has the form for people, with queries that compute it in SQL and Python.
+//! Each event has a hash of its canonical content; a set has their sum modulo 2^128. Unlike XOR, the sum detects
+//! duplicates. docs/manifest.md has the form for people, with queries that compute it in SQL and Python.
 //!
-//! The hash is the first 16 bytes of a SHA-256, read as a big-endian number. It is over these texts, joined by line feeds:
+//! The hash is the first 16 bytes of a SHA-256, read as a big-endian number. Its input is these texts, joined by line feeds:
 //!
 //! - a valid event: `event_id` in lower case, `event_timestamp` in microseconds since 1970, `event_type`, `user_id`,
 //!   `account_id`, `product_id`, `category`, `experiment_id`. No field can have a line feed;
-//! - a refused value: its index, when it was due in microseconds since 1970, the text as the quarantine has it;
-//! - a value that was sent broken on purpose: its index, the record's key, the record's value.
+//! - a rejected value: its index, its due time in microseconds since 1970, the text as stored in the quarantine;
+//! - a corrupt value, sent on purpose: its index, the record's key, the record's value.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,15 +19,15 @@ use sha2::{Digest, Sha256};
 
 /// A sum of hashes modulo 2^128. `Display`, `FromStr` and JSON use 32 lower-case hexadecimal digits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct HashSum(u128);
+pub struct SetHash(u128);
 
-impl HashSum {
-    /// Adds others.
+impl SetHash {
+    /// Adds the hashes of another set.
     pub fn add(&mut self, others: Self) {
         self.0 = self.0.wrapping_add(others.0);
     }
 
-    /// Takes others out that were added.
+    /// Removes the hashes of a set that was added before.
     pub fn subtract(&mut self, others: Self) {
         self.0 = self.0.wrapping_sub(others.0);
     }
@@ -47,7 +47,7 @@ impl HashSum {
         self.add_hash_of(scratch);
     }
 
-    /// Adds a refused value: bytes that are no UTF-8 count as the quarantine shows them.
+    /// Adds a rejected value. Invalid UTF-8 is hashed as the quarantine stores it, with replacement characters.
     pub fn add_refused(&mut self, index: u64, due: Timestamp, value: &[u8], scratch: &mut Vec<u8>) {
         scratch.clear();
         scratch.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
@@ -56,7 +56,7 @@ impl HashSum {
         self.add_hash_of(scratch);
     }
 
-    /// Adds a record that was sent broken on purpose.
+    /// Adds a corrupt record, sent on purpose.
     pub fn add_broken(&mut self, index: u64, key: i32, value: &[u8], scratch: &mut Vec<u8>) {
         scratch.clear();
         scratch.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
@@ -77,7 +77,7 @@ fn line(scratch: &mut Vec<u8>, text: &[u8]) {
     scratch.extend_from_slice(text);
 }
 
-impl fmt::Display for HashSum {
+impl fmt::Display for SetHash {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:032x}", self.0)
     }
@@ -86,24 +86,24 @@ impl fmt::Display for HashSum {
 /// A text that is not 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a sum of hashes has 32 hexadecimal digits")]
-pub struct BadHashSum;
+pub struct BadSetHash;
 
-impl FromStr for HashSum {
-    type Err = BadHashSum;
+impl FromStr for SetHash {
+    type Err = BadSetHash;
 
-    fn from_str(text: &str) -> Result<Self, BadHashSum> {
+    fn from_str(text: &str) -> Result<Self, BadSetHash> {
         let digits = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
-        digits.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or(BadHashSum)
+        digits.then(|| u128::from_str_radix(text, 16).ok()).flatten().map(Self).ok_or(BadSetHash)
     }
 }
 
-impl Serialize for HashSum {
+impl Serialize for SetHash {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
     }
 }
 
-impl<'de> Deserialize<'de> for HashSum {
+impl<'de> Deserialize<'de> for SetHash {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         text.parse().map_err(serde::de::Error::custom)
@@ -137,13 +137,13 @@ mod tests {
     #[test]
     fn the_form_is_the_documented_one() {
         let mut scratch = Vec::new();
-        let mut sum = HashSum::default();
+        let mut sum = SetHash::default();
         sum.add_event(&event(), &mut scratch);
         assert_eq!(sum.to_string(), "c95dc5c44e2fdaf136f1e09d42741f9b");
-        let mut sum = HashSum::default();
+        let mut sum = SetHash::default();
         sum.add_refused(7, event().event_timestamp, b"a\nb\xff", &mut scratch);
         assert_eq!(sum.to_string(), "93072318ae8070916678e0661bf88013");
-        let mut sum = HashSum::default();
+        let mut sum = SetHash::default();
         sum.add_broken(7, 1, b"{\xff", &mut scratch);
         assert_eq!(sum.to_string(), "f6efa126d332298cec7c742d4b577811");
     }
@@ -153,7 +153,7 @@ mod tests {
         let mut scratch = Vec::new();
         let other = ProductEvent { user_id: 2, ..event() };
         let mut sum = |events: &[&ProductEvent<'_>]| {
-            let mut sum = HashSum::default();
+            let mut sum = SetHash::default();
             for event in events {
                 sum.add_event(event, &mut scratch);
             }
@@ -167,11 +167,11 @@ mod tests {
 
     #[test]
     fn text_form_reads_back() {
-        let mut sum = HashSum::default();
+        let mut sum = SetHash::default();
         sum.add_event(&event(), &mut Vec::new());
         assert_eq!(sum.to_string().parse(), Ok(sum));
         for text in ["", "1", &"g".repeat(32), &"+".repeat(32), &"1".repeat(33)] {
-            assert_eq!(text.parse::<HashSum>(), Err(BadHashSum), "{text}");
+            assert_eq!(text.parse::<SetHash>(), Err(BadSetHash), "{text}");
         }
     }
 }

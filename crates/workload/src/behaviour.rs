@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn steps_follow_the_probabilities() {
         let chain = Chain::new(500_000);
-        let mut numbers = crate::keyed_rng::Keyed::new(1, 1);
+        let mut numbers = crate::keyed_rng::KeyedRng::new(1, 1);
         for from in EventType::ALL {
             let mut seen = [0_u32; TYPES];
             for _ in 0..100_000 {

@@ -1,4 +1,4 @@
-//! The run's tag, and the event ids that carry it.
+//! Event ids, and the run tag that they carry.
 
 use std::fmt;
 use std::str::FromStr;
@@ -14,27 +14,27 @@ const TAG_HIGH_BITS: u32 = 12;
 const TAG_LOW_BITS: u32 = TAG_BITS - TAG_HIGH_BITS;
 const INDEX_BITS: u32 = 38;
 
-/// The largest index of an event, 2^38 - 1: seventy-five years at ten million a day.
+/// Maximum index of an event, 2^38 - 1: seventy-five years at ten million a day.
 pub const MAX_INDEX: u64 = (1 << INDEX_BITS) - 1;
 
-/// 36 bits that stand for the settings of a run. Written as nine hexadecimal digits.
+/// 36-bit hash of a run's settings. Written as nine hexadecimal digits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunTag(u64);
 
 impl RunTag {
-    /// The upper 36 bits of a hash.
+    /// Takes the upper 36 bits of a hash.
     pub(crate) const fn from_hash(hash: u64) -> Self {
         Self(hash >> (u64::BITS - TAG_BITS))
     }
 
-    /// 0 to 2^36 - 1.
+    /// Returns the tag as a number below 2^36.
     #[must_use]
     pub const fn value(self) -> u64 {
         self.0
     }
 }
 
-/// Not nine hexadecimal digits.
+/// A text that is not nine hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{0}` is not a run tag: nine hexadecimal digits, as in 0a1b2c3d4")]
 pub struct ParseRunTagError(String);
@@ -57,10 +57,10 @@ impl fmt::Display for RunTag {
     }
 }
 
-/// The id of event `index` of a run: a `UUIDv7` (RFC 9562, section 5.7) whose time is the event's,
-/// in milliseconds, and whose 74 random bits are the run's tag and the index.
+/// Returns the id of event `index` of a run: a `UUIDv7` (RFC 9562, section 5.7). Its time is the event's in
+/// milliseconds; its 74 random bits are the run tag and the index.
 ///
-/// Bits of `index` above [`MAX_INDEX`] and times before 1970 or after 10889 don't fit and are cut.
+/// Bits of `index` above [`MAX_INDEX`] and times before 1970 or after 10889 do not fit and are truncated.
 #[must_use]
 pub fn event_id(at: Timestamp, tag: RunTag, index: u64) -> Uuid {
     let millis = at.micros().div_euclid(1_000).cast_unsigned() & ((1 << 48) - 1);
@@ -70,12 +70,11 @@ pub fn event_id(at: Timestamp, tag: RunTag, index: u64) -> Uuid {
     Uuid::from_u64_pair(high, low)
 }
 
-/// The run and the index that an id carries, if it is a `UUIDv7`.
+/// Returns the run tag and the index in an event id, or `None` if it is not a `UUIDv7`.
 ///
-/// A `UUIDv7` made by somebody else gives a tag and an index too, but those of no run: compare the
-/// tag with a run's before you believe it.
+/// A `UUIDv7` of another producer yields a tag and an index too. Compare the tag with the run's before you use the index.
 #[must_use]
-pub fn origin(id: Uuid) -> Option<(RunTag, u64)> {
+pub fn decode_event_id(id: Uuid) -> Option<(RunTag, u64)> {
     if id.get_version_num() != 7 || id.get_variant() != Variant::RFC4122 {
         return None;
     }
@@ -102,20 +101,20 @@ mod tests {
     }
 
     #[test]
-    fn foreign_ids_have_no_origin() {
-        assert_eq!(origin(Uuid::nil()), None);
-        assert_eq!(origin(Uuid::from_u128(0x6d5f_84b5_0d34_4f2c_9d3e_0e5b_6f1c_2a77)), None);
+    fn other_uuids_are_not_decoded() {
+        assert_eq!(decode_event_id(Uuid::nil()), None);
+        assert_eq!(decode_event_id(Uuid::from_u128(0x6d5f_84b5_0d34_4f2c_9d3e_0e5b_6f1c_2a77)), None);
     }
 
     proptest! {
         #[test]
-        fn an_id_gives_its_origin_back(
+        fn an_id_decodes_to_its_run_and_index(
             micros in 0..4_102_444_800_000_000_i64,
             tag in 0..1_u64 << TAG_BITS,
             index in 0..=MAX_INDEX,
         ) {
             let id = event_id(Timestamp::from_micros(micros), RunTag(tag), index);
-            prop_assert_eq!(origin(id), Some((RunTag(tag), index)));
+            prop_assert_eq!(decode_event_id(id), Some((RunTag(tag), index)));
             let seconds = id.get_timestamp().unwrap().to_unix();
             prop_assert_eq!(seconds.0, u64::try_from(micros).unwrap() / 1_000_000);
         }

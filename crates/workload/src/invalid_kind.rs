@@ -3,11 +3,11 @@
 use event_model::{FIELD_NAMES, ProductEvent, Reason, Timestamp, Window};
 use serde_json::{Map, Value};
 
-use crate::keyed_rng::Keyed;
+use crate::keyed_rng::KeyedRng;
 
-/// One broken rule: which, in which field, and in which of its ways.
+/// One broken rule: its reason, its field and its variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Breakage {
+pub struct InvalidKind {
     reason: Reason,
     field: &'static str,
     way: u64,
@@ -15,11 +15,11 @@ pub struct Breakage {
 
 const TEXTS: &[&str] = &["category", "experiment_id"];
 const INTEGERS: &[&str] = &["user_id", "account_id", "product_id"];
-/// A field with a default may be missing, so it would not do here.
+/// Fields without a default: an event without one of them is invalid.
 const REQUIRED: &[&str] =
     &["event_id", "event_timestamp", "event_type", "user_id", "account_id", "product_id", "category", "experiment_id"];
 
-/// The rules that a JSON object can break, with the fields that can break them.
+/// Rules that a JSON object can break, with the fields that can break each.
 const RULES: &[(Reason, &[&str])] = &[
     (Reason::DuplicateKey, REQUIRED),
     (Reason::MissingField, REQUIRED),
@@ -35,25 +35,25 @@ const RULES: &[(Reason, &[&str])] = &[
     (Reason::TextControlCharacters, TEXTS),
 ];
 
-impl Breakage {
-    /// The reason for which the event is refused, its only one.
+impl InvalidKind {
+    /// Returns the only reason for which validation rejects the event.
     #[must_use]
     pub const fn reason(self) -> Reason {
         self.reason
     }
 
-    /// The field that breaks the rule.
+    /// Returns the name of the field that breaks the rule.
     #[must_use]
     pub const fn field(self) -> &'static str {
         self.field
     }
 
-    pub(crate) fn choose(numbers: &mut Keyed) -> Self {
+    pub(crate) fn choose(numbers: &mut KeyedRng) -> Self {
         let (reason, fields) = RULES[numbers.place(RULES.len())];
         Self { reason, field: fields[numbers.place(fields.len())], way: numbers.next() }
     }
 
-    /// Appends the JSON of a sound event with the rule broken.
+    /// Appends the JSON of a valid event in which the rule is broken.
     pub(crate) fn write(self, event: &ProductEvent<'_>, out: &mut Vec<u8>) {
         let Ok(Value::Object(sound)) = serde_json::to_value(event) else {
             return;
@@ -77,7 +77,7 @@ impl Breakage {
         out.push(b'}');
     }
 
-    /// A value for the field that breaks the rule.
+    /// Returns a value that breaks the rule.
     fn value(self, sound: &Value, event: &ProductEvent<'_>) -> Value {
         match self.reason {
             Reason::WrongType if sound.is_string() => {
@@ -123,7 +123,7 @@ impl Breakage {
         ])
     }
 
-    /// A time that no record sent when the event was due may carry: at least a day off the window.
+    /// Returns a time at least a day outside the window of a record sent when the event is due.
     fn outside(self, due: Timestamp) -> Timestamp {
         const DAY: i64 = 86_400_000_000;
         let window = Window::default();

@@ -6,7 +6,7 @@
 //!
 //! In the order of the flow: [`Settings`] say what a run is ([`World`], [`EventRate`], [`Faults`])
 //! and give it its [`RunTag`]; [`Source::new`] peoples the world once; [`Source::make`] gives event
-//! i, sound or with the [`Fault`] that falls on it; [`origin()`] reads run and index back from an
+//! i, sound or with the [`Fault`] that falls on it; [`decode_event_id`] reads run and index back from an
 //! event id.
 
 mod alias;
@@ -32,11 +32,11 @@ mod world;
 pub use corruption::Corruption;
 pub use describe::{Description, Group, TypeCounts};
 pub use effect::{Effect, EffectError, Effects, ExperimentEffect};
-pub use event_id::{MAX_INDEX, ParseRunTagError, RunTag, event_id, origin};
+pub use event_id::{MAX_INDEX, ParseRunTagError, RunTag, decode_event_id, event_id};
 pub use fault::{BURST_EVENTS, FAR_MOST, Fault, FaultKind, FaultShare, Faults, FaultsError};
-pub use invalid_kind::Breakage;
+pub use invalid_kind::InvalidKind;
 pub use rate::{EventRate, ParseRateError};
-pub use settings::{MAX_PAD, Settings, SettingsError};
+pub use settings::{MAX_PADDING, Settings, SettingsError};
 pub use shape::{DAILY, ParseShapeError, Shape};
 pub use share::{ParseShareError, Share};
 pub use source::{Generated, Source};

@@ -63,7 +63,7 @@ impl Site {
         let Some((ledger, _)) = self.run.get() else { return };
         if let Some((_, deliveries)) = &ledger.kafka {
             let records = deliveries.records();
-            lock(&self.kafka).see(records, ledger.tally.made().counts.ends().kafka_records > records);
+            lock(&self.kafka).see(records, ledger.tally.made().counts.expected_counts().kafka_records > records);
         }
         if let Some((_, _, written)) = &ledger.lake {
             let files = written.files();

@@ -69,7 +69,7 @@ impl Ledger {
         let manifest = Manifest { end: Some(end), finished_at: Some(finished_at), ..self.draft() };
         let mut wrong = manifest.discrepancies();
         if let Some(kafka) = &manifest.kafka {
-            let expected = manifest.counts.ends().kafka_records;
+            let expected = manifest.counts.expected_counts().kafka_records;
             if kafka.records != expected {
                 wrong.push(format!("{expected} records to send, but {} acknowledged", kafka.records));
             }

@@ -162,7 +162,7 @@ pub(crate) mod tests {
             faults: Faults::from_shares(&shares).unwrap(),
             event_rate: "10M/day".parse().unwrap(),
             shape: Shape::Flat,
-            pad: 0,
+            padding: 0,
             from: "2026-11-22T09:59:50Z".parse().unwrap(),
             run_id: None,
         })

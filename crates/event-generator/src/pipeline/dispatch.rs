@@ -152,7 +152,7 @@ impl Dispatch {
         let counts = std::mem::take(&mut state.segment);
         if next_index > self.start.first {
             let segment = (next_index - 1) / self.start.segment_indices;
-            let records = counts.ends().kafka_records;
+            let records = counts.expected_counts().kafka_records;
             self.checkpoints.push(Handed { segment, next_index, records, counts });
         }
     }

@@ -60,9 +60,9 @@ async fn every_event_is_where_the_manifest_says() {
     assert_eq!(files.raw_rows, valid.len() as u64);
     assert_eq!(files.quarantine.iter().map(|row| row.event_index).collect::<BTreeSet<_>>(), invalid);
     for row in &files.quarantine {
-        let Some(Fault::Invalid(breakage)) = faults[usize::try_from(row.event_index).unwrap()] else { panic!() };
-        assert_eq!(row.reason_codes, [breakage.reason().code()]);
-        assert_eq!(row.fields, [breakage.field()]);
+        let Some(Fault::Invalid(kind)) = faults[usize::try_from(row.event_index).unwrap()] else { panic!() };
+        assert_eq!(row.reason_codes, [kind.reason().code()]);
+        assert_eq!(row.fields, [kind.field()]);
     }
 
     let kafka = manifest.kafka.as_ref().unwrap();

@@ -9,7 +9,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use workload::{RunTag, Settings, Source, origin};
+use workload::{RunTag, Settings, Source, decode_event_id};
 
 use crate::servers::Place;
 
@@ -85,7 +85,7 @@ impl Topic {
             self.corrupt.push(headers[1].1.parse().unwrap());
             return;
         };
-        let (run, index) = origin(event.event_id).unwrap();
+        let (run, index) = decode_event_id(event.event_id).unwrap();
         assert_eq!(run, tag);
         assert_eq!(message.key().unwrap(), event.user_id.to_string().as_bytes());
         let times = self.events.entry(index).or_default();
@@ -121,7 +121,7 @@ pub(crate) async fn read_lake(place: &Place) -> Files {
                 let batch = batch.unwrap();
                 let events: Vec<ProductEvent<'_>> = read_batch(&batch).unwrap().map(Result::unwrap).collect();
                 files.raw_rows += events.len() as u64;
-                files.raw.extend(events.iter().map(|event| origin(event.event_id).unwrap().1));
+                files.raw.extend(events.iter().map(|event| decode_event_id(event.event_id).unwrap().1));
             }
         } else if key.starts_with(QUARANTINE_PREFIX) {
             let rows = QuarantineFile::open(key, bytes).unwrap().map(Result::unwrap);

@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::{Context, bail};
 use event_model::{ProductEvent, Window, parse};
 use lake::{Manifest, OutcomeCounts};
-use workload::{Fault, Generated, RunTag, Settings, Source, origin};
+use workload::{Fault, Generated, RunTag, Settings, Source, decode_event_id};
 
 use super::marks::Marks;
 
@@ -66,7 +66,7 @@ impl Subject {
 
     /// Whose event it is; an index counts from the run's first.
     pub(super) fn whose(&self, event: &ProductEvent<'_>) -> Whose {
-        match origin(event.event_id) {
+        match decode_event_id(event.event_id) {
             Some((tag, index)) if tag == self.tag => self.at(index),
             _ => Whose::Foreign,
         }

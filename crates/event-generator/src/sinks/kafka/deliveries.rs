@@ -98,7 +98,7 @@ impl Deliveries {
             details.ends_at(partition, end);
         }
         Self {
-            before: safe.counts.ends().kafka_records,
+            before: safe.counts.expected_counts().kafka_records,
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             segment_indices: segment_indices.max(1),
