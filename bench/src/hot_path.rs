@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use event_generator::validate::{Verdict, judge};
+use event_generator::validate::{Validated, validate};
 use event_model::{Timestamp, Window, parse};
 use kafka_consumer::batch::{Mark, OpenBatch};
 use lake::SegmentBuilder;
@@ -53,7 +53,7 @@ impl Step {
         let made: Vec<Generated<'static>> = (0..events).map(|index| source.make(index)).collect();
         match self {
             Self::Make => Box::new(move || (0..events).map(|index| source.make(index).event.category.len()).sum()),
-            Self::Validate => Box::new(move || made.iter().filter(|one| judge(one) == Verdict::Valid).count()),
+            Self::Validate => Box::new(move || made.iter().filter(|one| validate(one) == Validated::Valid).count()),
             Self::WriteJson => {
                 let mut out = Vec::new();
                 Box::new(move || {

@@ -3,16 +3,17 @@
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// A number of events: `10M`, `250k`, `1000000`. At least one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Count(u64);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Count(u64);
 
 impl Count {
     /// The number.
     #[must_use]
-    pub const fn get(self) -> u64 {
+    pub(crate) const fn get(self) -> u64 {
         self.0
     }
 }
@@ -20,7 +21,7 @@ impl Count {
 /// A text that is no number of events.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("write a whole number of at least 1, with k or M if you like, as in 1000000 or 10M")]
-pub struct ParseCountError;
+pub(crate) struct ParseCountError;
 
 impl FromStr for Count {
     type Err = ParseCountError;
@@ -47,7 +48,7 @@ impl fmt::Display for Count {
 
 /// Digits in groups of three.
 #[must_use]
-pub fn grouped(number: u64) -> String {
+pub(crate) fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (place, digit) in digits.chars().enumerate() {
@@ -61,7 +62,7 @@ pub fn grouped(number: u64) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
 

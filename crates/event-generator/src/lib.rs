@@ -1,20 +1,46 @@
-//! Makes product events and publishes them to Kafka and the lake.
+//! Generates product events and publishes them to Kafka and to a lake of Parquet files.
 //!
-//! In the order of the flow: the command line ([`commands::run::args`]) becomes a [`plan`](commands::run::config): which run, how many events,
-//! how fast. The [`pipeline`] makes events in [`block`](pipeline::block)s on worker threads ([`workers`](pipeline::workers)), hands them out when they are
-//! due ([`dispatch`](pipeline::dispatch)) to Kafka ([`kafka`](sinks::kafka)) and tells the lake how far it may write
-//! ([`lake`](sinks::lake)). How far it is stays on the disk ([`run_state`]), for whoever goes on with it after a kill
-//! ([`resume`](run_state::resume)). What was made is counted on the way ([`observability`]) and becomes the run's
-//! manifest and the summary; the endpoints show it to others meanwhile. What waits is bounded ([`memory`]).
+//! ```text
+//!  cli            flags
+//!   |
+//!  commands::run  run configuration, connections, run state
+//!   |
+//!  pipeline
+//!   |
+//!   |   block_plan ---> workers ----> block ------> dispatch ----+---> sinks::kafka   records, in index order, when due
+//!   |   ranges of       threads       generated,    one thread   |
+//!   |   indices                       validated                  +---> sinks::lake    numbers of complete segments,
+//!   |                                                            |                    written to raw/ and quarantine/
+//!   |                                                            |
+//!   |                                                            +---> run_state      pending segments; a checkpoint
+//!   |                                                            |                    once both sinks store them
+//!   |                                                            |
+//!   |                                                            +---> observability  counts, lateness
+//!   |
+//!  manifest, summary
+//! ```
+//!
+//! Event `i` is a pure function of the run's settings and of `i` (crate `workload`). So a killed run resumes by sending
+//! the same events again from the last checkpoint on, and each sink can generate a range for itself.
+//!
+//! A module imports only modules below it in this list.
 
-pub mod commands;
-pub mod count;
-mod failpoint;
-pub mod memory;
-pub mod observability;
+pub mod cli;
+mod commands;
+
 pub mod pipeline;
-pub mod run_state;
-pub mod shutdown;
-pub mod sinks;
-pub mod span;
+mod run_state;
+
+mod observability;
+mod sinks;
 pub mod validate;
+
+mod clock;
+mod count;
+mod failpoint;
+mod memory;
+mod shutdown;
+mod span;
+
+#[cfg(test)]
+mod test_source;

@@ -1,27 +1,27 @@
-//! How the memory that the process may take is shared out.
+//! Divides the memory limit of the process.
 
 use std::fmt;
 use std::str::FromStr;
 
 const MIB: u64 = 1 << 20;
 
-/// The least that works: what is there before the first event, one segment, and a queue that is worth its name.
-const LEAST: u64 = 128 * MIB;
-/// What a record takes in librdkafka's queue: a usual event, its key, and what librdkafka and its headers add.
+/// Minimum limit: the memory before the first event, one segment and a queue of useful size.
+const MIN_BYTES: u64 = 128 * MIB;
+/// Memory of a record in librdkafka's queue: an average event, its key, its headers and librdkafka's overhead.
 const RECORD_BYTES: u64 = 900;
-/// What an index of a segment takes while the segment is made: its columns, and its part of the file.
+/// Memory per index of a segment in flight: its columns and its part of the file.
 const SEGMENT_INDEX_BYTES: u64 = 170;
-/// Segments that are made and uploaded at a time, so many that the slower of the two does not wait for the other.
-const MOST_SEGMENTS: u64 = 4;
+/// Maximum number of segments in flight, enough to overlap encoding and uploads.
+const MAX_SEGMENTS: u64 = 4;
 
-/// A limit for the whole process, in bytes, and what follows from it.
+/// Memory limit of the process in bytes.
 ///
-/// A quarter goes to records that wait in librdkafka's queue, bounded by number and by bytes, since either may be the
-/// larger; a third to segments on their way into the lake. The rest is for the program itself, batches that are being
-/// sent, blocks of events that are ahead, and what allocators leave unused. When all of it is taken, making waits: nothing
-/// is spooled to the disk, because any segment can be made again.
+/// A quarter is for records in librdkafka's queue, bounded by number and by bytes, since either may be reached first; a
+/// third is for segments in flight to the lake. The rest is for the program, batches in flight, blocks ahead of the
+/// dispatcher and unused memory of allocators. At the limit generation waits. Nothing is spooled to disk, because any
+/// segment can be generated again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryLimit(u64);
+pub(crate) struct MemoryLimit(u64);
 
 impl Default for MemoryLimit {
     fn default() -> Self {
@@ -30,23 +30,20 @@ impl Default for MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// librdkafka's `queue.buffering.max.messages`.
-    #[must_use]
-    pub const fn queue_messages(self) -> u64 {
+    /// Returns librdkafka's `queue.buffering.max.messages`.
+    pub(crate) const fn queue_messages(self) -> u64 {
         self.0 / 4 / RECORD_BYTES
     }
 
-    /// librdkafka's `queue.buffering.max.kbytes`.
-    #[must_use]
-    pub const fn queue_kbytes(self) -> u64 {
+    /// Returns librdkafka's `queue.buffering.max.kbytes`.
+    pub(crate) const fn queue_kbytes(self) -> u64 {
         self.0 / 4 / 1024
     }
 
-    /// How many segments of so many indices may be in hand at a time, 1 to 4.
-    #[must_use]
-    pub fn segments(self, indices: u64) -> usize {
+    /// Returns the maximum number of segments in flight, 1 to 4, by the number of their indices.
+    pub(crate) fn segments(self, indices: u64) -> usize {
         let fit = self.0 / 3 / indices.saturating_mul(SEGMENT_INDEX_BYTES).max(1);
-        usize::try_from(fit.clamp(1, MOST_SEGMENTS)).unwrap_or(1)
+        usize::try_from(fit.clamp(1, MAX_SEGMENTS)).unwrap_or(1)
     }
 }
 
@@ -64,8 +61,8 @@ impl FromStr for MemoryLimit {
             _ => return Err(wrong()),
         };
         let bytes = text[..at].parse::<u64>().ok().and_then(|number| number.checked_mul(factor)).ok_or_else(wrong)?;
-        if bytes < LEAST {
-            Err(format!("less than {} MiB, the least that works", LEAST / MIB))
+        if bytes < MIN_BYTES {
+            Err(format!("less than {} MiB, the least that works", MIN_BYTES / MIB))
         } else {
             Ok(Self(bytes))
         }
@@ -97,6 +94,6 @@ mod tests {
         let limit = MemoryLimit::default();
         assert_eq!([1, 34_722, 500_000].map(|indices| limit.segments(indices)), [4, 4, 2]);
         assert!((100_000..200_000).contains(&limit.queue_messages()), "{}", limit.queue_messages());
-        assert_eq!(MemoryLimit(LEAST).segments(500_000), 1);
+        assert_eq!(MemoryLimit(MIN_BYTES).segments(500_000), 1);
     }
 }

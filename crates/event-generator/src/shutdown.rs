@@ -1,78 +1,75 @@
-//! When and how a run ends before its own end.
+//! The deadline of a run that is asked to stop.
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-/// A run that is asked to end has ten seconds; the last one is for the manifest, the summary and the way out.
-const PATIENCE: Duration = Duration::from_secs(9);
+/// Time to store the events sent so far. The process has ten seconds; the rest is for the manifest and the summary.
+const TIME_TO_STORE: Duration = Duration::from_secs(9);
 
-/// Whether the run is asked to end, and until when it must have.
+/// Tells the parts of the run that a shutdown was requested, and when its time is over.
 #[derive(Clone, Debug)]
-pub struct Ending {
+pub(crate) struct ShutdownDeadline {
     token: CancellationToken,
-    asked_at: Arc<OnceLock<Instant>>,
+    requested_at: Arc<OnceLock<Instant>>,
 }
 
-impl Ending {
-    /// An end that a token asks for. Must be called inside a Tokio runtime.
-    #[must_use]
-    pub fn on(token: CancellationToken) -> Self {
-        let ending = Self { token, asked_at: Arc::default() };
-        let watched = ending.clone();
+impl ShutdownDeadline {
+    /// Starts to watch a token that requests the shutdown. Must be called inside a Tokio runtime.
+    pub(crate) fn watch(token: CancellationToken) -> Self {
+        let deadline = Self { token, requested_at: Arc::default() };
+        let watched = deadline.clone();
         tokio::spawn(async move {
             watched.token.cancelled().await;
-            watched.asked_at.get_or_init(Instant::now);
+            watched.requested_at.get_or_init(Instant::now);
         });
-        ending
+        deadline
     }
 
-    /// Whether somebody asked for the end.
-    #[must_use]
-    pub fn asked(&self) -> bool {
-        self.asked_at.get().is_some()
+    /// Returns true once the shutdown is requested.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.requested_at.get().is_some()
     }
 
-    /// Whether the time is over.
-    #[must_use]
-    pub fn over(&self) -> bool {
-        self.asked_at.get().is_some_and(|asked| asked.elapsed() >= PATIENCE)
+    /// Returns true once the time to store events is over.
+    pub(crate) fn is_over(&self) -> bool {
+        self.requested_at.get().is_some_and(|requested| requested.elapsed() >= TIME_TO_STORE)
     }
 
-    /// Waits until the time is over: for ever, unless somebody asks for the end.
-    pub async fn until_over(&self) {
+    /// Waits until the time to store events is over. Without a request it waits forever.
+    pub(crate) async fn wait(&self) {
         self.token.cancelled().await;
-        let asked = *self.asked_at.get_or_init(Instant::now);
-        tokio::time::sleep_until((asked + PATIENCE).into()).await;
+        let requested = *self.requested_at.get_or_init(Instant::now);
+        tokio::time::sleep_until((requested + TIME_TO_STORE).into()).await;
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
 
     #[tokio::test]
-    async fn time_runs_from_when_it_was_asked() {
+    async fn time_runs_from_the_request() {
         let token = CancellationToken::new();
-        let ending = Ending::on(token.clone());
-        assert!(!ending.asked() && !ending.over());
+        let deadline = ShutdownDeadline::watch(token.clone());
+        assert!(!deadline.is_requested() && !deadline.is_over());
         token.cancel();
         tokio::time::timeout(Duration::from_secs(5), async {
-            while !ending.asked() {
+            while !deadline.is_requested() {
                 tokio::task::yield_now().await;
             }
         })
         .await
         .unwrap();
-        assert!(!ending.over());
+        assert!(!deadline.is_over());
 
-        let ending = Ending::on(token);
-        let long_ago = Instant::now().checked_sub(PATIENCE).unwrap();
-        ending.asked_at.get_or_init(|| long_ago);
-        assert!(ending.asked() && ending.over());
-        tokio::time::timeout(Duration::from_secs(5), ending.until_over()).await.unwrap();
+        let deadline = ShutdownDeadline::watch(token);
+        let long_ago = Instant::now().checked_sub(TIME_TO_STORE).unwrap();
+        deadline.requested_at.get_or_init(|| long_ago);
+        assert!(deadline.is_requested() && deadline.is_over());
+        tokio::time::timeout(Duration::from_secs(5), deadline.wait()).await.unwrap();
     }
 }

@@ -4,16 +4,17 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// A length of time: `90s`, `15m`, `2h`, `1d`, `500ms`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Span(Duration);
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub(crate) struct Span(Duration);
 
 impl Span {
     /// The time in microseconds.
     #[must_use]
-    pub fn micros(self) -> u64 {
+    pub(crate) fn micros(self) -> u64 {
         u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX)
     }
 }
@@ -21,7 +22,7 @@ impl Span {
 /// A text that is no length of time.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("write a whole number and a unit, as in 500ms, 90s, 15m, 2h or 1d")]
-pub struct ParseSpanError;
+pub(crate) struct ParseSpanError;
 
 impl FromStr for Span {
     type Err = ParseSpanError;
@@ -51,7 +52,7 @@ impl fmt::Display for Span {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
 

@@ -1,46 +1,46 @@
-//! What becomes of an event: validation, before anything is sent.
+//! Validates an event before it is sent.
 
 use event_model::{Rejection, Window, parse};
 use workload::{Fault, Generated};
 
-/// Where an event goes.
+/// Destination of an event.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Verdict {
-    /// To Kafka and into the raw lake.
+pub enum Validated {
+    /// Kafka and the raw files of the lake.
     Valid,
-    /// Into the quarantine, and nowhere else.
+    /// The quarantine only.
     Invalid {
-        /// What would have been sent.
+        /// The rejected value.
         value: Vec<u8>,
-        /// Why it is not.
+        /// The reasons.
         rejection: Rejection,
     },
-    /// To Kafka although no reader can take it for an event: that is what was asked for.
+    /// Kafka only, although no reader can parse it: a fault asks for it.
     Corrupt,
 }
 
-/// Validates an event as the consumer would, as if its record were sent when it is due: the same event always gets the
-/// same verdict.
+/// Validates an event as the consumer would, at the time at which the event is due. So the result does not depend on
+/// the clock.
 #[must_use]
-pub fn judge(generated: &Generated<'_>) -> Verdict {
+pub fn validate(generated: &Generated<'_>) -> Validated {
     let record_time = Some(generated.due);
     let window = Window::default();
     match generated.fault {
-        Some(Fault::Corrupt(_) | Fault::Oversize(_)) => Verdict::Corrupt,
+        Some(Fault::Corrupt(_) | Fault::Oversize(_)) => Validated::Corrupt,
         Some(Fault::Invalid(_)) => {
             let mut value = Vec::new();
             generated.write_value(&mut value);
             match parse(Some(&value), record_time, window).err() {
-                Some(rejection) => Verdict::Invalid { value, rejection },
-                None => Verdict::Valid,
+                Some(rejection) => Validated::Invalid { value, rejection },
+                None => Validated::Valid,
             }
         }
         _ => match generated.event.check(record_time, window) {
-            Ok(()) => Verdict::Valid,
+            Ok(()) => Validated::Valid,
             Err(rejection) => {
                 let mut value = Vec::new();
                 generated.event.write_json(&mut value);
-                Verdict::Invalid { value, rejection }
+                Validated::Invalid { value, rejection }
             }
         },
     }
@@ -48,38 +48,38 @@ pub fn judge(generated: &Generated<'_>) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::borrow::Cow;
 
     use event_model::Reason;
 
     use super::*;
-    use crate::pipeline::block_counts::tests::source;
+    use crate::test_source::source;
 
     #[test]
-    fn each_fault_has_its_verdict() {
+    fn each_fault_has_its_destination() {
         let source = source(&["invalid=30%", "corrupt=30%", "duplicate=10%", "oversize=1%", "late=10%", "hot-key=5%"]);
         for index in 0..1_000 {
             let generated = source.make(index);
-            match (generated.fault, judge(&generated)) {
-                (Some(Fault::Invalid(kind)), Verdict::Invalid { rejection, .. }) => {
+            match (generated.fault, validate(&generated)) {
+                (Some(Fault::Invalid(kind)), Validated::Invalid { rejection, .. }) => {
                     assert_eq!(rejection.reason(), kind.reason());
                 }
-                (Some(Fault::Corrupt(_) | Fault::Oversize(_)), Verdict::Corrupt) => {}
+                (Some(Fault::Corrupt(_) | Fault::Oversize(_)), Validated::Corrupt) => {}
                 (Some(Fault::Invalid(_) | Fault::Corrupt(_) | Fault::Oversize(_)), other) => panic!("{other:?}"),
-                (_, Verdict::Valid) => {}
+                (_, Validated::Valid) => {}
                 other => panic!("{other:?}"),
             }
         }
     }
 
     #[test]
-    fn an_event_that_turns_out_wrong_is_not_sent() {
+    fn an_event_that_turns_out_invalid_is_not_sent() {
         let source = source(&[]);
         let mut generated = source.make(0);
         generated.event.category = Cow::Borrowed("");
-        let Verdict::Invalid { value, rejection } = judge(&generated) else { panic!() };
+        let Validated::Invalid { value, rejection } = validate(&generated) else { panic!() };
         assert_eq!(rejection.reason(), Reason::TextEmpty);
         assert!(str::from_utf8(&value).unwrap().contains("\"category\":\"\""));
     }

@@ -1,28 +1,50 @@
-//! The truth behind the settings, for people and for programs.
+//! `describe`: prints probabilities and expected counts.
 
-use std::io::{self, Write};
+use std::io::{self, Write, stdout};
 
+use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use event_model::EventType;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
 use serde::Serialize;
-use workload::{Description, Group, Source};
+use workload::{Description, EventRate, Group, Source};
 
-use crate::count::grouped;
+use super::event_args::{EventArgs, random_seed};
+use crate::clock::Clock;
+use crate::count::{Count, grouped};
 
-/// What `--json` prints.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct DescribeArgs {
+    /// Number of events for the expected counts
+    #[arg(long, default_value = "1M", value_name = "N")]
+    count: Count,
+    /// Print one JSON document
+    #[arg(long)]
+    json: bool,
+    /// Density of the events in time
+    #[arg(long, default_value = "10M/day", value_name = "RATE")]
+    rate: EventRate,
+    #[command(flatten)]
+    events: EventArgs,
+}
+
+pub(crate) fn execute(args: &DescribeArgs) -> Result<(), Failure> {
+    let source = args.events.source(args.rate, Clock::start().now(), random_seed())?;
+    print(&source, args.count.get(), args.json, stdout().lock())
+}
+
+/// Output of `--json`.
 #[derive(Serialize)]
 struct Document<'a> {
     seed: u64,
-    /// The number of events that `expected` is of.
+    /// Number of events.
     count: u64,
     #[serde(flatten)]
     description: &'a Description,
 }
 
-/// Writes what to expect of so many events.
-pub fn print(source: &Source, count: u64, json: bool, mut out: impl Write) -> Result<(), Failure> {
+fn print(source: &Source, count: u64, json: bool, mut out: impl Write) -> Result<(), Failure> {
     let description = source.describe();
     let written = if json {
         let document = Document { seed: source.settings().seed, count, description: &description };
@@ -34,13 +56,13 @@ pub fn print(source: &Source, count: u64, json: bool, mut out: impl Write) -> Re
 }
 
 fn text(description: &Description, seed: u64, count: u64) -> String {
-    let effects = "Expected valid events, without faults; they scatter around it as chance has it.";
+    let effects = "Expected numbers of valid events without faults; actual numbers vary randomly.";
     format!(
-        "seed {seed}, {} events\n\nWhat follows an event in its session\n{}\n\n{effects}\n\nBy experiment\n{}\n\nBy tenths of the users, the most active ones first\n{}",
+        "seed {seed}, {} events\n\nNext event in the session\n{}\n\n{effects}\n\nBy experiment\n{}\n\nBy deciles of users, the most active first\n{}",
         grouped(count),
         steps(description),
         groups("experiment", std::iter::once(&description.all).chain(&description.experiments), count),
-        groups("tenth", description.user_deciles.iter(), count),
+        groups("decile", description.user_deciles.iter(), count),
     )
 }
 
@@ -93,13 +115,13 @@ fn per_cent(part: f64) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::pipeline::block_counts::tests::source;
+    use crate::test_source::source;
 
     #[test]
-    fn the_document_has_what_the_table_has() {
+    fn the_document_and_the_table_agree() {
         let mut out = Vec::new();
         print(&source(&[]), 1_000_000, true, &mut out).unwrap();
         let document: serde_json::Value = serde_json::from_slice(&out).unwrap();

@@ -1,5 +1,7 @@
-//! The subcommands.
+//! The subcommands, each with its flags, its work and its output.
 
-pub mod describe;
-pub mod run;
-pub mod sample;
+pub(crate) mod describe;
+mod event_args;
+pub(crate) mod healthcheck;
+pub(crate) mod run;
+pub(crate) mod sample;

@@ -1,13 +1,35 @@
-//! Events to look at.
+//! `sample`: prints events.
 
-use std::io::{self, Write};
+use std::io::{self, Write, stdout};
 
+use clap::Args;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
-use workload::Source;
+use workload::{EventRate, Source};
 
-/// Writes the values of the first events, one a line.
-pub fn print(source: &Source, number: u64, out: impl Write) -> Result<(), Failure> {
+use super::event_args::{EventArgs, random_seed};
+use crate::clock::Clock;
+use crate::count::Count;
+
+#[derive(Args, Clone, Debug)]
+pub(crate) struct SampleArgs {
+    /// Number of events
+    #[arg(short, long, default_value = "10", value_name = "N")]
+    number: Count,
+    /// Density of the events in time
+    #[arg(long, default_value = "10M/day", value_name = "RATE")]
+    rate: EventRate,
+    #[command(flatten)]
+    events: EventArgs,
+}
+
+pub(crate) fn execute(args: &SampleArgs) -> Result<(), Failure> {
+    let source = args.events.source(args.rate, Clock::start().now(), random_seed())?;
+    print(&source, args.number.get(), stdout().lock())
+}
+
+/// Writes the first events, one value per line.
+fn print(source: &Source, number: u64, out: impl Write) -> Result<(), Failure> {
     unless_closed(write(source, number, io::BufWriter::new(out)).map_err(Into::into))
 }
 
@@ -24,15 +46,15 @@ fn write(source: &Source, number: u64, mut out: impl Write) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use event_model::{Window, parse};
 
     use super::*;
-    use crate::pipeline::block_counts::tests::source;
+    use crate::test_source::source;
 
     #[test]
-    fn one_valid_event_a_line() {
+    fn each_line_is_a_valid_event() {
         let mut out = Vec::new();
         print(&source(&[]), 20, &mut out).unwrap();
         let lines: Vec<&[u8]> = out.split_inclusive(|byte| *byte == b'\n').collect();

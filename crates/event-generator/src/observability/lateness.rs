@@ -1,16 +1,16 @@
-//! How late events went out.
+//! Histogram of the lateness of events.
 
 use std::time::Duration;
 
-/// Times in microseconds, each kept to within 4% of itself: a few hundred counters whatever the number of events.
+/// Histogram of times in microseconds, accurate to 4%. It has two thousand buckets, independent of the number of events.
 #[derive(Clone, Debug)]
-pub struct Lateness {
+pub(crate) struct Lateness {
     counts: Vec<u64>,
     total: u64,
     max: u64,
 }
 
-/// Counters for each doubling.
+/// Number of buckets per power of two.
 const STEPS: u32 = 32;
 const STEP_BITS: u32 = STEPS.trailing_zeros();
 
@@ -22,23 +22,20 @@ impl Default for Lateness {
 }
 
 impl Lateness {
-    /// Notes an event that was sent so many microseconds after it was due; early is not late.
-    pub fn note(&mut self, micros: i64) {
+    /// Records the lateness of an event in microseconds. A negative value counts as zero.
+    pub(crate) fn record(&mut self, micros: i64) {
         let micros = u64::try_from(micros).unwrap_or(0);
         self.counts[counter(micros)] += 1;
         self.total += 1;
         self.max = self.max.max(micros);
     }
 
-    /// The latest of all.
-    #[must_use]
-    pub fn max(&self) -> Duration {
+    pub(crate) fn max(&self) -> Duration {
         Duration::from_micros(self.max)
     }
 
-    /// The lateness that so many per cent of the events do not exceed, at most 4% too high. Zero without events.
-    #[must_use]
-    pub fn percentile(&self, per_cent: u64) -> Duration {
+    /// Returns a percentile, at most 4% too high. Zero without events.
+    pub(crate) fn percentile(&self, per_cent: u64) -> Duration {
         let wanted = (self.total * per_cent).div_ceil(100);
         let mut seen = 0;
         for (counter, count) in self.counts.iter().enumerate() {
@@ -51,14 +48,14 @@ impl Lateness {
     }
 }
 
-/// Small numbers have a counter each; above, each doubling is divided into equal steps.
+/// Returns the bucket of a number. Small numbers have a bucket each; larger powers of two are divided into equal steps.
 fn counter(micros: u64) -> usize {
     let doubling = (u64::BITS - micros.leading_zeros()).saturating_sub(STEP_BITS + 1);
     let step = micros >> doubling;
     usize::try_from(u64::from(doubling * STEPS) + step).unwrap_or(usize::MAX)
 }
 
-/// The largest number that a counter counts.
+/// Returns the maximum of a bucket.
 fn highest(counter: usize) -> u64 {
     let counter = counter as u64;
     let steps = u64::from(STEPS);
@@ -74,7 +71,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_number_is_within_its_counter() {
+    fn every_number_is_within_its_bucket() {
         for micros in (0..100_000).chain([1 << 40, (1 << 40) + 1, u64::MAX / 3]) {
             let counter = counter(micros);
             let high = highest(counter);
@@ -84,13 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_and_the_latest() {
+    fn percentiles_and_maximum() {
         let mut lateness = Lateness::default();
         assert_eq!(lateness.percentile(99), Duration::ZERO);
         for micros in 1..=1_000 {
-            lateness.note(micros);
+            lateness.record(micros);
         }
-        lateness.note(-5);
+        lateness.record(-5);
         let p50 = lateness.percentile(50).as_micros();
         let p99 = lateness.percentile(99).as_micros();
         assert!((500..=520).contains(&p50), "{p50}");

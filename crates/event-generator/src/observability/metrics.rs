@@ -1,88 +1,88 @@
-//! The generator's metrics: their names and what they tell. docs/metrics.md has them for people.
+//! Metrics of the generator. docs/metrics.md describes them for users.
 
 use pipeline_runtime::metrics::{Exposition, Histogram, Metric, resident_memory_bytes};
 
-use crate::observability::run_stats::Ledger;
+use super::run_stats::RunStats;
 
-/// Events of the run that were made and handed to the sinks, by outcome; those before a kill are among them.
-pub const EVENTS: Metric =
+/// Events of the run that were sent to the sinks, by outcome, including those before a resume.
+const EVENTS: Metric =
     Metric::counter("events_made_total", "Events of the run that were handed to the sinks, by outcome.");
-/// Records that all in-sync replicas have.
-pub const RECORDS: Metric =
+/// Records that all in-sync replicas have acknowledged.
+const RECORDS: Metric =
     Metric::counter("records_acknowledged_total", "Records of the run that Kafka has acknowledged.");
 /// Files in the lake, by kind.
-pub const FILES: Metric = Metric::counter("lake_files_written_total", "Files of the run in the lake, by kind.");
+const FILES: Metric = Metric::counter("lake_files_written_total", "Files of the run in the lake, by kind.");
 /// Rows of those files, by kind.
-pub const ROWS: Metric = Metric::counter("lake_rows_written_total", "Rows of the run in the lake, by kind.");
-/// Seconds from when an event was due to when its record was handed to the Kafka client; not in a backfill.
-pub const LATENESS: Metric = Metric::histogram(
+const ROWS: Metric = Metric::counter("lake_rows_written_total", "Rows of the run in the lake, by kind.");
+/// Seconds from the time at which an event was due until the Kafka client accepted its record; none in a backfill.
+const LATENESS: Metric = Metric::histogram(
     "schedule_lateness_seconds",
     "Seconds from when an event was due to when it was handed over; none in a backfill.",
 );
-/// Seconds that the next event is overdue, in a run by the clock.
-pub const BEHIND: Metric =
+/// Seconds by which the next event of a live run is overdue.
+const BEHIND: Metric =
     Metric::gauge("schedule_behind_seconds", "Seconds that the next event is overdue; 0 in a backfill.");
-/// 1 while `/readyz` says 200, else 0.
-pub const READY: Metric = Metric::gauge("generator_ready", "1 while events get on, 0 while /readyz says 503.");
-/// Memory in RAM, in bytes.
-pub const MEMORY: Metric =
+/// 1 while `/readyz` returns 200, else 0.
+const READY: Metric = Metric::gauge("generator_ready", "1 while events get on, 0 while /readyz says 503.");
+/// Resident memory in bytes.
+const MEMORY: Metric =
     Metric::gauge("process_resident_memory_bytes", "Memory of the process that is in RAM, in bytes.");
-/// When the process started, in seconds since 1970.
-pub const STARTED: Metric = Metric::gauge("process_start_time_seconds", "Start of the process, in seconds since 1970.");
-/// Always 1; its labels say which program this is, and which run it makes.
-pub const BUILD: Metric = Metric::gauge("build_info", "Always 1; the labels say which program this is and its run.");
+/// Start of the process in seconds since 1970.
+const STARTED: Metric = Metric::gauge("process_start_time_seconds", "Start of the process, in seconds since 1970.");
+/// Always 1; its labels name the program, its version and the run.
+const BUILD: Metric = Metric::gauge("build_info", "Always 1; the labels say which program this is and its run.");
 
-/// All of them.
-pub const ALL: &[Metric] = &[EVENTS, RECORDS, FILES, ROWS, LATENESS, BEHIND, READY, MEMORY, STARTED, BUILD];
+/// All metrics.
+#[cfg(test)]
+const ALL: &[Metric] = &[EVENTS, RECORDS, FILES, ROWS, LATENESS, BEHIND, READY, MEMORY, STARTED, BUILD];
 
 /// Upper bounds of [`LATENESS`], in seconds.
-pub const LATENESS_BOUNDS: &[f64] = &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
+pub(super) const LATENESS_BOUNDS: &[f64] =
+    &[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0, 120.0];
 
-/// What is shown beside the run's counts.
+/// Metrics of the process, beside the counts of its run.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown<'a> {
-    /// How late events were.
-    pub lateness: &'a Histogram,
+pub(super) struct ProcessMetrics<'a> {
+    pub(super) lateness: &'a Histogram,
     /// In seconds.
-    pub behind: f64,
-    /// What `/readyz` says.
-    pub ready: bool,
+    pub(super) behind: f64,
+    /// True while `/readyz` returns 200.
+    pub(super) ready: bool,
     /// In seconds since 1970.
-    pub started: f64,
+    pub(super) started: f64,
 }
 
-/// The metrics as they are now, in Prometheus' text format. Without a ledger the run has not begun.
-#[must_use]
-pub fn render(ledger: Option<&Ledger>, shown: Shown<'_>) -> String {
+/// Returns all metrics in Prometheus' text format. Before the run starts there are no `stats`.
+pub(super) fn render(stats: Option<&RunStats>, process: ProcessMetrics<'_>) -> String {
     let mut text = Exposition::default();
-    if let Some(ledger) = ledger {
-        of_run(&mut text, ledger);
+    if let Some(stats) = stats {
+        render_run(&mut text, stats);
     }
-    text.histogram(&LATENESS, shown.lateness);
-    text.single(&BEHIND, shown.behind);
-    text.single(&READY, u8::from(shown.ready));
+    text.histogram(&LATENESS, process.lateness);
+    text.single(&BEHIND, process.behind);
+    text.single(&READY, u8::from(process.ready));
     if let Some(bytes) = resident_memory_bytes() {
         text.single(&MEMORY, bytes);
     }
-    text.single(&STARTED, shown.started);
+    text.single(&STARTED, process.started);
     text.metric(&BUILD);
-    let run = ledger.map_or("", |ledger| ledger.run.as_str());
+    let run = stats.map_or("", |stats| stats.run.as_str());
     let labels = [("program", env!("CARGO_PKG_NAME")), ("version", env!("CARGO_PKG_VERSION")), ("run", run)];
     text.sample(&BUILD, &labels, 1);
     text.finish()
 }
 
-fn of_run(text: &mut Exposition, ledger: &Ledger) {
-    let outcomes = ledger.tally.made().counts.outcomes;
+fn render_run(text: &mut Exposition, stats: &RunStats) {
+    let outcomes = stats.counts.sent().counts.outcomes;
     text.metric(&EVENTS);
     for (outcome, count) in [("valid", outcomes.valid), ("invalid", outcomes.invalid), ("corrupt", outcomes.corrupt)] {
         text.sample(&EVENTS, &[("outcome", outcome)], count);
     }
-    if let Some((_, deliveries)) = &ledger.kafka {
-        text.single(&RECORDS, deliveries.records());
+    if let Some(kafka) = &stats.kafka {
+        text.single(&RECORDS, kafka.deliveries.records());
     }
-    if let Some((_, _, written)) = &ledger.lake {
-        let files = written.files();
+    if let Some(lake) = &stats.lake {
+        let files = lake.progress.files();
         let kinds = [("raw", files.raw), ("quarantine", files.quarantine)];
         text.metric(&FILES);
         for (kind, counts) in kinds {

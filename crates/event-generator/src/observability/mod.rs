@@ -1,7 +1,16 @@
-//! What a run shows of itself.
+//! Counts, metrics, HTTP endpoints, progress line and summary of a run.
 
-pub mod endpoints;
-pub mod lateness;
-pub mod metrics;
-pub mod run_stats;
-pub mod summary;
+mod endpoints;
+mod lateness;
+mod metrics;
+mod monitor;
+mod run_counts;
+mod run_stats;
+mod summary;
+
+pub(crate) use endpoints::{DEFAULT_ADDRESS, HttpEndpoints, serve};
+pub(crate) use lateness::Lateness;
+pub(crate) use monitor::Monitor;
+pub(crate) use run_counts::{RunCounts, SentEvents};
+pub(crate) use run_stats::{KafkaStats, LakeStats, RunStats};
+pub(crate) use summary::Summary;

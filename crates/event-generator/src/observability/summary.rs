@@ -1,98 +1,119 @@
-//! What a run did, for people and for logs.
+//! The summary of a finished run: a table for people, a line for logs.
 
 use std::fmt::Display;
+use std::path::Path;
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
-use lake::{End, FaultCounts, manifest_key};
+use lake::{End, FaultCounts, Manifest, manifest_key};
 
+use super::lateness::Lateness;
 use crate::count::grouped;
-use crate::pipeline::Ended;
-use crate::pipeline::block_plan::Pace;
 
-/// The summary as a table.
-#[must_use]
-pub fn table(ended: &Ended, pace: Pace) -> String {
-    let manifest = &ended.manifest;
-    let counts = &manifest.counts;
-    let mut table = Table::new();
-    table.load_style(presets::UTF8_BORDERS_ONLY);
-    let mut row = |name: &str, value: &dyn Display| {
-        table.add_row([name.to_owned(), value.to_string()]);
-    };
-    let end = if manifest.end == Some(End::Stopped) { "stopped" } else { "complete" };
-    row("run", &format!("{} ({end})", manifest.run.id));
-    row("seed", &manifest.settings["seed"]);
-    row("from", &manifest.settings["from"].as_str().unwrap_or_default());
-    row("events made", &grouped(counts.outcomes.generated()));
-    row("  valid", &grouped(counts.outcomes.valid));
-    row("  invalid, to quarantine", &grouped(counts.outcomes.invalid));
-    row("  corrupt, sent on purpose", &grouped(counts.outcomes.corrupt));
-    for (name, count) in faults(&counts.faults) {
-        if count > 0 {
-            row(&format!("  of them {name}"), &grouped(count));
+/// A finished run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary<'a> {
+    pub(crate) manifest: &'a Manifest,
+    /// Path of the manifest on this host.
+    pub(crate) manifest_path: &'a Path,
+    /// Lateness of the events; none for a backfill.
+    pub(crate) lateness: Option<&'a Lateness>,
+    pub(crate) elapsed: Duration,
+}
+
+impl Summary<'_> {
+    /// Returns the summary as a table.
+    pub(crate) fn table(&self) -> String {
+        let manifest = self.manifest;
+        let counts = &manifest.counts;
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_BORDERS_ONLY);
+        let mut row = |name: &str, value: &dyn Display| {
+            table.add_row([name.to_owned(), value.to_string()]);
+        };
+        let end = if manifest.end == Some(End::Stopped) { "stopped" } else { "complete" };
+        row("run", &format!("{} ({end})", manifest.run.id));
+        row("seed", &manifest.settings["seed"]);
+        row("from", &manifest.settings["from"].as_str().unwrap_or_default());
+        row("events made", &grouped(counts.outcomes.generated()));
+        row("  valid", &grouped(counts.outcomes.valid));
+        row("  invalid, to quarantine", &grouped(counts.outcomes.invalid));
+        row("  corrupt, sent on purpose", &grouped(counts.outcomes.corrupt));
+        for (name, count) in faults(&counts.faults) {
+            if count > 0 {
+                row(&format!("  of them {name}"), &grouped(count));
+            }
         }
+        match &manifest.kafka {
+            Some(kafka) => row(&format!("records in {}", kafka.topic), &grouped(kafka.records)),
+            None => row("records", &"none (--no-kafka)"),
+        }
+        if let Some(lake) = &manifest.lake {
+            let raw = format!("{} in {} files", grouped(lake.raw.rows), grouped(lake.raw.files));
+            let quarantine = format!("{} in {} files", grouped(lake.quarantine.rows), grouped(lake.quarantine.files));
+            row("rows in the raw lake", &raw);
+            row("rows in the quarantine", &quarantine);
+        }
+        row("time", &seconds(self.elapsed));
+        row("events a second", &rate(self.events_per_second()));
+        if let Some(lateness) = self.lateness {
+            row("behind schedule, p50", &seconds(lateness.percentile(50)));
+            row("behind schedule, p99", &seconds(lateness.percentile(99)));
+            row("behind schedule, max", &seconds(lateness.max()));
+        }
+        match &manifest.lake {
+            Some(lake) => row("manifest", &format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
+            None => row("manifest", &self.manifest_path.display()),
+        }
+        if let Some(column) = table.column_mut(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.to_string()
     }
-    match &manifest.kafka {
-        Some(kafka) => row(&format!("records in {}", kafka.topic), &grouped(kafka.records)),
-        None => row("records", &"none (--no-kafka)"),
+
+    /// Logs the summary as one line.
+    pub(crate) fn log(&self) {
+        let manifest = self.manifest;
+        let counts = &manifest.counts;
+        let micros = |time: fn(&Lateness) -> Duration| {
+            self.lateness.map(|lateness| u64::try_from(time(lateness).as_micros()).unwrap_or(u64::MAX))
+        };
+        tracing::info!(
+            run = %manifest.run.id,
+            complete = manifest.end == Some(End::CountReached),
+            events = counts.outcomes.generated(),
+            valid = counts.outcomes.valid,
+            invalid = counts.outcomes.invalid,
+            corrupt = counts.outcomes.corrupt,
+            duplicate = counts.faults.duplicate,
+            oversize = counts.faults.oversize,
+            late = counts.faults.late,
+            out_of_order = counts.faults.out_of_order,
+            hot_key = counts.faults.hot_key,
+            burst = counts.faults.burst,
+            records_acknowledged = manifest.kafka.as_ref().map(|kafka| kafka.records),
+            raw_files = manifest.lake.as_ref().map(|lake| lake.raw.files),
+            raw_rows = manifest.lake.as_ref().map(|lake| lake.raw.rows),
+            quarantine_rows = manifest.lake.as_ref().map(|lake| lake.quarantine.rows),
+            elapsed_seconds = self.elapsed.as_secs_f64(),
+            events_per_second = self.events_per_second(),
+            lateness_p50_micros = micros(|lateness| lateness.percentile(50)),
+            lateness_p99_micros = micros(|lateness| lateness.percentile(99)),
+            lateness_max_micros = micros(Lateness::max),
+            manifest = manifest.lake.as_ref().map(|lake| format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
+            "run ended"
+        );
     }
-    if let Some(lake) = &manifest.lake {
-        let raw = format!("{} in {} files", grouped(lake.raw.rows), grouped(lake.raw.files));
-        let quarantine = format!("{} in {} files", grouped(lake.quarantine.rows), grouped(lake.quarantine.files));
-        row("rows in the raw lake", &raw);
-        row("rows in the quarantine", &quarantine);
+
+    /// Returns the rate, rounded to two digits, which slow rates need.
+    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    fn events_per_second(&self) -> f64 {
+        let seconds = self.elapsed.as_secs_f64().max(1e-6);
+        (self.manifest.counts.outcomes.generated() as f64 / seconds * 100.0).round() / 100.0
     }
-    row("time", &seconds(ended.elapsed));
-    row("events a second", &rate(per_second(ended)));
-    if pace != Pace::Max {
-        row("behind schedule, p50", &seconds(ended.lateness.percentile(50)));
-        row("behind schedule, p99", &seconds(ended.lateness.percentile(99)));
-        row("behind schedule, max", &seconds(ended.lateness.max()));
-    }
-    match &manifest.lake {
-        Some(lake) => row("manifest", &format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
-        None => row("manifest", &ended.folder.path().join("manifest.json").display()),
-    }
-    if let Some(column) = table.column_mut(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table.to_string()
 }
 
-/// The summary as one line of the log.
-pub fn log(ended: &Ended, pace: Pace) {
-    let manifest = &ended.manifest;
-    let counts = &manifest.counts;
-    let micros = |time: Duration| (pace != Pace::Max).then(|| u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-    tracing::info!(
-        run = %manifest.run.id,
-        complete = manifest.end == Some(End::CountReached),
-        events = counts.outcomes.generated(),
-        valid = counts.outcomes.valid,
-        invalid = counts.outcomes.invalid,
-        corrupt = counts.outcomes.corrupt,
-        duplicate = counts.faults.duplicate,
-        oversize = counts.faults.oversize,
-        late = counts.faults.late,
-        out_of_order = counts.faults.out_of_order,
-        hot_key = counts.faults.hot_key,
-        burst = counts.faults.burst,
-        records_acknowledged = manifest.kafka.as_ref().map(|kafka| kafka.records),
-        raw_files = manifest.lake.as_ref().map(|lake| lake.raw.files),
-        raw_rows = manifest.lake.as_ref().map(|lake| lake.raw.rows),
-        quarantine_rows = manifest.lake.as_ref().map(|lake| lake.quarantine.rows),
-        elapsed_seconds = ended.elapsed.as_secs_f64(),
-        events_per_second = per_second(ended),
-        lateness_p50_micros = micros(ended.lateness.percentile(50)),
-        lateness_p99_micros = micros(ended.lateness.percentile(99)),
-        lateness_max_micros = micros(ended.lateness.max()),
-        manifest = manifest.lake.as_ref().map(|lake| format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
-        "run ended"
-    );
-}
-
-/// Kinds of faults as people read them; those that are outcomes have lines of their own.
+/// Returns the kinds of faults that are not outcomes, with their labels.
 fn faults(counts: &FaultCounts) -> [(&'static str, u64); 6] {
     [
         ("oversize", counts.oversize),
@@ -102,13 +123,6 @@ fn faults(counts: &FaultCounts) -> [(&'static str, u64); 6] {
         ("of the most active user", counts.hot_key),
         ("in bursts", counts.burst),
     ]
-}
-
-/// Rounded to two digits after the point, which slow rates need.
-#[expect(clippy::cast_precision_loss, reason = "for people")]
-fn per_second(ended: &Ended) -> f64 {
-    let seconds = ended.elapsed.as_secs_f64().max(1e-6);
-    (ended.manifest.counts.outcomes.generated() as f64 / seconds * 100.0).round() / 100.0
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "for people")]

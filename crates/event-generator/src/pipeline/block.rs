@@ -1,65 +1,62 @@
-//! A run of events, made and validated, ready to be sent.
+//! A block of consecutive events: generated, validated and serialized.
 
 use std::io::Write;
 use std::ops::Range;
 
 use workload::{Fault, Generated, Source};
 
-use crate::pipeline::block_counts::BlockCounts;
-use crate::validate::{Verdict, judge};
+use super::block_counts::BlockCounts;
+use crate::validate::{Validated, validate};
 
-/// What the events of some neighbouring indices bring to Kafka, in the order of their indices.
+/// Records of consecutive indices, in ascending order.
 #[derive(Debug)]
 pub struct Block {
-    /// The indices.
-    pub range: Range<u64>,
-    /// What is to be sent; an event that is not valid has no record.
-    pub records: Vec<Record>,
-    /// What they are.
-    pub counts: BlockCounts,
-    /// Keys and values, one after the other.
+    pub(super) range: Range<u64>,
+    /// One record per event that goes to Kafka. Invalid events have none.
+    pub(super) records: Vec<Record>,
+    pub(super) counts: BlockCounts,
+    /// Keys and values, concatenated.
     bytes: Vec<u8>,
 }
 
-/// One event's record.
+/// The record of one event.
 #[derive(Clone, Copy, Debug)]
-pub struct Record {
-    /// The event's index.
-    pub index: u64,
-    /// When it is due, in microseconds since the epoch.
-    pub due: i64,
-    /// How it is sent.
-    pub form: Form,
-    own: Place,
-    copy: Option<Place>,
+pub(super) struct Record {
+    /// Index of the event.
+    pub(super) index: u64,
+    /// Time at which the event is due, in microseconds since the epoch.
+    pub(super) due: i64,
+    pub(super) form: RecordForm,
+    own: RecordBytes,
+    copy: Option<RecordBytes>,
 }
 
-/// Where a key and a value are.
+/// Position of a key and a value in a block's bytes.
 #[derive(Clone, Copy, Debug)]
-struct Place {
+struct RecordBytes {
     key_at: u32,
     value_at: u32,
     end: u32,
 }
 
-/// How a record is sent.
+/// Form in which a record is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    /// As it is.
-    Once,
-    /// With a copy right after it: of itself, or of an earlier event.
-    Twice,
-    /// With headers that name its run and its index, which cannot be read from its bytes.
-    Marked,
+pub(super) enum RecordForm {
+    /// Once.
+    Plain,
+    /// Followed by a copy of itself or of an earlier event.
+    Duplicated,
+    /// Corrupt: with headers that name the run and the index, which cannot be read from the value.
+    Corrupt,
 }
 
-/// Room for a key and a usual value.
+/// Initial capacity for the key and the value of an event.
 const RECORD_BYTES: usize = 240;
 
 impl Block {
-    /// Makes the events of a range. Without `records` they are only judged and counted.
+    /// Generates the events of a range. Without `records` it only validates and counts them.
     #[must_use]
-    pub fn make(source: &Source, range: Range<u64>, records: bool) -> Self {
+    pub fn generate(source: &Source, range: Range<u64>, records: bool) -> Self {
         let len = if records { usize::try_from(range.end - range.start).unwrap_or(0) } else { 0 };
         let mut block = Self {
             range: range.clone(),
@@ -69,13 +66,13 @@ impl Block {
         };
         for index in range {
             let generated = source.make(index);
-            let verdict = judge(&generated);
-            block.counts.add(&generated, &verdict);
-            let form = match verdict {
-                Verdict::Invalid { .. } => continue,
-                Verdict::Corrupt => Form::Marked,
-                Verdict::Valid if is_copied(&generated) => Form::Twice,
-                Verdict::Valid => Form::Once,
+            let validated = validate(&generated);
+            block.counts.add(&generated, &validated);
+            let form = match validated {
+                Validated::Invalid { .. } => continue,
+                Validated::Corrupt => RecordForm::Corrupt,
+                Validated::Valid if is_duplicated(&generated) => RecordForm::Duplicated,
+                Validated::Valid => RecordForm::Plain,
             };
             if records {
                 let own = block.write(&generated);
@@ -88,63 +85,60 @@ impl Block {
         block
     }
 
-    fn write(&mut self, generated: &Generated<'_>) -> Place {
-        let key_at = self.place();
+    fn write(&mut self, generated: &Generated<'_>) -> RecordBytes {
+        let key_at = self.end();
         // Writing to memory cannot fail.
         let _ = write!(self.bytes, "{}", generated.event.user_id);
-        let value_at = self.place();
+        let value_at = self.end();
         generated.write_value(&mut self.bytes);
-        Place { key_at, value_at, end: self.place() }
+        RecordBytes { key_at, value_at, end: self.end() }
     }
 
-    /// The user's id in decimal digits.
-    #[must_use]
-    pub fn key(&self, record: &Record) -> &[u8] {
-        self.at(record.own).0
+    /// Returns the user's ID in decimal digits.
+    pub(super) fn key(&self, record: &Record) -> &[u8] {
+        self.key_and_value(record.own).0
     }
 
-    /// The event's JSON, or what its fault makes of it.
-    #[must_use]
-    pub fn value(&self, record: &Record) -> &[u8] {
-        self.at(record.own).1
+    /// Returns the event's JSON, or the bytes into which its fault turns it.
+    pub(super) fn value(&self, record: &Record) -> &[u8] {
+        self.key_and_value(record.own).1
     }
 
-    /// Key and value of the copy that comes after the record, where its form has one.
-    #[must_use]
-    pub fn copy(&self, record: &Record) -> (&[u8], &[u8]) {
-        self.at(record.copy.unwrap_or(record.own))
+    /// Returns key and value of the copy that follows a duplicated record.
+    pub(super) fn copy(&self, record: &Record) -> (&[u8], &[u8]) {
+        self.key_and_value(record.copy.unwrap_or(record.own))
     }
 
-    fn at(&self, place: Place) -> (&[u8], &[u8]) {
-        let Place { key_at, value_at, end } = place;
+    fn key_and_value(&self, bytes: RecordBytes) -> (&[u8], &[u8]) {
+        let RecordBytes { key_at, value_at, end } = bytes;
         (&self.bytes[key_at as usize..value_at as usize], &self.bytes[value_at as usize..end as usize])
     }
 
-    /// Blocks are a few thousand events of a few hundred bytes.
-    fn place(&self) -> u32 {
+    /// Returns the length of the bytes so far. A block is far smaller than 4 GiB.
+    fn end(&self) -> u32 {
         u32::try_from(self.bytes.len()).unwrap_or(u32::MAX)
     }
 }
 
-fn is_copied(generated: &Generated<'_>) -> bool {
+fn is_duplicated(generated: &Generated<'_>) -> bool {
     matches!(generated.fault, Some(Fault::Duplicate | Fault::FarDuplicate(_)))
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use event_model::{Window, parse};
 
     use super::*;
-    use crate::pipeline::block_counts::tests::source;
+    use crate::test_source::source;
 
     #[test]
-    fn a_block_has_what_its_events_bring() {
+    fn a_block_has_the_records_of_its_events() {
         let source = source(&["invalid=10%", "corrupt=10%", "duplicate=10%"]);
-        let block = Block::make(&source, 1_000..3_000, true);
+        let block = Block::generate(&source, 1_000..3_000, true);
         let mut records = block.records.iter().peekable();
-        let (mut twice, mut far) = (0, 0);
+        let (mut duplicated, mut far) = (0, 0);
         for index in 1_000..3_000 {
             let generated = source.make(index);
             let Some(record) = records.next_if(|record| record.index == index) else {
@@ -155,7 +149,7 @@ mod tests {
             assert_eq!(record.due, generated.due.micros());
             let read = parse(Some(block.value(record)), Some(generated.due), Window::default());
             match generated.fault {
-                Some(Fault::Corrupt(_)) => assert!(record.form == Form::Marked && read.is_err()),
+                Some(Fault::Corrupt(_)) => assert!(record.form == RecordForm::Corrupt && read.is_err()),
                 Some(Fault::Duplicate | Fault::FarDuplicate(_)) => {
                     let earlier = source.copy_after(&generated).unwrap();
                     let (key, value) = block.copy(record);
@@ -163,24 +157,24 @@ mod tests {
                     let copy = parse(Some(value), Some(generated.due), Window::default()).unwrap();
                     assert_eq!(copy.event_id, earlier.event.event_id);
                     far += u64::from(earlier.index < index);
-                    assert_eq!((record.form, read.unwrap()), (Form::Twice, generated.event));
+                    assert_eq!((record.form, read.unwrap()), (RecordForm::Duplicated, generated.event));
                 }
-                _ => assert_eq!((record.form, read.unwrap()), (Form::Once, generated.event)),
+                _ => assert_eq!((record.form, read.unwrap()), (RecordForm::Plain, generated.event)),
             }
-            twice += u64::from(record.form == Form::Twice);
+            duplicated += u64::from(record.form == RecordForm::Duplicated);
         }
         assert!(records.next().is_none());
-        assert!(far > 50, "{far} of {twice}");
+        assert!(far > 50, "{far} of {duplicated}");
         let counts = block.counts.clone().into_counts();
-        assert_eq!(counts.faults.duplicate, twice);
+        assert_eq!(counts.faults.duplicate, duplicated);
         assert_eq!(block.records.len() as u64, counts.outcomes.valid + counts.outcomes.corrupt);
         assert_eq!(counts, BlockCounts::of(&source, 1_000..3_000).into_counts());
     }
 
     #[test]
-    fn without_records_it_is_only_counted() {
+    fn without_records_a_block_only_counts() {
         let source = source(&["corrupt=10%"]);
-        let block = Block::make(&source, 0..100, false);
+        let block = Block::generate(&source, 0..100, false);
         assert!(block.records.is_empty());
         assert_eq!(block.counts.into_counts().outcomes.generated(), 100);
     }

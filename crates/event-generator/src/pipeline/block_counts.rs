@@ -1,42 +1,42 @@
-//! Counts of what was made.
+//! Counts and hashes of the events of a block.
+//!
+//! The workers count a block while they generate it. Only the block in which a run stops is counted a second time, up to
+//! the last event sent, by generating its events again: at most 512 events per process. Counts for each prefix of each
+//! block would cost every event more than that.
 
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use event_model::{EventType, Hour};
 use lake::{Counts, FaultCounts, HourCounts, OutcomeCounts};
 use workload::{Fault, FaultKind, Generated, Source};
 
-use crate::validate::{Verdict, judge};
+use crate::validate::{Validated, validate};
 
-/// Counts of a block's events, and hashes of what they say. Quick to add to.
+/// Counts of a block, in a form that is fast to add to.
 #[derive(Clone, Debug, Default)]
-pub struct BlockCounts {
+pub(super) struct BlockCounts {
     faults: FaultCounts,
     types: [u64; EventType::ALL.len()],
-    /// A block lies within an hour or two, so the last one is nearly always the right one.
+    /// A block spans an hour or two, so the last entry is almost always the right one.
     hours: Vec<(Hour, HourCounts)>,
-    /// Working memory.
     scratch: Vec<u8>,
 }
 
 impl BlockCounts {
-    /// Counts the events of a range by making them once more.
-    #[must_use]
-    pub fn of(source: &Source, range: Range<u64>) -> Self {
+    /// Counts the events of a range by generating them again.
+    pub(super) fn of(source: &Source, range: Range<u64>) -> Self {
         let mut counts = Self::default();
         for index in range {
             let generated = source.make(index);
-            counts.add(&generated, &judge(&generated));
+            counts.add(&generated, &validate(&generated));
         }
         counts
     }
 
-    /// Counts an event.
-    pub fn add(&mut self, generated: &Generated<'_>, verdict: &Verdict) {
+    pub(super) fn add(&mut self, generated: &Generated<'_>, validated: &Validated) {
         let mut scratch = std::mem::take(&mut self.scratch);
-        match verdict {
-            Verdict::Valid => {
+        match validated {
+            Validated::Valid => {
                 let hour = self.hour(generated.event.event_timestamp.hour());
                 hour.outcomes.valid += 1;
                 hour.valid_hash.add_event(&generated.event, &mut scratch);
@@ -50,7 +50,7 @@ impl BlockCounts {
                     _ => {}
                 }
             }
-            Verdict::Invalid { value, .. } => {
+            Validated::Invalid { value, .. } => {
                 let hour = self.hour(generated.due.hour());
                 hour.outcomes.invalid += 1;
                 hour.invalid_hash.add_refused(generated.index, generated.due, value, &mut scratch);
@@ -58,7 +58,7 @@ impl BlockCounts {
                     self.faults.invalid += 1;
                 }
             }
-            Verdict::Corrupt => {
+            Validated::Corrupt => {
                 let mut value = Vec::new();
                 generated.write_value(&mut value);
                 let hour = self.hour(generated.due.hour());
@@ -75,16 +75,15 @@ impl BlockCounts {
 
     fn hour(&mut self, hour: Hour) -> &mut HourCounts {
         let known = self.hours.iter().rposition(|(known, _)| *known == hour);
-        let place = known.unwrap_or_else(|| {
+        let position = known.unwrap_or_else(|| {
             self.hours.push((hour, HourCounts::default()));
             self.hours.len() - 1
         });
-        &mut self.hours[place].1
+        &mut self.hours[position].1
     }
 
-    /// In the manifest's form.
-    #[must_use]
-    pub fn into_counts(self) -> Counts {
+    /// Converts the counts to the form of the manifest.
+    pub(super) fn into_counts(self) -> Counts {
         let mut outcomes = OutcomeCounts::default();
         for (_, hour) in &self.hours {
             outcomes.valid += hour.outcomes.valid;
@@ -101,85 +100,20 @@ impl BlockCounts {
     }
 }
 
-/// The run's counts so far, read while it goes on.
-#[derive(Debug, Default)]
-pub struct Tally(Mutex<Made>);
-
-/// What was made and handed to the sinks.
-#[derive(Clone, Debug, Default)]
-pub struct Made {
-    /// The index after the last one.
-    pub next_index: u64,
-    /// The counts of all before it.
-    pub counts: Counts,
-}
-
-impl Tally {
-    /// After events that were counted before.
-    #[must_use]
-    pub fn after(made: Made) -> Self {
-        Self(Mutex::new(made))
-    }
-
-    /// Adds the counts of the events before `next_index` that are new.
-    pub fn add(&self, next_index: u64, counts: &Counts) {
-        let mut made = self.lock();
-        made.next_index = next_index;
-        made.counts.merge(counts);
-    }
-
-    /// How far it is.
-    #[must_use]
-    pub fn next_index(&self) -> u64 {
-        self.lock().next_index
-    }
-
-    /// All of it.
-    #[must_use]
-    pub fn made(&self) -> Made {
-        self.lock().clone()
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Made> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 #[cfg(test)]
-pub(crate) mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
-
-    use workload::{Effects, Faults, Settings, Shape, World};
-
+mod tests {
     use super::*;
-
-    pub(crate) fn source(faults: &[&str]) -> Source {
-        let shares: Vec<_> = faults.iter().map(|text| text.parse().unwrap()).collect();
-        Source::new(Settings {
-            seed: 7,
-            world: World::default(),
-            effects: Effects::default(),
-            faults: Faults::from_shares(&shares).unwrap(),
-            event_rate: "10M/day".parse().unwrap(),
-            shape: Shape::Flat,
-            padding: 0,
-            from: "2026-11-22T09:59:50Z".parse().unwrap(),
-            run_id: None,
-        })
-        .unwrap()
-    }
+    use crate::test_source::source;
 
     #[test]
     fn parts_add_up_to_the_whole() {
         let source = source(&["invalid=10%", "corrupt=10%", "duplicate=10%"]);
         let whole = BlockCounts::of(&source, 0..5_000).into_counts();
-        let tally = Tally::default();
+        let mut sum = Counts::default();
         for part in 0..5 {
-            let range = part * 1_000..(part + 1) * 1_000;
-            tally.add(range.end, &BlockCounts::of(&source, range).into_counts());
+            sum.merge(&BlockCounts::of(&source, part * 1_000..(part + 1) * 1_000).into_counts());
         }
-        assert_eq!(tally.made().counts, whole);
-        assert_eq!(tally.next_index(), 5_000);
+        assert_eq!(sum, whole);
         assert_eq!(whole.outcomes.generated(), 5_000);
         assert_eq!(whole.faults.invalid, whole.outcomes.invalid);
         assert_eq!(whole.faults.corrupt, whole.outcomes.corrupt);

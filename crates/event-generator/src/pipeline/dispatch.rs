@@ -1,4 +1,4 @@
-//! The thread that hands events out, in the order of their indices, when they are due.
+//! The thread that sends events, in the order of their indices, when they are due.
 
 use std::sync::Arc;
 use std::thread;
@@ -8,315 +8,265 @@ use lake::{Counts, End};
 use thiserror::Error;
 use workload::Source;
 
-use crate::observability::endpoints::Site;
-use crate::observability::lateness::Lateness;
-use crate::pipeline::block::{Block, Form, Record};
-use crate::pipeline::block_counts::{BlockCounts, Tally};
-use crate::pipeline::block_plan::{Clock, Pace};
-use crate::pipeline::workers::{MakerGone, Makers};
-use crate::run_state::{Allowance, Checkpoints, Failed, Handed, Sealed};
-use crate::shutdown::Ending;
-use crate::sinks::kafka::{KafkaSink, KafkaSinkError, Offered};
-use crate::sinks::lake::{Fed, LakeFeed};
+use super::block::{Block, Record, RecordForm};
+use super::block_counts::BlockCounts;
+use super::schedule::Schedule;
+use super::workers::{WorkerGone, Workers};
+use crate::clock::{Clock, Pace};
+use crate::observability::{HttpEndpoints, Lateness, RunCounts};
+use crate::run_state::{CheckpointFailed, PendingSegment, PendingSegments, Reservation, RunEnd};
+use crate::shutdown::ShutdownDeadline;
+use crate::sinks::kafka::{EnqueueStatus, KafkaSink, KafkaSinkError};
+use crate::sinks::lake::{SegmentFeed, SendStatus};
 
-/// Delivery reports are taken in after so many records at the latest.
-const RECORDS_BETWEEN_REPORTS: u32 = 512;
-/// While nothing is due, the longest time between two looks at reports and at the end that was asked for.
-const NAP: Duration = Duration::from_millis(5);
-/// The time that a full queue is given to make room before it is tried again.
-const ROOM: Duration = Duration::from_millis(1);
-/// So late, the run is called behind its schedule, in the log.
-const BEHIND_MICROS: i64 = 1_000_000;
+/// Maximum number of records between two polls for delivery reports.
+const RECORDS_BETWEEN_POLLS: u32 = 512;
+/// Maximum sleep while no event is due. Between sleeps the thread polls and checks for a shutdown.
+const MAX_SLEEP: Duration = Duration::from_millis(5);
+/// Pause before another attempt at a full queue.
+const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
-/// All that the thread needs.
-pub struct Dispatch {
-    /// For when events are due.
-    pub source: Arc<Source>,
-    /// Where blocks come from.
-    pub makers: Makers,
-    /// Whether to wait until events are due.
-    pub pace: Pace,
-    /// The time.
-    pub clock: Clock,
-    /// Where records go.
-    pub kafka: Option<KafkaSink>,
-    /// Who is told how far it is.
-    pub lake: Option<LakeFeed>,
-    /// Where events are counted.
-    pub tally: Arc<Tally>,
-    /// Where it begins, and what it owes.
-    pub start: Start,
-    /// How far it may go.
-    pub allowance: Allowance,
-    /// Who is told of segments that are handed out.
-    pub checkpoints: Arc<Checkpoints>,
-    /// Who is told how late events are.
-    pub site: Arc<Site>,
-    /// Whether to end.
-    pub ending: Ending,
+/// Sends the blocks of the workers to the sinks.
+pub(super) struct Dispatcher {
+    /// Source of due times.
+    pub(super) source: Arc<Source>,
+    pub(super) workers: Workers,
+    pub(super) pace: Pace,
+    pub(super) clock: Clock,
+    pub(super) kafka: Option<KafkaSink>,
+    pub(super) lake: Option<SegmentFeed>,
+    pub(super) counts: Arc<RunCounts>,
+    pub(super) start: StartPosition,
+    pub(super) reservation: Reservation,
+    pub(super) pending: Arc<PendingSegments>,
+    pub(super) endpoints: Arc<HttpEndpoints>,
+    pub(super) shutdown: ShutdownDeadline,
 }
 
-/// Where a run begins: at index 0, or after what is stored already.
+/// Start of a run: index 0, or the end of the durable prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// The first index.
-    pub first: u64,
-    /// Before this index there is no end, whoever asks for it: these events may have been sent already.
-    pub owed: u64,
-    /// Why it ends where its indices do.
-    pub end: End,
-    /// Indices of a segment.
-    pub segment_indices: u64,
+pub(super) struct StartPosition {
+    pub(super) first_index: u64,
+    /// Minimum end of the run, even on request: the events before it may have been sent already.
+    pub(super) min_end: u64,
+    /// Reason that the manifest gives if all blocks are sent.
+    pub(super) end_reason: End,
+    pub(super) segment_indices: u64,
 }
 
-/// How the thread ended.
+/// Result of the dispatcher.
 #[derive(Debug)]
-pub struct Dispatched {
-    /// Why.
-    pub end: End,
-    /// How late events were; none were due at any time in a backfill.
-    pub lateness: Lateness,
-    /// Records that Kafka has not acknowledged, for lack of time. Then the last segment is left unwritten.
-    pub unacknowledged: u64,
-    /// Whether the end is written down and the lake was told of all events.
-    pub stored: bool,
+pub(super) struct Dispatched {
+    pub(super) end_reason: End,
+    /// Lateness of the events; none in a backfill.
+    pub(super) lateness: Option<Lateness>,
+    /// Number of records that Kafka did not acknowledge in time. If there are any, the last segment is not written.
+    pub(super) unacknowledged: u64,
+    /// True if the run's end is on disk and the lake received all segments.
+    pub(super) complete: bool,
 }
 
-/// Why the thread could not go on.
+/// An error that stops the dispatcher.
 #[derive(Debug, Error)]
-pub enum DispatchError {
-    /// Kafka.
+pub(super) enum DispatchError {
     #[error(transparent)]
     Kafka(#[from] KafkaSinkError),
-    /// A thread that makes events.
     #[error(transparent)]
-    Maker(#[from] MakerGone),
-    /// The run's state can't be written, and its keeper says why.
-    #[error("the run's state can't be kept")]
+    Worker(#[from] WorkerGone),
+    /// The checkpointer returns the error.
+    #[error("cannot write the run's state")]
     State,
-    /// The lake failed, and says why on its own.
+    /// The lake's task returns the error.
     #[error("the lake failed")]
     Lake,
 }
 
-impl From<Failed> for DispatchError {
-    fn from(_: Failed) -> Self {
+impl From<CheckpointFailed> for DispatchError {
+    fn from(_: CheckpointFailed) -> Self {
         Self::State
     }
 }
 
-/// The end was asked for in the middle of something.
-struct Cut;
+/// A shutdown interrupted a step.
+struct Interrupted;
 
-type Step<T> = Result<Result<T, Cut>, DispatchError>;
+type Step<T> = Result<Result<T, Interrupted>, DispatchError>;
 
-impl Dispatch {
-    /// Hands out all events, or those before the end that is asked for, and waits until Kafka has them.
-    pub fn run(mut self) -> Result<Dispatched, DispatchError> {
-        let mut state = State::new(self.clock.micros());
-        let mut next_index = self.start.first;
-        let mut end = self.start.end;
-        while let Some(block) = self.makers.next_block()? {
-            next_index = self.hand_out(&block, &mut state)?;
-            self.count(&block, next_index, &mut state);
-            if next_index < block.range.end || self.feed(LakeFeed::advance, next_index)?.is_err() {
-                end = End::Stopped;
+/// State of the dispatcher between two records.
+struct Progress {
+    schedule: Schedule,
+    /// Counts of the incomplete segment.
+    segment: Counts,
+    records_since_poll: u32,
+}
+
+impl Dispatcher {
+    /// Sends all events, or those up to a requested shutdown, and waits until Kafka has acknowledged them.
+    pub(super) fn run(mut self) -> Result<Dispatched, DispatchError> {
+        let schedule = Schedule::new(self.pace, self.clock);
+        let mut progress = Progress { schedule, segment: Counts::default(), records_since_poll: 0 };
+        let mut next_index = self.start.first_index;
+        let mut end_reason = self.start.end_reason;
+        while let Some(block) = self.workers.next_block()? {
+            next_index = self.send_block(&block, &mut progress)?;
+            self.count_block(&block, next_index, &mut progress);
+            if next_index < block.range.end || self.update_lake(SegmentFeed::advance, next_index)?.is_err() {
+                end_reason = End::Stopped;
                 break;
             }
         }
         let unacknowledged = self.flush()?;
-        let whole = unacknowledged == 0 && self.seal(Sealed { next_index, end })?.is_ok();
-        if whole && !next_index.is_multiple_of(self.start.segment_indices) {
-            self.checkpoint(next_index, &mut state);
+        // The end is written before the last segment, which may be shorter, is stored: a resumed run must end there too.
+        let acknowledged = unacknowledged == 0;
+        let end_saved = acknowledged && self.save_end(RunEnd { next_index, reason: end_reason })?.is_ok();
+        if end_saved && !next_index.is_multiple_of(self.start.segment_indices) {
+            self.push_pending_segment(next_index, &mut progress);
         }
-        let lake_knows = whole && self.feed(LakeFeed::finish, next_index)?.is_ok();
-        Ok(Dispatched { end, lateness: state.lateness, unacknowledged, stored: lake_knows })
+        let complete = end_saved && self.update_lake(SegmentFeed::finish, next_index)?.is_ok();
+        Ok(Dispatched { end_reason, lateness: progress.schedule.into_lateness(), unacknowledged, complete })
     }
 
-    /// Counts a block as far as it was handed out, and what it completes.
-    fn count(&self, block: &Block, next_index: u64, state: &mut State) {
+    /// Counts the events of a block that were sent, and passes on the segment that they complete.
+    fn count_block(&self, block: &Block, next_index: u64, progress: &mut Progress) {
         let counts = if next_index == block.range.end {
             block.counts.clone().into_counts()
         } else {
             BlockCounts::of(&self.source, block.range.start..next_index).into_counts()
         };
-        self.tally.add(next_index, &counts);
-        state.segment.merge(&counts);
+        self.counts.add(next_index, &counts);
+        progress.segment.merge(&counts);
         if next_index.is_multiple_of(self.start.segment_indices) && next_index > block.range.start {
-            self.checkpoint(next_index, state);
+            self.push_pending_segment(next_index, progress);
         }
     }
 
-    /// Says that a segment is handed out, or what there is of the last one.
-    fn checkpoint(&self, next_index: u64, state: &mut State) {
-        let counts = std::mem::take(&mut state.segment);
-        if next_index > self.start.first {
-            let segment = (next_index - 1) / self.start.segment_indices;
+    fn push_pending_segment(&self, next_index: u64, progress: &mut Progress) {
+        let counts = std::mem::take(&mut progress.segment);
+        if next_index > self.start.first_index {
+            let number = (next_index - 1) / self.start.segment_indices;
             let records = counts.expected_counts().kafka_records;
-            self.checkpoints.push(Handed { segment, next_index, records, counts });
+            self.pending.push(PendingSegment { number, next_index, records, counts });
         }
     }
 
-    /// Whether the end is asked for and may be before this index.
-    fn may_end(&self, index: u64) -> bool {
-        self.ending.over() || (index >= self.start.owed && self.ending.asked())
+    /// Returns true if a shutdown is requested and the run may end before this index.
+    fn may_stop(&self, index: u64) -> bool {
+        self.shutdown.is_over() || (index >= self.start.min_end && self.shutdown.is_requested())
     }
 
-    /// The index after the last one that was handed out.
-    fn hand_out(&self, block: &Block, state: &mut State) -> Result<u64, DispatchError> {
-        if self.wait_for_allowance(block, state)?.is_err() {
+    /// Sends the records of a block. Returns the index after the last event sent.
+    fn send_block(&self, block: &Block, progress: &mut Progress) -> Result<u64, DispatchError> {
+        if self.wait_for_reservation(block, progress)?.is_err() {
             return Ok(block.range.start);
         }
         for record in &block.records {
-            if self.may_end(record.index) || self.wait_until(record.due, record.index, state)?.is_err() {
+            if self.may_stop(record.index) || self.wait_until_due(record.due, record.index, progress)?.is_err() {
                 return Ok(record.index);
             }
-            if self.send(block, record, state)?.is_err() {
+            if self.send_record(block, record, progress)?.is_err() {
                 return Ok(record.index);
             }
         }
-        // An event without a record is handed out when the next one is, or the block ends.
-        let last = self.source.due(block.range.end - 1).micros();
+        // An event without a record counts as sent when a later one is, or at the end of the block.
+        let last_due = self.source.due(block.range.end - 1).micros();
         let next = block.records.last().map_or(block.range.start, |record| record.index + 1);
-        if self.may_end(next) || self.wait_until(last, next, state)?.is_err() {
+        if self.may_stop(next) || self.wait_until_due(last_due, next, progress)?.is_err() {
             return Ok(next);
         }
         Ok(block.range.end)
     }
 
-    /// Waits until the run's state says that the block may be sent.
-    fn wait_for_allowance(&self, block: &Block, state: &mut State) -> Step<()> {
-        while !self.allowance.covers(&block.range)? {
-            if self.may_end(block.range.start) {
-                return Ok(Err(Cut));
+    /// Waits until the reservation on disk covers the block.
+    fn wait_for_reservation(&self, block: &Block, progress: &mut Progress) -> Step<()> {
+        while !self.reservation.covers(&block.range)? {
+            if self.may_stop(block.range.start) {
+                return Ok(Err(Interrupted));
             }
-            self.rest(state)?;
+            if self.kafka.is_none() {
+                thread::sleep(RETRY_PAUSE);
+            }
+            self.poll(RETRY_PAUSE, progress)?;
         }
         Ok(Ok(()))
     }
 
-    /// Waits until it is written down where the run ends: only then may its last segment, which is shorter, be stored.
-    fn seal(&self, sealed: Sealed) -> Step<()> {
-        while !self.allowance.sealed(sealed)? {
-            if self.ending.over() {
-                return Ok(Err(Cut));
+    /// Waits until the end of the run is on disk.
+    fn save_end(&self, end: RunEnd) -> Step<()> {
+        while !self.reservation.save_end(end)? {
+            if self.shutdown.is_over() {
+                return Ok(Err(Interrupted));
             }
-            thread::sleep(ROOM);
+            thread::sleep(RETRY_PAUSE);
         }
         Ok(Ok(()))
     }
 
-    /// A moment in which somebody else gets on.
-    fn rest(&self, state: &mut State) -> Result<(), DispatchError> {
-        if self.kafka.is_none() {
-            thread::sleep(ROOM);
-        }
-        self.serve(ROOM, state)
-    }
-
-    /// Waits until an event is due, and notes how late it is then.
-    fn wait_until(&self, due: i64, index: u64, state: &mut State) -> Step<()> {
-        if self.pace == Pace::Max {
-            return Ok(Ok(()));
-        }
-        while due > state.now {
-            state.now = self.clock.micros();
-            let Ok(early @ 1..) = u64::try_from(due - state.now) else { break };
-            state.caught_up = true;
-            if self.may_end(index) {
-                return Ok(Err(Cut));
+    /// Waits until an event is due and records its lateness.
+    fn wait_until_due(&self, due: i64, index: u64, progress: &mut Progress) -> Step<()> {
+        while let Some(early) = progress.schedule.time_until(due) {
+            if self.may_stop(index) {
+                return Ok(Err(Interrupted));
             }
-            if self.lake.as_ref().is_some_and(LakeFeed::is_closed) {
+            if self.lake.as_ref().is_some_and(SegmentFeed::is_closed) {
                 return Err(DispatchError::Lake);
             }
-            self.serve(Duration::ZERO, state)?;
-            thread::sleep(NAP.min(Duration::from_micros(early)));
+            self.poll(Duration::ZERO, progress)?;
+            thread::sleep(MAX_SLEEP.min(early));
         }
-        if self.pace == Pace::ThenLive && !state.caught_up {
-            return Ok(Ok(()));
-        }
-        let late = state.now - due;
-        state.lateness.note(late);
-        self.site.handed_over(late);
-        if (late > BEHIND_MICROS) != state.behind {
-            state.behind = !state.behind;
-            tracing::warn!(behind = state.behind, late_ms = late / 1_000, "schedule");
+        if let Some(late) = progress.schedule.record_sent(due) {
+            self.endpoints.record_lateness(late);
         }
         Ok(Ok(()))
     }
 
-    fn send(&self, block: &Block, record: &Record, state: &mut State) -> Step<()> {
+    fn send_record(&self, block: &Block, record: &Record, progress: &mut Progress) -> Step<()> {
         let Some(kafka) = &self.kafka else { return Ok(Ok(())) };
-        let copies = if record.form == Form::Twice { 2 } else { 1 };
+        let copies = if record.form == RecordForm::Duplicated { 2 } else { 1 };
         for copy in 0..copies {
             let (key, value) = if copy == 0 { (block.key(record), block.value(record)) } else { block.copy(record) };
-            while kafka.offer(record.index, key, value, record.form == Form::Marked)? == Offered::Full {
-                self.serve(ROOM, state)?;
-                // Between two copies there is no end: an event is sent whole or not at all.
-                if (copy == 0 && self.may_end(record.index)) || self.ending.over() {
-                    return Ok(Err(Cut));
+            let is_corrupt = record.form == RecordForm::Corrupt;
+            while kafka.enqueue(record.index, key, value, is_corrupt)? == EnqueueStatus::Full {
+                self.poll(RETRY_PAUSE, progress)?;
+                // An event is sent with its copy or not at all.
+                if (copy == 0 && self.may_stop(record.index)) || self.shutdown.is_over() {
+                    return Ok(Err(Interrupted));
                 }
             }
         }
-        state.since_reports += 1;
-        if state.since_reports >= RECORDS_BETWEEN_REPORTS {
-            self.serve(Duration::ZERO, state)?;
+        progress.records_since_poll += 1;
+        if progress.records_since_poll >= RECORDS_BETWEEN_POLLS {
+            self.poll(Duration::ZERO, progress)?;
         }
         Ok(Ok(()))
     }
 
-    fn serve(&self, time: Duration, state: &mut State) -> Result<(), DispatchError> {
-        state.since_reports = 0;
-        state.now = self.clock.micros();
-        Ok(self.kafka.as_ref().map_or(Ok(()), |kafka| kafka.serve(time))?)
+    fn poll(&self, time: Duration, progress: &mut Progress) -> Result<(), DispatchError> {
+        progress.records_since_poll = 0;
+        progress.schedule.update();
+        Ok(self.kafka.as_ref().map_or(Ok(()), |kafka| kafka.poll(time))?)
     }
 
-    /// Tells the lake how far it is, and waits while it is full.
-    fn feed(&mut self, tell: fn(&mut LakeFeed, u64) -> Fed, next_index: u64) -> Step<()> {
+    /// Sends complete segments to the lake. Waits while its queue is full.
+    fn update_lake(&mut self, send: fn(&mut SegmentFeed, u64) -> SendStatus, next_index: u64) -> Step<()> {
         let Some(lake) = &mut self.lake else { return Ok(Ok(())) };
         loop {
-            match tell(lake, next_index) {
-                Fed::Taken => return Ok(Ok(())),
-                Fed::Closed => return Err(DispatchError::Lake),
-                Fed::Full if self.ending.over() => return Ok(Err(Cut)),
-                Fed::Full => match &self.kafka {
-                    Some(kafka) => kafka.serve(ROOM)?,
-                    None => thread::sleep(ROOM),
+            match send(lake, next_index) {
+                SendStatus::Sent => return Ok(Ok(())),
+                SendStatus::Closed => return Err(DispatchError::Lake),
+                SendStatus::Full if self.shutdown.is_over() => return Ok(Err(Interrupted)),
+                SendStatus::Full => match &self.kafka {
+                    Some(kafka) => kafka.poll(RETRY_PAUSE)?,
+                    None => thread::sleep(RETRY_PAUSE),
                 },
             }
         }
     }
 
-    /// Waits until Kafka has all records. The number of those that it has not when the time is over.
+    /// Waits until Kafka has acknowledged all records or the deadline passes. Returns the number of unacknowledged ones.
     fn flush(&self) -> Result<u64, DispatchError> {
-        let begun = Instant::now();
-        let open = self.kafka.as_ref().map_or(Ok(0), |kafka| kafka.flush(|| self.ending.over()))?;
-        tracing::debug!(seconds = begun.elapsed().as_secs_f64(), open, "kafka flushed");
+        let started = Instant::now();
+        let open = self.kafka.as_ref().map_or(Ok(0), |kafka| kafka.flush(|| self.shutdown.is_over()))?;
+        tracing::debug!(seconds = started.elapsed().as_secs_f64(), open, "kafka flushed");
         Ok(open)
-    }
-}
-
-struct State {
-    /// What is handed out of the segment that is not complete.
-    segment: Counts,
-    lateness: Lateness,
-    since_reports: u32,
-    /// The time when it was read last: reading it for each record would cost too much.
-    now: i64,
-    behind: bool,
-    /// Whether the schedule has reached the present.
-    caught_up: bool,
-}
-
-impl State {
-    fn new(now: i64) -> Self {
-        Self {
-            segment: Counts::default(),
-            lateness: Lateness::default(),
-            since_reports: 0,
-            now,
-            behind: false,
-            caught_up: false,
-        }
     }
 }

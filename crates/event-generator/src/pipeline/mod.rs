@@ -1,307 +1,244 @@
-//! What happens to an event, and in which order.
+//! Generates the events of a run and sends them to the sinks.
 //!
 //! ```text
-//! settings -> makers -> dispatch -> Kafka           (records, in the order of the indices, when they are due)
-//!              blocks      |
-//!                          +-> tally -> manifest    (counts of what was handed out)
-//!                          +-> state                (what is stored in both, for a run that is killed)
-//!                          +-> lake sink -> raw     (segments, once all their events are handed out)
-//!                                        -> quarantine
+//! block_plan --> workers --> dispatch --+--> sinks::kafka
+//!                blocks                 +--> sinks::lake       segments, once all their events are sent
+//!                                       +--> RunCounts         counts of the events sent --> manifest
+//!                                       +--> PendingSegments --> checkpointer, for a resume
 //! ```
 
-pub mod block;
-pub mod block_counts;
-pub mod block_plan;
-pub mod dispatch;
-pub mod workers;
+mod block;
+mod block_counts;
+mod block_plan;
+mod dispatch;
+mod schedule;
+mod workers;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
-use lake::{End, Lake, LakeError, Manifest};
-use pipeline_runtime::progress::Progress;
+use lake::{End, Lake, LakeError, Manifest, RunId};
 use pipeline_runtime::shutdown;
 use tokio::task::JoinHandle;
+use workload::Source;
 
-use crate::commands::run::config::Plan;
+pub use block::Block;
+
+use block_plan::BlockPlan;
+use dispatch::{DispatchError, Dispatched, Dispatcher, StartPosition};
+use workers::Workers;
+
+use crate::clock::{Clock, Pace};
 use crate::memory::MemoryLimit;
-use crate::observability::endpoints::Site;
-use crate::observability::lateness::Lateness;
-use crate::observability::run_stats::Ledger;
-use crate::pipeline::block_counts::{Made, Tally};
-use crate::pipeline::block_plan::{Clock, Cut, Pace};
-use crate::pipeline::dispatch::{Dispatch, DispatchError, Dispatched, Start};
-use crate::pipeline::workers::Makers;
-use crate::run_state::{Checkpoints, Keeper, RunFolder, RunState, Watched};
-use crate::shutdown::Ending;
+use crate::observability::{HttpEndpoints, KafkaStats, LakeStats, Lateness, Monitor, RunCounts, RunStats, SentEvents};
+use crate::run_state::{Checkpointer, PendingSegments, RunFolder, RunHandle, SinkProgress};
+use crate::shutdown::ShutdownDeadline;
 use crate::sinks::kafka::KafkaSink;
 use crate::sinks::lake::LakeSink;
 
-/// Where events go.
-pub struct Sinks {
-    /// To this topic.
-    pub kafka: Option<(String, KafkaSink)>,
-    /// Into this lake, which waits out an outage.
-    pub lake: Option<Lake>,
+/// The events of a run and their pace.
+#[derive(Clone, Debug)]
+pub(crate) struct RunConfig {
+    pub(crate) source: Arc<Source>,
+    /// Name of the run in keys and in its manifest.
+    pub(crate) run: RunId,
+    /// Number of events. Without it the run ends on request only.
+    pub(crate) count: Option<u64>,
+    pub(crate) pace: Pace,
 }
 
-/// What the machine gives, and shows.
+/// Destinations of a run.
+pub(crate) struct Sinks {
+    pub(crate) kafka: Option<KafkaSink>,
+    /// Retries indefinitely during an outage.
+    pub(crate) lake: Option<Lake>,
+}
+
+/// Resources and output of the process.
 #[derive(Clone, Copy, Debug)]
-pub struct Machine {
-    /// Threads that make events.
-    pub threads: u16,
-    /// What it may take of the memory.
-    pub memory: MemoryLimit,
-    /// Whether a person watches.
-    pub progress: bool,
+pub(crate) struct PipelineOptions {
+    pub(crate) threads: u16,
+    pub(crate) memory: MemoryLimit,
+    pub(crate) show_progress: bool,
 }
 
-/// A run that ended well.
+/// A run that stored all events it sent.
 #[derive(Debug)]
-pub struct Ended {
-    /// What was made and where it went.
-    pub manifest: Manifest,
-    /// Where the run is remembered on this host.
-    pub folder: RunFolder,
-    /// How late events were handed out.
-    pub lateness: Lateness,
-    /// From the first event made to the last one stored.
-    pub elapsed: Duration,
+pub(crate) struct FinishedRun {
+    pub(crate) manifest: Manifest,
+    pub(crate) folder: RunFolder,
+    /// Lateness of the events; none for a backfill.
+    pub(crate) lateness: Option<Lateness>,
+    /// Time from the first event to the last one stored.
+    pub(crate) elapsed: Duration,
 }
 
-/// How often a person sees something new, and how often the draft of the manifest is written.
-const GLANCE: Duration = Duration::from_millis(250);
-const GLANCES_BETWEEN_DRAFTS: u32 = 60;
-/// A draft that can't be written soon is not worth waiting for.
-const DRAFT_PATIENCE: Duration = Duration::from_secs(5);
-
-/// The run as it stands, on this host.
-#[derive(Debug)]
-pub struct Memory {
-    /// Its folder.
-    pub folder: RunFolder,
-    /// Its state: of a run that begins, or of one that is gone on with.
-    pub state: RunState,
-}
-
-/// Runs a plan to its end, or to the one that is asked for.
-pub async fn run(
-    plan: &Plan,
+/// Executes a run until it ends or a shutdown is requested.
+pub(crate) async fn run(
+    config: &RunConfig,
     sinks: Sinks,
-    memory: Memory,
-    machine: Machine,
+    handle: RunHandle,
+    options: PipelineOptions,
     clock: Clock,
-    ending: &Ending,
-    site: &Arc<Site>,
-) -> anyhow::Result<Ended> {
-    let begun = Instant::now();
-    let Memory { folder, state } = memory;
-    let source = Arc::clone(&plan.source);
+    shutdown: &ShutdownDeadline,
+    endpoints: &Arc<HttpEndpoints>,
+) -> anyhow::Result<FinishedRun> {
+    let started = Instant::now();
+    let RunHandle { folder, state } = handle;
     let segment_indices = state.destination.segment_indices;
-    let start = Start {
-        first: state.safe.next_index,
-        owed: state.reserved,
-        end: state.sealed.map_or(End::CountReached, |sealed| sealed.end),
+    let start = StartPosition {
+        first_index: state.durable_prefix.next_index,
+        min_end: state.reserved,
+        end_reason: state.run_end.map_or(End::CountReached, |end| end.reason),
         segment_indices,
     };
-    let before = Made { next_index: start.first, counts: state.safe.counts.clone() };
-    let tally = Arc::new(Tally::after(before));
-    let checkpoints = Arc::new(Checkpoints::default());
-    let mut ledger = Ledger {
-        run: plan.run.clone(),
-        source: Arc::clone(&source),
+    let sent_before = SentEvents { next_index: start.first_index, counts: state.durable_prefix.counts.clone() };
+    let mut stats = RunStats {
+        run: config.run.clone(),
+        source: Arc::clone(&config.source),
         started_at: state.started_at,
         resumes: state.resumes,
-        tally: Arc::clone(&tally),
+        counts: Arc::new(RunCounts::resuming(sent_before)),
         kafka: None,
         lake: None,
     };
+    let workers = start_workers(config, &sinks, start, options.threads)?;
 
-    let cut = Cut::new(plan.pace, source.settings().event_rate, plan.count)
-        .for_larger(source.settings().pad)
-        .in_segments(start.first, segment_indices);
-    let records = sinks.kafka.is_some() || sinks.lake.is_none();
-    let makers = Makers::start(&source, cut, machine.threads, records).context("no thread could be started")?;
-
-    let kafka = sinks.kafka.map(|(topic, kafka)| {
-        ledger.kafka = Some((topic, kafka.deliveries()));
-        kafka
-    });
+    stats.kafka = sinks
+        .kafka
+        .as_ref()
+        .map(|kafka| KafkaStats { topic: kafka.topic().to_owned(), deliveries: kafka.deliveries() });
     let (writing, feed) = match &sinks.lake {
         Some(lake) => {
-            let (sink, feed) =
-                LakeSink::new(lake.clone(), Arc::clone(&source), plan.run.clone(), &state.safe, machine.memory);
-            ledger.lake = Some((lake.url().to_string(), segment_indices, sink.written()));
+            let (sink, feed) = LakeSink::new(
+                lake.clone(),
+                Arc::clone(&config.source),
+                config.run.clone(),
+                &state.durable_prefix,
+                options.memory,
+            );
+            stats.lake = Some(LakeStats { url: lake.url().to_string(), segment_indices, progress: sink.progress() });
             (Some(tokio::spawn(sink.run())), Some(feed))
         }
         None => (None, None),
     };
-    let watched = Watched {
-        checkpoints: Arc::clone(&checkpoints),
-        kafka: kafka.as_ref().map(KafkaSink::deliveries),
-        lake: ledger.lake.as_ref().map(|(_, _, written)| Arc::clone(written)),
+    let pending = Arc::new(PendingSegments::default());
+    let progress = SinkProgress {
+        pending: Arc::clone(&pending),
+        kafka: stats.kafka.as_ref().map(|kafka| Arc::clone(&kafka.deliveries)),
+        lake: stats.lake.as_ref().map(|lake| Arc::clone(&lake.progress)),
     };
-    let keeper = Keeper::start(folder, state, plan.count, watched)?;
-    let pace = plan.pace;
-    let allowance = keeper.allowance();
-    let ending_too = ending.clone();
-    let dispatch = Dispatch {
-        source,
-        makers,
-        pace,
+    let checkpointer = Checkpointer::start(folder, state, config.count, progress)?;
+    let dispatcher = Dispatcher {
+        source: Arc::clone(&config.source),
+        workers,
+        pace: config.pace,
         clock,
-        kafka,
+        kafka: sinks.kafka,
         lake: feed,
-        tally,
+        counts: Arc::clone(&stats.counts),
         start,
-        allowance,
-        checkpoints,
-        site: Arc::clone(site),
-        ending: ending_too,
+        reservation: checkpointer.reservation(),
+        pending,
+        endpoints: Arc::clone(endpoints),
+        shutdown: shutdown.clone(),
     };
-    site.begin(ledger.clone(), pace);
+    endpoints.start_run(stats.clone(), config.pace);
 
-    let watching =
-        tokio::spawn(watch(ledger.clone(), sinks.lake, plan.count, machine.progress, pace, clock, Arc::clone(site)));
-    let sending = tokio::task::spawn_blocking(|| dispatch.run());
-    let sent = finish(sending, writing, ending, &ledger).await;
-    watching.abort();
-    // The progress line is taken away and no draft is written any more.
-    let _ = watching.await;
+    let monitor = Monitor {
+        stats: stats.clone(),
+        lake: sinks.lake,
+        count: config.count,
+        show_progress: options.show_progress,
+        pace: config.pace,
+        clock,
+        endpoints: Arc::clone(endpoints),
+    };
+    let monitoring = tokio::spawn(monitor.run());
+    let sending = tokio::task::spawn_blocking(|| dispatcher.run());
+    let dispatched = wait_for_sinks(sending, writing, shutdown, &stats).await;
+    monitoring.abort();
+    // After this the progress line is removed and no draft overwrites the manifest.
+    let _ = monitoring.await;
 
-    // Written once more, with what has been stored in the meantime; what went wrong with it comes first.
-    let folder = keeper.end()?;
-    let Dispatched { end, lateness, .. } = sent?;
-    let manifest = ledger.close(end, clock.now()).map_err(|wrong| {
-        anyhow!("the counts do not add up, please report this: {}. The manifest was not written", wrong.join("; "))
+    // The checkpointer's error comes first: it is the cause of the dispatcher's.
+    let folder = checkpointer.finish()?;
+    let Dispatched { end_reason, lateness, .. } = dispatched?;
+    let manifest = stats.final_manifest(end_reason, clock.now()).map_err(|problems| {
+        anyhow!("the counts do not agree: {}; the manifest is not written, please report this", problems.join("; "))
     })?;
-    Ok(Ended { manifest, folder, lateness, elapsed: begun.elapsed() })
+    Ok(FinishedRun { manifest, folder, lateness, elapsed: started.elapsed() })
 }
 
-/// Waits until both sinks have everything, or the time to end is over.
-async fn finish(
+fn start_workers(config: &RunConfig, sinks: &Sinks, start: StartPosition, threads: u16) -> anyhow::Result<Workers> {
+    let settings = config.source.settings();
+    let plan = BlockPlan::new(config.pace, settings.event_rate, config.count)
+        .with_padding(settings.padding)
+        .in_segments(start.first_index, start.segment_indices);
+    // The lake generates its events itself.
+    let records = sinks.kafka.is_some() || sinks.lake.is_none();
+    Workers::start(&config.source, plan, threads, records).context("cannot start a worker thread")
+}
+
+/// Waits until both sinks have stored all events or the deadline passes.
+async fn wait_for_sinks(
     sending: JoinHandle<Result<Dispatched, DispatchError>>,
     writing: Option<JoinHandle<Result<(), LakeError>>>,
-    ending: &Ending,
-    ledger: &Ledger,
+    shutdown: &ShutdownDeadline,
+    stats: &RunStats,
 ) -> anyhow::Result<Dispatched> {
     shutdown::waiting_for("Kafka and the lake, to store the events made so far");
-    let sent = sending.await.context("the sending thread broke down; please report this")?;
+    let dispatched = sending.await.context("the dispatcher panicked; please report this")?;
     let Some(mut writing) = writing else {
-        return all_of(sent?, true, ledger);
+        return check_complete(dispatched?, true, stats);
     };
-    if let Err(error) = sent {
+    if let Err(error) = dispatched {
         if let DispatchError::Lake = error {
-            (&mut writing).await.context("the lake's task broke down; please report this")??;
+            (&mut writing).await.context("the lake's task panicked; please report this")??;
         }
         writing.abort();
         return Err(error.into());
     }
     let written = tokio::select! {
         written = &mut writing => {
-            written.context("the lake's task broke down; please report this")??;
+            written.context("the lake's task panicked; please report this")??;
             true
         }
-        () = ending.until_over() => {
+        () = shutdown.wait() => {
             writing.abort();
             false
         }
     };
-    all_of(sent?, written, ledger)
+    check_complete(dispatched?, written, stats)
 }
 
-/// Fails unless everything is where it should be.
-fn all_of(sent: Dispatched, written: bool, ledger: &Ledger) -> anyhow::Result<Dispatched> {
-    let written = ledger.lake.is_none() || (written && sent.stored);
+/// Fails unless all events sent are stored in each sink.
+fn check_complete(dispatched: Dispatched, written: bool, stats: &RunStats) -> anyhow::Result<Dispatched> {
     let mut missing = Vec::new();
-    if sent.unacknowledged > 0 {
-        missing.push(format!("Kafka has not acknowledged {} records", sent.unacknowledged));
+    if dispatched.unacknowledged > 0 {
+        missing.push(format!("Kafka has not acknowledged {} records", dispatched.unacknowledged));
     }
-    if !written {
-        let files = ledger.lake.as_ref().map(|(_, _, written)| written.files()).unwrap_or_default();
-        let counts = ledger.tally.made().counts.outcomes;
+    if let Some(lake) = stats.lake.as_ref().filter(|_| !(written && dispatched.complete)) {
+        let files = lake.progress.files();
+        let counts = stats.counts.sent().counts.outcomes;
         missing.push(format!(
-            "the lake lacks {} of {} valid and {} of {} refused events",
+            "the lake lacks {} of {} valid and {} of {} rejected events",
             counts.valid.saturating_sub(files.raw.rows),
             counts.valid,
             counts.invalid.saturating_sub(files.quarantine.rows),
             counts.invalid
         ));
     }
-    if missing.is_empty() && !sent.stored {
-        missing.push("its end is not written down".to_owned());
+    if missing.is_empty() && !dispatched.complete {
+        missing.push("the end of the run is not on disk".to_owned());
     }
     if missing.is_empty() {
-        return Ok(sent);
+        return Ok(dispatched);
     }
     Err(anyhow!(
-        "the run was ended before all was stored: {}. It has no manifest: the same events come again, the lake keeps \
-         what it has, and the consumer counts what comes twice as duplicates",
+        "the run stopped before all events were stored: {}. It has no manifest: a resume sends the same events again, the \
+         lake keeps its files, and the consumer counts duplicates",
         missing.join(", and ")
     ))
-}
-
-/// Shows how far it is, and keeps a draft of the manifest in the lake.
-async fn watch(
-    ledger: Ledger,
-    lake: Option<Lake>,
-    count: Option<u64>,
-    show: bool,
-    pace: Pace,
-    clock: Clock,
-    site: Arc<Site>,
-) {
-    let progress = Progress::new(show, count, "events");
-    let mut glances = tokio::time::interval(GLANCE);
-    if let Some(lake) = &lake {
-        probe(lake, &ledger).await;
-    }
-    for number in (0..GLANCES_BETWEEN_DRAFTS).cycle() {
-        glances.tick().await;
-        site.look();
-        let made = ledger.tally.next_index();
-        progress.set(made);
-        if show {
-            progress.say(state(&ledger, made, pace, clock));
-        }
-        if let Some(lake) = lake.as_ref().filter(|_| number == 0) {
-            let draft = ledger.draft();
-            match tokio::time::timeout(DRAFT_PATIENCE, lake.put_draft(&draft)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%error, "draft of the manifest not written"),
-                Err(_) => tracing::warn!("draft of the manifest not written in time"),
-            }
-        }
-    }
-}
-
-/// Says so if the lake is one where files can be overwritten.
-async fn probe(lake: &Lake, ledger: &Ledger) {
-    match tokio::time::timeout(DRAFT_PATIENCE, lake.put_draft_and_probe(&ledger.draft())).await {
-        Ok(Ok(true)) => {}
-        Ok(Ok(false)) => tracing::warn!(
-            lake = %lake.url(),
-            "the lake ignores If-None-Match: nothing keeps two processes of one run, or two runs of one name, from \
-             overwriting each other's files"
-        ),
-        Ok(Err(error)) => tracing::warn!(%error, "could not see whether the lake heeds If-None-Match"),
-        Err(_) => tracing::warn!("could not see in time whether the lake heeds If-None-Match"),
-    }
-}
-
-/// In a few words, for the progress line.
-fn state(ledger: &Ledger, made: u64, pace: Pace, clock: Clock) -> String {
-    let mut words = Vec::new();
-    if let Some((_, deliveries)) = &ledger.kafka {
-        words.push(format!("acked {}", crate::count::grouped(deliveries.records())));
-    }
-    if let Some((_, _, written)) = &ledger.lake {
-        words.push(format!("files {}", written.files().raw.files));
-    }
-    let behind = clock.micros().saturating_sub(ledger.source.due(made).micros()) / 1_000_000;
-    if pace != Pace::Max && behind > 0 {
-        words.push(format!("{behind} s behind"));
-    }
-    words.join(", ")
 }

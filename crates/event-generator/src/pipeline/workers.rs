@@ -1,6 +1,7 @@
-//! Threads that make blocks, whose results come back in the order of the blocks.
+//! Threads that generate blocks, returned in the order of their numbers.
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
@@ -8,64 +9,59 @@ use std::thread;
 use thiserror::Error;
 use workload::Source;
 
+use super::block::Block;
+use super::block_plan::BlockPlan;
 use crate::failpoint::{BEFORE_BLOCK, pass};
-use crate::pipeline::block::Block;
-use crate::pipeline::block_plan::Cut;
 
-/// Blocks that a thread may be ahead.
-const AHEAD: usize = 4;
+/// Maximum number of finished blocks per thread.
+const BLOCKS_AHEAD: usize = 4;
 
-/// Worker threads. Thread n of N makes blocks n, n + N, n + 2N, …, so that taking from one after the other gives all of
-/// them in order. They end when this is dropped.
+/// Worker threads. Thread n of N generates blocks n, n + N, n + 2N, …, so receiving from the threads in turn yields all
+/// blocks in order. Dropping this ends the threads.
 #[derive(Debug)]
-pub struct Makers {
-    cut: Cut,
-    lanes: Vec<Receiver<Block>>,
+pub(super) struct Workers {
+    plan: BlockPlan,
+    receivers: Vec<Receiver<Block>>,
     next: u64,
 }
 
-/// A thread that makes blocks is gone, and has said why on its own.
+/// A worker thread panicked.
 #[derive(Debug, Error)]
-#[error("a thread that makes events broke down at block {0}; please report this with the message above")]
-pub struct MakerGone(u64);
+#[error("a worker thread failed at block {0}; please report this with the message above")]
+pub(crate) struct WorkerGone(u64);
 
-impl Makers {
-    /// Starts `threads` threads. Fails if the system has no more.
-    pub fn start(source: &Arc<Source>, cut: Cut, threads: u16, records: bool) -> io::Result<Self> {
-        let mut lanes = Vec::with_capacity(threads.into());
-        for lane in 0..threads {
-            let (blocks, made) = sync_channel(AHEAD);
+impl Workers {
+    /// Starts the threads. Without `records` they only validate and count events.
+    pub(super) fn start(source: &Arc<Source>, plan: BlockPlan, threads: u16, records: bool) -> io::Result<Self> {
+        let mut receivers = Vec::with_capacity(threads.into());
+        for worker in 0..threads {
+            let (blocks, receiver) = sync_channel(BLOCKS_AHEAD);
             let source = Arc::clone(source);
-            let own = (u64::from(lane)..).step_by(threads.into());
-            thread::Builder::new().name(format!("make-{lane}")).spawn(move || {
-                make(&source, own.map_while(|number| cut.block(number)), records, &blocks);
+            let numbers = (u64::from(worker)..).step_by(threads.into());
+            thread::Builder::new().name(format!("worker-{worker}")).spawn(move || {
+                generate(&source, numbers.map_while(|number| plan.block(number)), records, &blocks);
             })?;
-            lanes.push(made);
+            receivers.push(receiver);
         }
-        Ok(Self { cut, lanes, next: 0 })
+        Ok(Self { plan, receivers, next: 0 })
     }
 
-    /// The next block, none after the last. Waits until it is made.
-    pub fn next_block(&mut self) -> Result<Option<Block>, MakerGone> {
+    /// Waits for the next block. Returns `None` after the last one.
+    pub(super) fn next_block(&mut self) -> Result<Option<Block>, WorkerGone> {
         let number = self.next;
-        if self.cut.block(number).is_none() {
+        if self.plan.block(number).is_none() {
             return Ok(None);
         }
         self.next += 1;
-        let lane = usize::try_from(number % self.lanes.len() as u64).unwrap_or(0);
-        self.lanes[lane].recv().map(Some).map_err(|_| MakerGone(number))
+        let worker = usize::try_from(number % self.receivers.len() as u64).unwrap_or(0);
+        self.receivers[worker].recv().map(Some).map_err(|_| WorkerGone(number))
     }
 }
 
-fn make(
-    source: &Source,
-    ranges: impl Iterator<Item = std::ops::Range<u64>>,
-    records: bool,
-    blocks: &SyncSender<Block>,
-) {
+fn generate(source: &Source, ranges: impl Iterator<Item = Range<u64>>, records: bool, blocks: &SyncSender<Block>) {
     for range in ranges {
         pass(BEFORE_BLOCK);
-        if blocks.send(Block::make(source, range, records)).is_err() {
+        if blocks.send(Block::generate(source, range, records)).is_err() {
             return;
         }
     }
@@ -73,19 +69,19 @@ fn make(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
-    use crate::pipeline::block_counts::tests::source;
-    use crate::pipeline::block_plan::Pace;
+    use crate::clock::Pace;
+    use crate::test_source::source;
 
-    fn all(threads: u16) -> Vec<u8> {
+    fn all_bytes(threads: u16) -> Vec<u8> {
         let source = Arc::new(source(&["invalid=5%", "corrupt=5%", "duplicate=5%"]));
-        let cut = Cut::new(Pace::Max, "1/s".parse().unwrap(), Some(20_000));
-        let mut makers = Makers::start(&source, cut, threads, true).unwrap();
+        let plan = BlockPlan::new(Pace::Max, "1/s".parse().unwrap(), Some(20_000));
+        let mut workers = Workers::start(&source, plan, threads, true).unwrap();
         let mut bytes = Vec::new();
         let mut next = 0;
-        while let Some(block) = makers.next_block().unwrap() {
+        while let Some(block) = workers.next_block().unwrap() {
             assert_eq!(block.range.start, next);
             next = block.range.end;
             for record in &block.records {
@@ -99,8 +95,8 @@ mod tests {
 
     #[test]
     fn the_number_of_threads_changes_nothing() {
-        let one = all(1);
+        let one = all_bytes(1);
         assert!(!one.is_empty());
-        assert!(one == all(2) && one == all(7));
+        assert!(one == all_bytes(2) && one == all_bytes(7));
     }
 }

@@ -1,43 +1,44 @@
-//! The thread that keeps a run's state on the disk.
+//! The thread that writes a run's state to disk.
 
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::{Checkpoints, Handed, RunFolder, RunState, Sealed, StateError};
+use super::folder::{RunFolder, StateError};
+use super::pending_segments::{PendingSegment, PendingSegments};
+use super::state::{RunEnd, RunState};
 use crate::failpoint::{AFTER_STATE, pass};
 use crate::sinks::kafka::Deliveries;
-use crate::sinks::lake::Written;
+use crate::sinks::lake::LakeProgress;
 
-/// How often it looks whether segments have become stored.
-const TICK: Duration = Duration::from_millis(200);
-/// A reservation that lasts less than this is followed by a larger one, one that lasts longer than that by a smaller one.
-const SHORT: Duration = Duration::from_millis(250);
-const LONG: Duration = Duration::from_secs(1);
-/// What is reserved at a time at most: so much may have to be sent before a run that was killed and resumed can end.
-const LARGEST: u64 = 262_144;
+/// Interval of the checks for stored segments.
+const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// A reservation used up sooner than this is followed by a larger one.
+const SHORT_RESERVATION: Duration = Duration::from_millis(250);
+/// A reservation that lasts longer than this is followed by a smaller one.
+const LONG_RESERVATION: Duration = Duration::from_secs(1);
+/// Maximum number of events in a reservation: a resumed run may have to send them all before it can end.
+const MAX_RESERVATION: u64 = 262_144;
 
-/// Where stored segments are seen.
+/// Progress of the sinks, which decides when a segment is stored.
 #[derive(Debug)]
-pub struct Watched {
-    /// Segments to wait for.
-    pub checkpoints: Arc<Checkpoints>,
-    /// What Kafka has.
-    pub kafka: Option<Arc<Deliveries>>,
-    /// What the lake has.
-    pub lake: Option<Arc<Written>>,
+pub(crate) struct SinkProgress {
+    pub(crate) pending: Arc<PendingSegments>,
+    pub(crate) kafka: Option<Arc<Deliveries>>,
+    pub(crate) lake: Option<Arc<LakeProgress>>,
 }
 
-/// Writes the state whenever it allows more, and whenever more is stored.
+/// Writes the state when a reservation or the run's end is requested, and when more segments are stored.
 #[derive(Debug)]
-pub struct Keeper {
+pub(crate) struct Checkpointer {
     shared: Arc<Shared>,
     thread: JoinHandle<Result<RunFolder, StateError>>,
 }
 
-/// The keeper for the thread that sends.
+/// The dispatcher's handle: permission to send events.
 #[derive(Clone, Debug)]
-pub struct Allowance(Arc<Shared>);
+pub(crate) struct Reservation(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
@@ -47,103 +48,105 @@ struct Shared {
 
 #[derive(Debug)]
 struct Inner {
-    /// The end of the run where it has one.
+    /// End of the run, or the maximum if it has none.
     limit: u64,
-    wanted: u64,
+    requested: u64,
     reserved: u64,
     reserved_at: Instant,
     step: u64,
-    seal: Option<Sealed>,
-    sealed: Option<Sealed>,
-    over: bool,
+    requested_end: Option<RunEnd>,
+    saved_end: Option<RunEnd>,
+    closing: bool,
     failed: bool,
 }
 
-/// The state can't be written, and the keeper says why.
+/// The state cannot be written. [`Checkpointer::finish`] returns the error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Failed;
+pub(crate) struct CheckpointFailed;
 
-impl Keeper {
-    /// Writes the state and starts a thread that keeps it. `limit` is the index after the last one, where that is known.
-    pub fn start(folder: RunFolder, state: RunState, limit: Option<u64>, watched: Watched) -> Result<Self, StateError> {
+impl Checkpointer {
+    /// Writes the state and starts the thread. `limit` is the index after the last event, if it is known.
+    pub(crate) fn start(
+        folder: RunFolder,
+        state: RunState,
+        limit: Option<u64>,
+        sinks: SinkProgress,
+    ) -> Result<Self, StateError> {
         folder.write_state(&state)?;
         let inner = Inner {
             limit: limit.unwrap_or(u64::MAX),
-            wanted: state.reserved,
+            requested: state.reserved,
             reserved: state.reserved,
             reserved_at: Instant::now(),
             step: 0,
-            seal: state.sealed,
-            sealed: state.sealed,
-            over: false,
+            requested_end: state.run_end,
+            saved_end: state.run_end,
+            closing: false,
             failed: false,
         };
         let shared = Arc::new(Shared { inner: Mutex::new(inner), changed: Condvar::new() });
         let own = Arc::clone(&shared);
-        let spawned = thread::Builder::new().name("state".to_owned()).spawn(move || {
-            let kept = keep(&own, &folder, state, &watched);
-            own.lock().failed = kept.is_err();
-            kept.map(|()| folder)
+        let spawned = thread::Builder::new().name("checkpointer".to_owned()).spawn(move || {
+            let result = run(&own, &folder, state, &sinks);
+            own.lock().failed = result.is_err();
+            result.map(|()| folder)
         });
         let no_thread =
             |source| StateError::Io { action: "start a thread for", path: "the run's state".into(), source };
         Ok(Self { shared, thread: spawned.map_err(no_thread)? })
     }
 
-    /// For the thread that sends.
-    #[must_use]
-    pub fn allowance(&self) -> Allowance {
-        Allowance(Arc::clone(&self.shared))
+    pub(crate) fn reservation(&self) -> Reservation {
+        Reservation(Arc::clone(&self.shared))
     }
 
-    /// Ends the thread, with what is stored by now written down, and gives the folder back.
-    pub fn end(self) -> Result<RunFolder, StateError> {
-        self.shared.lock().over = true;
+    /// Writes a last checkpoint, ends the thread and returns the folder.
+    pub(crate) fn finish(self) -> Result<RunFolder, StateError> {
+        self.shared.lock().closing = true;
         self.shared.changed.notify_all();
         match self.thread.join() {
-            Ok(kept) => kept,
+            Ok(result) => result,
             Err(_) => Err(StateError::Damaged {
                 path: "the run's state".into(),
-                problem: "its thread broke down; please report this with the message above".to_owned(),
+                problem: "its thread panicked; please report this with the message above".to_owned(),
             }),
         }
     }
 }
 
-impl Allowance {
-    /// Whether the block of events that ends at an index may be sent. Asks for more in time, so that the answer is seldom
-    /// no.
-    pub fn covers(&self, block: &std::ops::Range<u64>) -> Result<bool, Failed> {
+impl Reservation {
+    /// Returns true if the block may be sent. Requests the next reservation early, so that the dispatcher rarely waits.
+    pub(crate) fn covers(&self, block: &Range<u64>) -> Result<bool, CheckpointFailed> {
         let mut inner = self.0.lock();
         if inner.failed {
-            return Err(Failed);
+            return Err(CheckpointFailed);
         }
         let length = block.end - block.start;
-        if block.end.saturating_add(inner.step / 2) > inner.reserved && inner.wanted <= inner.reserved {
+        if block.end.saturating_add(inner.step / 2) > inner.reserved && inner.requested <= inner.reserved {
             inner.step = match inner.reserved_at.elapsed() {
-                short if short < SHORT => (inner.step * 2).min(LARGEST),
-                long if long > LONG => inner.step / 2,
+                time if time < SHORT_RESERVATION => (inner.step * 2).min(MAX_RESERVATION),
+                time if time > LONG_RESERVATION => inner.step / 2,
                 _ => inner.step,
             }
             .max(length * 2);
             inner.reserved_at = Instant::now();
-            inner.wanted = block.end.saturating_add(inner.step).min(inner.limit.max(block.end));
+            inner.requested = block.end.saturating_add(inner.step).min(inner.limit.max(block.end));
             self.0.changed.notify_all();
         }
         Ok(block.end <= inner.reserved)
     }
 
-    /// Whether it is written down where the run ends.
-    pub fn sealed(&self, seal: Sealed) -> Result<bool, Failed> {
+    /// Requests that the run's end be written. Returns true once it is on disk.
+    pub(crate) fn save_end(&self, end: RunEnd) -> Result<bool, CheckpointFailed> {
         let mut inner = self.0.lock();
         if inner.failed {
-            return Err(Failed);
+            return Err(CheckpointFailed);
         }
-        if inner.seal.is_none() {
-            inner.seal = Some(seal);
+        if inner.requested_end.is_none() {
+            inner.requested_end = Some(end);
             self.0.changed.notify_all();
         }
-        Ok(inner.sealed.is_some())
+        Ok(inner.saved_end.is_some())
     }
 }
 
@@ -152,128 +155,134 @@ impl Shared {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a wish or a while. What is wished for, and whether this is the last time.
-    fn next(&self) -> (u64, Option<Sealed>, bool) {
-        let idle = |inner: &mut Inner| inner.wanted <= inner.reserved && inner.seal == inner.sealed && !inner.over;
-        let waited = self.changed.wait_timeout_while(self.lock(), TICK, idle);
+    /// Waits for a request or for [`CHECK_INTERVAL`]. Returns the requested reservation and end, and true if the
+    /// checkpointer is to finish.
+    fn next_request(&self) -> (u64, Option<RunEnd>, bool) {
+        let is_idle = |inner: &mut Inner| {
+            inner.requested <= inner.reserved && inner.requested_end == inner.saved_end && !inner.closing
+        };
+        let waited = self.changed.wait_timeout_while(self.lock(), CHECK_INTERVAL, is_idle);
         let (inner, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        (inner.wanted.max(inner.reserved), inner.seal, inner.over)
+        (inner.requested.max(inner.reserved), inner.requested_end, inner.closing)
     }
 }
 
-fn keep(shared: &Shared, folder: &RunFolder, mut state: RunState, watched: &Watched) -> Result<(), StateError> {
+fn run(shared: &Shared, folder: &RunFolder, mut state: RunState, sinks: &SinkProgress) -> Result<(), StateError> {
     loop {
-        let (reserved, sealed, over) = shared.next();
-        let further = watched.advance(&mut state);
-        if further || reserved != state.reserved || sealed != state.sealed {
-            (state.reserved, state.sealed) = (reserved, sealed);
+        let (reserved, run_end, closing) = shared.next_request();
+        let advanced = sinks.advance(&mut state);
+        if advanced || reserved != state.reserved || run_end != state.run_end {
+            (state.reserved, state.run_end) = (reserved, run_end);
             folder.write_state(&state)?;
             pass(AFTER_STATE);
+            // Only now: the dispatcher must not send events beyond the limit on disk.
             let mut inner = shared.lock();
-            (inner.reserved, inner.sealed) = (reserved, sealed);
+            (inner.reserved, inner.saved_end) = (reserved, run_end);
         }
-        if over {
+        if closing {
             return Ok(());
         }
     }
 }
 
-impl Watched {
-    /// Moves what is safe over all segments that have become stored. Whether there were any.
+impl SinkProgress {
+    /// Moves the durable prefix over all segments that are stored by now. Returns true if it moved.
     fn advance(&self, state: &mut RunState) -> bool {
-        let safe = &mut state.safe;
-        let before = safe.next_segment;
-        while let Some(stored) = self.checkpoints.pop_if(|handed| self.is_stored(handed)) {
-            safe.next_segment = stored.segment + 1;
-            safe.next_index = stored.next_index;
-            safe.counts.merge(&stored.counts);
+        let prefix = &mut state.durable_prefix;
+        let before = prefix.next_segment;
+        while let Some(stored) = self.pending.pop_if(|segment| self.is_stored(segment)) {
+            prefix.next_segment = stored.number + 1;
+            prefix.next_index = stored.next_index;
+            prefix.counts.merge(&stored.counts);
             if let Some(lake) = &self.lake {
-                safe.files.add(lake.take(stored.segment).unwrap_or_default());
+                prefix.files.add(lake.take(stored.number).unwrap_or_default());
             }
         }
         if let Some(kafka) = &self.kafka {
-            kafka.forget_before(safe.next_segment);
-            safe.end_offsets = kafka.acknowledged().end_offsets;
+            kafka.drop_segments_before(prefix.next_segment);
+            prefix.end_offsets = kafka.acknowledged().end_offsets;
         }
-        safe.next_segment != before
+        prefix.next_segment != before
     }
 
-    fn is_stored(&self, handed: &Handed) -> bool {
-        let in_kafka = self.kafka.as_ref().is_none_or(|kafka| kafka.of_segment(handed.segment) >= handed.records);
-        let in_lake = self.lake.as_ref().is_none_or(|lake| lake.has(handed.segment));
+    fn is_stored(&self, segment: &PendingSegment) -> bool {
+        let in_kafka = self.kafka.as_ref().is_none_or(|kafka| kafka.segment_records(segment.number) >= segment.records);
+        let in_lake = self.lake.as_ref().is_none_or(|lake| lake.is_complete(segment.number));
         in_kafka && in_lake
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use std::path::Path;
 
     use lake::{Counts, End};
     use serde_json::json;
 
     use super::*;
-    use crate::run_state::{Destination, Flags};
+    use crate::run_state::Destination;
 
-    fn started(dir: &std::path::Path, limit: Option<u64>) -> (Keeper, Arc<Checkpoints>) {
+    fn started(dir: &Path, limit: Option<u64>) -> (Checkpointer, Arc<PendingSegments>) {
         let destination = Destination { topic: None, lake: None, segment_indices: 100 };
         let now = "2026-11-22T10:00:00Z".parse().unwrap();
-        let state = RunState::begin("r".parse().unwrap(), now, json!({}), destination, Flags::default());
-        let folder = RunFolder::take(dir, &state.run).unwrap();
-        let checkpoints = Arc::new(Checkpoints::default());
-        let watched = Watched { checkpoints: Arc::clone(&checkpoints), kafka: None, lake: None };
-        (Keeper::start(folder, state, limit, watched).unwrap(), checkpoints)
+        let state = RunState::new("r".parse().unwrap(), now, json!({}), destination, json!({}));
+        let folder = RunFolder::lock(dir, &state.run).unwrap();
+        let pending = Arc::new(PendingSegments::default());
+        let sinks = SinkProgress { pending: Arc::clone(&pending), kafka: None, lake: None };
+        (Checkpointer::start(folder, state, limit, sinks).unwrap(), pending)
     }
 
     fn until(condition: impl Fn() -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !condition() {
-            assert!(Instant::now() < deadline, "it does not come about");
+            assert!(Instant::now() < deadline, "the condition is not met in time");
             thread::sleep(Duration::from_millis(1));
         }
     }
 
-    fn on_disk(dir: &std::path::Path) -> RunState {
-        RunFolder::look(dir, &"r".parse().unwrap()).unwrap().unwrap()
+    fn on_disk(dir: &Path) -> RunState {
+        RunFolder::read_state_of(dir, &"r".parse().unwrap()).unwrap().unwrap()
     }
 
     #[test]
-    fn what_is_allowed_is_on_the_disk_first() {
+    fn a_reservation_is_on_disk_before_it_is_granted() {
         let dir = tempfile::tempdir().unwrap();
-        let (keeper, _) = started(dir.path(), Some(1_000));
-        let allowance = keeper.allowance();
+        let (checkpointer, _) = started(dir.path(), Some(1_000));
+        let reservation = checkpointer.reservation();
         for start in (0..1_000).step_by(100) {
-            until(|| allowance.covers(&(start..start + 100)).unwrap());
+            until(|| reservation.covers(&(start..start + 100)).unwrap());
             assert!(on_disk(dir.path()).reserved >= start + 100);
         }
-        assert_eq!(on_disk(dir.path()).reserved, 1_000, "never more than there will be");
-        let seal = Sealed { next_index: 990, end: End::Stopped };
-        until(|| allowance.sealed(seal).unwrap());
-        assert_eq!(on_disk(dir.path()).sealed, Some(seal));
-        keeper.end().unwrap();
+        assert_eq!(on_disk(dir.path()).reserved, 1_000, "never beyond the end of the run");
+        let end = RunEnd { next_index: 990, reason: End::Stopped };
+        until(|| reservation.save_end(end).unwrap());
+        assert_eq!(on_disk(dir.path()).run_end, Some(end));
+        checkpointer.finish().unwrap();
     }
 
     #[test]
-    fn what_is_stored_is_added_up() {
+    fn stored_segments_extend_the_durable_prefix() {
         let dir = tempfile::tempdir().unwrap();
-        let (keeper, checkpoints) = started(dir.path(), None);
-        for segment in 0..3 {
+        let (checkpointer, pending) = started(dir.path(), None);
+        for number in 0..3 {
             let mut counts = Counts::default();
             counts.faults.invalid = 2;
-            checkpoints.push(Handed { segment, next_index: (segment + 1) * 100, records: 98, counts });
+            pending.push(PendingSegment { number, next_index: (number + 1) * 100, records: 98, counts });
         }
-        keeper.end().unwrap();
-        let safe = on_disk(dir.path()).safe;
-        assert_eq!((safe.next_segment, safe.next_index, safe.counts.faults.invalid), (3, 300, 6));
+        checkpointer.finish().unwrap();
+        let prefix = on_disk(dir.path()).durable_prefix;
+        assert_eq!((prefix.next_segment, prefix.next_index, prefix.counts.faults.invalid), (3, 300, 6));
     }
 
     #[test]
-    fn a_state_that_cannot_be_written_stops_what_asks() {
+    fn a_state_that_cannot_be_written_stops_the_dispatcher() {
         let dir = tempfile::tempdir().unwrap();
-        let (keeper, _) = started(dir.path(), None);
+        let (checkpointer, _) = started(dir.path(), None);
         std::fs::remove_dir_all(dir.path()).unwrap();
-        let allowance = keeper.allowance();
-        until(|| allowance.covers(&(0..100)).is_err());
-        assert!(keeper.end().unwrap_err().to_string().contains("state.json"));
+        let reservation = checkpointer.reservation();
+        until(|| reservation.covers(&(0..100)).is_err());
+        assert!(checkpointer.finish().unwrap_err().to_string().contains("state.json"));
     }
 }

@@ -1,40 +1,37 @@
-//! Segments that are handed out and not yet known to be stored.
+//! Segments that are sent and not yet known to be stored.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use lake::Counts;
 
-/// A segment all of whose events are handed to the sinks.
+/// A segment whose events are all sent to the sinks.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Handed {
-    /// Its number.
-    pub segment: u64,
-    /// The index after its last one.
-    pub next_index: u64,
-    /// Records that Kafka must acknowledge.
-    pub records: u64,
-    /// What is in it.
-    pub counts: Counts,
+pub(crate) struct PendingSegment {
+    pub(crate) number: u64,
+    /// Index after the last event.
+    pub(crate) next_index: u64,
+    /// Number of records that Kafka must acknowledge.
+    pub(crate) records: u64,
+    pub(crate) counts: Counts,
 }
 
-/// Segments in the order of their numbers, from the thread that sends to the one that keeps the state.
+/// Queue of segments in ascending order, from the dispatcher to the checkpointer.
 #[derive(Debug, Default)]
-pub struct Checkpoints(Mutex<VecDeque<Handed>>);
+pub(crate) struct PendingSegments(Mutex<VecDeque<PendingSegment>>);
 
-impl Checkpoints {
-    /// Adds the next one.
-    pub fn push(&self, handed: Handed) {
-        self.lock().push_back(handed);
+impl PendingSegments {
+    pub(crate) fn push(&self, segment: PendingSegment) {
+        self.lock().push_back(segment);
     }
 
-    /// Takes the next one if it is stored.
-    pub fn pop_if(&self, is_stored: impl FnOnce(&Handed) -> bool) -> Option<Handed> {
+    /// Removes and returns the first segment if it is stored.
+    pub(crate) fn pop_if(&self, is_stored: impl FnOnce(&PendingSegment) -> bool) -> Option<PendingSegment> {
         let mut segments = self.lock();
         if segments.front().is_some_and(is_stored) { segments.pop_front() } else { None }
     }
 
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Handed>> {
+    fn lock(&self) -> MutexGuard<'_, VecDeque<PendingSegment>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

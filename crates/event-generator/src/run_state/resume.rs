@@ -1,118 +1,134 @@
-//! Beginning a run, or going on with one.
+//! Opens a run: starts a new one or resumes an unfinished one.
 
 use std::path::PathBuf;
 
 use event_model::Timestamp;
-use lake::{Lake, manifest_key};
+use lake::{Lake, Manifest, RunId, manifest_key};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::lake::in_words;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
-use crate::commands::run::args::RunArgs;
-use crate::commands::run::config::Plan;
-use crate::pipeline::Memory;
-use crate::run_state::{Destination, Flags, RunFolder, RunState};
-use crate::sinks::lake::indices_of;
+use super::folder::RunFolder;
+use super::state::{Destination, RunState};
 
-/// What there is to do.
+/// A run that this process holds: its locked folder and its state.
 #[derive(Debug)]
-pub enum Begun {
-    /// To run, from the memory's state on.
-    Run(Box<Memory>, Plan),
-    /// Nothing: the process before this one was killed when all was done. Where the manifest is.
-    FinishedBefore(PathBuf),
+pub(crate) struct RunHandle {
+    pub(crate) folder: RunFolder,
+    pub(crate) state: RunState,
 }
 
-/// Takes the run on this host, and finds out where it begins.
-pub async fn begin(
-    args: &RunArgs,
-    flags: Flags,
-    plan: Plan,
-    lake: Option<&Lake>,
-    now: Timestamp,
-) -> Result<Begun, Failure> {
-    let folder = RunFolder::take(&args.state_dir(), &plan.run).map_err(anyhow::Error::new)?;
-    let state = folder.state().map_err(anyhow::Error::new)?;
-    if let Some(manifest) = folder.manifest().filter(|_| args.resume_if_begun && state.is_none()) {
-        return Ok(Begun::FinishedBefore(manifest));
+/// The run to open.
+#[derive(Debug)]
+pub(crate) struct RunRequest {
+    pub(crate) state_dir: PathBuf,
+    pub(crate) run: RunId,
+    pub(crate) mode: StartMode,
+    /// Settings that determine the events.
+    pub(crate) settings: Value,
+    pub(crate) destination: Destination,
+    /// Flags to save for a resume.
+    pub(crate) flags: Value,
+    /// Number of events, if the run has an end.
+    pub(crate) count: Option<u64>,
+}
+
+/// Treatment of a run that exists already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StartMode {
+    /// Fails if the run is unfinished or finished.
+    New,
+    /// Publishes a finished run again.
+    Republish,
+    /// Resumes an unfinished run.
+    Resume,
+    /// Starts the run, or does nothing if it is finished. (Of an unfinished run the flags become [`StartMode::Resume`].)
+    ResumeOrStart,
+}
+
+/// Result of [`open_run`].
+#[derive(Debug)]
+pub(crate) enum OpenedRun {
+    Ready(Box<RunHandle>),
+    /// The run is finished; the path is that of its manifest.
+    AlreadyFinished(PathBuf),
+}
+
+/// Locks the run on this host and determines where it starts.
+pub(crate) async fn open_run(request: RunRequest, lake: Option<&Lake>, now: Timestamp) -> Result<OpenedRun, Failure> {
+    let folder = RunFolder::lock(&request.state_dir, &request.run)?;
+    let state = folder.state()?;
+    let mode = request.mode;
+    if let Some(manifest) = folder.manifest().filter(|_| mode == StartMode::ResumeOrStart && state.is_none()) {
+        return Ok(OpenedRun::AlreadyFinished(manifest));
     }
-    if let Some(lake) = lake.filter(|_| !plan.again)
-        && let Some(manifest) = lake.manifest(&plan.run).await.map_err(in_words)?
+    if let Some(lake) = lake.filter(|_| mode != StartMode::Republish)
+        && let Some(manifest) = lake.manifest(&request.run).await.map_err(in_words)?
     {
-        if args.resume_if_begun || args.resume && state.is_some() {
-            let path = folder.write_manifest(&manifest).map_err(anyhow::Error::new)?;
-            folder.forget_state().map_err(anyhow::Error::new)?;
-            return Ok(Begun::FinishedBefore(path));
+        // An earlier process was killed after it wrote the manifest to the lake.
+        if mode == StartMode::ResumeOrStart || mode == StartMode::Resume && state.is_some() {
+            let path = folder.write_manifest(&manifest)?;
+            folder.remove_state()?;
+            return Ok(OpenedRun::AlreadyFinished(path));
         }
-        return Err(Failure::usage(format!(
-            "the run {} is finished: its manifest {}/{} has {} events. --again publishes it once more; another --seed, \
-             --from or --run-id makes another run",
-            plan.run,
-            lake.url(),
-            manifest_key(&plan.run),
-            manifest.counts.outcomes.generated()
-        )));
+        return Err(finished(&manifest, lake));
     }
-    let settings = serde_json::to_value(plan.source.settings()).unwrap_or_default();
-    let destination = destination(args, &plan);
-    let (state, plan) = match state {
-        Some(state) if args.resume => go_on(state, flags, &settings, &destination, plan)?,
+    let state = match state {
+        Some(state) if mode == StartMode::Resume => resume(state, request)?,
         Some(state) => return Err(unfinished(&state, &folder)),
-        None => (RunState::begin(plan.run.clone(), now, settings, destination, flags), plan),
+        None => RunState::new(request.run, now, request.settings, request.destination, request.flags),
     };
-    Ok(Begun::Run(Box::new(Memory { folder, state }), plan))
+    Ok(OpenedRun::Ready(Box::new(RunHandle { folder, state })))
 }
 
-fn destination(args: &RunArgs, plan: &Plan) -> Destination {
-    Destination {
-        topic: (!args.no_kafka).then(|| args.kafka.topic.clone()),
-        lake: (!args.no_lake).then(|| args.lake.url().to_string()),
-        segment_indices: indices_of(&plan.source),
-    }
+fn finished(manifest: &Manifest, lake: &Lake) -> Failure {
+    let run = &manifest.run.id;
+    Failure::usage(format!(
+        "run {run} is finished: its manifest {}/{} counts {} events; publish it again with --republish, or choose another \
+         --seed, --from or --run-id",
+        lake.url(),
+        manifest_key(run),
+        manifest.counts.outcomes.generated()
+    ))
 }
 
 fn unfinished(state: &RunState, folder: &RunFolder) -> Failure {
     Failure::usage(format!(
-        "the run {run} is not finished: it was killed, or stopped before all was stored, after {next} events or more. \
-         `event-generator --resume --run-id {run}` goes on with it; to give it up, remove {folder}",
+        "run {run} is not finished: it stopped after at least {next} events; resume it with `event-generator --resume \
+         --run-id {run}`, or remove {folder} to abandon it",
         run = state.run,
-        next = state.safe.next_index,
+        next = state.durable_prefix.next_index,
         folder = folder.path().display()
     ))
 }
 
-/// The state and the plan of a run that is gone on with, if it is the same run.
-fn go_on(
-    mut state: RunState,
-    flags: Flags,
-    settings: &Value,
-    destination: &Destination,
-    mut plan: Plan,
-) -> Result<(RunState, Plan), Failure> {
-    let mut other = differences("", &state.settings, settings);
-    let destinations = [&state.destination, destination].map(|to| serde_json::to_value(to).unwrap_or_default());
-    other.extend(differences("", &destinations[0], &destinations[1]));
-    if !other.is_empty() {
+/// Returns the state of a resumed run, provided that the flags describe the same run.
+fn resume(mut state: RunState, request: RunRequest) -> Result<RunState, Failure> {
+    let mut changed = differences("", &state.settings, &request.settings);
+    let destinations =
+        [&state.destination, &request.destination].map(|to| serde_json::to_value(to).unwrap_or_default());
+    changed.extend(differences("", &destinations[0], &destinations[1]));
+    if !changed.is_empty() {
         return Err(Failure::usage(format!(
-            "--resume: that would not be the run {}: {}. Leave these flags out: what a run began with is remembered",
+            "--resume: run {} cannot change its settings: {}; leave these flags out",
             state.run,
-            other.join(", ")
+            changed.join(", ")
         )));
     }
-    if let Some(sealed) = state.sealed {
-        plan.count = Some(sealed.next_index);
-    } else if let Some(count) = plan.count.filter(|count| *count < state.reserved) {
+    if state.run_end.is_none()
+        && let Some(count) = request.count.filter(|count| *count < state.reserved)
+    {
         return Err(Failure::usage(format!(
-            "--resume: up to {} events of the run {} may have been sent already: it can't end after {count}",
-            state.reserved, state.run
+            "--resume: run {} cannot end after {count} events: up to {} may have been sent already; give a larger --count",
+            state.run, state.reserved
         )));
     }
     state.resumes += 1;
-    state.flags = flags;
-    Ok((state, plan))
+    state.flags = request.flags;
+    Ok(state)
 }
 
-/// Where two settings differ, as `users (500 then, 1000 now)`.
+/// Lists the differences between two settings, each as `users (500 then, 1000 now)`.
 fn differences(path: &str, then: &Value, now: &Value) -> Vec<String> {
     let (Value::Object(a), Value::Object(b)) = (then, now) else {
         let name = path.trim_start_matches('.');
@@ -121,8 +137,11 @@ fn differences(path: &str, then: &Value, now: &Value) -> Vec<String> {
     let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
     names.sort_unstable();
     names.dedup();
-    let of = |object: &serde_json::Map<String, Value>, name: &str| object.get(name).cloned().unwrap_or_default();
-    names.into_iter().flat_map(|name| differences(&format!("{path}.{name}"), &of(a, name), &of(b, name))).collect()
+    let value = |object: &Map<String, Value>, name: &str| object.get(name).cloned().unwrap_or_default();
+    names
+        .into_iter()
+        .flat_map(|name| differences(&format!("{path}.{name}"), &value(a, name), &value(b, name)))
+        .collect()
 }
 
 #[cfg(test)]

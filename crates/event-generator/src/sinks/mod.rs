@@ -1,4 +1,7 @@
-//! Where events go.
+//! Destinations of events: Kafka and the lake.
 
-pub mod kafka;
-pub mod lake;
+mod durable_prefix;
+pub(crate) mod kafka;
+pub(crate) mod lake;
+
+pub(crate) use durable_prefix::{DurablePrefix, LakeFiles};

@@ -1,210 +1,158 @@
-//! A run from the flags to the summary.
+//! `run`: generates events and publishes them.
 
-pub mod args;
-pub mod config;
-pub mod resume_flags;
+mod args;
+mod config;
+mod connect;
+mod print_config;
+mod resume_flags;
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, anyhow};
+use clap::ArgMatches;
 use lake::{Lake, LakeError, Manifest, draft_key, manifest_key};
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::kafka::{Topic, TopicSettings, ensure_topic, topic_settings};
+use pipeline_runtime::kafka::{Topic, TopicSettings};
 use pipeline_runtime::lake::in_words;
-use pipeline_runtime::output::unless_closed;
 use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::{progress, shutdown};
 use rdkafka::config::ClientConfig;
-use serde_json::json;
 
-use crate::commands::run::args::RunArgs;
-use crate::commands::run::config::Plan;
+pub(crate) use args::RunArgs;
+
+use crate::clock::{Clock, Pace};
+use crate::commands::event_args::random_seed;
 use crate::failpoint::{BEFORE_MANIFEST, pass};
-use crate::observability::endpoints::{self as site, Site};
-use crate::observability::summary;
-use crate::pipeline::block_plan::{Clock, Pace};
-use crate::pipeline::{self, Ended, Machine, Memory, Sinks};
-use crate::run_state::Flags;
-use crate::run_state::resume::{self, Begun};
-use crate::shutdown::Ending;
-use crate::sinks::kafka::{Deliveries, GUARDS, KafkaSink, MIN_MESSAGE_BYTES, producer_config};
+use crate::observability::{self, HttpEndpoints, Summary};
+use crate::pipeline::{self, FinishedRun, PipelineOptions, RunConfig, Sinks};
+use crate::run_state::{Destination, OpenedRun, RunHandle, RunRequest, open_run};
+use crate::shutdown::ShutdownDeadline;
+use crate::sinks::kafka::{Deliveries, GUARDS, KafkaSink, producer_config};
+use crate::sinks::lake::segment_indices;
 
-/// Records that are removed before a consumer that was down for a while has read them are lost to it.
-const SHORT_RETENTION_MILLIS: u64 = 3_600_000;
-/// So late is worth a note at the end.
+/// Lateness beyond which a live run ends with a warning.
 const LATE: Duration = Duration::from_secs(1);
-/// What is left of the ten seconds for the manifest.
-const MANIFEST_PATIENCE: Duration = Duration::from_millis(700);
+/// Time for the manifest after the deadline for the events.
+const MANIFEST_TIME: Duration = Duration::from_millis(700);
 
-/// Makes and publishes events until the end. `flags` are those that were given, for whoever goes on with the run.
-pub async fn run(args: &RunArgs, flags: Flags, log: &LogArgs) -> Result<(), Failure> {
-    let chance = random_seed();
+pub(crate) fn execute(args: &RunArgs, matches: &ArgMatches, log: &LogArgs) -> Result<(), Failure> {
+    log.start()?;
+    let args = &resume_flags::resolve(args, matches)?;
+    if args.print_config {
+        return print_config::print_config(args);
+    }
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
+    let result = runtime.block_on(run(args, log));
+    // Blocked on a dead connection, a task must not delay the end of the process.
+    runtime.shutdown_background();
+    result
+}
+
+async fn run(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
+    let flags = &args.flags;
+    let random_seed = random_seed();
     let clock = Clock::start();
-    let plan = Plan::resolve(args, clock.now(), chance)?;
-    let user = args.kafka.client_config(GUARDS)?;
-    let ending = Ending::on(shutdown::on_signal().context("signals can't be received")?);
-    let site = Arc::new(Site::new(clock, ending.clone()));
-    let _server = site::listen(args.http_addr.as_ref(), &site).await?;
+    let config = config::resolve(flags, clock.now(), random_seed)?;
+    let kafka_config = flags.kafka.client_config(GUARDS)?;
+    let shutdown = ShutdownDeadline::watch(shutdown::on_signal().context("cannot receive signals")?);
+    let endpoints = Arc::new(HttpEndpoints::new(clock, shutdown.clone()));
+    let _server = observability::serve(args.http_addr.as_ref(), &endpoints).await?;
 
-    let (kafka, lake) = tokio::join!(reach_kafka(args, &user, plan.source.largest_value()), reach_lake(args));
-    let (topic, lake) = both(kafka, lake)?;
-    // A run without --from begins when everything is ready, not when the first server was asked.
-    let (clock, plan) = if args.shape.from.is_some() {
-        (clock, plan)
+    let (topic, lake) = connect::connect(flags, &kafka_config, config.source.largest_value()).await?;
+    // A run without --from starts once its sinks are ready.
+    let (clock, mut config) = if flags.events.from.is_some() {
+        (clock, config)
     } else {
         let clock = Clock::start();
-        (clock, Plan::resolve(args, clock.now(), chance)?)
+        (clock, config::resolve(flags, clock.now(), random_seed)?)
     };
-    let (memory, plan) = match resume::begin(args, flags, plan, lake.as_ref(), clock.now()).await? {
-        Begun::Run(memory, plan) => (*memory, plan),
-        Begun::FinishedBefore(manifest) => {
+    let handle = match open_run(request(args, &config), lake.as_ref(), clock.now()).await? {
+        OpenedRun::Ready(handle) => *handle,
+        OpenedRun::AlreadyFinished(manifest) => {
             tracing::info!(manifest = %manifest.display(), "run was finished already");
             return Ok(());
         }
     };
-    let kafka = match topic {
-        Some(topic) => Some(start_kafka(args, &user, topic, &plan, &memory)?),
-        None => None,
-    };
-    announce(args, &plan, lake.as_ref(), &memory);
+    // An end that was decided before the resume stands.
+    config.count = handle.state.run_end.map(|end| end.next_index).or(config.count);
+    let kafka = topic.map(|topic| start_kafka(args, &kafka_config, topic, &config, &handle)).transpose()?;
+    log_start(args, &config, lake.as_ref(), &handle);
 
-    let machine = Machine { threads: threads(args), memory: args.memory_limit, progress: log.shows_progress() };
+    let options =
+        PipelineOptions { threads: args.threads(), memory: args.memory_limit, show_progress: log.shows_progress() };
     let sinks = Sinks { kafka, lake: lake.clone() };
-    let ended = pipeline::run(&plan, sinks, memory, machine, clock, &ending, &site).await;
-    let ended = ended.map_err(|error| resumable(&error, &plan))?;
+    let finished = pipeline::run(&config, sinks, handle, options, clock, &shutdown, &endpoints).await;
+    let finished = finished.map_err(|error| with_resume_hint(&error, &config))?;
     pass(BEFORE_MANIFEST);
-    let manifest = finish(&ended, lake.as_ref(), &plan, &ending).await.map_err(|error| resumable(&error, &plan))?;
-    tracing::debug!(manifest = %manifest.display(), "manifest written");
-    sum_up(&ended, &plan, log);
+    let manifest_path = store_manifest(&finished, lake.as_ref(), args.republish, &shutdown)
+        .await
+        .map_err(|error| with_resume_hint(&error, &config))?;
+    tracing::debug!(manifest = %manifest_path.display(), "manifest written");
+    summarize(&finished, &manifest_path, config.pace, log);
     Ok(())
+}
+
+fn request(args: &RunArgs, config: &RunConfig) -> RunRequest {
+    let flags = &args.flags;
+    RunRequest {
+        state_dir: args.state_dir(),
+        run: config.run.clone(),
+        mode: args.start_mode(),
+        settings: serde_json::to_value(config.source.settings()).unwrap_or_default(),
+        destination: Destination {
+            topic: (!flags.no_kafka).then(|| flags.kafka.topic.clone()),
+            lake: (!flags.no_lake).then(|| flags.lake.url().to_string()),
+            segment_indices: segment_indices(&config.source),
+        },
+        flags: resume_flags::to_json(flags),
+        count: config.count,
+    }
 }
 
 fn start_kafka(
     args: &RunArgs,
-    user: &ClientConfig,
+    kafka_config: &ClientConfig,
     (topic, settings): (Topic, TopicSettings),
-    plan: &Plan,
-    memory: &Memory,
-) -> anyhow::Result<(String, KafkaSink)> {
-    let config = producer_config(user, plan.pace, settings, args.memory_limit);
-    let tag = plan.source.run_tag().to_string();
-    let deliveries = Deliveries::after(&memory.state.safe, memory.state.destination.segment_indices);
-    let sink = KafkaSink::start(&config, &args.kafka.topic, topic.partitions, tag, !args.no_headers, deliveries)?;
-    Ok((args.kafka.topic.clone(), sink))
+    config: &RunConfig,
+    handle: &RunHandle,
+) -> anyhow::Result<KafkaSink> {
+    let flags = &args.flags;
+    let properties = producer_config(kafka_config, config.pace, settings, args.memory_limit);
+    let tag = config.source.run_tag().to_string();
+    let state = &handle.state;
+    let deliveries = Deliveries::resuming(&state.durable_prefix, state.destination.segment_indices);
+    let headers = !flags.no_headers;
+    Ok(KafkaSink::start(&properties, &flags.kafka.topic, topic.partitions, tag, headers, deliveries)?)
 }
 
-/// Writes the manifest, in the lake first: there it says that the run is over. The path of the one on this host.
-async fn finish(ended: &Ended, lake: Option<&Lake>, plan: &Plan, ending: &Ending) -> anyhow::Result<PathBuf> {
+/// Writes the manifest, first to the lake, where it marks the run as finished. Returns its path on this host.
+async fn store_manifest(
+    finished: &FinishedRun,
+    lake: Option<&Lake>,
+    replace: bool,
+    shutdown: &ShutdownDeadline,
+) -> anyhow::Result<PathBuf> {
     if let Some(lake) = lake {
         shutdown::waiting_for("the lake, to store the manifest");
         tokio::select! {
-            put = put_manifest(lake, &ended.manifest, plan.again) => put.map_err(in_words)?,
-            () = late(ending) => {
+            put = put_manifest(lake, &finished.manifest, replace) => put.map_err(in_words)?,
+            () = manifest_deadline(shutdown) => {
                 return Err(anyhow!(
-                    "all events are stored, but the manifest could not be written to {} in time", lake.url()
+                    "cannot write the manifest to {} in time; all events are stored", lake.url()
                 ));
             }
         }
     }
-    let path = ended.folder.write_manifest(&ended.manifest)?;
-    ended.folder.forget_state()?;
+    let path = finished.folder.write_manifest(&finished.manifest)?;
+    finished.folder.remove_state()?;
     Ok(path)
 }
 
-fn resumable(error: &anyhow::Error, plan: &Plan) -> anyhow::Error {
-    anyhow!("{error:#}\nOnce that is mended, `event-generator --resume --run-id {}` goes on with the run", plan.run)
-}
-
-/// The configuration as it would be used, as JSON.
-pub fn print_config(args: &RunArgs, mut out: impl Write) -> Result<(), Failure> {
-    let plan = Plan::resolve(args, Clock::start().now(), random_seed())?;
-    args.kafka.client_config(GUARDS)?;
-    let lake = (!args.no_lake).then(|| args.lake.url().to_string());
-    let properties: serde_json::Map<_, _> =
-        args.kafka.redacted_properties()?.into_iter().map(|(name, value)| (name, value.into())).collect();
-    let kafka = (!args.no_kafka).then(|| {
-        json!({
-            "bootstrap_servers": args.kafka.bootstrap_servers,
-            "topic": args.kafka.topic,
-            "headers": !args.no_headers,
-            "properties": properties,
-        })
-    });
-    let config = json!({
-        "run": plan.run.as_str(),
-        "settings": plan.source.settings(),
-        "rate": args.rate.to_string(),
-        "count": plan.count,
-        "again": plan.again,
-        "kafka": kafka,
-        "lake": lake,
-        "threads": threads(args),
-        "state_dir": args.state_dir(),
-        "memory_limit": args.memory_limit.to_string(),
-        "http_addr": args.http_addr.as_ref().map(ToString::to_string),
-    });
-    unless_closed(writeln!(out, "{config:#}").map_err(Into::into))
-}
-
-/// A seed that nobody has to type in full to see that it is another one.
-#[must_use]
-pub fn random_seed() -> u64 {
-    RandomState::new().build_hasher().finish() >> 32
-}
-
-fn threads(args: &RunArgs) -> u16 {
-    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-    // One makes more than one thread can hand to Kafka; cores are better left to the broker and the lake.
-    args.threads.unwrap_or_else(|| u16::try_from((cores() / 2).clamp(1, 64)).unwrap_or(1))
-}
-
-async fn reach_lake(args: &RunArgs) -> anyhow::Result<Option<Lake>> {
-    if args.no_lake {
-        return Ok(None);
-    }
-    // Once it has answered, an outage is waited out.
-    Ok(Some(args.lake.open().await?.with_patience(None)))
-}
-
-async fn reach_kafka(
-    args: &RunArgs,
-    config: &ClientConfig,
-    largest_value: usize,
-) -> anyhow::Result<Option<(Topic, TopicSettings)>> {
-    if args.no_kafka {
-        return Ok(None);
-    }
-    let topic = &args.kafka.topic;
-    let found = ensure_topic(config, topic).await?;
-    let settings = topic_settings(config, topic).await;
-    let needed = MIN_MESSAGE_BYTES.max(largest_value as u64 + MIN_MESSAGE_BYTES / 2);
-    if let Some(most) = settings.max_message_bytes.filter(|most| *most < needed) {
-        return Err(anyhow!(
-            "the topic {topic} takes {most} bytes at a time (max.message.bytes), but a record may need \
-             {needed}: raise it"
-        ));
-    }
-    if let Some(retention_ms) = settings.retention_ms.filter(|kept| *kept < SHORT_RETENTION_MILLIS) {
-        tracing::warn!(topic, retention_ms, "topic keeps records for less than an hour");
-    }
-    Ok(Some((found, settings)))
-}
-
-/// Both, or what is wrong with either.
-fn both<A, B>(a: anyhow::Result<A>, b: anyhow::Result<B>) -> anyhow::Result<(A, B)> {
-    match (a, b) {
-        (Ok(a), Ok(b)) => Ok((a, b)),
-        (Err(error), Ok(_)) | (Ok(_), Err(error)) => Err(error),
-        (Err(first), Err(second)) => Err(anyhow!("{first:#}\nerror: {second:#}")),
-    }
-}
-
-async fn put_manifest(lake: &Lake, manifest: &Manifest, again: bool) -> Result<(), LakeError> {
-    if !again {
+async fn put_manifest(lake: &Lake, manifest: &Manifest, replace: bool) -> Result<(), LakeError> {
+    if !replace {
         return lake.put_manifest(manifest).await.map(drop);
     }
     let run = &manifest.run.id;
@@ -212,38 +160,44 @@ async fn put_manifest(lake: &Lake, manifest: &Manifest, again: bool) -> Result<(
     lake.remove(&draft_key(run)).await
 }
 
-async fn late(ending: &Ending) {
-    ending.until_over().await;
-    tokio::time::sleep(MANIFEST_PATIENCE).await;
+async fn manifest_deadline(shutdown: &ShutdownDeadline) {
+    shutdown.wait().await;
+    tokio::time::sleep(MANIFEST_TIME).await;
 }
 
-fn announce(args: &RunArgs, plan: &Plan, lake: Option<&Lake>, memory: &Memory) {
-    let settings = plan.source.settings();
+fn with_resume_hint(error: &anyhow::Error, config: &RunConfig) -> anyhow::Error {
+    anyhow!("{error:#}\nOnce this is fixed, `event-generator --resume --run-id {}` resumes the run", config.run)
+}
+
+fn log_start(args: &RunArgs, config: &RunConfig, lake: Option<&Lake>, handle: &RunHandle) {
+    let (flags, settings, state) = (&args.flags, config.source.settings(), &handle.state);
     tracing::info!(
-        run = %plan.run,
+        run = %config.run,
         seed = settings.seed,
         from = %settings.from,
-        rate = %args.rate,
-        count = plan.count,
-        topic = (!args.no_kafka).then_some(args.kafka.topic.as_str()),
+        rate = %flags.rate,
+        count = config.count,
+        topic = (!flags.no_kafka).then_some(flags.kafka.topic.as_str()),
         lake = lake.map(|lake| lake.url().to_string()),
-        resumed_at = (memory.state.resumes > 0).then_some(memory.state.safe.next_index),
-        state = %memory.folder.path().display(),
+        resumed_at = (state.resumes > 0).then_some(state.durable_prefix.next_index),
+        state = %handle.folder.path().display(),
         "run started"
     );
 }
 
-/// A table for people, a line for logs.
-fn sum_up(ended: &Ended, plan: &Plan, log: &LogArgs) {
-    if plan.pace == Pace::Live && ended.lateness.max() > LATE {
-        let seconds = ended.lateness.max().as_secs_f64();
+/// Prints a table for people or logs a line.
+fn summarize(finished: &FinishedRun, manifest_path: &Path, pace: Pace, log: &LogArgs) {
+    let lateness = finished.lateness.as_ref();
+    if let Some(max) = lateness.map(|lateness| lateness.max()).filter(|max| pace == Pace::Live && *max > LATE) {
+        let seconds = max.as_secs_f64();
         tracing::warn!(seconds, "the run fell behind its schedule: no event is lost, some were sent late");
     }
+    let summary = Summary { manifest: &finished.manifest, manifest_path, lateness, elapsed: finished.elapsed };
     if !log.is_text() {
-        summary::log(ended, plan.pace);
+        summary.log();
     } else if log.quiet == 0 {
-        let table = summary::table(ended, plan.pace);
-        // There is nobody left to tell if stderr is gone.
+        let table = summary.table();
+        // There is no other output for an error of stderr.
         let _ = progress::above(|| writeln!(std::io::stderr(), "{table}"));
     }
 }

@@ -1,198 +1,187 @@
-//! The flags of a run that is gone on with: as they were given when it began, and what is said anew.
+//! Combines the saved flags of an unfinished run with the flags of its resume.
 
-use std::collections::BTreeSet;
-
+use clap::ArgMatches;
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, Command, FromArgMatches};
 use lake::RunId;
 use pipeline_runtime::exit::Failure;
+use serde_json::{Map, Value};
 
-use crate::commands::run::args::RunArgs;
-use crate::run_state::{Flags, RunFolder, RunState, unfinished_runs};
+use super::args::{ResumeFlags, RunArgs};
+use crate::run_state::{RunFolder, RunState, unfinished_runs};
 
-/// What is remembered of each run: which events, how many, how fast and where to. What may be secret is not among it, nor
-/// what belongs to a machine.
-const REMEMBERED: [&str; 2] = ["How much", "Which events"];
-const REMEMBERED_TOO: [&str; 6] = ["topic", "bootstrap-servers", "no-kafka", "no-headers", "lake", "no-lake"];
-const OF_THE_MOMENT: [&str; 4] = ["run-id", "resume", "resume-if-begun", "again"];
-/// Of these only one can be said: a new one takes the place of the one that is remembered.
-const INSTEAD: [&[&str]; 3] = [&["count", "duration", "to"], &["lake", "no-lake"], &["topic", "no-kafka"]];
+/// Flags that exclude each other. If one of a group is given, it replaces the saved ones.
+const EXCLUSIVE: [&[&str]; 3] = [&["count", "duration", "to"], &["lake", "no_lake"], &["topic", "no_kafka"]];
 
-/// The flags to run with, and those of them that are to be remembered.
-pub fn recall(args: &RunArgs, matches: &ArgMatches) -> Result<(RunArgs, Flags), Failure> {
-    let command = RunArgs::augment_args(Command::new("event-generator"));
-    let given = given(&command, matches);
-    let Some(name) = args.shape.run_id.as_ref().filter(|_| args.resume || args.resume_if_begun) else {
-        return Ok((args.clone(), given));
+/// Returns the flags to run with. For a resume these are the saved ones, overridden by those given now.
+pub(super) fn resolve(args: &RunArgs, matches: &ArgMatches) -> Result<RunArgs, Failure> {
+    let Some(name) = args.flags.events.run_id.as_ref().filter(|_| args.resume || args.resume_or_start) else {
+        return Ok(args.clone());
     };
     let run: RunId = name.parse().map_err(|error| Failure::usage(format!("--run-id: {error}")))?;
-    let state = RunFolder::look(&args.state_dir(), &run).map_err(anyhow::Error::new)?;
-    let Some(state) = state else {
-        return if args.resume { Err(nothing_there(args, name)) } else { Ok((args.clone(), given)) };
+    let Some(state) = RunFolder::read_state_of(&args.state_dir(), &run)? else {
+        return if args.resume { Err(no_unfinished_run(args, name)) } else { Ok(args.clone()) };
     };
-    same_version(&state)?;
-    let flags = merged(&state, given);
-    let mut all = parse(command, &flags)?;
-    // A run that has its name from its settings has none among them.
-    all.shape.run_id = state.settings.get("run_id").and_then(|name| name.as_str()).map(str::to_owned);
-    let RunArgs { kafka, threads, state_dir, memory_limit, http_addr, print_config, .. } = args.clone();
-    all.kafka.properties = kafka.properties;
-    all.kafka.kafka_config = kafka.kafka_config;
-    Ok((RunArgs { resume: true, threads, state_dir, memory_limit, http_addr, print_config, ..all }, flags))
+    check_version(&state)?;
+    let mut flags = merge(&state, &args.flags, |flag| is_given(matches, flag))?;
+    // --run-id may be the tag of a run without a name.
+    flags.events.run_id = state.settings.get("run_id").and_then(Value::as_str).map(str::to_owned);
+    flags.kafka.properties.clone_from(&args.flags.kafka.properties);
+    flags.kafka.kafka_config.clone_from(&args.flags.kafka.kafka_config);
+    Ok(RunArgs { flags, resume: true, resume_or_start: false, ..args.clone() })
 }
 
-/// Another version may make other events of the same settings.
-fn same_version(state: &RunState) -> Result<(), Failure> {
-    let (began, this) = (&state.program.version, env!("CARGO_PKG_VERSION"));
-    if began == this {
+/// Returns the form in which a state saves the flags.
+pub(super) fn to_json(flags: &ResumeFlags) -> Value {
+    // Serializing flags to JSON cannot fail.
+    serde_json::to_value(flags).unwrap_or_default()
+}
+
+/// Another version may generate other events from the same settings.
+fn check_version(state: &RunState) -> Result<(), Failure> {
+    let (started, this) = (&state.program.version, env!("CARGO_PKG_VERSION"));
+    if started == this {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "--resume: the run {} was begun by version {began} of this program, and version {this} may make other events: go on \
-         with that version",
+        "--resume: run {} was started by version {started} of this program, and version {this} may generate other events; \
+         resume it with version {started}",
         state.run
     )))
 }
 
-fn nothing_there(args: &RunArgs, name: &str) -> Failure {
+fn no_unfinished_run(args: &RunArgs, name: &str) -> Failure {
     let folder = args.state_dir();
-    let there = unfinished_runs(&folder);
-    let there = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
+    let runs = unfinished_runs(&folder);
+    let runs = if runs.is_empty() { "none".to_owned() } else { runs.join(", ") };
     Failure::usage(format!(
-        "--resume: there is no unfinished run {name} in {}; those that are: {there}. A run can be gone on with on the host \
-         where it began; a finished one has its manifest there and in the lake",
+        "--resume: no unfinished run {name} in {}; unfinished runs: {runs}. Resume a run on the host that started it; the \
+         manifest of a finished run is there and in the lake",
         folder.display()
     ))
 }
 
-/// The flags that were given, on the command line or by variables, and are to be remembered.
-fn given(command: &Command, matches: &ArgMatches) -> Flags {
-    let mut flags = Flags::new();
-    for argument in command.get_arguments() {
-        let (id, Some(flag)) = (argument.get_id().as_str(), argument.get_long()) else { continue };
-        let heading = argument.get_help_heading().unwrap_or_default();
-        let remembered = REMEMBERED.contains(&heading) || REMEMBERED_TOO.contains(&flag);
-        let said = matches!(matches.value_source(id), Some(ValueSource::CommandLine | ValueSource::EnvVariable));
-        if !remembered || !said || OF_THE_MOMENT.contains(&flag) {
-            continue;
-        }
-        let values = matches.get_raw(id).into_iter().flatten().map(|value| value.to_string_lossy().into_owned());
-        flags.insert(flag.to_owned(), values.collect());
-    }
-    flags
+/// Returns true if a flag is given on the command line or by a variable.
+fn is_given(matches: &ArgMatches, flag: &str) -> bool {
+    matches!(matches.value_source(flag), Some(ValueSource::CommandLine | ValueSource::EnvVariable))
 }
 
-/// What is remembered, and what is said now in its place.
-fn merged(state: &RunState, given: Flags) -> Flags {
-    let replaced: BTreeSet<&str> = INSTEAD
-        .into_iter()
-        .filter(|group| group.iter().any(|flag| given.contains_key(*flag)))
-        .flatten()
-        .copied()
-        .collect();
-    let mut flags: Flags = state.flags.iter().filter(|(flag, _)| !replaced.contains(flag.as_str())).map(own).collect();
-    // Left to chance and to the clock when it began; since then they stand.
-    for flag in ["seed", "from"] {
-        let value = &state.settings[flag];
-        let value = value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-        flags.insert(flag.to_owned(), vec![value]);
-    }
-    flags.extend(given);
-    flags
-}
-
-fn own((flag, values): (&String, &Vec<String>)) -> (String, Vec<String>) {
-    (flag.clone(), values.clone())
-}
-
-fn parse(command: Command, flags: &Flags) -> Result<RunArgs, Failure> {
-    let takes_value = |flag: &str| {
-        let argument = command.get_arguments().find(|argument| argument.get_long() == Some(flag));
-        argument.is_some_and(|argument| argument.get_action().takes_values())
+/// Overrides the saved flags by those given now. A saved flag has the name of its argument.
+fn merge(state: &RunState, now: &ResumeFlags, is_given: impl Fn(&str) -> bool) -> Result<ResumeFlags, Failure> {
+    let replaces = |flag: &str| {
+        let group = EXCLUSIVE.into_iter().find(|group| group.contains(&flag));
+        group.map_or_else(|| is_given(flag), |group| group.iter().any(|flag| is_given(flag)))
     };
-    let mut line = vec!["event-generator".to_owned()];
-    for (flag, values) in flags {
-        if takes_value(flag) {
-            line.extend(values.iter().map(|value| format!("--{flag}={value}")));
-        } else if values.iter().any(|value| value == "true") {
-            line.push(format!("--{flag}"));
-        }
+    let mut flags = object(state.flags.clone());
+    // Random or the time of the start, unless they were given.
+    for name in ["seed", "from"] {
+        flags.insert(name.to_owned(), state.settings[name].clone());
     }
-    let matches = command.try_get_matches_from(line).map_err(|error| Failure::usage(error.to_string()))?;
-    RunArgs::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))
+    flags.extend(object(to_json(now)).into_iter().filter(|(flag, _)| replaces(flag)));
+    serde_json::from_value(Value::Object(flags))
+        .map_err(|error| Failure::Failed(anyhow::anyhow!("cannot read the saved flags of run {}: {error}", state.run)))
+}
+
+fn object(value: Value) -> Map<String, Value> {
+    match value {
+        Value::Object(fields) => fields,
+        _ => Map::new(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use clap::{Args, Command, FromArgMatches};
     use serde_json::json;
 
     use super::*;
     use crate::run_state::Destination;
 
+    fn command() -> Command {
+        RunArgs::augment_args(Command::new("event-generator"))
+    }
+
     fn arguments(line: &str) -> (RunArgs, ArgMatches) {
-        let command = RunArgs::augment_args(Command::new("event-generator"));
-        let matches = command.try_get_matches_from(line.split_whitespace()).unwrap();
+        let matches = command().try_get_matches_from(line.split_whitespace()).unwrap();
         (RunArgs::from_arg_matches(&matches).unwrap(), matches)
     }
 
-    /// The flags with which a run goes on that began with others.
-    fn gone_on(began: &str, now: &str) -> Result<RunArgs, Failure> {
-        gone_on_with(env!("CARGO_PKG_VERSION"), began, now)
+    /// Starts run `r` with some flags and resumes it with others.
+    fn resumed(started: &str, now: &str) -> Result<RunArgs, Failure> {
+        resumed_by(env!("CARGO_PKG_VERSION"), started, now)
     }
 
-    fn gone_on_with(version: &str, began: &str, now: &str) -> Result<RunArgs, Failure> {
+    fn resumed_by(version: &str, started: &str, now: &str) -> Result<RunArgs, Failure> {
         let dir = tempfile::tempdir().unwrap();
-        let (args, matches) = arguments(&format!("event-generator {began}"));
-        let (_, flags) = recall(&args, &matches).unwrap();
+        let (args, _) = arguments(&format!("event-generator {started}"));
         let destination = Destination { topic: None, lake: None, segment_indices: 1 };
         let from = "2026-11-22T10:00:00Z";
         let settings = json!({"seed": 7, "from": from});
-        let mut state = RunState::begin("r".parse().unwrap(), from.parse().unwrap(), settings, destination, flags);
+        let flags = to_json(&args.flags);
+        let mut state = RunState::new("r".parse().unwrap(), from.parse().unwrap(), settings, destination, flags);
         version.clone_into(&mut state.program.version);
-        RunFolder::take(dir.path(), &state.run).unwrap().write_state(&state).unwrap();
+        RunFolder::lock(dir.path(), &state.run).unwrap().write_state(&state).unwrap();
         let resume = if now.contains("--resume") { "" } else { "--resume" };
         let line = format!("event-generator {resume} --state-dir {} {now}", dir.path().display());
         let (args, matches) = arguments(&line);
-        recall(&args, &matches).map(|(args, _)| args)
+        resolve(&args, &matches)
     }
 
     #[test]
-    fn a_run_goes_on_as_it_began() {
-        let began = "--rate 0.5/s --count 10 --users 5 --fault invalid=1% --fault corrupt=2% --topic t --no-headers \
-                     --lake file:///tmp -X sasl.password=secret";
-        let args = gone_on(began, "--run-id r --threads 3").unwrap();
-        assert!(args.resume && args.no_headers && args.kafka.properties.is_empty());
-        assert_eq!((args.rate.to_string(), args.shape.users, args.shape.fault.len()), ("0.5/s".to_owned(), 5, 2));
-        assert_eq!((args.shape.seed, args.shape.run_id, args.threads), (Some(7), None, Some(3)));
-        assert_eq!(args.shape.from.unwrap().to_string(), "2026-11-22T10:00:00.000000Z");
-        assert_eq!((args.kafka.topic, args.lake.lake.unwrap().to_string()), ("t".to_owned(), "file:///tmp".to_owned()));
+    fn a_resume_repeats_the_flags_of_the_start() {
+        let started = "--rate 0.5/s --duration 1500ms --users 5 --fault invalid=1% --fault corrupt=2% --effect exp_3=+15% \
+                       --shape daily --padding 20 --topic t --no-headers --lake file:///tmp -X sasl.password=secret";
+        let RunArgs { flags, resume, threads, .. } = resumed(started, "--run-id r --threads 3").unwrap();
+        assert!(resume && flags.no_headers && flags.kafka.properties.is_empty());
+        assert_eq!((flags.rate.to_string(), flags.events.users, flags.events.padding), ("0.5/s".to_owned(), 5, 20));
+        assert_eq!((flags.events.fault.len(), flags.events.effect.len()), (2, 1));
+        assert_eq!(flags.duration.map(|duration| duration.micros()), Some(1_500_000));
+        assert_eq!((flags.events.shape.to_string(), flags.count), ("daily".to_owned(), None));
+        assert_eq!((flags.events.seed, flags.events.run_id, threads), (Some(7), None, Some(3)));
+        assert_eq!(flags.events.from.unwrap().to_string(), "2026-11-22T10:00:00.000000Z");
+        let lake = flags.lake.lake.unwrap().to_string();
+        assert_eq!((flags.kafka.topic, lake), ("t".to_owned(), "file:///tmp".to_owned()));
     }
 
     #[test]
-    fn what_is_said_now_counts() {
-        let args = gone_on("--rate max --count 10 --users 5", "--run-id r --users 6 --duration 5s").unwrap();
-        assert_eq!((args.count, args.shape.users), (None, 6));
+    fn flags_given_now_override_the_saved_ones() {
+        let flags = resumed("--rate max --count 10 --users 5", "--run-id r --users 6 --duration 5s").unwrap().flags;
+        assert_eq!((flags.count, flags.events.users), (None, 6));
+        let flags = resumed("--rate max --count 10 --no-lake", "--run-id r --lake file:///tmp").unwrap().flags;
+        assert!(!flags.no_lake && flags.lake.lake.is_some());
+        let flags =
+            resumed("--rate max --count 10 --topic t", "--run-id r --bootstrap-servers other:9092").unwrap().flags;
+        assert_eq!((flags.kafka.topic.as_str(), flags.kafka.bootstrap_servers.as_str()), ("t", "other:9092"));
     }
 
     #[test]
-    fn a_supervisors_command_begins_a_run_and_goes_on_with_it() {
-        let began = gone_on("--rate max --count 10", "--run-id other --resume-if-begun --users 6").unwrap();
-        assert_eq!((began.resume, began.count, began.shape.users), (false, None, 6));
-        let gone_on = gone_on("--rate max --count 10", "--run-id r --resume-if-begun --count 10").unwrap();
-        assert_eq!((gone_on.resume, gone_on.shape.seed, gone_on.shape.run_id), (true, Some(7), None));
+    fn each_saved_flag_is_an_argument() {
+        let (args, matches) = arguments("event-generator --rate max");
+        let saved = object(to_json(&args.flags));
+        assert!(saved.keys().all(|flag| matches.try_contains_id(flag).is_ok()), "{saved:?}");
+        assert!(EXCLUSIVE.iter().copied().flatten().all(|flag| saved.contains_key(*flag)), "{saved:?}");
+        assert!(!saved.contains_key("properties") && !saved.contains_key("kafka_config"), "{saved:?}");
     }
 
     #[test]
-    fn another_version_does_not_go_on() {
-        let failure = gone_on_with("0.0.9", "--rate max --count 10", "--run-id r").unwrap_err();
-        assert!(failure.code() == 2 && failure.to_string().contains("begun by version 0.0.9"), "{failure}");
+    fn the_command_of_a_supervisor_starts_a_run_and_resumes_it() {
+        let started = resumed("--rate max --count 10", "--run-id other --resume-or-start --users 6").unwrap();
+        assert_eq!((started.resume, started.flags.count, started.flags.events.users), (false, None, 6));
+        let resumed = resumed("--rate max --count 10", "--run-id r --resume-or-start --count 10").unwrap();
+        let events = resumed.flags.events;
+        assert_eq!((resumed.resume, events.seed, events.run_id), (true, Some(7), None));
     }
 
     #[test]
-    fn what_is_not_there_is_told_with_what_is() {
-        let failure = gone_on("--rate max --count 10", "--run-id other").unwrap_err();
-        assert!(failure.code() == 2 && failure.to_string().contains("those that are: r"), "{failure}");
+    fn another_version_does_not_resume() {
+        let failure = resumed_by("0.0.9", "--rate max --count 10", "--run-id r").unwrap_err();
+        assert!(failure.code() == 2 && failure.to_string().contains("started by version 0.0.9"), "{failure}");
+    }
+
+    #[test]
+    fn an_unknown_run_is_reported_with_the_unfinished_ones() {
+        let failure = resumed("--rate max --count 10", "--run-id other").unwrap_err();
+        assert!(failure.code() == 2 && failure.to_string().contains("unfinished runs: r"), "{failure}");
     }
 }

@@ -1,13 +1,13 @@
-//! The producer's properties.
+//! Properties of the producer.
 
 use pipeline_runtime::kafka::{Guard, TopicSettings};
 use rdkafka::config::ClientConfig;
 
+use crate::clock::Pace;
 use crate::memory::MemoryLimit;
-use crate::pipeline::block_plan::Pace;
 
-/// Properties that a user may not set otherwise.
-pub const GUARDS: &[Guard] = &[
+/// Properties whose values a user cannot change.
+pub(crate) const GUARDS: &[Guard] = &[
     Guard { property: "enable.idempotence", value: Some("true"), because: ONCE_IN_ORDER },
     Guard { property: "acks", value: Some("all"), because: ALL_REPLICAS },
     Guard { property: "request.required.acks", value: Some("all"), because: ALL_REPLICAS },
@@ -27,22 +27,26 @@ const JAVA_PARTITIONS: &str = "a user's events must be in the partition where ev
 const WAITS: &str = "a record waits out an outage and is never given up silently";
 const COUNTED: &str = "every record's delivery is counted";
 
-/// What the producer needs whatever the user wants.
+/// Properties that are set after the user's.
 const FIXED: [(&str, &str); 4] =
     [("enable.idempotence", "true"), ("acks", "all"), ("partitioner", "murmur2_random"), ("message.timeout.ms", "0")];
 
-/// The largest batch.
+/// Maximum size of a batch.
 const BATCH_BYTES: u64 = 128 * 1024;
 
-/// A topic that takes less could not take our largest record with its headers.
-pub const MIN_MESSAGE_BYTES: u64 = 4_096;
+/// Minimum `max.message.bytes` of a topic: the size of a large event with its headers.
+pub(crate) const MIN_MESSAGE_BYTES: u64 = 4_096;
 
-/// The producer's properties: ours, then the user's, then what must be.
-#[must_use]
-pub fn producer_config(user: &ClientConfig, pace: Pace, topic: TopicSettings, memory: MemoryLimit) -> ClientConfig {
-    let batch = topic.max_message_bytes.map_or(BATCH_BYTES, |most| most.min(BATCH_BYTES));
+/// Returns the properties of the producer: our defaults, overridden by the user's, overridden by [`FIXED`].
+pub(crate) fn producer_config(
+    user: &ClientConfig,
+    pace: Pace,
+    topic: TopicSettings,
+    memory: MemoryLimit,
+) -> ClientConfig {
+    let batch = topic.max_message_bytes.map_or(BATCH_BYTES, |max| max.min(BATCH_BYTES));
     let defaults = [
-        // By the clock a record should not wait; a backfill is cheaper in full batches.
+        // A live record should not wait; a backfill is cheaper in full batches.
         ("linger.ms", if pace == Pace::Max { "50" } else { "5" }.to_owned()),
         ("batch.size", batch.to_string()),
         ("compression.type", "lz4".to_owned()),
@@ -62,12 +66,12 @@ pub fn producer_config(user: &ClientConfig, pace: Pace, topic: TopicSettings, me
     config
 }
 
-/// The largest batch of a producer that is configured like this.
+/// Returns the maximum size of a batch with these properties.
 pub(super) fn batch_bytes(config: &ClientConfig) -> u64 {
     config.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH_BYTES)
 }
 
-/// The other names that librdkafka has for a property.
+/// Returns the names that librdkafka has for a property.
 fn aliases(property: &str) -> &[&str] {
     match property {
         "linger.ms" => &["linger.ms", "queue.buffering.max.ms"],

@@ -1,4 +1,4 @@
-//! What the broker said to each record.
+//! Delivery reports: acknowledged records and rejected ones.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -12,18 +12,18 @@ use rdkafka::producer::{DeliveryResult, ProducerContext};
 use thiserror::Error;
 
 use crate::failpoint::{AFTER_ACK, pass};
-use crate::run_state::Safe;
+use crate::sinks::DurablePrefix;
 
-/// Counts of delivery reports, written by the thread that polls and read by any.
+/// Counts of acknowledged records. The polling thread writes them; any thread reads them.
 #[derive(Debug)]
-pub struct Deliveries {
-    /// Those that this process did not send: it goes on with a run.
+pub(crate) struct Deliveries {
+    /// Records that an earlier process of the run sent.
     before: u64,
     records: AtomicU64,
-    /// Of keys and values.
+    /// Bytes of keys and values.
     bytes: AtomicU64,
     segment_indices: u64,
-    refused: AtomicBool,
+    failed: AtomicBool,
     details: Mutex<Details>,
 }
 
@@ -31,108 +31,104 @@ pub struct Deliveries {
 struct Details {
     /// By partition.
     end_offsets: Vec<i64>,
-    /// Acknowledged records of each segment, from `first_segment` on.
+    /// Number of acknowledged records of each segment from `first_segment` on.
     segments: VecDeque<u64>,
     first_segment: u64,
-    refusal: Option<Refusal>,
+    error: Option<DeliveryError>,
 }
 
-/// What all in-sync replicas have.
+/// Records that all in-sync replicas have.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Acknowledged {
-    /// Records.
-    pub records: u64,
-    /// By partition, the offset after the last of them.
-    pub end_offsets: BTreeMap<i32, i64>,
+pub(crate) struct Acknowledged {
+    pub(crate) records: u64,
+    /// By partition, the offset after the last record.
+    pub(crate) end_offsets: BTreeMap<i32, i64>,
 }
 
-/// A record that will not be delivered, or none will be.
+/// The permanent rejection of one record, or of all records of this producer.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("Kafka refused {}: {cause}{}", what(*.index), hint(*.code))]
-pub struct Refusal {
+#[error("Kafka rejected {}: {cause}{}", subject(*.index), remedy(*.code))]
+pub(crate) struct DeliveryError {
     index: Option<u64>,
     code: Option<RDKafkaErrorCode>,
     cause: String,
 }
 
-fn what(index: Option<u64>) -> String {
+fn subject(index: Option<u64>) -> String {
     index.map_or_else(|| "this producer".to_owned(), |index| format!("the record of event {index}"))
 }
 
-fn hint(code: Option<RDKafkaErrorCode>) -> &'static str {
+fn remedy(code: Option<RDKafkaErrorCode>) -> &'static str {
     match code {
         Some(RDKafkaErrorCode::MessageSizeTooLarge) => "; raise max.message.bytes of the topic",
-        // The second is the answer to idempotent producers that may write to no topic at all.
+        // The second is returned to idempotent producers without WRITE on any topic.
         Some(RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed) => {
-            "; the Kafka user needs WRITE on the topic"
+            "; grant the Kafka user WRITE on the topic"
         }
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-            "; the topic was removed while the run went on"
+            "; the topic was deleted during the run"
         }
         Some(RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::PolicyViolation) => {
-            "; the topic has a policy (compaction, a schema) that product events do not meet"
+            "; the topic has a policy (compaction, a schema) that rejects product events"
         }
         _ => "",
     }
 }
 
-impl Refusal {
+impl DeliveryError {
     pub(super) fn new(index: u64, error: &KafkaError) -> Self {
         Self { index: Some(index), code: error.rdkafka_error_code(), cause: error.to_string() }
     }
 
-    /// Of all records, where librdkafka's error is one that no later attempt would change.
-    fn of_all(error: &KafkaError, reason: &str) -> Option<Self> {
+    /// Returns the rejection of all records if librdkafka's error is permanent.
+    fn permanent(error: &KafkaError, reason: &str) -> Option<Self> {
         let code = error.rdkafka_error_code();
-        let lasting = matches!(code, Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::ClusterAuthorizationFailed));
-        lasting.then(|| Self { index: None, code, cause: reason.to_owned() })
+        let permanent = matches!(code, Some(RDKafkaErrorCode::Fatal | RDKafkaErrorCode::ClusterAuthorizationFailed));
+        permanent.then(|| Self { index: None, code, cause: reason.to_owned() })
     }
 }
 
 impl Deliveries {
-    /// For a run with segments of so many indices, of which this much is stored already.
-    #[must_use]
-    pub fn after(safe: &Safe, segment_indices: u64) -> Self {
-        let mut details = Details { first_segment: safe.next_segment, ..Details::default() };
-        for (&partition, &end) in &safe.end_offsets {
-            details.ends_at(partition, end);
+    /// Creates the counts of a run that continues after a durable prefix.
+    pub(crate) fn resuming(prefix: &DurablePrefix, segment_indices: u64) -> Self {
+        let mut details = Details { first_segment: prefix.next_segment, ..Details::default() };
+        for (&partition, &end) in &prefix.end_offsets {
+            details.advance(partition, end);
         }
         Self {
-            before: safe.counts.expected_counts().kafka_records,
+            before: prefix.counts.expected_counts().kafka_records,
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
             segment_indices: segment_indices.max(1),
-            refused: AtomicBool::new(false),
+            failed: AtomicBool::new(false),
             details: Mutex::new(details),
         }
     }
 
-    /// How many records are acknowledged.
-    #[must_use]
-    pub fn records(&self) -> u64 {
-        self.before + self.of_this_process()
+    /// Returns the number of acknowledged records of the run.
+    pub(crate) fn records(&self) -> u64 {
+        self.before + self.process_records()
     }
 
-    /// Those of them that this process has sent.
-    pub(super) fn of_this_process(&self) -> u64 {
+    /// Returns the number of acknowledged records that this process sent.
+    pub(super) fn process_records(&self) -> u64 {
         self.records.load(Ordering::Relaxed)
     }
 
-    /// The bytes of their keys and values.
-    pub(super) fn bytes_of_this_process(&self) -> u64 {
+    /// Returns the bytes of keys and values of acknowledged records that this process sent.
+    pub(super) fn process_bytes(&self) -> u64 {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// How many records of a segment are acknowledged.
-    #[must_use]
-    pub fn of_segment(&self, segment: u64) -> u64 {
+    /// Returns the number of acknowledged records of a segment.
+    pub(crate) fn segment_records(&self, segment: u64) -> u64 {
         let details = self.lock();
-        let place = segment.checked_sub(details.first_segment).and_then(|place| usize::try_from(place).ok());
-        place.and_then(|place| details.segments.get(place).copied()).unwrap_or(0)
+        let position = segment.checked_sub(details.first_segment).and_then(|position| usize::try_from(position).ok());
+        position.and_then(|position| details.segments.get(position).copied()).unwrap_or(0)
     }
 
-    /// Segments before this one are no longer asked for.
-    pub fn forget_before(&self, segment: u64) {
+    /// Drops the counts of all segments before this one.
+    pub(crate) fn drop_segments_before(&self, segment: u64) {
         let mut details = self.lock();
         while details.first_segment < segment {
             details.first_segment += 1;
@@ -140,16 +136,15 @@ impl Deliveries {
         }
     }
 
-    /// All that is acknowledged.
-    #[must_use]
-    pub fn acknowledged(&self) -> Acknowledged {
+    pub(crate) fn acknowledged(&self) -> Acknowledged {
         let partitions = self.lock().end_offsets.clone();
         let offsets = (0..).zip(partitions).filter(|(_, end)| *end > 0);
         Acknowledged { records: self.records(), end_offsets: offsets.collect() }
     }
 
-    pub(super) fn refusal(&self) -> Option<Refusal> {
-        if self.refused.load(Ordering::Relaxed) { self.lock().refusal.clone() } else { None }
+    /// Returns the first rejection.
+    pub(super) fn error(&self) -> Option<DeliveryError> {
+        if self.failed.load(Ordering::Relaxed) { self.lock().error.clone() } else { None }
     }
 
     fn delivered(&self, index: u64, partition: i32, offset: i64, bytes: usize) {
@@ -157,14 +152,14 @@ impl Deliveries {
         self.records.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let mut details = self.lock();
-        details.ends_at(partition, offset + 1);
-        details.count(index / self.segment_indices);
+        details.advance(partition, offset + 1);
+        details.count_record(index / self.segment_indices);
     }
 
-    fn refuse(&self, refusal: Refusal) {
-        tracing::error!(index = refusal.index, cause = refusal.cause, "record refused");
-        self.lock().refusal.get_or_insert(refusal);
-        self.refused.store(true, Ordering::Relaxed);
+    fn fail(&self, error: DeliveryError) {
+        tracing::error!(index = error.index, cause = error.cause, "record rejected");
+        self.lock().error.get_or_insert(error);
+        self.failed.store(true, Ordering::Relaxed);
     }
 
     fn lock(&self) -> MutexGuard<'_, Details> {
@@ -173,7 +168,7 @@ impl Deliveries {
 }
 
 impl Details {
-    fn ends_at(&mut self, partition: i32, end: i64) {
+    fn advance(&mut self, partition: i32, end: i64) {
         let partition = usize::try_from(partition).unwrap_or(0);
         if self.end_offsets.len() <= partition {
             self.end_offsets.resize(partition + 1, 0);
@@ -181,18 +176,17 @@ impl Details {
         self.end_offsets[partition] = self.end_offsets[partition].max(end);
     }
 
-    fn count(&mut self, segment: u64) {
-        let Some(place) = segment.checked_sub(self.first_segment).and_then(|place| usize::try_from(place).ok()) else {
-            return;
-        };
-        if self.segments.len() <= place {
-            self.segments.resize(place + 1, 0);
+    fn count_record(&mut self, segment: u64) {
+        let position = segment.checked_sub(self.first_segment).and_then(|position| usize::try_from(position).ok());
+        let Some(position) = position else { return };
+        if self.segments.len() <= position {
+            self.segments.resize(position + 1, 0);
         }
-        self.segments[place] += 1;
+        self.segments[position] += 1;
     }
 }
 
-/// librdkafka's way to [`Deliveries`].
+/// Callbacks of librdkafka that fill [`Deliveries`].
 pub(super) struct DeliveryContext {
     deliveries: Arc<Deliveries>,
     complaints: Complaints,
@@ -207,8 +201,8 @@ impl DeliveryContext {
 impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
         self.complaints.note(&error, reason);
-        if let Some(refusal) = Refusal::of_all(&error, reason) {
-            self.deliveries.refuse(refusal);
+        if let Some(error) = DeliveryError::permanent(&error, reason) {
+            self.deliveries.fail(error);
         }
     }
 }
@@ -223,9 +217,9 @@ impl ProducerContext for DeliveryContext {
                 let bytes = message.key_len() + message.payload_len();
                 self.deliveries.delivered(index as u64, message.partition(), message.offset(), bytes);
             }
-            // Thrown away by ourselves at the end, which has been reported already.
+            // Dropped at the shutdown, which reports the number of unacknowledged records.
             Err((error, _)) if is_purge(error) => {}
-            Err((error, _)) => self.deliveries.refuse(Refusal::new(index as u64, error)),
+            Err((error, _)) => self.deliveries.fail(DeliveryError::new(index as u64, error)),
         }
     }
 }
@@ -239,8 +233,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn offsets_are_those_after_the_last() {
-        let deliveries = Deliveries::after(&Safe::default(), 10);
+    fn end_offsets_follow_the_last_record() {
+        let deliveries = Deliveries::resuming(&DurablePrefix::default(), 10);
         for (index, partition, offset) in [(0, 2, 7), (1, 0, 0), (2, 2, 8), (3, 2, 5)] {
             deliveries.delivered(index, partition, offset, 300);
         }
@@ -250,29 +244,30 @@ mod tests {
     }
 
     #[test]
-    fn segments_are_counted_apart_and_after_what_is_stored() {
-        let mut safe = Safe { next_segment: 2, end_offsets: BTreeMap::from([(1, 5)]), ..Safe::default() };
-        safe.counts.outcomes.valid = 20;
-        let deliveries = Deliveries::after(&safe, 10);
+    fn segments_are_counted_separately_after_the_prefix() {
+        let mut prefix =
+            DurablePrefix { next_segment: 2, end_offsets: BTreeMap::from([(1, 5)]), ..DurablePrefix::default() };
+        prefix.counts.outcomes.valid = 20;
+        let deliveries = Deliveries::resuming(&prefix, 10);
         for index in [20, 29, 29, 30, 51] {
             deliveries.delivered(index, 0, 3, 300);
         }
-        let of = |segment| deliveries.of_segment(segment);
+        let of = |segment| deliveries.segment_records(segment);
         assert_eq!([1, 2, 3, 4, 5, 6].map(of), [0, 3, 1, 0, 1, 0]);
-        deliveries.forget_before(4);
+        deliveries.drop_segments_before(4);
         assert_eq!([2, 3, 4, 5].map(of), [0, 0, 0, 1]);
         assert_eq!(deliveries.records(), 25);
         assert_eq!(deliveries.acknowledged().end_offsets, BTreeMap::from([(0, 4), (1, 5)]));
     }
 
     #[test]
-    fn the_first_refusal_is_kept_and_says_what_to_do() {
-        let deliveries = Deliveries::after(&Safe::default(), 1);
-        assert_eq!(deliveries.refusal(), None);
+    fn the_first_error_is_kept_and_names_the_remedy() {
+        let deliveries = Deliveries::resuming(&DurablePrefix::default(), 1);
+        assert_eq!(deliveries.error(), None);
         let error = KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
-        deliveries.refuse(Refusal::new(41, &error));
-        deliveries.refuse(Refusal::new(42, &error));
-        let text = deliveries.refusal().map(|refusal| refusal.to_string()).unwrap_or_default();
+        deliveries.fail(DeliveryError::new(41, &error));
+        deliveries.fail(DeliveryError::new(42, &error));
+        let text = deliveries.error().map(|error| error.to_string()).unwrap_or_default();
         assert!(text.contains("event 41") && text.contains("max.message.bytes"), "{text}");
     }
 }

@@ -1,4 +1,4 @@
-//! Events to Kafka: idempotent, in order, every record accounted for.
+//! Sends events to Kafka: idempotent, in order, with every record accounted for.
 
 mod config;
 mod deliveries;
@@ -16,53 +16,53 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use thiserror::Error;
 
 use config::batch_bytes;
-pub use config::{GUARDS, MIN_MESSAGE_BYTES, producer_config};
-pub use deliveries::{Acknowledged, Deliveries, Refusal};
+pub(crate) use config::{GUARDS, MIN_MESSAGE_BYTES, producer_config};
+pub(crate) use deliveries::{Deliveries, DeliveryError};
 
 use deliveries::DeliveryContext;
 use window::Window;
 
 use crate::failpoint::{AFTER_SEND, pass};
 
-/// The version of the event's form, as the header `schema` has it.
+/// Version of the event's schema, as in the header `schema`.
 const SCHEMA: &str = "1";
 
-/// A producer for one topic and one run. Used by one thread, so that records keep their order.
-pub struct KafkaSink {
+/// Producer of one run for one topic. One thread uses it, so records keep their order.
+pub(crate) struct KafkaSink {
     producer: BaseProducer<DeliveryContext>,
     topic: String,
     run_tag: String,
     headers: Option<OwnedHeaders>,
     deliveries: Arc<Deliveries>,
-    /// Records that the client took, each of which must be reported, and the bytes of their keys and values.
-    taken: Cell<u64>,
-    taken_bytes: Cell<u64>,
+    /// Number of records in the client's queue or delivered by it.
+    enqueued: Cell<u64>,
+    /// Bytes of their keys and values.
+    enqueued_bytes: Cell<u64>,
     window: RefCell<Window>,
 }
 
-/// What became of a record that was offered.
+/// Result of enqueuing a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Offered {
-    /// It will be sent, and reported.
-    Taken,
-    /// As much as can be of use is on its way: nothing was done. [`KafkaSink::serve`] makes room.
+pub(crate) enum EnqueueStatus {
+    /// The client sends the record and reports its delivery.
+    Enqueued,
+    /// The window or the client's queue is full; [`KafkaSink::poll`] makes room.
     Full,
 }
 
-/// Why the run cannot go on.
+/// An error that stops the run.
 #[derive(Debug, Error)]
-pub enum KafkaSinkError {
-    /// The client does not start.
-    #[error("the Kafka client could not be started: {0}")]
+pub(crate) enum KafkaSinkError {
+    #[error("cannot start the Kafka client: {0}")]
     Start(KafkaError),
-    /// A record is refused for good, here or by the broker.
+    /// The client or the broker rejected a record for good.
     #[error(transparent)]
-    Refused(#[from] Refusal),
+    Delivery(#[from] DeliveryError),
 }
 
 impl KafkaSink {
-    /// Starts a client. It connects by itself, now and whenever it must.
-    pub fn start(
+    /// Starts a client. It connects and reconnects in the background.
+    pub(crate) fn start(
         config: &ClientConfig,
         topic: &str,
         partitions: i32,
@@ -85,50 +85,59 @@ impl KafkaSink {
             run_tag,
             headers,
             deliveries,
-            taken: Cell::new(0),
-            taken_bytes: Cell::new(0),
+            enqueued: Cell::new(0),
+            enqueued_bytes: Cell::new(0),
             window: RefCell::new(window),
         })
     }
 
-    /// What was acknowledged so far, for whoever watches.
-    #[must_use]
-    pub fn deliveries(&self) -> Arc<Deliveries> {
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    pub(crate) fn deliveries(&self) -> Arc<Deliveries> {
         Arc::clone(&self.deliveries)
     }
 
-    /// Offers the record of event `index`, of whose segment it will be counted. A marked one carries its run and its index in headers.
-    pub fn offer(&self, index: u64, key: &[u8], value: &[u8], marked: bool) -> Result<Offered, KafkaSinkError> {
+    /// Enqueues the record of event `index`. With `index_header` its headers name the run and the index, which cannot be
+    /// read from a corrupt value.
+    pub(crate) fn enqueue(
+        &self,
+        index: u64,
+        key: &[u8],
+        value: &[u8],
+        index_header: bool,
+    ) -> Result<EnqueueStatus, KafkaSinkError> {
         if !self.window.borrow_mut().admits(self.open_bytes()) {
-            return Ok(Offered::Full);
+            return Ok(EnqueueStatus::Full);
         }
         let mut record = BaseRecord::with_opaque_to(&self.topic, usize::try_from(index).unwrap_or(usize::MAX));
-        record.headers = if marked { Some(self.mark(index)) } else { self.headers.clone() };
+        record.headers = if index_header { Some(self.index_headers(index)) } else { self.headers.clone() };
         match self.producer.send(record.key(key).payload(value)) {
             Ok(()) => {
                 pass(AFTER_SEND);
-                self.taken.set(self.taken.get() + 1);
-                self.taken_bytes.set(self.taken_bytes.get() + (key.len() + value.len()) as u64);
-                Ok(Offered::Taken)
+                self.enqueued.set(self.enqueued.get() + 1);
+                self.enqueued_bytes.set(self.enqueued_bytes.get() + (key.len() + value.len()) as u64);
+                Ok(EnqueueStatus::Enqueued)
             }
-            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(Offered::Full),
-            Err((error, _)) => Err(Refusal::new(index, &error).into()),
+            Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(EnqueueStatus::Full),
+            Err((error, _)) => Err(DeliveryError::new(index, &error).into()),
         }
     }
 
     fn open_bytes(&self) -> u64 {
-        self.taken_bytes.get() - self.deliveries.bytes_of_this_process()
+        self.enqueued_bytes.get() - self.deliveries.process_bytes()
     }
 
-    fn mark(&self, index: u64) -> OwnedHeaders {
+    fn index_headers(&self, index: u64) -> OwnedHeaders {
         OwnedHeaders::new_with_capacity(2)
             .insert(Header { key: "run", value: Some(&self.run_tag) })
             .insert(Header { key: "index", value: Some(&index.to_string()) })
     }
 
-    /// Takes in delivery reports for so long, and says if one is a refusal. Zero takes what is there.
-    pub fn serve(&self, time: Duration) -> Result<(), KafkaSinkError> {
-        // The client would wait in whole milliseconds, and ask without a pause in what is left of the last one.
+    /// Waits for `time`, then processes all delivery reports. Fails if any record was rejected.
+    pub(crate) fn poll(&self, time: Duration) -> Result<(), KafkaSinkError> {
+        // Not the client's own timeout: it waits in whole milliseconds and spins in the rest of the last one.
         if !time.is_zero() {
             thread::sleep(time);
         }
@@ -139,19 +148,19 @@ impl KafkaSink {
                 break;
             }
         }
-        let acknowledged = self.deliveries.bytes_of_this_process();
-        self.window.borrow_mut().note(Instant::now(), acknowledged, self.open_bytes());
-        self.deliveries.refusal().map_or(Ok(()), |refusal| Err(refusal.into()))
+        let acknowledged = self.deliveries.process_bytes();
+        self.window.borrow_mut().record(Instant::now(), acknowledged, self.open_bytes());
+        self.deliveries.error().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Waits until all records are acknowledged or `over` says that it must end. The number of those that are not.
-    pub fn flush(&self, over: impl Fn() -> bool) -> Result<u64, KafkaSinkError> {
+    /// Waits until all records are acknowledged or `is_over` returns true. Returns the number of unacknowledged records.
+    pub(crate) fn flush(&self, is_over: impl Fn() -> bool) -> Result<u64, KafkaSinkError> {
         loop {
-            // Ends the waiting for fuller batches; the reports are taken in below.
+            // Stops lingering. The reports are processed below.
             let _ = self.producer.flush(Duration::ZERO);
-            self.serve(Duration::from_millis(2))?;
-            let open = self.taken.get() - self.deliveries.of_this_process();
-            if open == 0 || over() {
+            self.poll(Duration::from_millis(2))?;
+            let open = self.enqueued.get() - self.deliveries.process_records();
+            if open == 0 || is_over() {
                 return Ok(open);
             }
         }
