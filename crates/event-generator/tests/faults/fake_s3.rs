@@ -1,4 +1,4 @@
-//! A server before S3 that answers by itself when it is told to; and one that keeps objects and heeds no condition.
+//! A proxy to S3 that can report to be busy, and an object store that ignores conditions.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -7,18 +7,18 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-/// Listens until the test's process ends.
-pub(crate) struct Front {
+/// A server that listens until the test's process ends.
+pub(crate) struct FakeS3 {
     pub(crate) endpoint: String,
     shared: Arc<Shared>,
 }
 
 #[derive(Default)]
 struct Shared {
-    /// The S3 behind it; none where it keeps objects itself.
-    target: Option<u16>,
+    /// Port of the S3 behind the proxy; none for an object store.
+    upstream: Option<u16>,
     busy: AtomicBool,
-    refused: AtomicU64,
+    rejected: AtomicU64,
     objects: Mutex<BTreeMap<String, Vec<u8>>>,
 }
 
@@ -27,13 +27,13 @@ struct Request {
     body: Vec<u8>,
 }
 
-impl Front {
-    /// Before the S3 at a port.
-    pub(crate) fn before(port: u16) -> Self {
-        Self::start(Shared { target: Some(port), ..Shared::default() })
+impl FakeS3 {
+    /// Starts a proxy to the S3 at a port.
+    pub(crate) fn proxy_to(port: u16) -> Self {
+        Self::start(Shared { upstream: Some(port), ..Shared::default() })
     }
 
-    /// A store that overwrites whatever the client says.
+    /// Starts an object store that ignores `If-None-Match`.
     pub(crate) fn without_conditions() -> Self {
         Self::start(Shared::default())
     }
@@ -52,37 +52,37 @@ impl Front {
         Self { endpoint, shared }
     }
 
-    /// Whether it answers everything with 503 `SlowDown`.
+    /// Makes the proxy answer all requests with 503 `SlowDown`.
     pub(crate) fn set_busy(&self, busy: bool) {
         self.shared.busy.store(busy, Ordering::Relaxed);
     }
 
-    /// How often it did.
-    pub(crate) fn refused(&self) -> u64 {
-        self.shared.refused.load(Ordering::Relaxed)
+    /// Returns the number of requests answered with 503.
+    pub(crate) fn rejected(&self) -> u64 {
+        self.shared.rejected.load(Ordering::Relaxed)
     }
 }
 
 impl Shared {
-    /// One request, one connection.
+    /// Serves the only request of a connection.
     fn serve(&self, stream: TcpStream) -> Option<()> {
         let request = read(&mut BufReader::new(stream.try_clone().ok()?))?;
         let mut stream = stream;
         if self.busy.load(Ordering::Relaxed) {
-            self.refused.fetch_add(1, Ordering::Relaxed);
+            self.rejected.fetch_add(1, Ordering::Relaxed);
             return stream.write_all(&answer("503 Slow Down", b"<Error><Code>SlowDown</Code></Error>")).ok();
         }
-        let Some(target) = self.target else {
-            return stream.write_all(&self.keep(&request)).ok();
+        let Some(upstream) = self.upstream else {
+            return stream.write_all(&self.handle(&request)).ok();
         };
-        let mut server = TcpStream::connect(("127.0.0.1", target)).ok()?;
+        let mut server = TcpStream::connect(("127.0.0.1", upstream)).ok()?;
         let head = request.head.trim_end().to_owned() + "\r\nconnection: close\r\n\r\n";
         server.write_all(head.as_bytes()).ok()?;
         server.write_all(&request.body).ok()?;
         std::io::copy(&mut server, &mut stream).ok().map(drop)
     }
 
-    fn keep(&self, request: &Request) -> Vec<u8> {
+    fn handle(&self, request: &Request) -> Vec<u8> {
         let mut words = request.head.split([' ', '?']);
         let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default().to_owned());
         let mut objects = self.objects.lock().unwrap();

@@ -1,12 +1,12 @@
-//! Row 17: a full disk for the state and for a lake in a folder.
+//! A full disk under the state and under a lake in a folder.
 
 use std::path::Path;
 use std::process::Command;
 
 use crate::program::{command, run};
-use crate::servers::place;
+use crate::servers::target;
 
-/// A file system of so many KiB, gone with this value.
+/// A small file system, unmounted on drop.
 struct Tmpfs(tempfile::TempDir);
 
 impl Tmpfs {
@@ -33,17 +33,17 @@ impl Drop for Tmpfs {
 fn a_full_disk_under_the_state_stops_the_run() {
     let disk = Tmpfs::new(16);
     std::fs::write(disk.path().join("other"), vec![0; 8 * 1024]).unwrap();
-    // Each hour is a line in the state, which at some time has no room.
-    let place = place();
+    // The state grows by a line per hour until the disk is full.
+    let target = target();
     let mut command = command("--rate max --count 40k --event-rate 100/h --no-lake --run-id full");
-    command.args(["--bootstrap-servers", &place.bootstrap_servers, "--topic", &place.topic]);
+    command.args(["--bootstrap-servers", &target.bootstrap_servers, "--topic", &target.topic]);
     command.env("EVENT_GENERATOR_STATE_DIR", disk.path());
     let done = run(command).expect_error(1, &["state.json", "No space left", "--state-dir"]);
     assert!(done.took < std::time::Duration::from_mins(1), "{done:?}");
 }
 
 #[test]
-fn a_full_disk_under_the_lake_stops_the_run_and_it_can_go_on() {
+fn a_full_disk_under_the_lake_stops_the_run_until_it_is_resumed() {
     let disk = Tmpfs::new(512);
     let state = tempfile::tempdir().unwrap();
     let filler = disk.path().join("other");

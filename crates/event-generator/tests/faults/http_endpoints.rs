@@ -1,21 +1,21 @@
-//! What is seen from outside while it runs.
+//! Probes and metrics of a running generator.
 
 use std::time::{Duration, Instant};
 
 use local_stack::{Kafka, S3};
 use pipeline_runtime::http::get;
 
-use crate::fake_s3::Front;
+use crate::fake_s3::FakeS3;
 use crate::program::{Running, command, publish, run};
-use crate::servers::{Place, place};
+use crate::servers::{Target, target};
 use crate::suspended_processes::signal;
 
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn until(address: &str, path: &str, status: u16, text: &str) -> String {
     let deadline = Instant::now() + Duration::from_mins(2);
     loop {
-        let (found, body) = get(address, path, PATIENCE).await.unwrap();
+        let (found, body) = get(address, path, TIMEOUT).await.unwrap();
         if found == status && body.contains(text) {
             return body;
         }
@@ -27,9 +27,9 @@ async fn until(address: &str, path: &str, status: u16, text: &str) -> String {
 #[tokio::test]
 async fn probes_and_metrics() {
     let kafka = Kafka::ephemeral().unwrap();
-    let place = Place::on(kafka.bootstrap_servers(), place().s3);
+    let target = Target::on(kafka.bootstrap_servers(), target().s3);
     let mut running =
-        Running::start(publish(&place, "--rate 500/s --fault invalid=10% --http-addr 127.0.0.1:0 --run-id seen"));
+        Running::start(publish(&target, "--rate 500/s --fault invalid=10% --http-addr 127.0.0.1:0 --run-id seen"));
     running.wait_for("run started");
     let address = running.line("http listening")["address"].as_str().unwrap().to_owned();
     until(&address, "/readyz", 200, "ok").await;
@@ -66,19 +66,19 @@ async fn probes_and_metrics() {
 
 #[tokio::test]
 #[ignore = "fault"]
-async fn a_lake_that_takes_no_file_is_told() {
+async fn a_stalled_lake_is_not_ready() {
     let s3 = S3::ephemeral().unwrap();
-    let front = Front::before(s3.port());
-    let mut place = Place { s3: s3.access(), ..place() };
-    place.s3.endpoint.clone_from(&front.endpoint);
+    let fake = FakeS3::proxy_to(s3.port());
+    let mut target = Target { s3: s3.access(), ..target() };
+    target.s3.endpoint.clone_from(&fake.endpoint);
     let flags = "--rate 100k/s --http-addr 127.0.0.1:0 --run-id stalled";
-    let mut running = Running::start(publish(&place, flags));
+    let mut running = Running::start(publish(&target, flags));
     running.wait_for("run started");
     let address = running.line("http listening")["address"].as_str().unwrap().to_owned();
     until(&address, "/readyz", 200, "ok").await;
-    front.set_busy(true);
-    until(&address, "/readyz", 503, "the lake has taken no file").await;
-    front.set_busy(false);
+    fake.set_busy(true);
+    until(&address, "/readyz", 503, "the lake has accepted no file").await;
+    fake.set_busy(false);
     until(&address, "/readyz", 200, "ok").await;
     running.signal("-TERM");
     running.wait().expect_code(0);

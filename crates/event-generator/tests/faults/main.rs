@@ -1,11 +1,11 @@
-//! What must not break the generator, each fault with the proof that it happened, judged from the stores alone.
+//! Faults of the generator and its servers. Each test proves that the fault happened and verifies the stores afterwards.
 //!
 //! `make test` runs the quick ones, `make test-faults` all of them.
 #![allow(
     clippy::print_stderr,
     clippy::unwrap_used,
     dead_code,
-    reason = "a test stops at what it did not expect, and uses a part of what is shared"
+    reason = "a test fails by panicking, and uses a part of what is shared"
 )]
 
 mod fake_s3;
@@ -23,3 +23,4 @@ mod servers;
 mod stores;
 mod suspended_processes;
 mod verification;
+mod without_lake;

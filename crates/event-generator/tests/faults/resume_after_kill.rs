@@ -1,46 +1,46 @@
-//! Row 1: kill -9 at each failpoint, then `--resume`.
+//! Kills the generator at each failpoint and resumes the run.
 
 use std::process::Command;
 
 use lake::{Counts, End};
 
-use crate::program::{Done, Running, publish, run};
-use crate::servers::{Place, place};
+use crate::program::{Exited, Running, publish, run};
+use crate::servers::{Target, target};
 use crate::stores::records_in;
-use crate::verification::holds;
+use crate::verification::verify;
 
 const FAULTS: &str = "--fault invalid=1% --fault corrupt=0.5% --fault duplicate=2%";
-/// Five segments, the last one short.
+/// A run of five segments, the last one short.
 const RUN: &str = "--rate max --count 150k --seed 7";
 
-fn failing(mut command: Command, failpoints: &str) -> Command {
+fn with_failpoint(mut command: Command, failpoints: &str) -> Command {
     command.env("FAILPOINTS", failpoints);
     command
 }
 
-fn resume(place: &Place, run: &str) -> Command {
-    publish(place, &format!("--resume --run-id {run}"))
+fn resume(target: &Target, run: &str) -> Command {
+    publish(target, &format!("--resume --run-id {run}"))
 }
 
-/// Kills a run at a place twice, goes on, and lets the verifier judge. What it counted.
+/// Kills a run at a failpoint twice, resumes it, and verifies the stores. Returns the counts of its manifest.
 async fn killed_at(point: &str, first: u32, second: u32) -> Counts {
-    let place = place();
+    let target = target();
     let flags = format!("{RUN} {FAULTS} --run-id {point} --from 2026-11-22T09:00:00Z");
-    let done = run(failing(publish(&place, &flags), &format!("{point}=kill@{first}"))).expect_killed();
+    let done = run(with_failpoint(publish(&target, &flags), &format!("{point}=kill@{first}"))).expect_killed();
     assert!(done.stderr.contains(&format!("failpoint {point}")), "{done:?}");
-    let after_first = records_in(&place);
+    let after_first = records_in(&target);
 
-    run(publish(&place, &flags)).expect_error(2, &[point, "not finished", "--resume"]);
-    assert_eq!(records_in(&place), after_first, "nothing was sent");
-    run(failing(resume(&place, point), &format!("{point}=kill@{second}"))).expect_killed();
-    run(resume(&place, point)).expect_code(0);
+    run(publish(&target, &flags)).expect_error(2, &[point, "not finished", "--resume"]);
+    assert_eq!(records_in(&target), after_first, "nothing was sent");
+    run(with_failpoint(resume(&target, point), &format!("{point}=kill@{second}"))).expect_killed();
+    run(resume(&target, point)).expect_code(0);
 
-    let manifest = holds(&place, point).await;
+    let manifest = verify(&target, point).await;
     assert_eq!((manifest.end, manifest.next_index, manifest.resumes), (Some(End::CountReached), 150_000, 2));
     assert_eq!(manifest.first_index, 0);
-    let local = place.state.path().join(point).join("manifest.json");
+    let local = target.state.path().join(point).join("manifest.json");
     assert_eq!(std::fs::read(local).unwrap(), manifest.to_json().unwrap());
-    run(resume(&place, point)).expect_error(2, &["no unfinished run", point]);
+    run(resume(&target, point)).expect_error(2, &["no unfinished run", point]);
     manifest.counts
 }
 
@@ -50,7 +50,7 @@ async fn after_sending() {
 }
 
 #[tokio::test]
-async fn after_the_answer() {
+async fn after_an_acknowledgement() {
     killed_at("after-ack", 60_000, 100).await;
 }
 
@@ -65,78 +65,78 @@ async fn after_an_upload() {
 }
 
 #[tokio::test]
-async fn after_the_state() {
+async fn after_a_checkpoint() {
     killed_at("after-state", 3, 1).await;
 }
 
 #[tokio::test]
-async fn before_the_manifest_and_the_counts_are_those_of_a_run_that_was_left_alone() {
+async fn before_the_manifest_with_the_counts_of_an_undisturbed_run() {
     let counts = killed_at("before-manifest", 1, 1).await;
-    let place = place();
+    let target = target();
     let flags = format!("{RUN} {FAULTS} --run-id before-manifest --from 2026-11-22T09:00:00Z");
-    run(publish(&place, &flags)).expect_code(0);
-    assert_eq!(holds(&place, "before-manifest").await.counts, counts);
+    run(publish(&target, &flags)).expect_code(0);
+    assert_eq!(verify(&target, "before-manifest").await.counts, counts);
 }
 
 #[tokio::test]
-async fn what_was_sent_is_owed_whoever_asks_for_the_end() {
-    let place = place();
+async fn a_resumed_run_does_not_end_before_the_events_already_sent() {
+    let target = target();
     let flags = "--rate 20k/s --run-id owed";
-    run(failing(publish(&place, flags), "after-send=kill@40000")).expect_killed();
-    let sent = records_in(&place);
+    run(with_failpoint(publish(&target, flags), "after-send=kill@40000")).expect_killed();
+    let sent = records_in(&target);
     assert!(sent > 10_000, "{sent}");
-    let mut running = Running::start(resume(&place, "owed"));
+    let mut running = Running::start(resume(&target, "owed"));
     running.wait_for("run started");
     running.signal("-INT");
     running.wait().expect_code(0);
-    let manifest = holds(&place, "owed").await;
+    let manifest = verify(&target, "owed").await;
     assert!(manifest.next_index >= 40_000 && manifest.end == Some(End::Stopped), "{manifest:?}");
 }
 
 #[tokio::test]
-async fn another_run_under_its_name_is_refused() {
-    let place = place();
-    run(failing(publish(&place, "--rate max --count 100k --users 500 --run-id other"), "after-state=kill@2"))
+async fn a_resume_with_other_settings_is_rejected() {
+    let target = target();
+    run(with_failpoint(publish(&target, "--rate max --count 100k --users 500 --run-id other"), "after-state=kill@2"))
         .expect_killed();
     let with = |flags: &str| {
-        let mut command = resume(&place, "other");
+        let mut command = resume(&target, "other");
         command.args(flags.split_whitespace());
         run(command)
     };
     with("--users 1000").expect_error(2, &["world.users (500 then, 1000 now)"]);
     with("--seed 1").expect_error(2, &["seed"]);
     with("--no-lake").expect_error(2, &["lake"]);
-    with("--count 10").expect_error(2, &["it can't end after 10"]);
+    with("--count 10").expect_error(2, &["cannot end after 10"]);
     with("--threads 2").expect_code(0);
-    holds(&place, "other").await;
+    verify(&target, "other").await;
 }
 
 #[tokio::test]
-async fn a_second_process_is_refused_and_told_who_has_the_run() {
-    let place = place();
+async fn a_second_process_is_rejected_and_names_the_first() {
+    let target = target();
     let flags = "--rate 100/s --run-id mine";
-    let mut running = Running::start(publish(&place, flags));
+    let mut running = Running::start(publish(&target, flags));
     running.wait_for("run started");
     let pid = format!("process {}", running.pid());
-    run(publish(&place, flags)).expect_error(1, &["mine", &pid]);
+    run(publish(&target, flags)).expect_error(1, &["mine", &pid]);
     running.signal("-KILL");
     running.wait().expect_killed();
-    run(publish(&place, &format!("{flags} --count 200 --seed 9"))).expect_error(2, &["not finished"]);
+    run(publish(&target, &format!("{flags} --count 200 --seed 9"))).expect_error(2, &["not finished"]);
 }
 
 #[tokio::test]
-async fn a_supervisor_starts_the_same_command_again_and_again() {
-    let place = place();
-    let start = || publish(&place, &format!("{RUN} {FAULTS} --run-id job --resume-if-begun"));
-    run(failing(start(), "after-ack=kill@60000")).expect_killed();
+async fn a_supervisor_repeats_the_same_command() {
+    let target = target();
+    let start = || publish(&target, &format!("{RUN} {FAULTS} --run-id job --resume-or-start"));
+    run(with_failpoint(start(), "after-ack=kill@60000")).expect_killed();
     run(start()).expect_code(0);
-    let manifest = holds(&place, "job").await;
+    let manifest = verify(&target, "job").await;
     assert_eq!((manifest.end, manifest.next_index, manifest.resumes), (Some(End::CountReached), 150_000, 1));
 
-    let records = records_in(&place);
-    let ended = |done: Done| done.expect_code(0).stderr.contains("run was finished already");
+    let records = records_in(&target);
+    let ended = |done: Exited| done.expect_code(0).stderr.contains("run was finished already");
     assert!(ended(run(start())), "its manifest is on this host");
-    std::fs::remove_dir_all(place.state.path().join("job")).unwrap();
+    std::fs::remove_dir_all(target.state.path().join("job")).unwrap();
     assert!(ended(run(start())), "its manifest is in the lake");
-    assert_eq!(records_in(&place), records, "nothing was sent");
+    assert_eq!(records_in(&target), records, "nothing was sent");
 }

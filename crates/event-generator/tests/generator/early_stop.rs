@@ -1,4 +1,4 @@
-//! Runs that end before their end, and outages.
+//! Runs stopped by a signal, and outages of a store.
 
 use std::time::{Duration, Instant};
 
@@ -7,16 +7,16 @@ use local_stack::{Kafka, S3};
 use workload::{Settings, Source};
 
 use crate::program::{Running, publish};
-use crate::servers::{Place, place};
-use crate::stores::{lands, read_lake, read_topic, records_in};
+use crate::servers::{Target, target};
+use crate::stores::{read_lake, read_topic, records_in, verify_stores};
 
-async fn is_clean_after(signal: &str) {
-    let place = place();
+async fn stops_cleanly_on(signal: &str) {
+    let target = target();
     let flags = "--rate 2500/s --fault invalid=2% --fault corrupt=1% --fault duplicate=1% -v";
-    let mut running = Running::start(publish(&place, flags));
+    let mut running = Running::start(publish(&target, flags));
     running.wait_for("run started");
     let deadline = Instant::now() + Duration::from_mins(1);
-    while records_in(&place) < 1_500 {
+    while records_in(&target) < 1_500 {
         assert!(Instant::now() < deadline, "nothing is sent");
     }
     running.signal(signal);
@@ -24,10 +24,10 @@ async fn is_clean_after(signal: &str) {
     assert!(done.took < Duration::from_secs(30), "{done:?}");
 
     let ended = done.line("run ended");
-    let files = read_lake(&place).await;
+    let files = read_lake(&target).await;
     let manifest = &files.manifests[0];
     let settings: Settings = serde_json::from_value(manifest.settings.clone()).unwrap();
-    let topic = read_topic(&place, Source::new(settings).unwrap().run_tag());
+    let topic = read_topic(&target, Source::new(settings).unwrap().run_tag());
     assert_eq!(manifest.end, Some(End::Stopped));
     assert_eq!(ended["complete"], false);
     assert!(manifest.next_index > 1_000, "{}", manifest.next_index);
@@ -40,24 +40,24 @@ async fn is_clean_after(signal: &str) {
 }
 
 #[tokio::test]
-async fn ctrl_c_is_a_clean_end() {
-    is_clean_after("-INT").await;
+async fn sigint_stops_cleanly() {
+    stops_cleanly_on("-INT").await;
 }
 
 #[tokio::test]
-async fn so_is_sigterm() {
-    is_clean_after("-TERM").await;
+async fn sigterm_stops_cleanly() {
+    stops_cleanly_on("-TERM").await;
 }
 
 #[tokio::test]
-async fn what_kafka_does_not_take_in_time_is_told() {
+async fn unacknowledged_records_are_reported() {
     let mut kafka = Kafka::ephemeral().unwrap();
-    let place = Place::on(kafka.bootstrap_servers(), place().s3);
-    let mut running = Running::start(publish(&place, "--rate 100k/s"));
+    let target = Target::on(kafka.bootstrap_servers(), target().s3);
+    let mut running = Running::start(publish(&target, "--rate 100k/s"));
     running.wait_for("run started");
-    // A run that is asked to end before its first event has nothing to store, and succeeds.
+    // A run stopped before its first event has nothing to store and succeeds.
     let deadline = Instant::now() + Duration::from_mins(1);
-    while records_in(&place) == 0 {
+    while records_in(&target) == 0 {
         assert!(Instant::now() < deadline, "nothing is sent");
     }
     kafka.kill().unwrap();
@@ -66,16 +66,16 @@ async fn what_kafka_does_not_take_in_time_is_told() {
     let asked = Instant::now();
     let done = running.wait().expect_error(1, &["has not acknowledged", "--resume --run-id", "has no manifest"]);
     assert!(asked.elapsed() < Duration::from_secs(12), "{done:?}");
-    let files = read_lake(&place).await;
+    let files = read_lake(&target).await;
     assert!(files.manifests.iter().all(|manifest| manifest.end.is_none()), "only a draft: {:?}", files.manifests);
 }
 
 #[tokio::test]
-async fn an_outage_of_either_store_is_waited_out() {
+async fn an_outage_of_either_store_is_survived() {
     let (mut kafka, mut s3) = (Kafka::ephemeral().unwrap(), S3::ephemeral().unwrap());
-    let place = Place::on(kafka.bootstrap_servers(), s3.access());
-    // Dense events in little time: a segment is due every fraction of a second.
-    let mut running = Running::start(publish(&place, "--rate 20k/s --duration 15s"));
+    let target = Target::on(kafka.bootstrap_servers(), s3.access());
+    // At this rate a segment is complete every few seconds.
+    let mut running = Running::start(publish(&target, "--rate 20k/s --duration 15s"));
     running.wait_for("run started");
     kafka.kill().unwrap();
     running.wait_for("kafka brokers all down");
@@ -84,5 +84,5 @@ async fn an_outage_of_either_store_is_waited_out() {
     running.wait_for("lake_retry");
     s3.restart().unwrap();
     running.wait().expect_code(0);
-    assert_eq!(lands(&place).await, 300_000);
+    assert_eq!(verify_stores(&target).await, 300_000);
 }

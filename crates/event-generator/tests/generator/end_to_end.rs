@@ -1,4 +1,4 @@
-//! What is counted is what is there.
+//! Runs against real servers: the stores hold what the manifest counts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use lake::{End, Manifest};
 use workload::{Fault, FaultKind, RunTag, Settings, Source};
 
 use crate::program::{command, publish, run};
-use crate::servers::place;
+use crate::servers::target;
 use crate::stores::{read_lake, read_topic};
 
 const FAULTS: &str =
@@ -19,15 +19,15 @@ fn source_of(manifest: &Manifest) -> Source {
 
 #[tokio::test]
 async fn every_event_is_where_the_manifest_says() {
-    let place = place();
-    let done = run(publish(&place, &format!("--rate max --count 200k {FAULTS}"))).expect_code(0);
-    let files = read_lake(&place).await;
+    let target = target();
+    let done = run(publish(&target, &format!("--rate max --count 200k {FAULTS}"))).expect_code(0);
+    let files = read_lake(&target).await;
     assert_eq!(files.manifests.len(), 1, "the draft is gone");
     let manifest = &files.manifests[0];
     let source = source_of(manifest);
-    let topic = read_topic(&place, source.run_tag());
+    let topic = read_topic(&target, source.run_tag());
 
-    // What should be where, from the source alone.
+    // Expected contents, from the source alone.
     let faults: Vec<Option<Fault>> = (0..200_000).map(|index| source.make(index).fault).collect();
     let of = |wanted: fn(Option<Fault>) -> bool| -> BTreeSet<u64> {
         (0..).zip(&faults).filter(|(_, fault)| wanted(**fault)).map(|(index, _)| index).collect()
@@ -96,7 +96,7 @@ async fn every_event_is_where_the_manifest_says() {
 
 #[tokio::test]
 async fn the_same_settings_are_the_same_run() {
-    let (one, from) = (place(), (now_micros() / 3_600_000_000 - 2) * 3_600_000_000);
+    let (one, from) = (target(), (now_micros() / 3_600_000_000 - 2) * 3_600_000_000);
     let other = one.with_other_lake();
     let from = event_model::Timestamp::from_micros(from + 3_540_000_000).to_string();
     let flags = format!("--rate max --count 60k --seed 7 --from {from} {FAULTS}");
@@ -115,19 +115,19 @@ async fn the_same_settings_are_the_same_run() {
     assert_eq!(a.manifests[0].settings, b.manifests[0].settings);
     assert_eq!(a.manifests[0].run, b.manifests[0].run);
 
-    // A finished run is not sent again by mistake.
+    // A finished run is published again only on request.
     let run_id = a.manifests[0].run.id.as_str().to_owned();
     let tag: RunTag = run_id.parse().unwrap();
     let sent = read_topic(&one, tag).records;
-    run(publish(&one, &flags)).expect_error(2, &[&run_id, "finished", "--again"]);
+    run(publish(&one, &flags)).expect_error(2, &[&run_id, "finished", "--republish"]);
     assert_eq!(read_topic(&one, tag).records, sent);
-    run(publish(&one, &format!("{flags} --again"))).expect_code(0);
+    run(publish(&one, &format!("{flags} --republish"))).expect_code(0);
     assert_eq!(read_topic(&one, tag).records, sent / 2 * 3);
     let again = read_lake(&one).await;
     assert_eq!(files(&again), files(&a));
     assert_eq!(again.manifests[0].counts, a.manifests[0].counts);
 
-    // What a sample shows is what was sent.
+    // A sample is reproducible.
     let sample = run(command(&format!("sample -n 3 --seed 7 --from {from}"))).expect_code(0);
     assert_eq!(sample.stdout.lines().count(), 3);
     let again = run(command(&format!("sample -n 3 --seed 7 --from {from}"))).expect_code(0);
@@ -141,34 +141,34 @@ fn now_micros() -> i64 {
 
 #[tokio::test]
 async fn a_live_run_keeps_its_schedule() {
-    let place = place();
-    let done = run(publish(&place, "--rate 500/s --duration 3s --fault invalid=5% --no-headers")).expect_code(0);
+    let target = target();
+    let done = run(publish(&target, "--rate 500/s --duration 3s --fault invalid=5% --no-headers")).expect_code(0);
     let ended = done.line("run ended");
     assert_eq!(ended["events"], 1_500);
     let seconds = ended["elapsed_seconds"].as_f64().unwrap();
     assert!((2.9..20.0).contains(&seconds), "{seconds}");
     assert!(ended["lateness_p99_micros"].is_u64(), "{ended}");
-    let manifest = &read_lake(&place).await.manifests[0];
-    let topic = read_topic(&place, source_of(manifest).run_tag());
+    let manifest = &read_lake(&target).await.manifests[0];
+    let topic = read_topic(&target, source_of(manifest).run_tag());
     assert_eq!(topic.records, manifest.counts.outcomes.valid);
     assert_eq!(topic.headers, []);
 }
 
-/// An hour and a second before now as fast as it goes, and from then on by the clock.
+/// Backfills an hour, then follows for ten seconds.
 #[tokio::test]
 async fn a_backfill_goes_live_without_a_gap() {
-    let place = place();
+    let target = target();
     let begun = now_micros();
     let [from, to] =
         [begun - 3_600_000_000, begun + 10_000_000].map(|at| event_model::Timestamp::from_micros(at).to_string());
-    let flags = format!("--rate max --event-rate 20/s --from {from} --then-live --to {to}");
-    let done = run(publish(&place, &flags)).expect_code(0);
+    let flags = format!("--rate max --event-rate 20/s --from {from} --follow --to {to}");
+    let done = run(publish(&target, &flags)).expect_code(0);
     assert!(now_micros() >= begun + 9_900_000, "the last event is not due earlier");
     let ended = done.line("run ended");
     assert_eq!(ended["events"], 3_610 * 20);
     assert!(ended["lateness_max_micros"].as_u64().unwrap() < 3_000_000_000, "what is backfilled is not late: {ended}");
-    let files = read_lake(&place).await;
-    let topic = read_topic(&place, source_of(&files.manifests[0]).run_tag());
+    let files = read_lake(&target).await;
+    let topic = read_topic(&target, source_of(&files.manifests[0]).run_tag());
     assert!(topic.events.into_iter().eq((0..3_610 * 20).map(|index| (index, 1))));
     assert_eq!(files.raw_rows, 3_610 * 20);
 }
@@ -182,9 +182,9 @@ async fn each_sink_can_do_without_the_other() {
     assert_eq!((&ended["raw_rows"], &ended["records_acknowledged"]), (&50_000.into(), &serde_json::Value::Null));
     assert!(folder.path().join("runs/alone.json").is_file());
 
-    let place = place();
+    let target = target();
     let mut only_kafka = command("--rate max --count 50k --no-lake");
-    only_kafka.args(["--bootstrap-servers", &place.bootstrap_servers, "--topic", &place.topic]);
+    only_kafka.args(["--bootstrap-servers", &target.bootstrap_servers, "--topic", &target.topic]);
     let ended = run(only_kafka).expect_code(0).line("run ended");
     assert_eq!((&ended["raw_rows"], &ended["records_acknowledged"]), (&serde_json::Value::Null, &50_000.into()));
 }

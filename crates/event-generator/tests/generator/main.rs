@@ -1,10 +1,5 @@
-//! The program against real servers: what it says it did is what the stores have.
-#![allow(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops at what it did not expect"
-)]
+//! Tests of the program against real servers.
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod early_stop;
 mod end_to_end;

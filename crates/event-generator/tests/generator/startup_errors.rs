@@ -1,4 +1,4 @@
-//! What can't be done is said at once, with the reason and the way out.
+//! Errors at the start: each is reported at once, with its cause and a remedy.
 
 use std::net::TcpListener;
 use std::time::Duration;
@@ -8,24 +8,24 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 
 use crate::program::{command, publish, run};
-use crate::servers::place;
+use crate::servers::target;
 
 const START: &str = "cargo run -p local-stack -- up";
 
-/// An address where nobody listens.
-fn silent_port() -> u16 {
+/// Returns a port on which no process listens.
+fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 #[test]
-fn nothing_running() {
-    let servers = format!("127.0.0.1:{}", silent_port());
+fn servers_that_do_not_run() {
+    let servers = format!("127.0.0.1:{}", closed_port());
     let mut kafka = command("--no-lake --bootstrap-servers");
     kafka.arg(&servers);
     let done = run(kafka).expect_error(1, &[&servers, START]);
     assert!(done.took < Duration::from_secs(10), "{done:?}");
 
-    let endpoint = format!("http://127.0.0.1:{}", silent_port());
+    let endpoint = format!("http://127.0.0.1:{}", closed_port());
     let mut lake = command("--no-kafka --lake s3://some-bucket");
     lake.env("AWS_ENDPOINT_URL_S3", &endpoint).env("AWS_ACCESS_KEY_ID", "a").env("AWS_SECRET_ACCESS_KEY", "b");
     let done = run(lake).expect_error(1, &[&endpoint, START]);
@@ -68,42 +68,43 @@ fn variables_are_flags() {
     assert_eq!(config["kafka"]["topic"], "elsewhere");
     assert_eq!(config["kafka"]["properties"]["sasl.password"], "***");
     assert_eq!(config["lake"], "s3://product-events-lake");
-    // The variables of `run` don't get in the way of other commands.
+    // Variables for `run` do not affect other commands.
     let mut sample = command("sample -n 1");
     sample.env("EVENT_GENERATOR_COUNT", "5");
     assert_eq!(run(sample).expect_code(0).stdout.lines().count(), 1);
 }
 
 #[test]
-fn the_lake_is_not_as_it_should_be() {
-    let place = place();
+fn a_lake_that_is_missing_or_forbidden() {
+    let target = target();
     let flags = "--rate max --count 10";
-    let mut missing = place.clone();
+    let mut missing = target.clone();
     missing.lake = "s3://no-such-bucket".to_owned();
-    run(publish(&missing, flags)).expect_error(1, &["no bucket `no-such-bucket`", &place.s3.endpoint]);
-    let mut wrong_keys = place.clone();
+    run(publish(&missing, flags)).expect_error(1, &["no bucket `no-such-bucket`", &target.s3.endpoint]);
+    let mut wrong_keys = target.clone();
     wrong_keys.s3.secret_key = "wrong".to_owned();
-    run(publish(&wrong_keys, flags)).expect_error(1, &["credentials", &place.s3.endpoint]);
-    let mut no_folder = place;
+    run(publish(&wrong_keys, flags)).expect_error(1, &["credentials", &target.s3.endpoint]);
+    let mut no_folder = target;
     no_folder.lake = "file:///no/such/folder".to_owned();
     run(publish(&no_folder, flags)).expect_error(1, &["/no/such/folder", "mkdir"]);
 }
 
 #[test]
 fn two_runs_of_one_name_do_not_mix() {
-    let place = place();
-    run(publish(&place, "--rate max --count 100 --run-id night")).expect_code(0);
-    run(publish(&place, "--rate max --count 100 --run-id night --again")).expect_error(1, &["night", "other content"]);
+    let target = target();
+    run(publish(&target, "--rate max --count 100 --run-id night")).expect_code(0);
+    run(publish(&target, "--rate max --count 100 --run-id night --republish"))
+        .expect_error(1, &["night", "other content"]);
 }
 
 #[tokio::test]
 async fn a_topic_that_is_too_small() {
-    let place = place();
+    let target = target();
     let admin: AdminClient<DefaultClientContext> =
-        ClientConfig::new().set("bootstrap.servers", &place.bootstrap_servers).create().unwrap();
-    let topic = NewTopic::new(&place.topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "1000");
+        ClientConfig::new().set("bootstrap.servers", &target.bootstrap_servers).create().unwrap();
+    let topic = NewTopic::new(&target.topic, 1, TopicReplication::Fixed(1)).set("max.message.bytes", "1000");
     admin.create_topics([&topic], &AdminOptions::new()).await.unwrap();
-    run(publish(&place, "--rate max --count 10")).expect_error(1, &["max.message.bytes", "1000", &place.topic]);
+    run(publish(&target, "--rate max --count 10")).expect_error(1, &["max.message.bytes", "1000", &target.topic]);
 }
 
 #[test]
