@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     consumers: Vec<usize>,
     /// Bytes to add to a record
     #[arg(long, value_delimiter = ',', default_value = "0,1800")]
-    pad: Vec<u64>,
+    padding: Vec<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -171,12 +171,12 @@ fn bytes(arguments: &Arguments) {
     let mut consumer = Report::new(form("growth-bytes-consumer", "PostgreSQL"), events);
     let stage = Stage::set();
     for round in 1..=arguments.rounds {
-        for pad in &arguments.pad {
-            let topic = format!("pad-{pad}-{round}");
-            let made = stage.generate(&topic, events, &["--pad", &pad.to_string()]);
-            generator.add(Case::Pad(*pad), round, made);
+        for padding in &arguments.padding {
+            let topic = format!("padding-{padding}-{round}");
+            let made = stage.generate(&topic, events, &["--padding", &padding.to_string()]);
+            generator.add(Case::Padding(*padding), round, made);
             stage.clear();
-            consumer.add(Case::Pad(*pad), round, stage.catch_up(&topic));
+            consumer.add(Case::Padding(*padding), round, stage.catch_up(&topic));
             stage.remove(&topic);
         }
     }
