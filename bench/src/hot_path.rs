@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use event_generator::judge::{Verdict, judge};
+use event_generator::validate::{Validated, validate};
 use event_model::{Timestamp, Window, parse};
 use kafka_consumer::{OpenBatch, RecordPosition};
 use lake::SegmentBuilder;
@@ -53,7 +53,7 @@ impl Step {
         let made: Vec<Generated<'static>> = (0..events).map(|index| source.make(index)).collect();
         match self {
             Self::Make => Box::new(move || (0..events).map(|index| source.make(index).event.category.len()).sum()),
-            Self::Validate => Box::new(move || made.iter().filter(|one| judge(one) == Verdict::Valid).count()),
+            Self::Validate => Box::new(move || made.iter().filter(|one| validate(one) == Validated::Valid).count()),
             Self::WriteJson => {
                 let mut out = Vec::new();
                 Box::new(move || {
@@ -115,7 +115,7 @@ fn source() -> Source {
         faults: Faults::from_shares(&[]).unwrap(),
         event_rate: "10M/day".parse::<EventRate>().unwrap(),
         shape: Shape::Flat,
-        pad: 0,
+        padding: 0,
         from: "2026-01-01T00:00:00Z".parse().unwrap(),
         run_id: None,
     };

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use std::time::Instant;
 
 use clap::ValueEnum;
-use event_generator::block::Block;
+use event_generator::pipeline::Block;
 
 use super::stage::{PARTITIONS, Stage};
 use crate::programs::{ours, settle};
@@ -133,7 +133,7 @@ fn make(stage: &Stage) -> Run {
     let mut first = 0;
     while first < stage.events {
         let next = stage.events.min(first + BLOCK);
-        std::hint::black_box(Block::make(&stage.source, first..next, true));
+        std::hint::black_box(Block::generate(&stage.source, first..next, true));
         first = next;
     }
     let elapsed = began.elapsed();

@@ -9,7 +9,7 @@ pub(crate) enum Case {
     /// Members of the group
     Consumers(usize),
     /// Bytes that a record has more
-    Pad(u64),
+    Padding(u64),
 }
 
 impl fmt::Display for Case {
@@ -18,8 +18,8 @@ impl fmt::Display for Case {
             Self::Rows(millions) => format!("{millions} million rows before"),
             Self::Consumers(1) => "1 consumer".to_owned(),
             Self::Consumers(members) => format!("{members} consumers"),
-            Self::Pad(0) => "records as they are".to_owned(),
-            Self::Pad(bytes) => format!("records of {bytes} B more"),
+            Self::Padding(0) => "records as they are".to_owned(),
+            Self::Padding(bytes) => format!("records of {bytes} B more"),
         })
     }
 }

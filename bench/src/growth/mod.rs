@@ -44,7 +44,7 @@ pub(crate) struct Arguments {
     consumers: Vec<usize>,
     /// Bytes to add to a record
     #[arg(long, value_delimiter = ',', default_value = "0,1800")]
-    pad: Vec<u64>,
+    padding: Vec<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -171,12 +171,12 @@ fn bytes(arguments: &Arguments) {
     let mut consumer = Report::new(form("growth-bytes-consumer", "PostgreSQL"), events);
     let environment = Environment::start();
     for round in 1..=arguments.rounds {
-        for pad in &arguments.pad {
-            let topic = format!("pad-{pad}-{round}");
-            let made = environment.publish(&topic, events, &["--pad", &pad.to_string()]);
-            generator.add(Case::Pad(*pad), round, made);
+        for padding in &arguments.padding {
+            let topic = format!("padding-{padding}-{round}");
+            let made = environment.publish(&topic, events, &["--padding", &padding.to_string()]);
+            generator.add(Case::Padding(*padding), round, made);
             environment.clear();
-            consumer.add(Case::Pad(*pad), round, environment.catch_up(&topic));
+            consumer.add(Case::Padding(*padding), round, environment.catch_up(&topic));
             environment.delete_topic(&topic);
         }
     }

@@ -1,18 +1,18 @@
-//! Places where a test makes this process die or stand still: see [`pipeline_runtime::failpoint`].
+//! Points where a test kills or stops this process: see [`pipeline_runtime::failpoint`].
 
 pub(crate) use pipeline_runtime::failpoint::pass;
 
-/// A thread is about to make a block of events.
+/// A worker is about to generate a block.
 pub(crate) const BEFORE_BLOCK: &str = "before-block";
 /// A record is in the client's queue.
 pub(crate) const AFTER_SEND: &str = "after-send";
-/// Kafka has acknowledged a record, and nobody was told.
+/// Kafka acknowledged a record that is not yet counted.
 pub(crate) const AFTER_ACK: &str = "after-ack";
-/// A file is made and not yet in the lake.
+/// A file is encoded and not yet uploaded.
 pub(crate) const BEFORE_PUT: &str = "before-put";
-/// A file is in the lake, and nobody was told.
+/// A file is uploaded and not yet counted.
 pub(crate) const AFTER_PUT: &str = "after-put";
-/// The run's state is on the disk.
+/// The run's state is on disk.
 pub(crate) const AFTER_STATE: &str = "after-state";
-/// All is stored but for the manifest.
+/// All events are stored; the manifest is not.
 pub(crate) const BEFORE_MANIFEST: &str = "before-manifest";

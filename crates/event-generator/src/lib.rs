@@ -1,32 +1,43 @@
-//! Makes product events and publishes them to Kafka and the lake.
+//! Generates product events and publishes them to Kafka and to a lake of Parquet files.
 //!
-//! In the order of the flow: the command line ([`args`]) becomes a [`plan`]: which run, how many events,
-//! how fast. The [`pipeline`] makes events in [`block`]s on worker threads ([`makers`]), hands them out when they are
-//! due ([`schedule`], [`dispatch`]) to Kafka ([`kafka_sink`]) and tells the lake how far it may write
-//! ([`lake_sink`]). How far it is stays on the disk ([`state`]), for whoever goes on with it after a kill
-//! ([`resume`]). What was made is counted on the way ([`tally`]) and becomes the run's
-//! [`manifest`] and the [`summary`]; the [`site`] shows it to others meanwhile. What waits is bounded ([`memory`]).
+//! ```text
+//!  cli            flags
+//!   |
+//!  commands::run  run configuration, connections, run state
+//!   |
+//!  pipeline
+//!   |
+//!   |   block_plan ---> workers ----> block ------> dispatch ----+---> sinks::kafka   records, in index order, when due
+//!   |   ranges of       threads       generated,    one thread   |
+//!   |   indices                       validated                  +---> sinks::lake    numbers of complete segments,
+//!   |                                                            |                    written to raw/ and quarantine/
+//!   |                                                            |
+//!   |                                                            +---> run_state      pending segments; a checkpoint
+//!   |                                                            |                    once both sinks store them
+//!   |                                                            |
+//!   |                                                            +---> observability  counts, lateness
+//!   |
+//!  manifest, summary
+//! ```
+//!
+//! Event `i` is a pure function of the run's settings and of `i` (crate `workload`). So a killed run resumes by sending
+//! the same events again from the last checkpoint on, and each sink can generate a range for itself.
+//!
+//! A module imports only modules below it in this list.
 
-pub mod args;
-pub mod block;
-pub mod describe;
-pub mod dispatch;
-mod failpoint;
-pub mod judge;
-pub mod kafka_sink;
-pub mod lake_sink;
-pub mod makers;
-pub mod manifest;
-pub mod memory;
-pub mod metrics;
+pub mod cli;
+mod commands;
+
 pub mod pipeline;
-pub mod plan;
-pub mod recall;
-pub mod resume;
-pub mod run;
-pub mod sample;
-pub mod schedule;
-pub mod site;
-pub mod state;
-pub mod summary;
-pub mod tally;
+mod run_state;
+
+mod observability;
+mod sinks;
+pub mod validate;
+
+mod clock;
+mod failpoint;
+mod memory;
+
+#[cfg(test)]
+mod test_source;

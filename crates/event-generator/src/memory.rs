@@ -1,27 +1,27 @@
-//! How the memory that the process may take is shared out.
+//! Divides the memory limit of the process.
 
 use std::fmt;
 use std::str::FromStr;
 
 use pipeline_runtime::units::{ByteSize, UnitError};
 
-/// Minimum limit: what the program takes before the first event, one segment, and a queue that is worth its name.
+/// Minimum limit: the memory before the first event, one segment and a queue of useful size.
 const MINIMUM: ByteSize = ByteSize::from_mib(128);
-/// What a record takes in librdkafka's queue: a usual event, its key, and what librdkafka and its headers add.
+/// Memory of a record in librdkafka's queue: an average event, its key, its headers and librdkafka's overhead.
 const RECORD_BYTES: u64 = 900;
-/// What an index of a segment takes while the segment is made: its columns, and its part of the file.
+/// Memory per index of a segment in flight: its columns and its part of the file.
 const SEGMENT_INDEX_BYTES: u64 = 170;
-/// Segments that are made and uploaded at a time, so many that the slower of the two does not wait for the other.
-const MOST_SEGMENTS: u64 = 4;
+/// Maximum number of segments in flight, enough to overlap encoding and uploads.
+const MAX_SEGMENTS: u64 = 4;
 
-/// A limit for the whole process, in bytes, and what follows from it.
+/// Memory limit of the process in bytes.
 ///
-/// A quarter goes to records that wait in librdkafka's queue, bounded by number and by bytes, since either may be the
-/// larger; a third to segments on their way into the lake. The rest is for the program itself, batches that are being
-/// sent, blocks of events that are ahead, and what allocators leave unused. When all of it is taken, making waits: nothing
-/// is spooled to the disk, because any segment can be made again.
+/// A quarter is for records in librdkafka's queue, bounded by number and by bytes, since either may be reached first; a
+/// third is for segments in flight to the lake. The rest is for the program, batches in flight, blocks ahead of the
+/// dispatcher and unused memory of allocators. At the limit generation waits. Nothing is spooled to disk, because any
+/// segment can be generated again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct MemoryLimit(ByteSize);
+pub(crate) struct MemoryLimit(ByteSize);
 
 impl Default for MemoryLimit {
     fn default() -> Self {
@@ -30,23 +30,20 @@ impl Default for MemoryLimit {
 }
 
 impl MemoryLimit {
-    /// librdkafka's `queue.buffering.max.messages`.
-    #[must_use]
-    pub const fn queue_messages(self) -> u64 {
+    /// Returns librdkafka's `queue.buffering.max.messages`.
+    pub(crate) const fn queue_messages(self) -> u64 {
         self.0.get() / 4 / RECORD_BYTES
     }
 
-    /// librdkafka's `queue.buffering.max.kbytes`.
-    #[must_use]
-    pub const fn queue_kbytes(self) -> u64 {
+    /// Returns librdkafka's `queue.buffering.max.kbytes`.
+    pub(crate) const fn queue_kbytes(self) -> u64 {
         self.0.get() / 4 / 1024
     }
 
-    /// How many segments of so many indices may be in hand at a time, 1 to 4.
-    #[must_use]
-    pub fn segments(self, indices: u64) -> usize {
+    /// Returns the maximum number of segments in flight, 1 to 4, by the number of their indices.
+    pub(crate) fn segments(self, indices: u64) -> usize {
         let fit = self.0.get() / 3 / indices.saturating_mul(SEGMENT_INDEX_BYTES).max(1);
-        usize::try_from(fit.clamp(1, MOST_SEGMENTS)).unwrap_or(1)
+        usize::try_from(fit.clamp(1, MAX_SEGMENTS)).unwrap_or(1)
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::Value;
 use support::records::{Record, produce};
 use support::{READER, catch_up, execute, fail, generator, judge, program, query, runtime, succeed};
 use uuid::Uuid;
-use workload::{MAX_INDEX, RunTag, event_id, origin};
+use workload::{MAX_INDEX, RunTag, decode_event_id, event_id};
 
 const RUN: &str = "accounted";
 
@@ -91,7 +91,7 @@ impl Landed {
     fn some_row(&self) -> Uuid {
         let sql = "SELECT event_id FROM staging.product_events_raw ORDER BY 1 LIMIT 1000";
         let ids = query(&self.stack, sql).into_iter().map(|row| row.get::<_, Uuid>(0));
-        ids.into_iter().find(|id| origin(*id).unwrap().0 == self.tag()).unwrap()
+        ids.into_iter().find(|id| decode_event_id(*id).unwrap().0 == self.tag()).unwrap()
     }
 
     /// An id with the run's tag that it has not made.
@@ -292,7 +292,7 @@ fn what_another_version_made_is_judged_by_its_sums() {
 
     // A row that is gone, changed, and there twice.
     let id = landed.some_row();
-    let index = format!("index {};", origin(id).unwrap().1);
+    let index = format!("index {};", decode_event_id(id).unwrap().1);
     let table = "staging.product_events_raw";
     execute(stack, &format!("CREATE TABLE public.kept AS SELECT * FROM {table} WHERE event_id = '{id}'"));
     execute(stack, &format!("DELETE FROM {table} WHERE event_id = '{id}'"));

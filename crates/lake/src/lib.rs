@@ -15,9 +15,9 @@ mod columns;
 mod content_hash;
 mod damage;
 mod event_file;
-mod hash_sum;
 mod parquet_file;
 mod quarantine_file;
+mod set_hash;
 
 mod manifest;
 
@@ -27,17 +27,17 @@ mod store;
 pub use content_hash::{BadContentHash, ContentHash, ContentHasher};
 pub use error::LakeError;
 pub use event_file::{EventFile, EventFileWriter};
-pub use hash_sum::{BadHashSum, HashSum};
 pub use keys::{
     Key, QUARANTINE_PREFIX, RAW_PREFIX, RUNS_PREFIX, RunId, draft_key, manifest_key, quarantine_key, raw_key,
 };
 pub use manifest::{
-    Counts, End, Ends, FaultCounts, FileCounts, HourCounts, KafkaPart, LakePart, MANIFEST_VERSION, Manifest,
+    Counts, End, ExpectedCounts, FaultCounts, FileCounts, HourCounts, KafkaPart, LakePart, MANIFEST_VERSION, Manifest,
     OutcomeCounts, Program, RunName,
 };
 pub use parquet_file::Encoded;
 pub use quarantine_file::{QuarantineFile, QuarantineRow};
 pub use raw_object::RawObject;
 pub use segment::{LakeFile, MAX_FILE_BYTES, SegmentBuilder, SegmentFiles, segment_indices};
+pub use set_hash::{BadSetHash, SetHash};
 pub use store::{DEFAULT_PATIENCE, Lake, Object, Put, S3Access};
 pub use url::LakeUrl;

@@ -6,8 +6,8 @@ use event_model::{Hour, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::error::LakeError;
-use crate::hash_sum::HashSum;
 use crate::keys::RunId;
+use crate::set_hash::SetHash;
 
 /// The version of the form that is written here. A later one may have fields that change the meaning of others.
 pub const MANIFEST_VERSION: u32 = 1;
@@ -106,11 +106,11 @@ pub struct HourCounts {
     #[serde(flatten)]
     pub outcomes: OutcomeCounts,
     /// Of the valid events.
-    pub valid_hash: HashSum,
+    pub valid_hash: SetHash,
     /// Of the refused values.
-    pub invalid_hash: HashSum,
+    pub invalid_hash: SetHash,
     /// Of those that were sent broken.
-    pub corrupt_hash: HashSum,
+    pub corrupt_hash: SetHash,
 }
 
 /// Numbers of indices by deliberate fault.
@@ -169,9 +169,9 @@ pub struct FileCounts {
     pub rows: u64,
 }
 
-/// Where a run's events must have ended, each index counted once.
+/// Expected numbers of records and rows of a run in each store, each index counted once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Ends {
+pub struct ExpectedCounts {
     /// Records in Kafka; a resumed run may have added identical copies.
     pub kafka_records: u64,
     /// Rows in the raw lake.
@@ -215,12 +215,12 @@ impl Counts {
         }
     }
 
-    /// Where these events end: the table "where each kind ends" of the project's documentation.
+    /// Derives the expected numbers in each store from the counts.
     #[must_use]
-    pub fn ends(&self) -> Ends {
+    pub fn expected_counts(&self) -> ExpectedCounts {
         let OutcomeCounts { valid, invalid, corrupt } = self.outcomes;
         let duplicates = self.faults.duplicate;
-        Ends {
+        ExpectedCounts {
             kafka_records: valid + duplicates + corrupt,
             raw_rows: valid,
             quarantine_rows: invalid,
@@ -291,7 +291,7 @@ impl Manifest {
     #[must_use]
     pub fn discrepancies(&self) -> Vec<String> {
         let outcomes = self.counts.outcomes;
-        let ends = self.counts.ends();
+        let expected = self.counts.expected_counts();
         let by_hour = self.counts.hours.values().fold(OutcomeCounts::default(), |mut sum, hour| {
             add_outcomes(&mut sum, hour.outcomes);
             sum
@@ -312,8 +312,8 @@ impl Manifest {
             ("valid events", outcomes.valid, "valid events by type", by_type),
         ];
         if let Some(lake) = &self.lake {
-            sums.push(("valid events", ends.raw_rows, "rows in raw files", lake.raw.rows));
-            sums.push(("invalid values", ends.quarantine_rows, "rows in quarantine files", lake.quarantine.rows));
+            sums.push(("valid events", expected.raw_rows, "rows in raw files", lake.raw.rows));
+            sums.push(("invalid values", expected.quarantine_rows, "rows in quarantine files", lake.quarantine.rows));
         }
         let differ = sums.into_iter().filter(|(_, left, _, right)| left != right);
         differ.map(|(what, left, other, right)| format!("{left} {what}, but {right} {other}")).collect()

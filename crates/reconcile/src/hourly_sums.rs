@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use event_model::{Hour, ProductEvent, Timestamp};
-use lake::HashSum;
+use lake::SetHash;
 
 /// A number and a sum of hashes, as the manifest has them of each hour and outcome.
-pub(crate) type Sum = (u64, HashSum);
+pub(crate) type Sum = (u64, SetHash);
 
 /// Such sums by hour, of what was read. Filled by any number of threads.
 #[derive(Debug, Default)]
@@ -35,7 +35,7 @@ impl HourlySums {
         self.add(Hour::from_hours(0), |sum, scratch| sum.add_broken(index, key, value, scratch));
     }
 
-    fn add(&self, hour: Hour, add: impl FnOnce(&mut HashSum, &mut Vec<u8>)) {
+    fn add(&self, hour: Hour, add: impl FnOnce(&mut SetHash, &mut Vec<u8>)) {
         let mut filling = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Filling { hours, scratch } = &mut *filling;
         let (count, sum) = hours.entry(hour).or_default();

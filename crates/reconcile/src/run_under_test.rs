@@ -5,7 +5,7 @@ use std::ops::Range;
 use anyhow::{Context, bail};
 use event_model::{ProductEvent, Window, parse};
 use lake::{Manifest, OutcomeCounts};
-use workload::{Fault, Generated, RunTag, Settings, Source, origin};
+use workload::{Fault, Generated, RunTag, Settings, Source, decode_event_id};
 
 use crate::index_set::IndexSet;
 
@@ -64,9 +64,9 @@ impl RunUnderTest {
         self.tag.to_string()
     }
 
-    /// Ownership event it is; an index counts from the run's first.
+    /// Returns the owner of an event. An index counts from the run's first.
     pub(crate) fn ownership(&self, event: &ProductEvent<'_>) -> Ownership {
-        match origin(event.event_id) {
+        match decode_event_id(event.event_id) {
             Some((tag, index)) if tag == self.tag => self.at(index),
             _ => Ownership::Foreign,
         }

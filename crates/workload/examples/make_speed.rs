@@ -19,7 +19,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         faults: Faults::default(),
         event_rate: "10M/day".parse()?,
         shape: Shape::Flat,
-        pad: 0,
+        padding: 0,
         from: "2026-11-22T10:00:00Z".parse()?,
         run_id: None,
     })?;

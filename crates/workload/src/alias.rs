@@ -1,6 +1,6 @@
 //! Weighted choice in constant time.
 
-use crate::keyed::scale;
+use crate::keyed_rng::scale;
 
 /// Walker's alias method in Vose's form ("A linear algorithm for generating random numbers with a
 /// given distribution", IEEE TSE 1991), with integer weights: the same bits on every machine.
@@ -59,14 +59,14 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
     use super::*;
-    use crate::keyed::Keyed;
+    use crate::keyed_rng::KeyedRng;
 
     #[test]
     fn choices_follow_the_weights() {
         let weights = [50, 30, 0, 15, 5];
         let table = AliasTable::new(&weights).unwrap();
         let mut chosen = [0_i64; 5];
-        let mut numbers = Keyed::new(1, 1);
+        let mut numbers = KeyedRng::new(1, 1);
         for _ in 0..1_000_000 {
             chosen[table.choose(numbers.next()) as usize] += 1;
         }

@@ -3,7 +3,7 @@
 use event_model::EventType;
 
 use crate::effect::Effects;
-use crate::keyed::scale;
+use crate::keyed_rng::scale;
 
 /// Probabilities are whole parts of a billion.
 pub(crate) const WHOLE: u32 = 1_000_000_000;
@@ -82,7 +82,7 @@ mod tests {
     #[test]
     fn steps_follow_the_probabilities() {
         let chain = Chain::new(500_000);
-        let mut numbers = crate::keyed::Keyed::new(1, 1);
+        let mut numbers = crate::keyed_rng::KeyedRng::new(1, 1);
         for from in EventType::ALL {
             let mut seen = [0_u32; TYPES];
             for _ in 0..100_000 {

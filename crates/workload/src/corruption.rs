@@ -2,7 +2,7 @@
 
 use event_model::ProductEvent;
 
-use crate::keyed::{Keyed, scale};
+use crate::keyed_rng::{KeyedRng, scale};
 
 /// How bytes are made that no reader of events can take for one. The numbers choose the place, the
 /// length or the form.
@@ -21,7 +21,7 @@ pub enum Corruption {
 }
 
 impl Corruption {
-    pub(crate) fn choose(numbers: &mut Keyed) -> Self {
+    pub(crate) fn choose(numbers: &mut KeyedRng) -> Self {
         let kind = numbers.below(5);
         let number = numbers.next();
         match kind {
@@ -45,7 +45,7 @@ impl Corruption {
             }
             Self::Noise(number) => {
                 out.push(NEVER_IN_UTF8);
-                let mut numbers = Keyed::new(number, 0);
+                let mut numbers = KeyedRng::new(number, 0);
                 out.extend((0..within(number, 256)).map(|_| numbers.next().to_le_bytes()[0]));
             }
             Self::NotUtf8(number) => {

@@ -19,7 +19,7 @@ const MOST: u32 = 3 * MILLION;
 pub struct Effect(i32);
 
 /// One effect as it is written, `exp_3=+15%`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExperimentEffect {
     /// The experiment's name.
     pub experiment: String,

@@ -3,12 +3,12 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use thiserror::Error;
 
-use crate::keyed::{Keyed, key_for, scale};
+use crate::keyed_rng::{KeyedRng, key_for, scale};
 use crate::share::{ParseShareError, Share};
-use crate::{Breakage, Corruption};
+use crate::{Corruption, InvalidKind};
 
 /// The key's purpose: which events are faulty has nothing to do with what is in them.
 const PURPOSE: u64 = 2;
@@ -32,7 +32,7 @@ const OVERSIZE_MOST: &str = "1%";
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Its JSON breaks one rule: validation refuses it and it is never sent.
-    Invalid(Breakage),
+    Invalid(InvalidKind),
     /// Its bytes are no event, and they are sent all the same.
     Corrupt(Corruption),
     /// Its record is sent twice, one after the other.
@@ -206,6 +206,18 @@ impl fmt::Display for FaultShare {
     }
 }
 
+impl Serialize for FaultShare {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for FaultShare {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
 impl Faults {
     /// Puts shares together. Fails on a kind that comes twice.
     pub fn from_shares(shares: &[FaultShare]) -> Result<Self, FaultsError> {
@@ -264,14 +276,14 @@ impl Faults {
             return None;
         }
         let group = index / BURST_EVENTS;
-        let place = Keyed::new(key_for(seed, BURSTS), group).below(Share::ALL.parts_per_billion().into());
+        let place = KeyedRng::new(key_for(seed, BURSTS), group).below(Share::ALL.parts_per_billion().into());
         (place < share).then_some(group * BURST_EVENTS)
     }
 
     /// The kind of fault that falls on event `index`, and the numbers for its details. Bursts take whole groups of
     /// events, so the shares of the others are of what they leave.
-    fn kind_at(&self, seed: u64, index: u64) -> Option<(FaultKind, Keyed)> {
-        let mut numbers = Keyed::new(key_for(seed, PURPOSE), index);
+    fn kind_at(&self, seed: u64, index: u64) -> Option<(FaultKind, KeyedRng)> {
+        let mut numbers = KeyedRng::new(key_for(seed, PURPOSE), index);
         if self.burst(seed, index).is_some() {
             return Some((FaultKind::Burst, numbers));
         }
@@ -292,7 +304,7 @@ impl Faults {
     pub(crate) fn at(&self, seed: u64, index: u64, far_most: u64) -> Option<Fault> {
         let (kind, mut numbers) = self.kind_at(seed, index)?;
         Some(match kind {
-            FaultKind::Invalid => Fault::Invalid(Breakage::choose(&mut numbers)),
+            FaultKind::Invalid => Fault::Invalid(InvalidKind::choose(&mut numbers)),
             FaultKind::Corrupt => Fault::Corrupt(Corruption::choose(&mut numbers)),
             FaultKind::Duplicate => self.duplicate(seed, index, far_most, &mut numbers),
             FaultKind::Oversize => Fault::Oversize(1 + u32::try_from(numbers.below(4_096)).unwrap_or(0)),
@@ -307,7 +319,7 @@ impl Faults {
     }
 
     /// Near or far; near where the event that would come again was not sent as an event.
-    fn duplicate(&self, seed: u64, index: u64, far_most: u64, numbers: &mut Keyed) -> Fault {
+    fn duplicate(&self, seed: u64, index: u64, far_most: u64, numbers: &mut KeyedRng) -> Fault {
         let far = numbers.below(2) == 1;
         let back = 1 + numbers.below(far_most);
         let unsent = [FaultKind::Invalid, FaultKind::Corrupt, FaultKind::Oversize];

@@ -6,19 +6,19 @@
 //!
 //! In the order of the flow: [`Settings`] say what a run is ([`World`], [`EventRate`], [`Faults`])
 //! and give it its [`RunTag`]; [`Source::new`] peoples the world once; [`Source::make`] gives event
-//! i, sound or with the [`Fault`] that falls on it; [`origin()`] reads run and index back from an
+//! i, sound or with the [`Fault`] that falls on it; [`decode_event_id`] reads run and index back from an
 //! event id.
 
 mod alias;
 mod behaviour;
-mod breakage;
 mod corruption;
 mod decimal;
 mod describe;
 mod effect;
+mod event_id;
 mod fault;
-mod keyed;
-mod origin;
+mod invalid_kind;
+mod keyed_rng;
 mod padding;
 mod population;
 mod rate;
@@ -29,14 +29,14 @@ mod share;
 mod source;
 mod world;
 
-pub use breakage::Breakage;
 pub use corruption::Corruption;
 pub use describe::{Description, Group, TypeCounts};
 pub use effect::{Effect, EffectError, Effects, ExperimentEffect};
+pub use event_id::{MAX_INDEX, ParseRunTagError, RunTag, decode_event_id, event_id};
 pub use fault::{BURST_EVENTS, FAR_MOST, Fault, FaultKind, FaultShare, Faults, FaultsError};
-pub use origin::{MAX_INDEX, ParseRunTagError, RunTag, event_id, origin};
+pub use invalid_kind::InvalidKind;
 pub use rate::{EventRate, ParseRateError};
-pub use settings::{MAX_PAD, Settings, SettingsError};
+pub use settings::{MAX_PADDING, Settings, SettingsError};
 pub use shape::{DAILY, ParseShapeError, Shape};
 pub use share::{ParseShareError, Share};
 pub use source::{Generated, Source};

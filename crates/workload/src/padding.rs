@@ -1,6 +1,6 @@
 //! A field of no meaning that makes a record larger.
 
-use crate::keyed::{Keyed, key_for};
+use crate::keyed_rng::{KeyedRng, key_for};
 
 const PURPOSE: u64 = 5;
 const NAME: &[u8] = b",\"padding\":\"";
@@ -10,7 +10,7 @@ pub(crate) fn pad(out: &mut Vec<u8>, index: u64, letters: usize) {
     let Some(b'}') = out.pop() else { return };
     out.extend_from_slice(NAME);
     let end = out.len() + letters;
-    let mut numbers = Keyed::new(key_for(0, PURPOSE), index);
+    let mut numbers = KeyedRng::new(key_for(0, PURPOSE), index);
     while out.len() < end {
         // Four bits a letter: compressible as text is.
         out.extend(numbers.next().to_le_bytes().map(|byte| b'a' + byte % 16));

@@ -8,7 +8,7 @@
 use event_model::EventType;
 
 use crate::behaviour::{Chain, brings_a_product};
-use crate::keyed::{Keyed, key_for};
+use crate::keyed_rng::{KeyedRng, key_for};
 use crate::population::{Lane, Population, Product, User};
 
 /// Steps of a lane in which sessions lie side by side; the last of them is cut short.
@@ -52,15 +52,15 @@ impl Sessions {
     pub(crate) fn action(&self, index: u64) -> Action {
         let lanes = self.population.lanes().len() as u64;
         let (row, place) = (index / lanes, index % lanes);
-        let turn = Keyed::new(self.rows, row).next();
+        let turn = KeyedRng::new(self.rows, row).next();
         let lane = (place ^ turn) & (lanes - 1);
         let (chunk, step) = (row / CHUNK as u64, row % CHUNK as u64);
-        let numbers = Keyed::new(self.steps, chunk * lanes + lane);
+        let numbers = KeyedRng::new(self.steps, chunk * lanes + lane);
         self.walk(&self.population.lanes()[usize::try_from(lane).unwrap_or(0)], &numbers, step)
     }
 
     /// Walks from the chunk's start to a step.
-    fn walk(&self, lane: &Lane, numbers: &Keyed, step: u64) -> Action {
+    fn walk(&self, lane: &Lane, numbers: &KeyedRng, step: u64) -> Action {
         let (mut event_type, mut began, mut product) = (EventType::SearchPerformed, 0, 0);
         let mut user = None;
         for at in 1..=step {

@@ -6,8 +6,8 @@ use thiserror::Error;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::effect::{EffectError, Effects};
+use crate::event_id::RunTag;
 use crate::fault::{Faults, FaultsError};
-use crate::origin::RunTag;
 use crate::rate::EventRate;
 use crate::shape::Shape;
 use crate::share::Share;
@@ -17,8 +17,8 @@ use crate::world::{World, WorldError};
 /// not taken for one another.
 const GENERATION: u32 = 2;
 
-/// The most padding: with it an event is still within the 64 KiB that a record may have.
-pub const MAX_PAD: u32 = 60_000;
+/// Maximum padding of an event in bytes. An event with it still fits the 64 KiB of a record.
+pub const MAX_PADDING: u32 = 60_000;
 
 /// 1980-01-01 and 9000-01-01: well inside what all stores can hold, and later than 1970.
 const EARLIEST_FROM: Timestamp = Timestamp::from_micros(315_532_800_000_000);
@@ -42,9 +42,10 @@ pub struct Settings {
     /// How they lie over the day.
     #[serde(default)]
     pub shape: Shape,
-    /// Bytes of a field of no meaning in each event, to make records larger: 0 for none, at most [`MAX_PAD`].
-    #[serde(default)]
-    pub pad: u32,
+    /// Size in bytes of a meaningless field that makes each record larger: 0 for none, at most [`MAX_PADDING`]. Manifests
+    /// before 2026-12 call it `pad`.
+    #[serde(default, alias = "pad")]
+    pub padding: u32,
     /// When event 0 is due.
     pub from: Timestamp,
     /// A name of the user's choosing, which makes this another run than one without it.
@@ -65,8 +66,8 @@ pub enum SettingsError {
     #[error(transparent)]
     Faults(#[from] FaultsError),
     /// The padding.
-    #[error("pad: {0} is more than 60000 bytes; no record may have more than 64 KiB")]
-    Pad(u32),
+    #[error("padding: {0} is more than 60000 bytes; no record may have more than 64 KiB")]
+    Padding(u32),
     /// The start.
     #[error("from: {0} is not between the years 1980 and 9000")]
     From(Timestamp),
@@ -93,8 +94,8 @@ impl Settings {
         self.world.check()?;
         self.effects.check(&self.world.experiments)?;
         self.faults.check()?;
-        if self.pad > MAX_PAD {
-            return Err(SettingsError::Pad(self.pad));
+        if self.padding > MAX_PADDING {
+            return Err(SettingsError::Padding(self.padding));
         }
         if !(EARLIEST_FROM..=LATEST_FROM).contains(&self.from) {
             return Err(SettingsError::From(self.from));
@@ -115,7 +116,7 @@ impl Settings {
     /// default, so that the tags of older runs stay.
     fn canonical(&self) -> String {
         // Taken apart in full, so that a new setting can't be forgotten here.
-        let Self { seed, world, effects, faults, event_rate, shape, pad, from, run_id } = self;
+        let Self { seed, world, effects, faults, event_rate, shape, padding, from, run_id } = self;
         let World { users, accounts, products, categories, experiments } = world;
         let Faults { invalid, corrupt, duplicate, oversize, late, out_of_order, hot_key, burst } = faults;
         let mut lines = vec![
@@ -143,8 +144,9 @@ impl Settings {
         ];
         let given = later.into_iter().filter(|(_, share)| **share != Share::NONE);
         lines.extend(given.map(|(kind, share)| format!("{kind} {}", share.parts_per_billion())));
-        if *pad > 0 {
-            lines.push(format!("pad {pad}"));
+        if *padding > 0 {
+            // Not `padding`: the tags of older runs stay.
+            lines.push(format!("pad {padding}"));
         }
         if *shape != Shape::Flat {
             lines.push(format!("shape {shape}"));
@@ -175,7 +177,7 @@ mod tests {
             faults: Faults::default(),
             event_rate: "10M/day".parse().unwrap(),
             shape: Shape::Flat,
-            pad: 0,
+            padding: 0,
             from: "2026-11-22T10:00:00Z".parse().unwrap(),
             run_id: None,
         }
@@ -206,7 +208,7 @@ mod tests {
             |s| s.faults.out_of_order = "1%".parse().unwrap(),
             |s| s.faults.hot_key = "1%".parse().unwrap(),
             |s| s.faults.burst = "1%".parse().unwrap(),
-            |s| s.pad = 1,
+            |s| s.padding = 1,
             |s| s.shape = Shape::Daily,
             |s| s.from = Timestamp::from_micros(s.from.micros() + 1),
             |s| s.run_id = Some("a".to_owned()),
@@ -228,6 +230,8 @@ mod tests {
         settings.run_id = Some("night-1".to_owned());
         let json = serde_json::to_string(&settings).unwrap();
         assert_eq!(serde_json::from_str::<Settings>(&json).unwrap(), settings);
+        let older = json.replace("\"padding\":0", "\"pad\":20");
+        assert_eq!(serde_json::from_str::<Settings>(&older).unwrap().padding, 20);
     }
 
     #[test]
@@ -240,7 +244,7 @@ mod tests {
         assert!(matches!(error(|s| s.world.users = 0), SettingsError::World(_)));
         assert!(matches!(error(|s| s.world.categories.clear()), SettingsError::World(_)));
         assert!(matches!(error(|s| s.world.categories[0].clear()), SettingsError::World(_)));
-        assert_eq!(error(|s| s.pad = MAX_PAD + 1), SettingsError::Pad(MAX_PAD + 1));
+        assert_eq!(error(|s| s.padding = MAX_PADDING + 1), SettingsError::Padding(MAX_PADDING + 1));
         let unknown = |s: &mut Settings| s.effects = Effects::new(&["exp_11=+1%".parse().unwrap()]).unwrap();
         assert!(matches!(error(unknown), SettingsError::Effects(_)));
         assert!(matches!(

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use event_model::{ProductEvent, RequiredFields, Timestamp};
 
 use crate::behaviour::Chain;
+use crate::event_id::{RunTag, event_id};
 use crate::fault::{FAR_MOST, Fault, LATE_MOST};
-use crate::origin::{self, RunTag};
 use crate::padding::{pad, pad_to};
 use crate::population::Population;
 use crate::session::Sessions;
@@ -37,8 +37,7 @@ pub struct Generated<'s> {
     pub event: ProductEvent<'s>,
     /// What is wrong with it.
     pub fault: Option<Fault>,
-    /// Bytes of padding.
-    pad: u32,
+    padding: u32,
 }
 
 impl Source {
@@ -88,10 +87,10 @@ impl Source {
     /// What a record's value may have in bytes, however its event turns out.
     #[must_use]
     pub fn largest_value(&self) -> usize {
-        let Settings { faults, pad, .. } = &self.settings;
+        let Settings { faults, padding, .. } = &self.settings;
         let oversize = if faults.oversize > Share::NONE { event_model::MAX_VALUE_BYTES + 4_096 } else { 0 };
         // Two texts of 64 characters, two events in one value.
-        oversize.max(2_048 + *pad as usize)
+        oversize.max(2_048 + *padding as usize)
     }
 
     /// So many events in so many microseconds, at the time of day at which they are fewest.
@@ -114,7 +113,7 @@ impl Source {
             index,
             due,
             event: ProductEvent::new(RequiredFields {
-                event_id: origin::event_id(at, self.run_tag, index),
+                event_id: event_id(at, self.run_tag, index),
                 event_timestamp: at,
                 event_type: action.event_type,
                 user_id: user.id,
@@ -124,7 +123,7 @@ impl Source {
                 experiment_id: Cow::Borrowed(&world.experiments[usize::from(user.experiment)]),
             }),
             fault,
-            pad: self.settings.pad,
+            padding: self.settings.padding,
         }
     }
 
@@ -155,7 +154,7 @@ impl Generated<'_> {
     /// Appends the bytes that stand for the event: its JSON, or what its fault makes of it.
     pub fn write_value(&self, out: &mut Vec<u8>) {
         match self.fault {
-            Some(Fault::Invalid(breakage)) => breakage.write(&self.event, out),
+            Some(Fault::Invalid(kind)) => kind.write(&self.event, out),
             Some(Fault::Corrupt(corruption)) => corruption.write(&self.event, out),
             Some(Fault::Oversize(more)) => {
                 let start = out.len();
@@ -164,8 +163,8 @@ impl Generated<'_> {
             }
             _ => {
                 self.event.write_json(out);
-                if self.pad > 0 {
-                    pad(out, self.index, self.pad as usize);
+                if self.padding > 0 {
+                    pad(out, self.index, self.padding as usize);
                 }
             }
         }

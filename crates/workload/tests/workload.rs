@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 
 use event_model::{EventType, FIELDS, Field, FieldKind, Reason, Window, parse};
 use proptest::prelude::*;
-use workload::{Effects, Fault, FaultKind, Faults, Settings, Shape, Source, World, origin};
+use workload::{Effects, Fault, FaultKind, Faults, Settings, Shape, Source, World, decode_event_id};
 
 fn settings(seed: u64, faults: &[&str]) -> Settings {
     let shares: Vec<_> = faults.iter().map(|text| text.parse().unwrap()).collect();
@@ -16,7 +16,7 @@ fn settings(seed: u64, faults: &[&str]) -> Settings {
         faults: Faults::from_shares(&shares).unwrap(),
         event_rate: "10M/day".parse().unwrap(),
         shape: Shape::Flat,
-        pad: 0,
+        padding: 0,
         from: "2026-11-22T10:00:00Z".parse().unwrap(),
         run_id: None,
     }
@@ -64,7 +64,7 @@ fn golden_faults() {
     for kind in FaultKind::ALL {
         let share = if kind == FaultKind::Oversize { "1%" } else { "30%" };
         let mut settings = settings(7, &[&format!("{kind}={share}")]);
-        settings.pad = 20;
+        settings.padding = 20;
         let source = Source::new(settings).unwrap();
         let faulty = (2_000..).map(|index| source.make(index)).filter(|made| made.fault.map(Fault::kind) == Some(kind));
         for made in faulty.take(3) {
@@ -86,7 +86,7 @@ fn golden_faults() {
 fn padding_is_as_long_as_asked_for_and_ignored() {
     for pad in [1, 20, 2_000, 60_000] {
         let (plain, mut settings) = (source(9, &[]), settings(9, &[]));
-        settings.pad = pad;
+        settings.padding = pad;
         let padded = Source::new(settings).unwrap();
         for index in 0..100 {
             let (short, long) = (value(&plain, index), value(&padded, index));
@@ -110,7 +110,7 @@ fn sound_events_are_valid_and_belong_to_the_run() {
         let value = value(&source, index);
         let read = parse(Some(&value), Some(generated.due), Window::default()).unwrap();
         assert_eq!(read, generated.event);
-        assert_eq!(origin(read.event_id), Some((source.run_tag(), index)));
+        assert_eq!(decode_event_id(read.event_id), Some((source.run_tag(), index)));
     }
 }
 
@@ -120,16 +120,16 @@ fn every_invalid_event_is_refused_for_its_own_reason_alone() {
     let mut seen = HashSet::new();
     for index in 0..20_000 {
         let generated = source.make(index);
-        let Some(Fault::Invalid(breakage)) = generated.fault else {
+        let Some(Fault::Invalid(kind)) = generated.fault else {
             panic!("{:?}", generated.fault);
         };
         let value = value(&source, index);
         let text = value.escape_ascii();
         let rejection = parse(Some(&value), Some(generated.due), Window::default()).unwrap_err();
-        assert_eq!(rejection.reason(), breakage.reason(), "{text}");
+        assert_eq!(rejection.reason(), kind.reason(), "{text}");
         assert_eq!(rejection.violations().len(), 1, "{text}: {rejection}");
-        assert_eq!(rejection.violations()[0].field, Some(breakage.field()), "{text}");
-        seen.insert((breakage.reason(), breakage.field()));
+        assert_eq!(rejection.violations()[0].field, Some(kind.field()), "{text}");
+        seen.insert((kind.reason(), kind.field()));
     }
     // Four rules that each required field can break, one of the integers, four of one field and three of the texts.
     let required = |of: fn(&Field) -> bool| FIELDS.iter().filter(|field| !field.has_default && of(field)).count();

@@ -1,15 +1,15 @@
-//! A panic in any thread, and a thread that hangs at the end.
+//! A panic in any thread, and a thread that hangs during the shutdown.
 
 use std::time::{Duration, Instant};
 
 use crate::program::{Running, publish, run};
-use crate::servers::place;
+use crate::servers::target;
 
-/// A thread that makes events, the thread that sends them with the Kafka client's callbacks, a task of the runtime.
+/// Covers a worker, the dispatcher (with the Kafka client's callbacks) and a task of the async runtime.
 #[test]
 fn a_panic_in_any_thread_ends_the_process() {
     for failpoint in ["before-block", "after-ack", "after-put"] {
-        let mut command = publish(&place(), &format!("--rate max --count 200k --run-id {failpoint}"));
+        let mut command = publish(&target(), &format!("--rate max --count 200k --run-id {failpoint}"));
         command.env("FAILPOINTS", format!("{failpoint}=panic"));
         let said = ["error: this is a bug", "--resume --run-id RUN", "panicked at"];
         run(command).expect_error(1, &said);
@@ -17,8 +17,8 @@ fn a_panic_in_any_thread_ends_the_process() {
 }
 
 #[test]
-fn a_shutdown_that_hangs_is_ended() {
-    let mut command = publish(&place(), "--rate max --count 200k");
+fn a_hanging_shutdown_ends_at_the_deadline() {
+    let mut command = publish(&target(), "--rate max --count 200k");
     command.env("FAILPOINTS", "before-block=hang");
     let mut running = Running::start(command);
     running.wait_for("failpoint before-block");

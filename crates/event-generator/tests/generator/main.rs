@@ -1,17 +1,12 @@
-//! The program against real servers: what it says it did is what the stores have.
-#![allow(
-    clippy::print_stderr,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    reason = "a test stops at what it did not expect"
-)]
+//! Tests of the program against real servers.
+#![allow(clippy::print_stderr, clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
-mod accounts;
-mod broker;
-mod endings;
-mod network;
+mod early_stop;
+mod end_to_end;
+mod kafka_outages;
+mod network_faults;
 #[allow(dead_code, reason = "the tests of faults use the rest")]
 mod program;
-mod refusals;
 mod servers;
+mod startup_errors;
 mod stores;

@@ -11,18 +11,18 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::servers::Place;
+use crate::servers::Target;
 
-/// Longer than anything here may take on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(2);
+/// Deadline of each step, generous for busy machines.
+const TIMEOUT: Duration = Duration::from_mins(2);
 
-/// Where runs are remembered that have no place of their own.
-fn state() -> &'static Path {
+/// Returns the state folder of runs without a target.
+fn state_dir() -> &'static Path {
     static STATE: OnceLock<PathBuf> = OnceLock::new();
     STATE.get_or_init(|| tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep())
 }
 
-/// A command with no settings but those given.
+/// Returns a command with the given flags and no inherited variables.
 pub(crate) fn command(flags: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_event-generator"));
     for (name, _) in std::env::vars_os() {
@@ -32,23 +32,23 @@ pub(crate) fn command(flags: &str) -> Command {
         }
     }
     command.args(flags.split_whitespace()).stdin(Stdio::null());
-    command.env("EVENT_GENERATOR_STATE_DIR", state()).env("EVENT_GENERATOR_HTTP_ADDR", "off");
+    command.env("EVENT_GENERATOR_STATE_DIR", state_dir()).env("EVENT_GENERATOR_HTTP_ADDR", "off");
     command
 }
 
-/// A command that publishes to a place.
-pub(crate) fn publish(place: &Place, flags: &str) -> Command {
+/// Returns a command that publishes to a target.
+pub(crate) fn publish(target: &Target, flags: &str) -> Command {
     let mut command = command(flags);
     command
-        .args(["--bootstrap-servers", &place.bootstrap_servers, "--topic", &place.topic, "--lake", &place.lake])
-        .env("EVENT_GENERATOR_STATE_DIR", place.state.path())
-        .envs(place.s3.variables());
+        .args(["--bootstrap-servers", &target.bootstrap_servers, "--topic", &target.topic, "--lake", &target.lake])
+        .env("EVENT_GENERATOR_STATE_DIR", target.state.path())
+        .envs(target.s3.variables());
     command
 }
 
-/// A program that ended.
+/// A program that exited.
 #[derive(Debug)]
-pub(crate) struct Done {
+pub(crate) struct Exited {
     pub(crate) code: Option<i32>,
     pub(crate) signal: Option<i32>,
     pub(crate) stdout: String,
@@ -56,8 +56,8 @@ pub(crate) struct Done {
     pub(crate) took: Duration,
 }
 
-impl Done {
-    /// The line of the log with this message.
+impl Exited {
+    /// Returns the log line with this message.
     pub(crate) fn line(&self, message: &str) -> Value {
         let lines = self.stderr.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines.into_iter().find(|line| line["message"] == message).unwrap_or_else(|| panic!("no {message}: {self:?}"))
@@ -68,7 +68,7 @@ impl Done {
         self
     }
 
-    /// It must have been killed.
+    /// Asserts that SIGKILL ended the program.
     pub(crate) fn expect_killed(self) -> Self {
         assert_eq!(self.signal, Some(9), "{self:?}");
         self
@@ -83,7 +83,7 @@ impl Done {
     }
 }
 
-/// A program that runs.
+/// A running program.
 pub(crate) struct Running {
     child: Child,
     begun: Instant,
@@ -101,9 +101,9 @@ impl Running {
         Self { child, begun, lines, seen: String::new() }
     }
 
-    /// Waits until the log has a line with this text.
+    /// Waits until the log contains a text.
     pub(crate) fn wait_for(&mut self, text: &str) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !self.seen.contains(text) {
             let left = deadline.saturating_duration_since(Instant::now());
             let line = self.lines.recv_timeout(left).unwrap_or_else(|_| panic!("no {text:?} in {}", self.seen));
@@ -111,7 +111,7 @@ impl Running {
         }
     }
 
-    /// The line of the log with this message, which it has said already.
+    /// Returns the log line with this message, which must have appeared before.
     pub(crate) fn line(&self, message: &str) -> Value {
         let lines = self.seen.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
         lines
@@ -129,9 +129,9 @@ impl Running {
         assert!(status.success());
     }
 
-    /// Waits until it ends; a program that doesn't is killed, and the test fails.
-    pub(crate) fn wait(mut self) -> Done {
-        let deadline = Instant::now() + PATIENCE;
+    /// Waits for the exit. Kills the program at the deadline and fails the test.
+    pub(crate) fn wait(mut self) -> Exited {
+        let deadline = Instant::now() + TIMEOUT;
         let mut stdout = self.child.stdout.take().unwrap();
         let reader = thread::spawn(move || {
             let mut text = String::new();
@@ -144,7 +144,7 @@ impl Running {
         let status = self.child.wait().unwrap();
         let stdout = reader.join().unwrap().unwrap();
         let stderr = std::mem::take(&mut self.seen);
-        Done { code: status.code(), signal: status.signal(), stdout, stderr, took: self.begun.elapsed() }
+        Exited { code: status.code(), signal: status.signal(), stdout, stderr, took: self.begun.elapsed() }
     }
 
     fn note(&mut self, line: &str) {
@@ -155,12 +155,12 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // Already over, unless the test has failed.
+        // It has exited, unless the test failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-pub(crate) fn run(command: Command) -> Done {
+pub(crate) fn run(command: Command) -> Exited {
     Running::start(command).wait()
 }

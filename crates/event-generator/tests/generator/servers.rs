@@ -1,4 +1,4 @@
-//! Servers that all tests share; what a test breaks, it starts for itself.
+//! Servers shared by all tests. A test starts its own if it breaks them.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -7,31 +7,31 @@ use lake::{Lake, LakeUrl, S3Access};
 use local_stack::{Kafka, S3};
 use tempfile::TempDir;
 
-/// Where a test's run goes.
+/// Destination of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Place {
+pub(crate) struct Target {
     pub(crate) bootstrap_servers: String,
     pub(crate) topic: String,
     pub(crate) s3: local_stack::S3Access,
     pub(crate) lake: String,
-    /// Where its runs are remembered.
+    /// State folder.
     pub(crate) state: Arc<TempDir>,
 }
 
-/// A topic and a lake of one's own on the shared servers.
-pub(crate) fn place() -> Place {
+/// Returns a new topic and lake on the shared servers.
+pub(crate) fn target() -> Target {
     static SERVERS: OnceLock<(String, local_stack::S3Access)> = OnceLock::new();
     let (bootstrap_servers, s3) = SERVERS.get_or_init(|| {
         let (kafka, s3) = (Kafka::ephemeral().unwrap(), S3::ephemeral().unwrap());
         let servers = (kafka.bootstrap_servers(), s3.access());
-        // They end with this process: nothing drops a static.
+        // They end with this process; a static is never dropped.
         std::mem::forget((kafka, s3));
         servers
     });
-    Place::on(bootstrap_servers.clone(), s3.clone())
+    Target::on(bootstrap_servers.clone(), s3.clone())
 }
 
-impl Place {
+impl Target {
     pub(crate) fn on(bootstrap_servers: String, s3: local_stack::S3Access) -> Self {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -40,7 +40,7 @@ impl Place {
         Self { bootstrap_servers, state, topic: format!("test-{number}"), s3, lake }
     }
 
-    /// The same topic and servers, another lake.
+    /// Returns the same topic with another lake.
     pub(crate) fn with_other_lake(&self) -> Self {
         Self { lake: format!("{}-other", self.lake), ..self.clone() }
     }

@@ -1,4 +1,4 @@
-//! What the stores have, read back.
+//! Reads the stores back.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -9,50 +9,50 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use workload::{RunTag, Settings, Source, origin};
+use workload::{RunTag, Settings, Source, decode_event_id};
 
-use crate::servers::Place;
+use crate::servers::Target;
 
 /// All records of a topic.
 #[derive(Debug, Default)]
 pub(crate) struct Topic {
     pub(crate) records: u64,
     pub(crate) end_offsets: BTreeMap<i32, i64>,
-    /// Valid events: how often each index came.
+    /// By index, the number of records of each valid event.
     pub(crate) events: BTreeMap<u64, u32>,
-    /// Indices in the headers of what is no event.
+    /// Indices in the headers of corrupt records.
     pub(crate) corrupt: Vec<u64>,
     /// Headers of the last valid event.
     pub(crate) headers: Vec<(String, String)>,
-    /// Whether one user's events came in the order of their indices.
+    /// True if the events of each user are in the order of their indices.
     pub(crate) in_order: bool,
 }
 
-/// How many records a topic has by now.
-pub(crate) fn records_in(place: &Place) -> i64 {
-    ends(place).values().sum()
+/// Returns the number of records in a topic.
+pub(crate) fn records_in(target: &Target) -> i64 {
+    ends(target).values().sum()
 }
 
-fn consumer(place: &Place) -> BaseConsumer {
+fn consumer(target: &Target) -> BaseConsumer {
     let mut config = ClientConfig::new();
     config
-        .set("bootstrap.servers", &place.bootstrap_servers)
+        .set("bootstrap.servers", &target.bootstrap_servers)
         .set("group.id", "test")
         .set("enable.auto.commit", "false");
     config.create().unwrap()
 }
 
-/// The end of each partition.
-fn ends(place: &Place) -> BTreeMap<i32, i64> {
-    local_stack::end_offsets(&place.bootstrap_servers, &place.topic).unwrap()
+/// Returns the end offset of each partition.
+fn ends(target: &Target) -> BTreeMap<i32, i64> {
+    local_stack::end_offsets(&target.bootstrap_servers, &target.topic).unwrap()
 }
 
-pub(crate) fn read_topic(place: &Place, tag: RunTag) -> Topic {
-    let consumer = consumer(place);
-    let ends = ends(place);
+pub(crate) fn read_topic(target: &Target, tag: RunTag) -> Topic {
+    let consumer = consumer(target);
+    let ends = ends(target);
     let mut all = TopicPartitionList::new();
     for partition in ends.keys() {
-        all.add_partition_offset(&place.topic, *partition, Offset::Beginning).unwrap();
+        all.add_partition_offset(&target.topic, *partition, Offset::Beginning).unwrap();
     }
     consumer.assign(&all).unwrap();
     let expected: i64 = ends.values().sum();
@@ -85,12 +85,12 @@ impl Topic {
             self.corrupt.push(headers[1].1.parse().unwrap());
             return;
         };
-        let (run, index) = origin(event.event_id).unwrap();
+        let (run, index) = decode_event_id(event.event_id).unwrap();
         assert_eq!(run, tag);
         assert_eq!(message.key().unwrap(), event.user_id.to_string().as_bytes());
         let times = self.events.entry(index).or_default();
         *times += 1;
-        // A copy may come long after its event.
+        // A duplicate may follow its event much later.
         if *times == 1 {
             self.in_order &= last_of_user.insert(event.user_id, index).is_none_or(|last| last <= index);
         }
@@ -110,8 +110,8 @@ pub(crate) struct Files {
     pub(crate) manifests: Vec<Manifest>,
 }
 
-pub(crate) async fn read_lake(place: &Place) -> Files {
-    let lake = place.open_lake().await;
+pub(crate) async fn read_lake(target: &Target) -> Files {
+    let lake = target.open_lake().await;
     let mut files = Files::default();
     for object in lake.list("").await.unwrap() {
         let bytes = lake.get(&object.key).await.unwrap().unwrap();
@@ -121,7 +121,7 @@ pub(crate) async fn read_lake(place: &Place) -> Files {
                 let batch = batch.unwrap();
                 let events: Vec<ProductEvent<'_>> = read_batch(&batch).unwrap().map(Result::unwrap).collect();
                 files.raw_rows += events.len() as u64;
-                files.raw.extend(events.iter().map(|event| origin(event.event_id).unwrap().1));
+                files.raw.extend(events.iter().map(|event| decode_event_id(event.event_id).unwrap().1));
             }
         } else if key.starts_with(QUARANTINE_PREFIX) {
             let rows = QuarantineFile::open(key, bytes).unwrap().map(Result::unwrap);
@@ -135,18 +135,18 @@ pub(crate) async fn read_lake(place: &Place) -> Files {
     files
 }
 
-/// How many objects a lake has by now.
-pub(crate) async fn objects_in(place: &Place) -> i64 {
-    i64::try_from(place.open_lake().await.list("").await.unwrap().len()).unwrap()
+/// Returns the number of objects in a lake.
+pub(crate) async fn objects_in(target: &Target) -> i64 {
+    i64::try_from(target.open_lake().await.list("").await.unwrap().len()).unwrap()
 }
 
-/// A finished run of valid events has each of them in both stores, once, and in Kafka those of a user in order. Returns
-/// how many there are.
-pub(crate) async fn lands(place: &Place) -> u64 {
-    let files = read_lake(place).await;
+/// Verifies a finished run of valid events: each is in both stores once, and in Kafka in order per user. Returns their
+/// number.
+pub(crate) async fn verify_stores(target: &Target) -> u64 {
+    let files = read_lake(target).await;
     let manifest = &files.manifests[0];
     let settings: Settings = serde_json::from_value(manifest.settings.clone()).unwrap();
-    let topic = read_topic(place, Source::new(settings).unwrap().run_tag());
+    let topic = read_topic(target, Source::new(settings).unwrap().run_tag());
     assert_eq!((files.raw_rows, topic.records), (manifest.next_index, manifest.next_index));
     assert!(topic.events.into_keys().eq(files.raw), "the same events");
     assert!(topic.in_order);

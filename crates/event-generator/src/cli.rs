@@ -1,0 +1,143 @@
+//! The command line: parser and dispatch.
+
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap_complete::Shell;
+use pipeline_runtime::environment::{completions, parse, with_variables};
+use pipeline_runtime::exit::{self, Failure};
+use pipeline_runtime::healthcheck::HealthcheckArgs;
+use pipeline_runtime::telemetry::LogArgs;
+
+use crate::commands::describe::{self, DescribeArgs};
+use crate::commands::healthcheck;
+use crate::commands::run::{self, RunArgs};
+use crate::commands::sample::{self, SampleArgs};
+
+/// Generate product events and publish them to Kafka and to a lake of Parquet files.
+///
+/// Without flags it runs until Ctrl-C at ten million events a day, against the local stack (`cargo run -p local-stack --
+/// up`). The same seed and settings generate the same events.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true, max_term_width = 110, after_help = EXAMPLES)]
+struct Cli {
+    /// Command to execute; `run` if none is given
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    run: RunArgs,
+    #[command(flatten)]
+    log: LogArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  event-generator                                       10M events a day until Ctrl-C
+  event-generator --rate 2500/s --duration 90s          a load test of a minute and a half
+  event-generator --rate max --count 1M                 a backfill, as fast as possible
+  event-generator --seed 7 --from 2026-11-22T00:00:00Z --rate max --count 10M
+                                                        a whole day, the same one every time
+  event-generator --shape daily --rate max --from 2026-11-22T00:00:00Z --follow
+                                                        the days since then, then live
+  event-generator --fault invalid=0.5% --fault corrupt=0.1% --fault duplicate=1%
+  event-generator --lake file:///tmp/lake --no-kafka    Parquet files in a folder only
+  event-generator --resume --run-id 5a52d93c6           resume a killed run
+  event-generator sample -n 5                           print events
+  event-generator describe --effect exp_3=+15%          print the expected counts of events
+
+Every flag is also a variable: --rate is EVENT_GENERATOR_RATE.
+Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
+
+#[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "the process has one value of it")]
+enum Command {
+    /// Generate events and publish them, until Ctrl-C or the requested end
+    Run(RunArgs),
+    /// Print events as JSON lines without publishing them
+    Sample(SampleArgs),
+    /// Print the probabilities behind the settings, and expected counts by type, experiment and user decile
+    Describe(DescribeArgs),
+    /// Check a running generator: exit 0 if it is healthy, else 1, for supervisors and containers
+    Healthcheck(HealthcheckArgs),
+    /// Print completions for a shell
+    Completions {
+        /// Name of the shell
+        shell: Shell,
+    },
+}
+
+/// Runs the program and ends the process with its exit code.
+pub fn main() -> ! {
+    exit::run("no event is lost: `event-generator --resume --run-id RUN` continues the run", || {
+        let Some(matches) = parse(with_variables(Cli::command(), "EVENT_GENERATOR"))? else { return Ok(()) };
+        match Cli::from_arg_matches(&matches) {
+            Ok(cli) => dispatch(&cli, &matches),
+            Err(error) => error.exit(),
+        }
+    })
+}
+
+fn dispatch(cli: &Cli, matches: &ArgMatches) -> Result<(), Failure> {
+    match &cli.command {
+        None => run::execute(&cli.run, matches, &cli.log),
+        Some(Command::Run(args)) => {
+            let matches = matches.subcommand().map_or(matches, |(_, matches)| matches);
+            run::execute(args, matches, &cli.log)
+        }
+        Some(Command::Sample(args)) => sample::execute(args),
+        Some(Command::Describe(args)) => describe::execute(args),
+        Some(Command::Healthcheck(args)) => healthcheck::execute(args),
+        Some(Command::Completions { shell }) => completions(*shell, &mut Cli::command(), env!("CARGO_PKG_NAME")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn run_is_the_default_command() {
+        let cli = parse("event-generator --rate max --count 10M -X linger.ms=5 -v").unwrap();
+        assert!(cli.command.is_none());
+        assert_eq!(cli.run.flags.rate.to_string(), "max");
+        assert_eq!(cli.run.flags.count.map(|count| count.get()), Some(10_000_000));
+        let cli = parse("event-generator run --rate 0.5/s --fault invalid=1% --fault corrupt=1%").unwrap();
+        let Some(Command::Run(run)) = cli.command else { panic!("{cli:?}") };
+        assert_eq!(run.flags.events.fault.len(), 2);
+        assert_eq!(run.flags.rate.to_string(), "0.5/s");
+    }
+
+    #[test]
+    fn contradictory_flags_are_rejected() {
+        for line in [
+            "event-generator --rate fast",
+            "event-generator --count 0",
+            "event-generator --count 1 --duration 1s",
+            "event-generator --count 1 --to 2026-11-22T00:00:00Z",
+            "event-generator --rate max --follow",
+            "event-generator --shape round",
+            "event-generator --from yesterday",
+            "event-generator --fault late",
+            "event-generator --fault tardy=1%",
+            "event-generator --lake /tmp/x",
+            "event-generator --lake file:///tmp --no-lake",
+            "event-generator --threads 0",
+            "event-generator --resume",
+            "event-generator --resume --run-id a --republish",
+            "event-generator --resume-or-start",
+            "event-generator sample --rate max",
+            "event-generator --no-such-flag",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+}

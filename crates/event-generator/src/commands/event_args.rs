@@ -1,0 +1,80 @@
+//! Flags that determine the events, shared by `run`, `sample` and `describe`.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+
+use clap::Args;
+use event_model::Timestamp;
+use pipeline_runtime::exit::Failure;
+use pipeline_runtime::units;
+use serde::{Deserialize, Serialize};
+use workload::{Effects, EventRate, ExperimentEffect, FaultShare, Faults, Settings, Shape, Source, World};
+
+#[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[command(next_help_heading = "Which events")]
+pub(crate) struct EventArgs {
+    /// Seed of all random choices: the same seed and settings generate the same events [default: random, logged]
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Time of event 0, such as 2026-11-22T10:00:00Z [default: now; with --rate max so that the last event is now]
+    #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
+    pub(crate) from: Option<Timestamp>,
+    /// Distribution of events over the day, in UTC: flat, or daily, which is busy from 8 to 22 with the same daily total
+    #[arg(long, default_value_t = Shape::Flat, value_name = "flat|daily")]
+    pub(crate) shape: Shape,
+    /// Name of the run in its keys and its manifest [default: its tag, nine hexadecimal digits]
+    #[arg(long, value_name = "NAME")]
+    #[serde(skip)]
+    pub(crate) run_id: Option<String>,
+    /// Inject a fault into a share of the events: invalid (rejected, to the quarantine), corrupt (unparseable bytes,
+    /// sent), oversize (over 64 KiB, sent), duplicate (sent again, at once or later), late, out-of-order, hot-key (all of
+    /// one user), burst (a hundred at once). Repeatable: --fault invalid=0.5% --fault duplicate=1%
+    #[arg(long, value_name = "KIND=SHARE", value_delimiter = ',')]
+    pub(crate) fault: Vec<FaultShare>,
+    /// Change how often a request for quotation follows a view in an experiment: `exp_3=+15%` turns 12% into 13.8%.
+    /// Repeatable
+    #[arg(long, value_name = "EXPERIMENT=CHANGE", value_delimiter = ',')]
+    pub(crate) effect: Vec<ExperimentEffect>,
+    /// Size of a field that enlarges each record, up to 60000; readers ignore it and the lake omits it
+    #[arg(long, default_value_t = 0, value_name = "BYTES", value_parser = units::bytes::<u32>)]
+    pub(crate) padding: u32,
+    /// Number of users, heavy and light ones
+    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = units::count::<u32>)]
+    pub(crate) users: u32,
+    /// Number of accounts; a user keeps its account
+    #[arg(long, default_value_t = 10, value_name = "N", value_parser = units::count::<u32>)]
+    pub(crate) accounts: u32,
+    /// Number of products; a product keeps its category
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = units::count::<u32>)]
+    pub(crate) products: u32,
+}
+
+impl EventArgs {
+    /// Creates the source of the events. `from` and `random_seed` apply if the flags do not set them.
+    pub(crate) fn source(&self, event_rate: EventRate, from: Timestamp, random_seed: u64) -> Result<Source, Failure> {
+        let world = World { users: self.users, accounts: self.accounts, products: self.products, ..World::default() };
+        let faults = Faults::from_shares(&self.fault).map_err(|error| Failure::usage(format!("--fault: {error}")))?;
+        let effects = Effects::new(&self.effect).map_err(|error| Failure::usage(format!("--effect: {error}")))?;
+        let settings = Settings {
+            seed: self.seed.unwrap_or(random_seed),
+            world,
+            effects,
+            faults,
+            event_rate,
+            shape: self.shape,
+            padding: self.padding,
+            from: self.from.unwrap_or(from),
+            run_id: self.run_id.clone(),
+        };
+        Source::new(settings).map_err(|error| Failure::usage(error.to_string()))
+    }
+}
+
+/// Returns a random seed of 32 bits, short enough to type.
+pub(crate) fn random_seed() -> u64 {
+    RandomState::new().build_hasher().finish() >> 32
+}
+
+/// Parses a time of RFC 3339.
+pub(crate) fn parse_timestamp(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| "write it as in RFC 3339: 2026-11-22T10:00:00Z or 2026-11-22T12:00:00+02:00".to_owned())
+}

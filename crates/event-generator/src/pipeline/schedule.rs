@@ -1,0 +1,92 @@
+//! Decides when an event may be sent, and how late it is.
+
+use std::time::Duration;
+
+use crate::clock::{Clock, Pace};
+
+/// Lateness in microseconds beyond which the log reports that the run is behind its schedule.
+const BEHIND_MICROS: i64 = 1_000_000;
+
+/// The schedule of a run.
+#[derive(Debug)]
+pub(super) struct Schedule {
+    pace: Pace,
+    clock: Clock,
+    /// The last reading of the clock. A reading per record would cost too much.
+    now: i64,
+    /// True once the schedule has reached the present.
+    caught_up: bool,
+    behind: bool,
+}
+
+impl Schedule {
+    pub(super) fn new(pace: Pace, clock: Clock) -> Self {
+        Self { pace, clock, now: clock.micros(), caught_up: pace == Pace::Live, behind: false }
+    }
+
+    /// Reads the clock.
+    pub(super) fn update(&mut self) {
+        self.now = self.clock.micros();
+    }
+
+    /// Returns the time until an event may be sent, or `None` if it may be sent now.
+    pub(super) fn time_until(&mut self, due: i64) -> Option<Duration> {
+        if self.pace == Pace::Max || due <= self.now {
+            return None;
+        }
+        self.update();
+        let early = u64::try_from(due - self.now).ok().filter(|early| *early > 0)?;
+        self.caught_up = true;
+        Some(Duration::from_micros(early))
+    }
+
+    /// Records that an event is sent now. Returns its lateness in microseconds, or `None` in a backfill.
+    pub(super) fn record_sent(&mut self, due: i64) -> Option<i64> {
+        if self.pace == Pace::Max || !self.caught_up {
+            return None;
+        }
+        let late = self.now - due;
+        if (late > BEHIND_MICROS) != self.behind {
+            self.behind = !self.behind;
+            tracing::warn!(behind = self.behind, late_ms = late / 1_000, "schedule");
+        }
+        Some(late)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+    use super::*;
+
+    const SECOND: i64 = 1_000_000;
+
+    fn schedule(pace: Pace) -> (Schedule, i64) {
+        let clock = Clock::start();
+        (Schedule::new(pace, clock), clock.micros())
+    }
+
+    #[test]
+    fn a_live_event_waits_until_it_is_due() {
+        let (mut schedule, now) = schedule(Pace::Live);
+        assert!(schedule.time_until(now + 3_600 * SECOND).unwrap() > Duration::from_secs(3_500));
+        assert_eq!(schedule.time_until(now - SECOND), None);
+        assert!(schedule.record_sent(now - SECOND).unwrap() >= SECOND);
+    }
+
+    #[test]
+    fn a_backfill_never_waits_and_is_never_late() {
+        let (mut schedule, now) = schedule(Pace::Max);
+        assert_eq!(schedule.time_until(now + 3_600 * SECOND), None);
+        assert_eq!(schedule.record_sent(now - 3_600 * SECOND), None);
+    }
+
+    #[test]
+    fn a_backfill_that_follows_is_late_only_after_it_caught_up() {
+        let (mut schedule, now) = schedule(Pace::Follow);
+        assert_eq!(schedule.record_sent(now - 3_600 * SECOND), None);
+        assert!(schedule.time_until(now + 3_600 * SECOND).is_some());
+        assert!(schedule.record_sent(now - SECOND).is_some());
+    }
+}

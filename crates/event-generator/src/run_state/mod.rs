@@ -1,0 +1,18 @@
+//! The state of a run on this host, for a resume after a kill.
+//!
+//! `<state-dir>/<run>/` holds the run's `lock`, its `state.json` until it is finished, and its `manifest.json`
+//! afterwards. The state is written before what it permits: no event beyond `reserved` is sent before that limit is on
+//! disk. So a resumed run knows how many events may have been sent and does not end earlier. Events that are not known to
+//! be stored in all sinks are generated and sent again, with the same content under the same keys.
+
+mod checkpointer;
+mod folder;
+mod pending_segments;
+mod resume;
+mod state;
+
+pub(crate) use checkpointer::{CheckpointFailed, Checkpointer, Reservation, SinkProgress};
+pub(crate) use folder::{RunFolder, default_state_dir, unfinished_runs};
+pub(crate) use pending_segments::{PendingSegment, PendingSegments};
+pub(crate) use resume::{OpenedRun, RunHandle, RunRequest, StartMode, open_run};
+pub(crate) use state::{Destination, RunEnd, RunState};
