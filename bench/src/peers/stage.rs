@@ -9,8 +9,6 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use event_model::{FIELDS, Field, FieldKind};
-use local_stack::Stack;
-use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::runtime::Runtime;
 use tokio_postgres::types::ToSql;

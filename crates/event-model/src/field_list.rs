@@ -192,6 +192,8 @@ macro_rules! field_list {
 
         impl<$a> FieldList<$a> for $event<$a> {
             const FIELDS: &'static [Field] = {
+                // The types of the list name the lifetime, if any field borrows.
+                #[allow(clippy::extra_unused_lifetimes)]
                 const fn fields<$a>() -> [Field; [$(stringify!($name)),*].len()] {
                     [$(Field {
                         name: stringify!($name),
@@ -246,8 +248,13 @@ macro_rules! field_list {
     (@absent $access:ident, $name:expr, $default:expr) => { $default };
     (@dictionary dictionary) => { true };
     (@dictionary plain) => { false };
-    (@rule range($($key:ident = $value:tt),*)) => { Rule::Range(Bounds { $($key: $value,)* ..Bounds::OF_AN_INTEGER }) };
-    (@rule length($($key:ident = $value:tt),*)) => { Rule::Length(Bounds { $($key: $value,)* ..Bounds::OF_A_TEXT }) };
+    (@rule range($($key:ident = $value:tt),*)) => { Rule::Range(field_list!(@bounds OF_AN_INTEGER, $($key = $value),*)) };
+    (@rule length($($key:ident = $value:tt),*)) => { Rule::Length(field_list!(@bounds OF_A_TEXT, $($key = $value),*)) };
+    (@bounds $all:ident, $($key:ident = $value:tt),*) => {{
+        #[allow(clippy::needless_update, reason = "a rule may give one bound or both")]
+        const BOUNDS: Bounds = Bounds { $($key: $value,)* ..Bounds::$all };
+        BOUNDS
+    }};
     (@rule non_control_character) => { Rule::NoControlCharacters };
 }
 

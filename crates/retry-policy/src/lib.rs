@@ -77,7 +77,7 @@ impl RetryPolicy {
         if let Some(retries) = retries {
             delays = delays.with_max_times(retries);
         }
-        Delays { delays: delays.build(), maximum, limit: deadline.map(|deadline| (Instant::now(), deadline)) }
+        Delays { backoff: delays.build(), maximum, limit: deadline.map(|deadline| (Instant::now(), deadline)) }
     }
 }
 
@@ -92,7 +92,7 @@ impl BackoffBuilder for RetryPolicy {
 /// The delays of one operation. They end when the policy's limit is reached.
 #[derive(Debug)]
 pub struct Delays {
-    delays: ExponentialBackoff,
+    backoff: ExponentialBackoff,
     maximum: Duration,
     limit: Option<(Instant, Duration)>,
 }
@@ -111,7 +111,7 @@ impl Iterator for Delays {
         if self.limit.is_some_and(|(start, deadline)| start.elapsed() >= deadline) {
             return None;
         }
-        self.delays.next()
+        self.backoff.next()
     }
 }
 

@@ -155,12 +155,12 @@ pub(crate) async fn run(
         clock,
         endpoints: Arc::clone(endpoints),
     };
-    let monitoring = tokio::spawn(monitor.run());
-    let sending = tokio::task::spawn_blocking(|| dispatcher.run());
-    let dispatched = wait_for_sinks(sending, writing, shutdown, &stats).await;
-    monitoring.abort();
+    let monitor_task = tokio::spawn(monitor.run());
+    let dispatch_task = tokio::task::spawn_blocking(|| dispatcher.run());
+    let dispatched = wait_for_sinks(dispatch_task, writing, shutdown, &stats).await;
+    monitor_task.abort();
     // After this the progress line is removed and no draft overwrites the manifest.
-    let _ = monitoring.await;
+    let _ = monitor_task.await;
 
     // The checkpointer's error comes first: it is the cause of the dispatcher's.
     let folder = checkpointer.finish()?;

@@ -9,7 +9,7 @@ use uuid::Uuid;
 pub(crate) fn events() -> impl Strategy<Value = ProductEvent<'static>> {
     FIELDS.iter().map(member).collect::<Vec<_>>().prop_map(|members| {
         let json = Value::Object(Map::from_iter(members)).to_string();
-        serde_json::from_str::<ProductEvent<'_>>(&json).map(ProductEvent::into_static).expect("a valid event")
+        serde_json::from_str::<ProductEvent<'_>>(&json).map(ProductEvent::into_static).unwrap()
     })
 }
 
@@ -31,10 +31,7 @@ fn value(field: &Field) -> BoxedStrategy<Value> {
         }
         FieldKind::Text => {
             let Bounds { min, max } = field.length();
-            prop::string::string_regex(&format!("[^\\p{{Cc}}]{{{min},{max}}}"))
-                .expect("a regex")
-                .prop_map(Value::from)
-                .boxed()
+            prop::string::string_regex(&format!("[^\\p{{Cc}}]{{{min},{max}}}")).unwrap().prop_map(Value::from).boxed()
         }
     }
 }

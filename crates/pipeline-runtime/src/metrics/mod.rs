@@ -148,7 +148,7 @@ mod tests {
     );
 
     fn documentation(registry: &Registry) -> String {
-        registry.metrics().map(|metric| format!("`{}` ", metric.name)).collect()
+        registry.metrics().map(|metric| format!("`{}`", metric.name)).collect::<Vec<_>>().join(" ")
     }
 
     #[test]

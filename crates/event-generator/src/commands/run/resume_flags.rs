@@ -95,6 +95,8 @@ mod tests {
     use clap::{Args, Command, FromArgMatches};
     use serde_json::json;
 
+    use pipeline_runtime::units::TimeSpan;
+
     use super::*;
     use crate::run_state::Destination;
 
@@ -136,7 +138,7 @@ mod tests {
         assert!(resume && flags.no_headers && flags.kafka.properties.is_empty());
         assert_eq!((flags.rate.to_string(), flags.events.users, flags.events.padding), ("0.5/s".to_owned(), 5, 20));
         assert_eq!((flags.events.fault.len(), flags.events.effect.len()), (2, 1));
-        assert_eq!(flags.duration.map(|duration| duration.micros()), Some(1_500_000));
+        assert_eq!(flags.duration.map(TimeSpan::micros), Some(1_500_000));
         assert_eq!((flags.events.shape.to_string(), flags.count), ("daily".to_owned(), None));
         assert_eq!((flags.events.seed, flags.events.run_id, threads), (Some(7), None, Some(3)));
         assert_eq!(flags.events.from.unwrap().to_string(), "2026-11-22T10:00:00.000000Z");
