@@ -157,14 +157,14 @@ pub(crate) async fn run(
     };
     let monitor_task = tokio::spawn(monitor.run());
     let dispatch_task = tokio::task::spawn_blocking(|| dispatcher.run());
-    let dispatched = wait_for_sinks(dispatch_task, writing, shutdown, &stats).await;
+    let outcome = wait_for_sinks(dispatch_task, writing, shutdown, &stats).await;
     monitor_task.abort();
     // After this the progress line is removed and no draft overwrites the manifest.
     let _ = monitor_task.await;
 
     // The checkpointer's error comes first: it is the cause of the dispatcher's.
     let folder = checkpointer.finish()?;
-    let Dispatched { end_reason, .. } = dispatched?;
+    let Dispatched { end_reason, .. } = outcome?;
     let lateness = (config.pace != Pace::Max).then(|| endpoints.lateness());
     let manifest = stats.final_manifest(end_reason, clock.now()).map_err(|problems| {
         anyhow!("the counts do not agree: {}; the manifest is not written, please report this", problems.join("; "))
