@@ -38,9 +38,10 @@ impl World {
         self.recover()?;
         self.end_of_the_generator()?;
         let began = Instant::now();
-        let caught_up = self.pass_until(CATCH_UP, |world| world.site.behind().is_ok_and(|behind| behind == 0))?;
+        let caught_up =
+            self.pass_until(CATCH_UP, |world| world.environment.behind().is_ok_and(|behind| behind == 0))?;
         self.tell(&format!("caught up: {caught_up}, {:.1} s after the generator's end", began.elapsed().as_secs_f64()));
-        let left = self.site.behind()?;
+        let left = self.environment.behind()?;
         let said = (!caught_up).then(|| format!("{left} records behind"));
         self.report.hold(&format!("caught up within {} s", CATCH_UP.as_secs()), said);
         Ok(caught_up)
@@ -55,10 +56,10 @@ impl World {
                 return false;
             }
             next_look = Instant::now() + LOOK;
-            world.site.behind().is_ok_and(|behind| behind < world.site.in_flight())
+            world.environment.behind().is_ok_and(|behind| behind < world.environment.in_flight())
         })?;
         self.tell(&format!("at work again: {recovered}, after {:.1} s", began.elapsed().as_secs_f64()));
-        let said = (!recovered).then(|| format!("{:?} records behind", self.site.behind()));
+        let said = (!recovered).then(|| format!("{:?} records behind", self.environment.behind()));
         self.report.hold(&format!("at work again within {} s", RECOVERY.as_secs()), said);
         // Until then an end with exit code 1 could still be an honest one.
         self.pass_until(RECOVERY, |world| !world.seats.iter().any(|seat| world.is_troubled(seat.who)))?;

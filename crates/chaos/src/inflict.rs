@@ -7,11 +7,11 @@ use anyhow::Context;
 use local_stack::Name;
 use local_stack::proxy::Way;
 
+use crate::environment::TOPIC;
 use crate::foreign::{Batch, Event, Outcome, Sent};
 use crate::plan::{Damage, Fault, Link, Step, Target, Who};
 use crate::program::{signal, state};
 use crate::seat::Armed;
-use crate::site::TOPIC;
 use crate::table::Change;
 use crate::topic::odd_records;
 use crate::world::{Lasting, Undo, World};
@@ -64,7 +64,7 @@ impl World {
     /// Returns true if the servers run and nothing is being done to them.
     fn are_well(&self, servers: &[Name]) -> bool {
         let is_hurt = |name: Name| self.lasting.iter().any(|one| one.fault.target() == Target::Server(name));
-        servers.iter().all(|name| self.site.pid(*name).is_some() && !is_hurt(*name))
+        servers.iter().all(|name| self.environment.pid(*name).is_some() && !is_hurt(*name))
     }
 
     /// What ends the fault, if something must, and whether it has been seen to happen already.
@@ -80,17 +80,17 @@ impl World {
                 Ok((Some(Undo::Terminate), false))
             }
             Fault::KillServer(name) => {
-                let pid = self.site.pid(name);
-                self.site.kill(name)?;
+                let pid = self.environment.pid(name);
+                self.environment.kill(name)?;
                 let dead = pid.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists());
                 Ok((Some(Undo::Restart(name)), dead))
             }
             Fault::FreezeServer(name) => {
-                let Some(pid) = self.site.pid(name) else { return Ok((None, false)) };
+                let Some(pid) = self.environment.pid(name) else { return Ok((None, false)) };
                 signal(pid, "STOP")?;
                 Ok((Some(Undo::ContinueServer(name)), self.is_stopped(pid)?))
             }
-            Fault::EndSessions => Ok((None, self.site.end_sessions()? > 0)),
+            Fault::EndSessions => Ok((None, self.environment.end_sessions()? > 0)),
             Fault::Damage(link, damage) => Ok((Some(self.damage(link, damage)), false)),
             Fault::ComeOrGo => self.come_or_go(),
             Fault::SendOddRecords => self.send_odd_records(fault).map(|()| (None, false)),
@@ -102,15 +102,15 @@ impl World {
 
     /// The outcomes of the records prove it.
     fn send_odd_records(&mut self, fault: Fault) -> anyhow::Result<()> {
-        let partitions = self.site.partitions()?;
+        let partitions = self.environment.partitions()?;
         let records = partitions.into_iter().flat_map(odd_records).collect();
         self.send(records, fault.kind(), false)
     }
 
     /// Proved by partitions whose last stable offset lies before their high watermark.
     fn hang_transaction(&mut self, fault: Fault) -> anyhow::Result<bool> {
-        let partitions: Vec<i32> = self.site.partitions()?.into_iter().step_by(2).collect();
-        let events = match self.site.hang_transaction(&partitions) {
+        let partitions: Vec<i32> = self.environment.partitions()?.into_iter().step_by(2).collect();
+        let events = match self.environment.hang_transaction(&partitions) {
             Ok(events) => events,
             Err(error) => {
                 // Kafka may be starting. Written records are aborted, too.
@@ -121,7 +121,7 @@ impl World {
         let sent = |event: Event| Sent { id: event.id, outcome: Outcome::Aborted, offset: None };
         let sent = events.into_iter().map(sent).collect();
         self.foreign.add(Batch { kind: fault.kind(), sent, proved: true });
-        let ends = self.site.ends()?;
+        let ends = self.environment.ends()?;
         Ok(partitions.iter().all(|partition| ends.get(partition).is_some_and(|end| end.stable < end.high)))
     }
 
@@ -129,8 +129,8 @@ impl World {
     fn change_table(&mut self, change: Change, fault: Fault) -> anyhow::Result<()> {
         let mut failed = None;
         let added = self.pass_until(TURN, |world| {
-            let add = async { change.add(&world.site.connect().await?).await };
-            world.site.runtime.block_on(add).unwrap_or_else(|error| {
+            let add = async { change.add(&world.environment.connect().await?).await };
+            world.environment.runtime.block_on(add).unwrap_or_else(|error| {
                 failed = Some(error);
                 true
             })
@@ -142,7 +142,7 @@ impl World {
             self.tell(&format!("{}: left out, the table was locked", fault.kind()));
             return Ok(());
         }
-        let partitions = self.site.partitions()?;
+        let partitions = self.environment.partitions()?;
         // Pairs stay together: twins in one partition are read one after the other.
         let records = change.events().into_iter().enumerate().map(|(place, (event, outcome))| {
             let record = event.record(partitions[place / 2 % partitions.len()]);
@@ -158,7 +158,7 @@ impl World {
         kind: String,
         proved: bool,
     ) -> anyhow::Result<()> {
-        let mut producer = RawProducer::connect(&self.site.stack.bootstrap_servers(), TOPIC)?;
+        let mut producer = RawProducer::connect(&self.environment.stack.bootstrap_servers(), TOPIC)?;
         let mut sent = Vec::with_capacity(records.len());
         for (event, record, outcome) in records {
             let offset = Some((record.partition, producer.send(&record)?));
@@ -196,7 +196,7 @@ impl World {
     }
 
     fn damage(&mut self, link: Link, damage: Damage) -> Undo {
-        let proxy = self.site.proxy(link);
+        let proxy = self.environment.proxy(link);
         let before = proxy.seen();
         proxy.set(match damage {
             Damage::Cut => Way::Closed,

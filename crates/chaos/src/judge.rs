@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use verifier::{LakeAt, S3Access, Stores, Terms};
 
+use crate::environment::{GROUP, run_id};
 use crate::heal::CATCH_UP;
 use crate::program::Program;
-use crate::site::{GROUP, run_id};
 use crate::table;
 use crate::world::World;
 
@@ -19,7 +19,7 @@ const LIMITS: [(&str, u64); 2] = [("event-generator", 512), ("kafka-consumer", 2
 impl World {
     /// Reads what is there and weighs it.
     pub(crate) fn judge(&mut self) -> anyhow::Result<()> {
-        let mut command = self.site.consumer("run", "event_writer", false);
+        let mut command = self.environment.consumer("run", "event_writer", false);
         command.args(["--until-caught-up", "--log-format", "json", "--http-addr", "off"]);
         let said = finish(command, &self.logs.join("until-caught-up.log"))?;
         self.report.hold("run --until-caught-up ends with exit code 0", said);
@@ -27,7 +27,7 @@ impl World {
         self.report.hold("there is something to judge", none);
         self.judge_topic(true)?;
         let counted = ["check", "--no-save", "--only", "rows_counted", "--only", "dead_letters_counted"];
-        let check = self.site.warehouse(&counted);
+        let check = self.environment.warehouse(&counted);
         let said = finish(check, &self.logs.join("check.log"))?;
         self.report.hold("kafka-consumer check: rows and dead letters are as counted", said);
         for (program, limit) in LIMITS {
@@ -44,8 +44,8 @@ impl World {
     pub(crate) fn judge_topic(&mut self, last: bool) -> anyhow::Result<()> {
         self.judge_foreign(false, "foreign records: each has its one outcome")?;
         if last {
-            self.site.ask(table::REMOVE)?;
-            let replay = self.site.warehouse(&["dead-letters", "replay", "--reason", "refused_by_postgres"]);
+            self.environment.ask(table::REMOVE)?;
+            let replay = self.environment.warehouse(&["dead-letters", "replay", "--reason", "refused_by_postgres"]);
             let said = finish(replay, &self.logs.join("replay.log"))?;
             self.report.hold("kafka-consumer dead-letters replay ends with exit code 0", said);
             self.judge_foreign(true, "foreign records: refused ones are rows after a replay")?;
@@ -57,9 +57,9 @@ impl World {
     }
 
     fn judge_foreign(&mut self, replayed: bool, statement: &str) -> anyhow::Result<()> {
-        let (site, foreign) = (&self.site, &mut self.foreign);
-        let compare = async { foreign.compare(&site.connect().await?, replayed).await };
-        let compared = site.runtime.block_on(compare)?;
+        let (environment, foreign) = (&self.environment, &mut self.foreign);
+        let compare = async { foreign.compare(&environment.connect().await?, replayed).await };
+        let compared = environment.runtime.block_on(compare)?;
         let findings = compared.findings();
         compared.proved.into_iter().for_each(|kind| self.report.proved(kind));
         self.report.hold(statement, findings);
@@ -75,7 +75,7 @@ impl World {
         self.report.hold(&format!("{name}{manner}: the verifier's equations"), differs);
 
         let log = self.logs.join(format!("{name}-reconcile.json"));
-        let output = self.site.reconcile(run).output()?;
+        let output = self.environment.reconcile(run).output()?;
         let differs = (!output.status.success()).then(|| format!("{} ({})", output.status, log.display()));
         fs::write(log, [output.stdout, output.stderr].concat())?;
         self.report.hold(&format!("{name}: kafka-consumer reconcile"), differs);
@@ -108,7 +108,7 @@ impl World {
 
 impl World {
     pub(crate) fn stores(&self) -> anyhow::Result<Stores> {
-        let stack = &self.site.stack;
+        let stack = &self.environment.stack;
         let s3 = stack.s3();
         let access =
             S3Access { endpoint: s3.endpoint, access_key: s3.access_key, secret_key: s3.secret_key, region: s3.region };
@@ -132,7 +132,7 @@ pub(crate) fn finish(command: Command, log: &Path) -> anyhow::Result<Option<Stri
 
 /// Keeps what the servers have said.
 pub(crate) fn keep_logs_of_servers(world: &World, logs: &Path) {
-    let stack = &world.site.stack;
+    let stack = &world.environment.stack;
     for (name, log) in
         [("kafka", stack.kafka.log()), ("postgres", stack.postgres.log()), ("s3", stack.object_store.log())]
     {

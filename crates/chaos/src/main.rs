@@ -1,7 +1,7 @@
 //! Everything that can break, at random, under load; then the judgement. `make chaos SEED=7 MINUTES=10`.
 //!
 //! - `plan`: which fault comes when, a function of the seed
-//! - `site`: servers, proxies, and the commands of our programs there
+//! - `environment`: servers, proxies, and the commands of our programs there
 //! - `program`, `seat`: a child process, and the place in which it is started again and again
 //! - `world`: time passes, faults end, programs are replaced
 //! - `inflict`: how each fault is done and proved
@@ -13,6 +13,7 @@
 //! - `report`: what was done and what held
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a development program: a closed output ends it")]
 
+mod environment;
 mod foreign;
 mod heal;
 mod inflict;
@@ -22,7 +23,6 @@ mod program;
 mod recreate;
 mod report;
 mod seat;
-mod site;
 mod table;
 mod topic;
 mod world;
@@ -35,8 +35,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use clap::Parser;
+use environment::Environment;
 use plan::{Plan, Step};
-use site::Site;
 use world::World;
 
 /// Break the whole pipeline at random for a while, heal it, and judge what landed.
@@ -85,7 +85,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
     let logs = logs.canonicalize()?;
     let over = on_ctrl_c()?;
-    let mut world = World::new(Site::start(logs.join("state"), args.rate, seed)?, &logs);
+    let mut world = World::new(Environment::start(logs.join("state"), args.rate, seed)?, &logs);
     let done = go(&mut world, plan, Duration::from_secs(60 * args.minutes), &over);
     judge::keep_logs_of_servers(&world, &logs);
     world.report.print();

@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use crate::environment::{GROUP, TOPIC};
 use crate::foreign::{Event, Outcome};
 use crate::plan::Who;
 use crate::seat::Cause;
-use crate::site::{GROUP, TOPIC};
 use crate::world::World;
 
 /// Deadline for all consumers to end, longer than the one of each seat.
@@ -34,8 +34,8 @@ impl World {
             self.seat(*who).cause = Cause::Recreated(Instant::now());
         }
         let before = self.report.findings.len();
-        self.site.delete_topic()?;
-        self.site.create_topic(partitions)?;
+        self.environment.delete_topic()?;
+        self.environment.create_topic(partitions)?;
         // Only rows: a record that is committed before the consumer notices is read again, and a row is a duplicate then.
         let waiting = (0..partitions).flat_map(|partition| {
             (0..WAITING).map(move |_| {
@@ -51,7 +51,7 @@ impl World {
 
         self.counted = Some(verifier::count(&self.stores()?, GROUP, TOPIC)?);
         let log = self.logs.join(format!("allow-recreated-topic-{}.log", self.began.elapsed().as_secs()));
-        let mut accept = self.site.consumer("run", "event_writer", false);
+        let mut accept = self.environment.consumer("run", "event_writer", false);
         accept.args(["--until-caught-up", "--allow-recreated-topic", "--log-format", "json", "--http-addr", "off"]);
         // A static member does not leave the group when it ends. Its successor gets the partitions at once.
         accept.args(["--group-instance-id", "first"]);

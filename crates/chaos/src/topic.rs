@@ -12,15 +12,15 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
+use crate::environment::{Environment, PartitionEnd, TOPIC};
 use crate::foreign::{Event, Outcome};
-use crate::site::{PartitionEnd, Site, TOPIC};
 use local_stack::raw_producer::RawRecord;
 
 const ANSWER: Duration = Duration::from_secs(20);
 /// `transaction.timeout.ms` of the transaction that is left open; the coordinator looks every 10 s.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
-impl Site {
+impl Environment {
     /// Creates the topic. It takes every timestamp and keeps records of any age.
     pub(crate) fn create_topic(&self, partitions: i32) -> anyhow::Result<()> {
         let most = i64::MAX.to_string();

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use local_stack::proxy::{Seen, Way};
 
+use crate::environment::{Environment, needs};
 use crate::foreign::Foreign;
 use crate::plan::{Damage, Fault, Link, MEMBERS, Target, Who};
 use crate::program::signal;
 use crate::report::Report;
 use crate::seat::{End, Seat};
-use crate::site::{Site, needs};
 
 const PAUSE: Duration = Duration::from_millis(50);
 /// So long after an outage a program may still suffer from it.
@@ -37,7 +37,7 @@ pub(crate) struct Lasting {
 }
 
 pub(crate) struct World {
-    pub(crate) site: Site,
+    pub(crate) environment: Environment,
     /// The generator first.
     pub(crate) seats: Vec<Seat>,
     pub(crate) report: Report,
@@ -59,11 +59,11 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(site: Site, logs: &Path) -> Self {
+    pub(crate) fn new(environment: Environment, logs: &Path) -> Self {
         let mut seats = vec![Seat::new(Who::Generator, true, logs.to_owned())];
         seats.extend((0..MEMBERS).map(|number| Seat::new(Who::Member(number), number + 1 < MEMBERS, logs.to_owned())));
         Self {
-            site,
+            environment,
             seats,
             report: Report::default(),
             logs: logs.to_owned(),
@@ -131,13 +131,13 @@ impl World {
 
     fn start(&mut self, number: usize) -> anyhow::Result<()> {
         let command = match self.seats[number].who {
-            Who::Member(member) => self.site.member(member),
+            Who::Member(member) => self.environment.member(member),
             Who::Generator => {
                 self.count_run();
                 let resume = self.has_open_run();
                 self.resumed |= resume;
-                self.seats[number].ends_by_itself = resume && self.site.is_sealed(self.run);
-                self.site.generator(self.run, resume)
+                self.seats[number].ends_by_itself = resume && self.environment.is_sealed(self.run);
+                self.environment.generator(self.run, resume)
             }
         };
         self.seats[number].start(command)
@@ -149,14 +149,14 @@ impl World {
         if end.asked && !self.healing && self.seats[number].wanted {
             self.report.proved(Fault::Terminate(who).kind());
         }
-        if who == Who::Generator && !self.count_run() && end.finished && self.site.state_of(self.run).exists() {
+        if who == Who::Generator && !self.count_run() && end.finished && self.environment.state_of(self.run).exists() {
             self.report.find(format!("generator ended with exit code 0 and has no manifest of run {}", self.run));
         }
     }
 
     /// Goes on to the next run when this one has its manifest.
     fn count_run(&mut self) -> bool {
-        let finished = self.site.state_of(self.run).join("manifest.json").exists();
+        let finished = self.environment.state_of(self.run).join("manifest.json").exists();
         if finished {
             self.runs.push((self.run, std::mem::take(&mut self.resumed)));
             self.run += 1;
@@ -166,7 +166,7 @@ impl World {
 
     /// Whether a run has begun that has no manifest.
     pub(crate) fn has_open_run(&self) -> bool {
-        self.site.state_of(self.run).join("state.json").exists()
+        self.environment.state_of(self.run).join("state.json").exists()
     }
 
     /// Whether what a program needs is not all there, or was not of late.
@@ -193,9 +193,9 @@ impl World {
                 }
             }
             Undo::Terminate => self.seat(Who::Generator).terminate()?,
-            Undo::Restart(name) => self.site.restart(name)?,
+            Undo::Restart(name) => self.environment.restart(name)?,
             Undo::ContinueServer(name) => {
-                if let Some(pid) = self.site.pid(name) {
+                if let Some(pid) = self.environment.pid(name) {
                     signal(pid, "CONT")?;
                 }
             }
@@ -210,7 +210,7 @@ impl World {
     }
 
     fn mend(&mut self, link: Link, damage: Damage, before: Seen, kind: String) {
-        let proxy = self.site.proxy(link);
+        let proxy = self.environment.proxy(link);
         let seen = proxy.seen();
         proxy.set(Way::Open);
         let happened = match damage {

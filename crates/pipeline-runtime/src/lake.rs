@@ -44,13 +44,13 @@ impl LakeArgs {
 
     /// Opens it; fails within about ten seconds where it is not there.
     pub async fn open(&self) -> anyhow::Result<Lake> {
-        Lake::open(&self.url(), self.access()).await.map_err(in_words)
+        Lake::open(&self.url(), self.access()).await.map_err(with_hint)
     }
 }
 
 /// An error of the lake with what to do about it.
 #[must_use]
-pub fn in_words(error: LakeError) -> anyhow::Error {
+pub fn with_hint(error: LakeError) -> anyhow::Error {
     match error {
         LakeError::Unreachable { .. } => {
             anyhow!("{error} `{START_LOCAL_STACK}` starts the local one, --lake names another")

@@ -6,7 +6,7 @@ use anyhow::Context;
 use event_model::read_batch;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use lake::{EventFile, Key, Lake, LakeError, QUARANTINE_PREFIX, QuarantineFile, RAW_PREFIX};
-use pipeline_runtime::lake::in_words;
+use pipeline_runtime::lake::with_hint;
 use tokio::task;
 
 use crate::findings::Findings;
@@ -41,7 +41,7 @@ pub(crate) struct Files {
 pub(crate) async fn read(lake: &Lake, run: &Arc<RunUnderTest>) -> anyhow::Result<Files> {
     let mut keys = Vec::new();
     for prefix in [RAW_PREFIX, QUARANTINE_PREFIX] {
-        let objects = lake.list(prefix).await.map_err(in_words)?;
+        let objects = lake.list(prefix).await.map_err(with_hint)?;
         keys.extend(objects.into_iter().filter_map(|object| object.key.parse::<Key>().ok()));
     }
     let id = run.manifest.run.id.clone();
@@ -62,7 +62,7 @@ pub(crate) async fn read(lake: &Lake, run: &Arc<RunUnderTest>) -> anyhow::Result
         let (lake, run, files) = (lake.clone(), Arc::clone(run), Arc::clone(&files));
         async move {
             let name = key.to_string();
-            let bytes = lake.get(&name).await.map_err(in_words)?;
+            let bytes = lake.get(&name).await.map_err(with_hint)?;
             let bytes = bytes.with_context(|| format!("{name} is gone from {}", lake.url()))?;
             task::spawn_blocking(move || files.add(&run, &key, &name, bytes)).await?;
             anyhow::Ok(())

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use event_model::{Window, parse};
-use pipeline_runtime::kafka::{Complaints, Watermarks, set_default, watermarks};
+use pipeline_runtime::kafka::{ClientErrors, Watermarks, set_default, watermarks};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -115,16 +115,16 @@ pub(crate) fn scan(
     Ok(seen)
 }
 
-fn reader(config: &ClientConfig) -> anyhow::Result<BaseConsumer<Complaints>> {
+fn reader(config: &ClientConfig) -> anyhow::Result<BaseConsumer<ClientErrors>> {
     let mut config = config.clone();
     for (property, value) in [("queued.min.messages", "100000"), ("fetch.message.max.bytes", "1048576")] {
         set_default(&mut config, property, value);
     }
     config.set("queued.max.messages.kbytes", "65536");
-    BaseConsumer::from_config_and_context(&config, Complaints::default()).context("the Kafka client cannot be used")
+    BaseConsumer::from_config_and_context(&config, ClientErrors::default()).context("the Kafka client cannot be used")
 }
 
-fn spans(consumer: &BaseConsumer<Complaints>, topic: &str) -> anyhow::Result<BTreeMap<i32, Watermarks>> {
+fn spans(consumer: &BaseConsumer<ClientErrors>, topic: &str) -> anyhow::Result<BTreeMap<i32, Watermarks>> {
     let partitions = watermarks::partitions(consumer, topic, ANSWER).context("Kafka did not report the partitions")?;
     if partitions.is_empty() {
         bail!("Kafka has no topic {topic}");

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use event_model::Timestamp;
 use lake::{Lake, Manifest, RunId, manifest_key};
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::lake::in_words;
+use pipeline_runtime::lake::with_hint;
 use serde_json::{Map, Value};
 
 use super::folder::RunFolder;
@@ -63,7 +63,7 @@ pub(crate) async fn open_run(request: RunRequest, lake: Option<&Lake>, now: Time
         return Ok(OpenedRun::AlreadyFinished(manifest));
     }
     if let Some(lake) = lake.filter(|_| mode != StartMode::Republish)
-        && let Some(manifest) = lake.manifest(&request.run).await.map_err(in_words)?
+        && let Some(manifest) = lake.manifest(&request.run).await.map_err(with_hint)?
     {
         // An earlier process was killed after it wrote the manifest to the lake.
         if mode == StartMode::ResumeOrStart || mode == StartMode::Resume && state.is_some() {

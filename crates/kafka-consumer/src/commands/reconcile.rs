@@ -10,7 +10,7 @@ use futures_util::future::try_join_all;
 use lake::{Lake, Manifest, RunId};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::KafkaArgs;
-use pipeline_runtime::lake::{LakeArgs, in_words};
+use pipeline_runtime::lake::{LakeArgs, with_hint};
 use pipeline_runtime::output::unless_closed;
 use reconcile::{ReconcileConfig, Stores};
 use tokio_postgres::Client;
@@ -101,15 +101,15 @@ impl ReconcileArgs {
         if let Some(path) = &self.manifest {
             let name = path.display().to_string();
             let text = fs::read(path).with_context(|| name.clone())?;
-            return Ok(Manifest::from_json(&name, &text).map_err(in_words)?);
+            return Ok(Manifest::from_json(&name, &text).map_err(with_hint)?);
         }
         let (Some(lake), Some(run)) = (lake, &self.run) else {
             return Err(Failure::usage("give --run or --manifest"));
         };
-        if let Some(manifest) = lake.manifest(run).await.map_err(in_words)? {
+        if let Some(manifest) = lake.manifest(run).await.map_err(with_hint)? {
             return Ok(manifest);
         }
-        let draft = lake.draft(run).await.map_err(in_words)?.is_some();
+        let draft = lake.draft(run).await.map_err(with_hint)?.is_some();
         let why = if draft {
             anyhow!("run {run} is not finished: {} has only a draft of its manifest", lake.url())
         } else {

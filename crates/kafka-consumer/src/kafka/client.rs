@@ -5,7 +5,7 @@ use std::thread;
 use std::time::Duration;
 
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::kafka::{Complaints, Guard, KafkaArgs, set_default};
+use pipeline_runtime::kafka::{ClientErrors, Guard, KafkaArgs, set_default};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -79,7 +79,7 @@ pub(crate) struct KafkaClient {
 
 /// Client beside the group that asks about the topic. It is not `read_committed`, so the end of a partition is its high
 /// watermark. The consumer's own client ends at the last stable offset and never sees the records of an open transaction.
-pub(crate) type Observer = Arc<BaseConsumer<Complaints>>;
+pub(crate) type Observer = Arc<BaseConsumer<ClientErrors>>;
 
 impl KafkaClient {
     /// A client with that configuration. An instance's name outlives it in the group.
@@ -135,7 +135,7 @@ const RETIREMENT: Duration = Duration::from_mins(2);
 pub(crate) fn observer(config: &ClientConfig) -> Result<Observer, KafkaError> {
     let mut config = uncommitted(config);
     config.remove("group.id").remove("group.instance.id");
-    BaseConsumer::from_config_and_context(&config, Complaints::default()).map(Arc::new)
+    BaseConsumer::from_config_and_context(&config, ClientErrors::default()).map(Arc::new)
 }
 
 /// Returns the configuration of a client that also reads records of open transactions.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pipeline_runtime::kafka::Complaints;
+use pipeline_runtime::kafka::ClientErrors;
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -33,7 +33,7 @@ pub(crate) enum AssignmentChange {
 pub(crate) struct Context {
     changes: Mutex<VecDeque<AssignmentChange>>,
     closing: AtomicBool,
-    complaints: Complaints,
+    client_errors: ClientErrors,
     trouble: Mutex<Option<Instant>>,
 }
 
@@ -80,7 +80,7 @@ impl Context {
 
 impl ClientContext for Context {
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complaints.note(&error, reason);
+        self.client_errors.note(&error, reason);
     }
 
     /// A connection that is lost while it is in use is no error to librdkafka: it has a line in the log.
@@ -88,7 +88,7 @@ impl ClientContext for Context {
         if matches!(facility, "FAIL" | "REQTMOUT") {
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
         }
-        self.complaints.log(level, facility, message);
+        self.client_errors.log(level, facility, message);
     }
 }
 

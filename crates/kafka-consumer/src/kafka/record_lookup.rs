@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use pipeline_runtime::kafka::Complaints;
+use pipeline_runtime::kafka::ClientErrors;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -113,13 +113,14 @@ impl RecordLookup {
         for (property, value) in MANY {
             config.set(property, value);
         }
-        let complaints = Complaints::default();
-        let consumer: BaseConsumer<Complaints> = BaseConsumer::from_config_and_context(&config, complaints.clone())?;
+        let client_errors = ClientErrors::default();
+        let consumer: BaseConsumer<ClientErrors> =
+            BaseConsumer::from_config_and_context(&config, client_errors.clone())?;
         let first = waiting.iter().filter_map(|(partition, offsets)| Some((*partition, offsets.front()?.0)));
         self.assign(&consumer, first)?;
         let mut deadline = Instant::now() + PATIENCE;
         while found.len() < count {
-            let record = match self.poll(&consumer, &complaints, deadline)? {
+            let record = match self.poll(&consumer, &client_errors, deadline)? {
                 Polled::Record(record) => record,
                 Polled::End(partition) if waiting.contains_key(&partition) => return Err(self.gone_of(partition)),
                 Polled::End(_) | Polled::Nothing => continue,
@@ -163,7 +164,7 @@ impl RecordLookup {
 
     fn assign(
         &self,
-        consumer: &BaseConsumer<Complaints>,
+        consumer: &BaseConsumer<ClientErrors>,
         places: impl IntoIterator<Item = RecordIndex>,
     ) -> Result<(), KafkaError> {
         consumer.assign(&self.list(places)?)
@@ -172,8 +173,8 @@ impl RecordLookup {
     /// Waits for a record, until the deadline.
     fn poll<'c>(
         &self,
-        consumer: &'c BaseConsumer<Complaints>,
-        complaints: &Complaints,
+        consumer: &'c BaseConsumer<ClientErrors>,
+        client_errors: &ClientErrors,
         deadline: Instant,
     ) -> Result<Polled<'c>, RecordLookupError> {
         match consumer.poll(Duration::from_millis(100)) {
@@ -184,7 +185,7 @@ impl RecordLookup {
                 Err(RecordLookupError::Denied { topic: self.topic.clone() })
             }
             None | Some(Err(_)) if Instant::now() > deadline => {
-                let complaint = complaints.last().unwrap_or_else(|| "no answer".to_owned());
+                let complaint = client_errors.last().unwrap_or_else(|| "no answer".to_owned());
                 Err(RecordLookupError::NoAnswer { topic: self.topic.clone(), complaint })
             }
             Some(Err(error)) => {
@@ -213,14 +214,14 @@ impl RecordLookup {
         places: &[(i32, i64)],
         make: impl Fn(&BorrowedMessage<'_>) -> T,
     ) -> Result<Vec<Found<T>>, RecordLookupError> {
-        let complaints = Complaints::default();
-        let consumer: BaseConsumer<Complaints> =
-            BaseConsumer::from_config_and_context(&self.config, complaints.clone())?;
+        let client_errors = ClientErrors::default();
+        let consumer: BaseConsumer<ClientErrors> =
+            BaseConsumer::from_config_and_context(&self.config, client_errors.clone())?;
         self.assign(&consumer, places.iter().copied())?;
         let deadline = Instant::now() + PATIENCE;
         let mut found: Vec<Found<T>> = Vec::with_capacity(places.len());
         while found.len() < places.len() {
-            let (partition, record) = match self.poll(&consumer, &complaints, deadline)? {
+            let (partition, record) = match self.poll(&consumer, &client_errors, deadline)? {
                 Polled::Record(record) => (record.partition(), Some((record.offset(), make(&record)))),
                 Polled::End(partition) => (partition, None),
                 Polled::Nothing => continue,

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use local_stack::Stack;
-use pipeline_runtime::kafka::Complaints;
+use pipeline_runtime::kafka::ClientErrors;
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -211,7 +211,7 @@ fn the_id_of_a_topic() {
     let client = |servers: &str| {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", servers);
-        BaseConsumer::from_config_and_context(&config, Complaints::default()).unwrap()
+        BaseConsumer::from_config_and_context(&config, ClientErrors::default()).unwrap()
     };
     let consumer = client(&stack.bootstrap_servers());
     let id = || rdkafka_ext::topic_id(consumer.client(), TOPIC, Duration::from_secs(10));

@@ -77,7 +77,7 @@ impl KafkaArgs {
 
 /// What the clients of Kafka last complained about, for the message of whoever gave up waiting.
 #[derive(Clone, Debug, Default)]
-pub struct Complaints(Arc<Mutex<Option<Complaint>>>);
+pub struct ClientErrors(Arc<Mutex<Option<Complaint>>>);
 
 /// An error that librdkafka reported in the background.
 #[derive(Clone, Debug)]
@@ -95,7 +95,7 @@ impl Complaint {
     }
 }
 
-impl Complaints {
+impl ClientErrors {
     /// The last complaint, without librdkafka's address prefix noise.
     #[must_use]
     pub fn last(&self) -> Option<String> {
@@ -127,7 +127,7 @@ impl Complaints {
     }
 }
 
-impl ClientContext for Complaints {
+impl ClientContext for ClientErrors {
     fn error(&self, error: KafkaError, reason: &str) {
         self.note(&error, reason);
     }
@@ -141,7 +141,7 @@ impl ClientContext for Complaints {
     }
 }
 
-impl ConsumerContext for Complaints {}
+impl ConsumerContext for ClientErrors {}
 
 /// Sets a property unless the user has set it.
 pub fn set_default(config: &mut ClientConfig, property: &str, value: impl Into<String>) {

@@ -12,7 +12,7 @@ use retry_policy::{RetryPolicy, Retryable};
 use thiserror::Error;
 use tokio::task;
 
-use super::Complaints;
+use super::ClientErrors;
 use crate::START_LOCAL_STACK;
 use crate::exit::Failure;
 
@@ -65,7 +65,7 @@ pub enum TopicError {
         "Kafka at {servers} turned this client away: {reason}. security.protocol, sasl.mechanism, sasl.username, \
          sasl.password and ssl.ca.location (-X or --kafka-config) say how to come in"
     )]
-    TurnedAway {
+    ConnectionRejected {
         /// The addresses that were asked.
         servers: String,
         /// The broker's words, or OpenSSL's.
@@ -109,7 +109,7 @@ pub async fn ensure_topic(config: &ClientConfig, topic: &str) -> Result<Topic, T
     if let Some(partitions) = partitions(config, topic).await? {
         return Ok(Topic { partitions, created: false });
     }
-    let admin = AdminClient::from_config_and_context(config, Complaints::default()).map_err(TopicError::Client)?;
+    let admin = AdminClient::from_config_and_context(config, ClientErrors::default()).map_err(TopicError::Client)?;
     let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1));
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
     let refused = |error| TopicError::Refused { topic: topic.to_owned(), error };
@@ -153,18 +153,18 @@ async fn partitions(config: &ClientConfig, topic: &str) -> Result<Option<i32>, T
 
 /// Asks as a consumer, which can be polled: the other clients don't say why a broker turned them away.
 fn fetch_metadata(config: &ClientConfig, topic: &str) -> Result<Metadata, TopicError> {
-    let complaints = Complaints::default();
-    let client: BaseConsumer<Complaints> =
-        BaseConsumer::from_config_and_context(config, complaints.clone()).map_err(TopicError::Client)?;
+    let client_errors = ClientErrors::default();
+    let client: BaseConsumer<ClientErrors> =
+        BaseConsumer::from_config_and_context(config, client_errors.clone()).map_err(TopicError::Client)?;
     client.fetch_metadata(Some(topic), PATIENCE).map_err(|_| {
         // Log lines stand between the errors, and each call takes one of either.
         for _ in 0..EVENTS_AT_MOST {
             let _ = client.poll(Duration::ZERO);
         }
         let servers = config.get("bootstrap.servers").unwrap_or_default().to_owned();
-        match complaints.refusal() {
-            Some(reason) => TopicError::TurnedAway { servers, reason },
-            None => TopicError::Unreachable { servers, complaint: complaints.last() },
+        match client_errors.refusal() {
+            Some(reason) => TopicError::ConnectionRejected { servers, reason },
+            None => TopicError::Unreachable { servers, complaint: client_errors.last() },
         }
     })
 }
@@ -182,7 +182,7 @@ pub async fn topic_settings(config: &ClientConfig, topic: &str) -> TopicSettings
 
 /// All of the topic's settings by their names; none where the broker does not tell them, for lack of a right for instance.
 pub async fn topic_configuration(config: &ClientConfig, topic: &str) -> Option<BTreeMap<String, String>> {
-    let admin = AdminClient::from_config_and_context(config, Complaints::default()).ok()?;
+    let admin = AdminClient::from_config_and_context(config, ClientErrors::default()).ok()?;
     let options = AdminOptions::new().request_timeout(Some(PATIENCE));
     let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
     let resource = answers.into_iter().next()?.ok()?;

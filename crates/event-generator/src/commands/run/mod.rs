@@ -16,7 +16,7 @@ use clap::ArgMatches;
 use lake::{Lake, LakeError, Manifest, draft_key, manifest_key};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::{Topic, TopicSettings};
-use pipeline_runtime::lake::in_words;
+use pipeline_runtime::lake::with_hint;
 use pipeline_runtime::metrics::Histogram;
 use pipeline_runtime::shutdown::{self, ShutdownDeadline};
 use pipeline_runtime::telemetry::LogArgs;
@@ -143,7 +143,7 @@ async fn store_manifest(
     if let Some(lake) = lake {
         shutdown::waiting_for("the lake, to store the manifest");
         tokio::select! {
-            put = put_manifest(lake, &finished.manifest, replace) => put.map_err(in_words)?,
+            put = put_manifest(lake, &finished.manifest, replace) => put.map_err(with_hint)?,
             () = manifest_deadline(shutdown) => {
                 return Err(anyhow!(
                     "cannot write the manifest to {} in time; all events are stored", lake.url()

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pipeline_runtime::kafka::Complaints;
+use pipeline_runtime::kafka::ClientErrors;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -189,18 +189,18 @@ impl Details {
 /// Callbacks of librdkafka that fill [`Deliveries`].
 pub(super) struct DeliveryContext {
     deliveries: Arc<Deliveries>,
-    complaints: Complaints,
+    client_errors: ClientErrors,
 }
 
 impl DeliveryContext {
     pub(super) fn new(deliveries: Arc<Deliveries>) -> Self {
-        Self { deliveries, complaints: Complaints::default() }
+        Self { deliveries, client_errors: ClientErrors::default() }
     }
 }
 
 impl ClientContext for DeliveryContext {
     fn error(&self, error: KafkaError, reason: &str) {
-        self.complaints.note(&error, reason);
+        self.client_errors.note(&error, reason);
         if let Some(error) = DeliveryError::permanent(&error, reason) {
             self.deliveries.fail(error);
         }

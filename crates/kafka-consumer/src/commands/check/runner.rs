@@ -88,7 +88,7 @@ pub(crate) async fn run(client: &mut Client, checks: &[Check], limit: Duration) 
             Ok(answer) => judge(check, answer),
             // Without a connection the others are lost too.
             Err(error) if error.as_db_error().is_none() => return Err(error),
-            Err(error) => (Status::Broken, None, Some(in_words(&error, limit))),
+            Err(error) => (Status::Broken, None, Some(with_hint(&error, limit))),
         };
         results.push(CheckResult {
             name: check.name.clone(),
@@ -116,7 +116,7 @@ async fn ask(client: &mut Client, check: &Check, limit: Duration) -> Result<Vec<
     Ok(rows.iter().map(|row| row.get(0)).collect())
 }
 
-fn in_words(error: &Error, limit: Duration) -> String {
+fn with_hint(error: &Error, limit: Duration) -> String {
     if error.code() == Some(&SqlState::QUERY_CANCELED) {
         return format!("it took longer than {} s (--timeout)", limit.as_secs_f64());
     }

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use event_model::MAX_VALUE_BYTES;
-use pipeline_runtime::kafka::{Complaints, TopicError, Watermarks, topic_configuration, topic_partitions, watermarks};
+use pipeline_runtime::kafka::{
+    ClientErrors, TopicError, Watermarks, topic_configuration, topic_partitions, watermarks,
+};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -36,7 +38,7 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, Positions
         Err(error) => {
             let mend = match &error {
                 TopicError::Unreachable { .. } => "start it, or name another by --bootstrap-servers",
-                TopicError::TurnedAway { .. } => "give the security.* and sasl.* properties (docs/security.md)",
+                TopicError::ConnectionRejected { .. } => "give the security.* and sasl.* properties (docs/security.md)",
                 _ => "give the Kafka user DESCRIBE on the topic (docs/security.md)",
             };
             lines.bad("reach the brokers", error.to_string(), mend);
@@ -122,7 +124,7 @@ struct Rights {
 
 fn read_rights(config: &ClientConfig, topic: &str) -> Rights {
     let mut rights = Rights { topic: Ok(()), group: Ok(()), spans: BTreeMap::new(), held_back: BTreeMap::new() };
-    let consumer = match BaseConsumer::from_config_and_context(config, Complaints::default()) {
+    let consumer = match BaseConsumer::from_config_and_context(config, ClientErrors::default()) {
         Ok(consumer) => consumer,
         Err(error) => return Rights { topic: Err(error), ..rights },
     };
@@ -145,7 +147,7 @@ fn high_watermarks(config: &ClientConfig, topic: &str) -> Result<BTreeMap<i32, i
 }
 
 fn read_a_record(
-    consumer: &BaseConsumer<Complaints>,
+    consumer: &BaseConsumer<ClientErrors>,
     topic: &str,
     spans: &mut BTreeMap<i32, Watermarks>,
 ) -> Result<(), KafkaError> {
@@ -163,7 +165,7 @@ fn read_a_record(
     consumer.unassign()
 }
 
-fn ask_the_group(consumer: &BaseConsumer<Complaints>, topic: &str) -> Result<(), KafkaError> {
+fn ask_the_group(consumer: &BaseConsumer<ClientErrors>, topic: &str) -> Result<(), KafkaError> {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, 0);
     let committed = consumer.committed_offsets(list, PATIENCE)?;

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use anyhow::anyhow;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use lake::{Lake, LakeError, Object, RAW_PREFIX, RawObject};
-use pipeline_runtime::lake::in_words;
+use pipeline_runtime::lake::with_hint;
 
 use crate::commands::rebuild::outcome::HourRange;
 
@@ -17,7 +17,7 @@ const AT_ONCE: usize = 8;
 /// Only a name that event-generator gives tells the hour. Every other file is read for its events: a program that
 /// rewrites files may put any hour into any folder.
 pub(crate) async fn list(lake: &Lake, hours: HourRange) -> anyhow::Result<Vec<Object>> {
-    let objects = lake.list(RAW_PREFIX).await.map_err(in_words)?;
+    let objects = lake.list(RAW_PREFIX).await.map_err(with_hint)?;
     let mut found = false;
     let (mut files, mut unclear) = (Vec::new(), Vec::new());
     for object in objects {
@@ -44,7 +44,7 @@ async fn is_parquet(lake: &Lake, object: &Object) -> anyhow::Result<bool> {
     match lake.get_start(&object.key, RawObject::MAGIC_BYTES).await {
         Ok(start) => Ok(start.is_some_and(|start| RawObject::is_parquet(&start))),
         Err(error) if concerns_one_file(&error) => Ok(true),
-        Err(error) => Err(in_words(error)),
+        Err(error) => Err(with_hint(error)),
     }
 }
 

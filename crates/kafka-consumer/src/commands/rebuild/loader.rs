@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use event_model::{ArrowFormError, Hour, ProductEvent, Window, read_batch};
 use lake::{EventFile, Lake, LakeError};
-use pipeline_runtime::lake::in_words;
+use pipeline_runtime::lake::with_hint;
 use pipeline_runtime::shutdown::ShutdownDeadline;
 use retry_policy::RetryPolicy;
 use tokio_postgres::{Client, Transaction};
@@ -82,7 +82,7 @@ impl Loader {
             Ok(Some(bytes)) => bytes,
             Ok(None) => return Ok(FileEnd::Unavailable("it was listed, but there is no file of that name".to_owned())),
             Err(error) if concerns_one_file(&error) => return Ok(FileEnd::Unavailable(error.to_string())),
-            Err(error) => return Err(in_words(error)),
+            Err(error) => return Err(with_hint(error)),
         };
         let mut delays = RETRY.delays();
         let mut repeats = Repeats::default();

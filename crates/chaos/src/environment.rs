@@ -31,7 +31,7 @@ pub(crate) struct PartitionEnd {
 }
 
 /// Everything that the programs meet.
-pub(crate) struct Site {
+pub(crate) struct Environment {
     pub(crate) stack: Stack,
     proxies: [Proxy; 4],
     programs: PathBuf,
@@ -41,7 +41,7 @@ pub(crate) struct Site {
     seed: u64,
 }
 
-impl Site {
+impl Environment {
     /// Starts the servers and makes the tables. `state` is where the generator remembers its runs.
     pub(crate) fn start(state: PathBuf, rate: u32, seed: u64) -> anyhow::Result<Self> {
         let programs = std::env::current_exe()?.parent().context("our executable has no folder")?.to_owned();
@@ -54,15 +54,15 @@ impl Site {
         let stack = Stack::ephemeral_behind_all(&[&to_kafka, &from_kafka])?;
         let proxies = [to_kafka, from_kafka, Proxy::to(stack.postgres.port())?, Proxy::to(stack.object_store.port())?];
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let site = Self { stack, proxies, programs, state, runtime, rate, seed };
-        site.ask(USERS)?;
-        site.ask(table::PREPARE)?;
-        site.create_topic(PARTITIONS)?;
-        let migrated = site.consumer("migrate", "warehouse_admin", false).output()?;
+        let environment = Self { stack, proxies, programs, state, runtime, rate, seed };
+        environment.ask(USERS)?;
+        environment.ask(table::PREPARE)?;
+        environment.create_topic(PARTITIONS)?;
+        let migrated = environment.consumer("migrate", "warehouse_admin", false).output()?;
         if !migrated.status.success() {
             bail!("migrate: {}", String::from_utf8_lossy(&migrated.stderr));
         }
-        Ok(site)
+        Ok(environment)
     }
 
     pub(crate) fn proxy(&self, link: Link) -> &Proxy {
