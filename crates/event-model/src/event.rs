@@ -13,10 +13,12 @@ use serde::de::{self, Deserialize, Deserializer, IgnoredAny, MapAccess, Visitor}
 use uuid::Uuid;
 use validator::Validate;
 
+use crate::event_type::EventType;
 use crate::field::{Bounds, Field, FieldValue, Rule};
 use crate::field_list::{FieldDescriber, FieldList, FieldSource, FieldWalker, Object};
-use crate::rules::Window;
-use crate::{EventType, Rejection, Timestamp};
+use crate::rejection::Rejection;
+use crate::timestamp::Timestamp;
+use crate::window::Window;
 
 field_list! {
     /// What a user did with a product, as the fields of a record's value.

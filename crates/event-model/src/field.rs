@@ -13,8 +13,10 @@ use serde::de::{self, Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::rules::MAX_VALUE_BYTES;
-use crate::{EventType, Reason, Timestamp};
+use crate::event_type::EventType;
+use crate::reason::Reason;
+use crate::timestamp::Timestamp;
+use crate::window::MAX_VALUE_BYTES;
 
 /// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamptz begins.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;

@@ -12,8 +12,10 @@ use serde_json::value::RawValue;
 use validator::Validate;
 
 use crate::field::{Field, FieldValue};
-use crate::rules::Window;
-use crate::{Reason, Rejection, Timestamp, Violation};
+use crate::reason::Reason;
+use crate::rejection::{Rejection, Violation};
+use crate::timestamp::Timestamp;
+use crate::window::Window;
 
 /// Generates an event from its list of fields.
 ///
@@ -288,12 +290,12 @@ pub(crate) trait FieldList<'a>: Sized + Validate + Deserialize<'a> {
         let broken = violations.clone();
         // A field that could not be read holds a stand-in here, whose own verdict must not count.
         let of_whole = |violation: &Violation| !broken.iter().any(|one| one.field == violation.field);
-        violations.extend(crate::rules::violations(&self).into_iter().filter(of_whole));
+        violations.extend(crate::validation::violations(&self, Self::FIELDS).into_iter().filter(of_whole));
         let outside = Violation { reason: Reason::TimestampOutsideWindow, field: Some("event_timestamp") };
         if of_whole(&outside) && !window.holds(self.timestamp(), record_time) {
             violations.push(outside);
         }
-        match Rejection::of_violations(violations) {
+        match Rejection::of_violations(violations, Self::FIELDS) {
             Some(rejection) => Err(rejection.at(self.timestamp(), record_time)),
             None => Ok(self),
         }

@@ -1,13 +1,9 @@
 //! Why an event is refused.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
 use thiserror::Error;
-
-use crate::Timestamp;
-use crate::event::FIELDS;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $means:literal;)*) => {
@@ -58,18 +54,6 @@ reasons! {
     TextControlCharacters = "text_control_characters", "a text has control characters";
 }
 
-impl Reason {
-    /// Returns what it means for a field, whose bounds may be its own.
-    fn means_of(self, field: &str) -> Cow<'static, str> {
-        let Some(field) = FIELDS.iter().find(|one| one.name == field) else { return self.means().into() };
-        match self {
-            Self::OutOfRange => format!("an integer is not in {} to {}", field.range().min, field.range().max).into(),
-            Self::TextTooLong => format!("a text has more than {} characters", field.length().max).into(),
-            _ => self.means().into(),
-        }
-    }
-}
-
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.code())
@@ -88,88 +72,3 @@ impl FromStr for Reason {
         Self::ALL.iter().copied().find(|one| one.code() == code).ok_or(UnknownReason)
     }
 }
-
-/// One broken rule.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Violation {
-    /// The rule.
-    pub reason: Reason,
-    /// The field that breaks it; none where the rule is about the value as a whole.
-    pub field: Option<&'static str>,
-}
-
-/// A value that is no valid event, with every rule that it is known to break.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rejection {
-    first: Violation,
-    all: Vec<Violation>,
-    outside: Option<OutsideWindow>,
-}
-
-/// The two times of an event outside the window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct OutsideWindow {
-    event: Timestamp,
-    record: Option<Timestamp>,
-}
-
-impl Rejection {
-    pub(crate) fn of_value(reason: Reason) -> Self {
-        let first = Violation { reason, field: None };
-        Self { first, all: vec![first], outside: None }
-    }
-
-    /// None of no violations. Those of one reason keep the order in which they are given, which is the fields'.
-    pub(crate) fn of_violations(mut all: Vec<Violation>) -> Option<Self> {
-        all.sort_by_key(|violation| violation.reason);
-        all.first().copied().map(|first| Self { first, all, outside: None })
-    }
-
-    /// Adds the times that the message prints if the event is outside the window.
-    pub(crate) fn at(mut self, event: Timestamp, record: Option<Timestamp>) -> Self {
-        if self.all.iter().any(|violation| violation.reason == Reason::TimestampOutsideWindow) {
-            self.outside = Some(OutsideWindow { event, record });
-        }
-        self
-    }
-
-    /// The reason that comes first in the order of precedence.
-    #[must_use]
-    pub fn reason(&self) -> Reason {
-        self.first.reason
-    }
-
-    /// All violations that were found, in the order of precedence and then of the fields. Never empty. What cannot
-    /// be judged because an earlier rule is broken (the fields of what is not JSON) is not among them.
-    #[must_use]
-    pub fn violations(&self) -> &[Violation] {
-        &self.all
-    }
-}
-
-impl fmt::Display for Rejection {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (place, Violation { reason, field }) in self.all.iter().enumerate() {
-            let separator = if place == 0 { "" } else { "; " };
-            match field {
-                Some(field) => write!(f, "{separator}{field}: {}", reason.means_of(field))?,
-                None => write!(f, "{separator}{}", reason.means())?,
-            }
-            if let Some(outside) = self.outside.filter(|_| *reason == Reason::TimestampOutsideWindow) {
-                outside.fmt(f)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for OutsideWindow {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.record {
-            Some(record) => write!(f, " (event {}, record {record})", self.event),
-            None => write!(f, " (event {}, record without a timestamp)", self.event),
-        }
-    }
-}
-
-impl std::error::Error for Rejection {}

@@ -2,42 +2,10 @@
 
 use std::io::{self, Write};
 
-use signal_hook::low_level;
-use thiserror::Error;
-
 use crate::output::{note, unless_closed};
 use crate::panics::exit_on_panic;
 
-/// Why a program did not do what it was asked.
-#[derive(Debug, Error)]
-pub enum Failure {
-    /// It could not: a service is away, refuses, or something broke. Exit code 1.
-    #[error("{0:#}")]
-    Failed(#[from] anyhow::Error),
-    /// It was asked wrongly: flags, variables or configuration. Exit code 2.
-    #[error("{0}")]
-    Usage(String),
-    /// It did, and found that something is not as it should be. Exit code 3.
-    #[error("{0}")]
-    Difference(String),
-}
-
-impl Failure {
-    /// Wrong usage or configuration, in words.
-    pub fn usage(message: impl Into<String>) -> Self {
-        Self::Usage(message.into())
-    }
-
-    /// The code for the shell.
-    #[must_use]
-    pub fn code(&self) -> u8 {
-        match self {
-            Self::Failed(_) => 1,
-            Self::Usage(_) => 2,
-            Self::Difference(_) => 3,
-        }
-    }
-}
+pub use crate::exit_code::{Failure, now};
 
 /// Runs a program and ends the process with its exit code; prints the error of a failed one. A panic in any thread ends
 /// the process too; `safe` is the assurance that its message ends with.
@@ -51,9 +19,4 @@ pub fn run(safe: &'static str, program: impl FnOnce() -> Result<(), Failure>) ->
         },
         |()| 0,
     ))
-}
-
-/// Ends the process at once, without exit handlers: OpenSSL's frees what threads of the Kafka client still use.
-pub fn now(code: u8) -> ! {
-    low_level::exit(code.into())
 }

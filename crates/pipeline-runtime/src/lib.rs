@@ -3,6 +3,7 @@
 
 pub mod environment;
 pub mod exit;
+mod exit_code;
 pub mod failpoint;
 pub mod healthcheck;
 pub mod http;

@@ -6,7 +6,7 @@
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
-use crate::exit::Failure;
+use crate::exit_code::Failure;
 
 /// Prints a text and a line feed.
 pub fn line(text: impl Display) -> Result<(), Failure> {

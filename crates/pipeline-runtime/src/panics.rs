@@ -7,7 +7,7 @@ use std::panic;
 use std::thread;
 use std::time::Duration;
 
-use crate::exit;
+use crate::exit_code;
 use crate::output::note;
 
 /// Time for the panic's message. Standard error may block, and a backtrace takes a while.
@@ -21,10 +21,10 @@ pub fn exit_on_panic(safe: &'static str) {
         // Without a thread for it, the limit is left out.
         let _ = thread::Builder::new().name("panic-exit".to_owned()).spawn(|| {
             thread::sleep(TIME_TO_PRINT);
-            exit::now(1);
+            exit_code::now(1);
         });
         note(format_args!("error: this is a bug, please report it with the lines below; {safe}"));
         usual(panic);
-        exit::now(1)
+        exit_code::now(1)
     }));
 }

@@ -2,7 +2,8 @@
 
 use std::fmt::{Display, Write};
 
-use super::{Histogram, Metric};
+use super::histogram::Histogram;
+use super::metric::Metric;
 
 /// A text that metrics are written to. [`Registry::render`](super::Registry::render) hands it out.
 #[derive(Debug)]

@@ -1,6 +1,7 @@
 //! Metrics of every process.
 
-use super::{Exposition, Metric};
+use super::exposition::Exposition;
+use super::metric::Metric;
 
 /// Memory in RAM; only on Linux.
 pub(super) const RESIDENT_MEMORY: Metric =

@@ -1,0 +1,32 @@
+//! The validator's errors as violations.
+
+use validator::{Validate, ValidationErrors, ValidationErrorsKind};
+
+use crate::field::Field;
+use crate::reason::Reason;
+use crate::rejection::Violation;
+
+/// Returns the rules that an event breaks, without the window, in the order of the fields.
+pub(crate) fn violations(event: &impl Validate, fields: &'static [Field]) -> Vec<Violation> {
+    event.validate().map_or_else(|errors| violations_of(&errors, fields).collect(), |()| Vec::new())
+}
+
+/// Returns the validator's errors in our terms, in the order of the fields.
+pub(crate) fn violations_of(errors: &ValidationErrors, fields: &'static [Field]) -> impl Iterator<Item = Violation> {
+    fields.iter().map(|field| field.name).flat_map(|field| {
+        let of_field = match errors.errors().get(field) {
+            Some(ValidationErrorsKind::Field(of_field)) => of_field.as_slice(),
+            _ => &[],
+        };
+        of_field.iter().map(move |error| {
+            let empty = error.params.get("value").is_some_and(|value| value == "");
+            let reason = match error.code.as_ref() {
+                "length" if empty => Reason::TextEmpty,
+                "length" => Reason::TextTooLong,
+                "non_control_character" => Reason::TextControlCharacters,
+                _ => Reason::OutOfRange,
+            };
+            Violation { reason, field: Some(field) }
+        })
+    })
+}
