@@ -10,6 +10,7 @@ use tokio_postgres::{Client, GenericClient, Statement, Transaction};
 use crate::ingest::batch::rows::{Row, Rows};
 use crate::ingest::batch::sorted_rows::SortedRows;
 use crate::ingest::offsets::corrections::RowState;
+use crate::ingest::writer::answers::Answers;
 use crate::ingest::writer::copy::copy;
 use crate::ingest::writer::session::NOTE_HOURS;
 use crate::ingest::writer::staged_insert::{StagedInsert, StagedInsertError, StagedOptions};
@@ -143,7 +144,9 @@ impl RowLoader {
         rows: &LoadRows,
         repeats: &Repeats,
     ) -> Result<LoadOutcome, LoadError> {
-        let options = StagedOptions { repeats, max_refused: u64::MAX, chunked: false, budget: usize::MAX };
+        let answers = Answers::default();
+        let options =
+            StagedOptions { repeats, max_refused: u64::MAX, chunked: false, budget: usize::MAX, answers: &answers };
         let partitions = BTreeMap::from([(0, rows.rows.iter().collect())]);
         let outcome = self.insert.insert(transaction, partitions, &options).await?;
         self.note_hours(transaction, rows).await?;

@@ -8,7 +8,10 @@ use local_stack::{Proxy, Stack};
 
 use crate::consumer_process::{Member, Places, rows};
 use crate::group::{assigned, share};
-use crate::test_topic::{Flow, caught_up, holds, publish};
+use crate::poison::event;
+use crate::postgres::execute;
+use crate::support::number;
+use crate::test_topic::{Flow, caught_up, holds, make_topic, publish, send};
 
 /// How long each fault lasts.
 const FAULT: Duration = Duration::from_secs(12);
@@ -144,4 +147,35 @@ fn ends_in_time_while_it_asks_a_broker_that_is_away() {
     member.signal("-TERM");
     let (status, said) = member.ended(Duration::from_secs(5));
     assert!(status.success(), "{status}: {said}");
+}
+
+/// A proxy acknowledges every byte of a half-open connection, so only PostgreSQL's silence tells. The search for refused rows
+/// may take minutes with many answers, but not one answer.
+#[test]
+#[ignore = "fault"]
+fn the_connection_to_postgres_falls_silent_during_a_search_for_refused_rows() {
+    let stack = Stack::ephemeral().unwrap();
+    make_topic(&stack, 1);
+    Member::of(&stack, &["--until-caught-up"]).ended_with(0);
+    execute(
+        &stack,
+        "CREATE FUNCTION public.slow() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+             PERFORM pg_sleep(0.02);
+             IF NEW.user_id = 1 THEN RAISE EXCEPTION 'refused by a test' USING ERRCODE = 'P0001'; END IF;
+             RETURN NEW; END $$;
+         CREATE TRIGGER slow BEFORE INSERT ON staging.product_events_raw FOR EACH ROW EXECUTE FUNCTION public.slow()",
+    );
+    send(&stack, 0, (1..=1_000).map(|number| event(if number % 500 == 499 { 1 } else { number + 1 })));
+    let proxy = Proxy::to(stack.postgres.port()).unwrap();
+    let mut member = Member::start(Places::of(&stack).with_postgres_behind(&stack, &proxy).consumer());
+    let searching = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%SAVEPOINT%' OR query LIKE 'COPY%'
+        AND backend_xmin IS NOT NULL AND xact_start < now() - interval '3 seconds'";
+    member.until("searches for the refused rows", |_| number(&stack, searching) > 0);
+    proxy.set(Way::HalfOpen);
+    sleep(FAULT);
+    assert!(proxy.seen().swallowed > 0);
+    proxy.set(Way::Open);
+    member.within(Duration::from_mins(3), "rows after the fault", |_| rows(&stack) == 998);
+    assert!(member.said().contains("no answer"), "{}", member.said());
+    member.stop();
 }

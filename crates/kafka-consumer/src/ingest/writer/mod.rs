@@ -1,5 +1,6 @@
 //! A writer: one session of PostgreSQL that brings the batches of its partitions in, one transaction each.
 
+pub(crate) mod answers;
 mod attempt;
 pub(crate) mod copy;
 pub(crate) mod dead_letter_limit;
@@ -26,6 +27,7 @@ use crate::dead_letter::DeadLetter;
 use crate::ingest::batch::closed::{Batch, PendingDeadLetter};
 use crate::ingest::messages::{Command, Report};
 use crate::ingest::offsets::position::OwnedPartition;
+use crate::ingest::writer::answers::Answers;
 use crate::ingest::writer::attempt::{AttemptError, InsertMode};
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
 use crate::ingest::writer::error::WriterError;
@@ -41,12 +43,13 @@ use crate::observability::record_counts::RecordCounts;
 use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault};
 use crate::postgres::{Conninfo, describe};
 
-/// How long a transaction may take before its session is given up, and the one that searches for bad rows. The longest
-/// wait in it, for a lock, is 30 s.
+/// Maximum time without an answer in a transaction, after which its session is given up. The longest wait in it, for a
+/// lock, is 30 s.
 const ANSWER_LIMIT: Duration = Duration::from_secs(90);
-/// How long it may take to open a session.
+/// Maximum time to open a session.
 const OPEN_LIMIT: Duration = Duration::from_secs(15);
-const CAREFUL_LIMIT: Duration = Duration::from_mins(15);
+/// Maximum time of a transaction.
+const TRANSACTION_LIMIT: Duration = Duration::from_mins(15);
 
 /// How often a batch may meet an error that the next attempt should have removed.
 const MAX_REPAIRS: u32 = 10;
@@ -277,9 +280,15 @@ impl Writer {
         repeats: &Repeats,
         progress: &mut BatchProgress,
     ) -> Result<BTreeMap<i32, RecordCounts>, AttemptError> {
-        let direct = progress.mode == InsertMode::Copy && refused.is_empty();
-        let limit = if direct { ANSWER_LIMIT } else { CAREFUL_LIMIT };
-        let task = WriteRequest { batch, owned: &self.owned, refused, repeats, in_doubt: progress.in_doubt };
+        let answers = Answers::default();
+        let task = WriteRequest {
+            batch,
+            owned: &self.owned,
+            refused,
+            repeats,
+            in_doubt: progress.in_doubt,
+            answers: &answers,
+        };
         let context = &self.context;
         let session = &mut self.session;
         let work = async {
@@ -293,7 +302,7 @@ impl Writer {
             session.write(&task, progress.mode, &mut progress.taken).await
         };
         tokio::select! {
-            done = tokio::time::timeout(limit, work) => done.unwrap_or(Err(AttemptError::NoAnswer)),
+            done = answers.watch(ANSWER_LIMIT, TRANSACTION_LIMIT, work) => done.unwrap_or(Err(AttemptError::NoAnswer)),
             () = self.give_up.cancelled() => Err(AttemptError::Abandoned),
         }
     }

@@ -11,6 +11,7 @@ use crate::ingest::batch::rows::Row;
 use crate::ingest::offsets::corrections::CountCorrections;
 use crate::ingest::offsets::position::OwnedPartition;
 use crate::ingest::offsets::updates::OffsetUpdates;
+use crate::ingest::writer::answers::Answers;
 use crate::ingest::writer::attempt::{AttemptError, InsertMode};
 use crate::ingest::writer::copy::copy;
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
@@ -33,6 +34,8 @@ pub(crate) struct WriteRequest<'a> {
     pub(crate) repeats: &'a Repeats,
     /// An earlier attempt may be in.
     pub(crate) in_doubt: bool,
+    /// Answers of PostgreSQL during the attempt.
+    pub(crate) answers: &'a Answers,
 }
 
 /// What a session works with, besides the server.
@@ -114,6 +117,7 @@ impl Session {
                 max_refused: self.context.limiter.maximum(batch.records()),
                 chunked: mode == InsertMode::Staged { chunked: true },
                 budget: REFUSALS,
+                answers: task.answers,
             };
             let (rows, known) = unsettled_rows(batch, &expired, task.refused);
             let outcome = self.rows.insert(&transaction, rows, &options).await?;

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Error, Statement, Transaction};
 
 use crate::ingest::batch::rows::Row;
 use crate::ingest::offsets::corrections::{CountCorrections, RowState};
+use crate::ingest::writer::answers::Answers;
 use crate::ingest::writer::copy::{bytes_of, copy, copy_statement};
 use crate::ingest::writer::duplicate_lookup::{Lookup, split_repeats};
 use crate::ingest::writer::refused_rows::RefusedRow;
@@ -31,6 +32,8 @@ pub(crate) struct StagedOptions<'a> {
     pub(crate) chunked: bool,
     /// Memory for refused rows, in bytes. The search ends once they take more.
     pub(crate) budget: usize,
+    /// Notes each answer of PostgreSQL.
+    pub(crate) answers: &'a Answers,
 }
 
 /// Outcome of a staged insert.
@@ -107,6 +110,7 @@ impl StagedInsert {
             while !pending.is_empty() && !outcome.is_over(options) {
                 let corrections = outcome.corrections.entry(partition).or_default();
                 let new = self.leave_out_duplicates(transaction, &pending, corrections).await?;
+                options.answers.note();
                 // A copy of a row in the same batch waits until the outcome of the first one is known.
                 let (first, later) = split_repeats(&new, &(0..new.len()).collect::<Vec<_>>());
                 let rows = first.iter().map(|index| new[*index]).collect();
@@ -147,7 +151,9 @@ impl StagedInsert {
         let mut done = 0;
         while done < rows.len() && !outcome.is_over(options) {
             let chunk = &rows[done..rows.len().min(done + size)];
-            let error = match self.insert_chunk(transaction, chunk).await {
+            let inserted = self.insert_chunk(transaction, chunk).await;
+            options.answers.note();
+            let error = match inserted {
                 Ok(inserted) => {
                     let suppressed = (chunk.len() as u64).saturating_sub(inserted);
                     outcome.corrections.entry(partition).or_default().suppressed += suppressed;
