@@ -94,6 +94,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use crate::count::Count;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())
@@ -109,7 +110,7 @@ mod tests {
         let cli = parse("event-generator --rate max --count 10M -X linger.ms=5 -v").unwrap();
         assert!(cli.command.is_none());
         assert_eq!(cli.run.flags.rate.to_string(), "max");
-        assert_eq!(cli.run.flags.count.map(|count| count.get()), Some(10_000_000));
+        assert_eq!(cli.run.flags.count.map(Count::get), Some(10_000_000));
         let cli = parse("event-generator run --rate 0.5/s --fault invalid=1% --fault corrupt=1%").unwrap();
         let Some(Command::Run(run)) = cli.command else { panic!("{cli:?}") };
         assert_eq!(run.flags.events.fault.len(), 2);

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use local_stack::Kafka;
 
-use crate::program::{Running, publish, run};
+use crate::program::{Running, publish};
 use crate::servers::{Target, target};
 use crate::stores::records_in;
 use crate::verification::verify;

@@ -26,7 +26,7 @@ pub(crate) use args::RunArgs;
 use crate::clock::{Clock, Pace};
 use crate::commands::event_args::random_seed;
 use crate::failpoint::{BEFORE_MANIFEST, pass};
-use crate::observability::{self, HttpEndpoints, Summary};
+use crate::observability::{self, HttpEndpoints, Lateness, Summary};
 use crate::pipeline::{self, FinishedRun, PipelineOptions, RunConfig, Sinks};
 use crate::run_state::{Destination, OpenedRun, RunHandle, RunRequest, open_run};
 use crate::shutdown::ShutdownDeadline;
@@ -188,7 +188,7 @@ fn log_start(args: &RunArgs, config: &RunConfig, lake: Option<&Lake>, handle: &R
 /// Prints a table for people or logs a line.
 fn summarize(finished: &FinishedRun, manifest_path: &Path, pace: Pace, log: &LogArgs) {
     let lateness = finished.lateness.as_ref();
-    if let Some(max) = lateness.map(|lateness| lateness.max()).filter(|max| pace == Pace::Live && *max > LATE) {
+    if let Some(max) = lateness.map(Lateness::max).filter(|max| pace == Pace::Live && *max > LATE) {
         let seconds = max.as_secs_f64();
         tracing::warn!(seconds, "the run fell behind its schedule: no event is lost, some were sent late");
     }

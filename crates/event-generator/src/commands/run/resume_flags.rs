@@ -97,6 +97,7 @@ mod tests {
 
     use super::*;
     use crate::run_state::Destination;
+    use crate::span::Span;
 
     fn command() -> Command {
         RunArgs::augment_args(Command::new("event-generator"))
@@ -136,7 +137,7 @@ mod tests {
         assert!(resume && flags.no_headers && flags.kafka.properties.is_empty());
         assert_eq!((flags.rate.to_string(), flags.events.users, flags.events.padding), ("0.5/s".to_owned(), 5, 20));
         assert_eq!((flags.events.fault.len(), flags.events.effect.len()), (2, 1));
-        assert_eq!(flags.duration.map(|duration| duration.micros()), Some(1_500_000));
+        assert_eq!(flags.duration.map(Span::micros), Some(1_500_000));
         assert_eq!((flags.events.shape.to_string(), flags.count), ("daily".to_owned(), None));
         assert_eq!((flags.events.seed, flags.events.run_id, threads), (Some(7), None, Some(3)));
         assert_eq!(flags.events.from.unwrap().to_string(), "2026-11-22T10:00:00.000000Z");
