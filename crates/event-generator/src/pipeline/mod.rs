@@ -34,8 +34,11 @@ use crate::clock::{Clock, Pace};
 use crate::memory::MemoryLimit;
 use crate::observability::{HttpEndpoints, KafkaStats, LakeStats, Monitor, RunCounts, RunStats, SentEvents};
 use crate::run_state::{Checkpointer, PendingSegments, RunFolder, RunHandle, SinkProgress};
+use crate::observability::{HttpEndpoints, KafkaStats, LakeStats, Lateness, Monitor, RunCounts, RunStats, SentEvents};
+use crate::run_state::{Checkpointer, PendingSegments, RunFolder, RunHandle, RunState, SinkProgress};
+use crate::shutdown::ShutdownDeadline;
 use crate::sinks::kafka::KafkaSink;
-use crate::sinks::lake::LakeSink;
+use crate::sinks::lake::{LakeSink, SegmentFeed};
 
 /// The events of a run and their pace.
 #[derive(Clone, Debug)]
@@ -109,17 +112,11 @@ pub(crate) async fn run(
         .kafka
         .as_ref()
         .map(|kafka| KafkaStats { topic: kafka.topic().to_owned(), deliveries: kafka.deliveries() });
-    let (writing, feed) = match &sinks.lake {
-        Some(lake) => {
-            let (sink, feed) = LakeSink::new(
-                lake.clone(),
-                Arc::clone(&config.source),
-                config.run.clone(),
-                &state.durable_prefix,
-                options.memory,
-            );
-            stats.lake = Some(LakeStats { url: lake.url().to_string(), segment_indices, progress: sink.progress() });
-            (Some(tokio::spawn(sink.run())), Some(feed))
+    let lake = sinks.lake.as_ref().map(|lake| start_lake(lake, config, &state, options.memory));
+    let (writing, feed) = match lake {
+        Some((writing, feed, lake_stats)) => {
+            stats.lake = Some(lake_stats);
+            (Some(writing), Some(feed))
         }
         None => (None, None),
     };
@@ -180,6 +177,20 @@ fn start_workers(config: &RunConfig, sinks: &Sinks, start: StartPosition, thread
     // The lake generates its events itself.
     let records = sinks.kafka.is_some() || sinks.lake.is_none();
     Workers::start(&config.source, plan, threads, records).context("cannot start a worker thread")
+}
+
+/// Starts the task that writes to the lake. Returns it with the feed of its segments and its counters.
+fn start_lake(
+    lake: &Lake,
+    config: &RunConfig,
+    state: &RunState,
+    memory: MemoryLimit,
+) -> (JoinHandle<Result<(), LakeError>>, SegmentFeed, LakeStats) {
+    let (source, run) = (Arc::clone(&config.source), config.run.clone());
+    let (sink, feed) = LakeSink::new(lake.clone(), source, run, &state.durable_prefix, memory);
+    let segment_indices = state.destination.segment_indices;
+    let counters = LakeStats { url: lake.url().to_string(), segment_indices, progress: sink.progress() };
+    (tokio::spawn(sink.run()), feed, counters)
 }
 
 /// Waits until both sinks have stored all events or the deadline passes.
