@@ -96,7 +96,6 @@ mod tests {
     use pipeline_runtime::units::Count;
 
     use super::*;
-    use crate::count::Count;
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())

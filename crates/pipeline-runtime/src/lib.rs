@@ -1,5 +1,5 @@
-//! What both programs share at run time: how they speak to the terminal and the log, how they end, how they
-//! reach Kafka and the lake, and how they are seen from outside.
+//! The run time that both programs share: command line and units, terminal and log, shutdown and exit codes, access to
+//! Kafka and the lake, metrics and HTTP endpoints.
 
 pub mod environment;
 pub mod exit;

@@ -1,7 +1,7 @@
 //! Units of the command line: byte sizes, durations and counts.
 //!
-//! Each type has one parser and a `Display` form that the parser reads back. Well-known crates are laxer than the command
-//! line may be: `bytesize` reads `256M` as a decimal unit and rounds fractions, `humantime` reads months.
+//! Each type has one parser and a `Display` form that the parser reads back. The crates `bytesize` and `humantime` accept
+//! more than that: `bytesize` takes `256M` for a decimal unit and rounds fractions, `humantime` has months and years.
 
 use std::fmt::{self, Display};
 use std::ops::{Bound, RangeBounds};

@@ -33,10 +33,7 @@ use workers::Workers;
 use crate::clock::{Clock, Pace};
 use crate::memory::MemoryLimit;
 use crate::observability::{HttpEndpoints, KafkaStats, LakeStats, Monitor, RunCounts, RunStats, SentEvents};
-use crate::run_state::{Checkpointer, PendingSegments, RunFolder, RunHandle, SinkProgress};
-use crate::observability::{HttpEndpoints, KafkaStats, LakeStats, Lateness, Monitor, RunCounts, RunStats, SentEvents};
 use crate::run_state::{Checkpointer, PendingSegments, RunFolder, RunHandle, RunState, SinkProgress};
-use crate::shutdown::ShutdownDeadline;
 use crate::sinks::kafka::KafkaSink;
 use crate::sinks::lake::{LakeSink, SegmentFeed};
 

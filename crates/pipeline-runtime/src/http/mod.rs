@@ -1,11 +1,11 @@
-//! How a running program is seen from outside: a small HTTP server for probes, metrics and whatever else the program
-//! shows, and the client that asks it.
-
-use std::sync::Arc;
+//! HTTP endpoints of a running program: a small server for probes, metrics and the program's own pages, and the client that
+//! asks it.
 
 mod address;
 mod client;
 mod server;
+
+use std::sync::Arc;
 
 pub use address::{HttpAddr, HttpError};
 pub use client::get;

@@ -29,7 +29,6 @@ use crate::clock::{Clock, Pace};
 use crate::commands::event_args::random_seed;
 use crate::failpoint::{BEFORE_MANIFEST, pass};
 use crate::observability::{DEFAULT_ADDRESS, HttpEndpoints, Summary};
-use crate::observability::{self, HttpEndpoints, Lateness, Summary};
 use crate::pipeline::{self, FinishedRun, PipelineOptions, RunConfig, Sinks};
 use crate::run_state::{Destination, OpenedRun, RunHandle, RunRequest, open_run};
 use crate::sinks::kafka::{Deliveries, GUARDS, KafkaSink, producer_config};

@@ -99,7 +99,6 @@ mod tests {
 
     use super::*;
     use crate::run_state::Destination;
-    use crate::span::Span;
 
     fn command() -> Command {
         RunArgs::augment_args(Command::new("event-generator"))
