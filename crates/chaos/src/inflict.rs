@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use local_stack::Name;
-use local_stack::proxy::Way;
+use local_stack::proxy::ProxyMode;
 
 use crate::environment::TOPIC;
 use crate::foreign::{Batch, Event, Outcome, Sent};
@@ -199,10 +199,10 @@ impl World {
         let proxy = self.environment.proxy(link);
         let before = proxy.seen();
         proxy.set(match damage {
-            Damage::Cut => Way::Closed,
-            Damage::HalfOpen => Way::HalfOpen,
-            Damage::Slow => Way::Throttled(1_000),
-            Damage::Late => Way::Delayed(Duration::from_secs(2)),
+            Damage::Cut => ProxyMode::Closed,
+            Damage::HalfOpen => ProxyMode::HalfOpen,
+            Damage::Slow => ProxyMode::Throttled(1_000),
+            Damage::Late => ProxyMode::Delayed(Duration::from_secs(2)),
         });
         if damage == Damage::Cut {
             proxy.cut();

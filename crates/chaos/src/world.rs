@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use local_stack::proxy::{Seen, Way};
+use local_stack::proxy::{ProxyMode, Seen};
 
 use crate::environment::{Environment, needs};
 use crate::foreign::Foreign;
@@ -212,7 +212,7 @@ impl World {
     fn mend(&mut self, link: Link, damage: Damage, before: Seen, kind: String) {
         let proxy = self.environment.proxy(link);
         let seen = proxy.seen();
-        proxy.set(Way::Open);
+        proxy.set(ProxyMode::Open);
         let happened = match damage {
             Damage::Cut => seen.cut > before.cut || seen.accepted > before.accepted,
             Damage::HalfOpen => seen.swallowed > before.swallowed,

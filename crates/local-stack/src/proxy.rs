@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use state::{Connection, Shared, Trigger, guard};
-pub use state::{CutAt, Way};
+pub use state::{CutAt, ProxyMode};
 
 /// What has happened so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -65,7 +65,7 @@ impl Proxy {
     }
 
     /// From now on.
-    pub fn set(&self, way: Way) {
+    pub fn set(&self, way: ProxyMode) {
         *guard(&self.shared.way) = way;
     }
 
@@ -120,14 +120,14 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
 
 fn connect(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     let Some(target) = *guard(&shared.target) else { return Ok(()) };
-    if *guard(&shared.way) == Way::Closed {
+    if *guard(&shared.way) == ProxyMode::Closed {
         return Ok(());
     }
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, target));
     let server = TcpStream::connect_timeout(&address, Duration::from_secs(5))?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    let lossy = AtomicBool::new(*guard(&shared.way) == Way::HalfOpen);
+    let lossy = AtomicBool::new(*guard(&shared.way) == ProxyMode::HalfOpen);
     let connection = Arc::new(Connection { client, server, lossy, answer_is_last: AtomicBool::new(false) });
     guard(&shared.open).push(Arc::clone(&connection));
     pump::start(&connection, shared)

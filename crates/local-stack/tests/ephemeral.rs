@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use common::{eventually, exists, listed_buckets, query_one, topics};
-use local_stack::proxy::Way;
+use local_stack::proxy::ProxyMode;
 use local_stack::{Kafka, Postgres, Proxy, S3, Stack};
 
 #[test]
@@ -41,7 +41,7 @@ fn a_stack_answers_and_leaves_nothing() {
 fn clients_stay_behind_the_proxy_that_they_came_through() {
     let [first, second] = [Proxy::listen().unwrap(), Proxy::listen().unwrap()];
     let mut kafka = Kafka::ephemeral_behind_all(&[&first, &second]).unwrap();
-    first.set(Way::Closed);
+    first.set(ProxyMode::Closed);
     for topic in ["before", "after"] {
         let through = format!("127.0.0.1:{}", second.port());
         let create = ["--bootstrap-server", &through, "--create", "--topic", topic];

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
 use local_stack::Proxy;
-use local_stack::proxy::{CutAt, Way};
+use local_stack::proxy::{CutAt, ProxyMode};
 
 /// A proxy and both ends of a connection through it: the client's and the server's.
 fn through() -> (Proxy, TcpStream, TcpStream) {
@@ -44,17 +44,17 @@ fn what_is_open_passes_until_it_is_cut() {
     proxy.cut();
     assert!(is_closed(&client) && is_closed(&server));
     assert_eq!((proxy.seen().passed, proxy.seen().cut), (13, 1));
-    proxy.set(Way::Closed);
+    proxy.set(ProxyMode::Closed);
     assert!(is_closed(&TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port())).unwrap()));
 }
 
 #[test]
 fn a_half_open_connection_is_silent_for_good() {
     let (proxy, mut client, server) = through();
-    proxy.set(Way::HalfOpen);
+    proxy.set(ProxyMode::HalfOpen);
     client.write_all(b"lost").unwrap();
     assert!(is_silent(&server) && is_silent(&client));
-    proxy.set(Way::Open);
+    proxy.set(ProxyMode::Open);
     client.write_all(b"also lost").unwrap();
     assert!(is_silent(&server));
     assert_eq!(proxy.seen().swallowed, 13);
@@ -65,11 +65,11 @@ fn a_half_open_connection_is_silent_for_good() {
 #[test]
 fn slow_and_late() {
     let (proxy, client, server) = through();
-    proxy.set(Way::Delayed(Duration::from_millis(300)));
+    proxy.set(ProxyMode::Delayed(Duration::from_millis(300)));
     let began = Instant::now();
     arrives(&client, &server, "late");
     assert!(began.elapsed() >= Duration::from_millis(300));
-    proxy.set(Way::Throttled(1_000));
+    proxy.set(ProxyMode::Throttled(1_000));
     // The reader of the proxy asks for the way before it waits; what it waits for now goes by the former one.
     arrives(&client, &server, "x");
     let began = Instant::now();

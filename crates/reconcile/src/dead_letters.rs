@@ -1,4 +1,4 @@
-//! The group's dead letters, by the places of their records.
+//! The group's dead letters, by the indices of their records.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use pipeline_runtime::kafka::Watermarks;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// A position in the topic: partition and offset.
-pub(crate) type Place = (i32, i64);
+pub(crate) type RecordIndex = (i32, i64);
 
 /// One letter, as far as it matters here.
 #[derive(Debug)]
@@ -22,7 +22,7 @@ pub(crate) struct DeadLetter {
 
 /// All of them.
 #[derive(Debug, Default)]
-pub(crate) struct DeadLetters(HashMap<Place, DeadLetter>);
+pub(crate) struct DeadLetters(HashMap<RecordIndex, DeadLetter>);
 
 impl DeadLetter {
     pub(crate) fn new(payload: Option<&[u8]>, replayed: bool, discarded: bool) -> Self {
@@ -36,7 +36,7 @@ impl DeadLetter {
 }
 
 impl DeadLetters {
-    pub(crate) fn add(&mut self, position: Place, letter: DeadLetter) {
+    pub(crate) fn add(&mut self, position: RecordIndex, letter: DeadLetter) {
         self.0.insert(position, letter);
     }
 
@@ -45,20 +45,21 @@ impl DeadLetters {
     }
 
     /// The letter of a record that is there.
-    pub(crate) fn find(&self, position: Place) -> Option<&DeadLetter> {
+    pub(crate) fn find(&self, position: RecordIndex) -> Option<&DeadLetter> {
         let letter = self.0.get(&position)?;
         letter.has_record.store(true, Ordering::Relaxed);
         Some(letter)
     }
 
-    /// The places of letters whose record is not there, though the partition has what lies around it.
-    pub(crate) fn without_record(&self, span: impl Fn(i32) -> Option<Watermarks>) -> Vec<Place> {
-        let within =
-            |(partition, offset): &Place| span(*partition).is_some_and(|span| (span.low..span.high).contains(offset));
+    /// The indices of letters whose record is not there, though the partition has what lies around it.
+    pub(crate) fn without_record(&self, span: impl Fn(i32) -> Option<Watermarks>) -> Vec<RecordIndex> {
+        let within = |(partition, offset): &RecordIndex| {
+            span(*partition).is_some_and(|span| (span.low..span.high).contains(offset))
+        };
         let without_record =
             self.0.iter().filter(|(position, letter)| !letter.has_record.load(Ordering::Relaxed) && within(position));
-        let mut places: Vec<Place> = without_record.map(|(position, _)| *position).collect();
-        places.sort_unstable();
-        places
+        let mut indices: Vec<RecordIndex> = without_record.map(|(position, _)| *position).collect();
+        indices.sort_unstable();
+        indices
     }
 }

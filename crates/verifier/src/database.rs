@@ -17,7 +17,7 @@ use crate::event::Event;
 use crate::field::{Kind, Scalar, fields};
 use crate::ledger::Ledger;
 use crate::letters::Bytes;
-use crate::trace::Place;
+use crate::trace::RecordIndex;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -187,7 +187,7 @@ fn enter_letter(row: &Row, now: i64, ledger: &mut Ledger) -> Result<(), tokio_po
     let names = names.unwrap_or_default().into_iter().map(Cow::Borrowed);
     let headers = names.zip(values.unwrap_or_default()).collect();
     let bytes = Bytes { key: row.try_get(3)?, value: row.try_get(4)?, headers };
-    let place = Place::new(row.try_get(1)?, row.try_get(2)?);
+    let place = RecordIndex::new(row.try_get(1)?, row.try_get(2)?);
     ledger.letter(place, &bytes);
     if row.try_get::<_, i64>(0)? == now {
         ledger.letters.add(place, &bytes, row.try_get(9)?, row.try_get(8)?, row.try_get(7)?);

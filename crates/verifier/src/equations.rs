@@ -12,7 +12,7 @@ use crate::sweep::{Held, Sweep};
 use crate::verdict::{Check, EXAMPLES, Expected, Finding};
 
 /// Judges all that was seen.
-pub(crate) fn weigh(seen: &Evidence) -> Verdict {
+pub(crate) fn evaluate(seen: &Evidence) -> Verdict {
     let sweep = Sweep::over(seen);
     let mut scales = Scales { seen, sweep: &sweep, checks: Vec::new() };
     scales.every_event_is_where_it_belongs();

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use crate::database::{Counts, Database};
-use crate::equations::weigh;
+use crate::equations::evaluate;
 use crate::evidence::Evidence;
 use crate::field;
 use crate::lake::{Files, read_files};
@@ -16,7 +16,7 @@ use crate::{Error, Run, Verdict};
 /// Reads the stores and judges the run. They must have come to rest. Blocks; may be called from within a runtime too,
 /// since it works on a thread of its own.
 pub fn judge(stores: &Stores, run: &Run, terms: &Terms) -> Result<Verdict, Error> {
-    on_own_thread(|| gather(stores, run, terms)).map(|seen| weigh(&seen))
+    on_own_thread(|| gather(stores, run, terms)).map(|seen| evaluate(&seen))
 }
 
 /// The same without blocking the caller's runtime.

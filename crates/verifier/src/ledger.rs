@@ -8,7 +8,7 @@ use crate::Run;
 use crate::canonical::{of_broken, of_event, of_refused};
 use crate::event::{Event, Origin, hour_of, millis_of, show_hour};
 use crate::letters::{Bytes, Letters, Met};
-use crate::trace::{Mark, Place, Trace};
+use crate::trace::{Mark, RecordIndex, Trace};
 use crate::verdict::Finding;
 
 /// Counts of the run's distinct events in one store.
@@ -141,7 +141,7 @@ impl Ledger {
     }
 
     /// A dead letter. All of them are entered before the first record.
-    pub(crate) fn letter(&mut self, place: Place, bytes: &Bytes) {
+    pub(crate) fn letter(&mut self, place: RecordIndex, bytes: &Bytes) {
         let Some(index) = self.broken_index(bytes) else {
             return;
         };
@@ -152,7 +152,7 @@ impl Ledger {
     }
 
     /// A record of the topic.
-    pub(crate) fn record(&mut self, partition: i32, place: Place, bytes: &Bytes) {
+    pub(crate) fn record(&mut self, partition: i32, place: RecordIndex, bytes: &Bytes) {
         *self.scanned.entry(partition).or_default() += 1;
         let (met, same) = self.letters.meet(place, bytes);
         if !same {
@@ -169,7 +169,7 @@ impl Ledger {
         }
     }
 
-    fn broken_record(&mut self, index: u64, place: Place, met: Met, bytes: &Bytes) {
+    fn broken_record(&mut self, index: u64, place: RecordIndex, met: Met, bytes: &Bytes) {
         self.corrupt_records += 1;
         match self.at_index(index) {
             Some(trace) => {
@@ -187,7 +187,7 @@ impl Ledger {
         }
     }
 
-    fn unreadable_record(&mut self, place: Place, met: Met, own: bool) {
+    fn unreadable_record(&mut self, place: RecordIndex, met: Met, own: bool) {
         if own {
             self.strays.note(|| format!("{place}: a record of the run that is neither an event nor names its index"));
         }
@@ -196,7 +196,7 @@ impl Ledger {
         }
     }
 
-    fn event_record(&mut self, event: &Event, place: Place, met: Met, key: Option<&[u8]>) {
+    fn event_record(&mut self, event: &Event, place: RecordIndex, met: Met, key: Option<&[u8]>) {
         let content = event.content(&mut self.scratch);
         let trace = match self.whose(event.id) {
             Whose::Own(trace) => trace,

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use rdkafka_ext::Header;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::trace::Place;
+use crate::trace::RecordIndex;
 
 /// One record's bytes: of a record in Kafka, or as a dead letter keeps them.
 pub(crate) struct Bytes<'a> {
@@ -94,11 +94,11 @@ pub(crate) enum Met {
 /// Dead letters of one group and topic by place.
 #[derive(Default)]
 pub(crate) struct Letters {
-    at: HashMap<Place, Letter>,
+    at: HashMap<RecordIndex, Letter>,
 }
 
 impl Letters {
-    pub(crate) fn add(&mut self, place: Place, bytes: &Bytes, discarded: bool, replayed: bool, reason: String) {
+    pub(crate) fn add(&mut self, place: RecordIndex, bytes: &Bytes, discarded: bool, replayed: bool, reason: String) {
         let value = (!discarded).then(|| bytes.value_digest());
         let letter = Letter { value, envelope: bytes.envelope_digest(), replayed, reason, copies: 0, met: false };
         self.at.entry(place).or_insert(letter).copies += 1;
@@ -110,7 +110,7 @@ impl Letters {
     }
 
     /// The letter of a record, and whether it keeps the record's bytes.
-    pub(crate) fn meet(&mut self, place: Place, record: &Bytes) -> (Met, bool) {
+    pub(crate) fn meet(&mut self, place: RecordIndex, record: &Bytes) -> (Met, bool) {
         let Some(letter) = self.at.get_mut(&place) else {
             return (Met::None, true);
         };
@@ -121,12 +121,12 @@ impl Letters {
     }
 
     /// Letters whose record was not met.
-    pub(crate) fn unmet(&self) -> impl Iterator<Item = (Place, &Letter)> {
+    pub(crate) fn unmet(&self) -> impl Iterator<Item = (RecordIndex, &Letter)> {
         self.at.iter().filter(|(_, letter)| !letter.met).map(|(place, letter)| (*place, letter))
     }
 
     /// Records with more than one letter.
-    pub(crate) fn repeated(&self) -> impl Iterator<Item = (Place, u32)> {
+    pub(crate) fn repeated(&self) -> impl Iterator<Item = (RecordIndex, u32)> {
         self.at.iter().filter(|(_, letter)| letter.copies > 1).map(|(place, letter)| (*place, letter.copies))
     }
 }

@@ -12,7 +12,7 @@ use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use crate::Error;
 use crate::ledger::Ledger;
 use crate::letters::Bytes;
-use crate::trace::Place;
+use crate::trace::RecordIndex;
 
 /// The oldest offset and the end of a partition, as they were at the start of the scan.
 #[derive(Debug, Clone, Copy)]
@@ -124,7 +124,7 @@ fn take(message: &BorrowedMessage, left: &mut HashMap<i32, i64>, ledger: &mut Le
     if offset < *end {
         let headers = Bytes::headers_of(&rdkafka_ext::headers(message));
         let bytes = Bytes { key: message.key(), value: message.payload(), headers };
-        ledger.record(partition, Place::new(partition, offset), &bytes);
+        ledger.record(partition, RecordIndex::new(partition, offset), &bytes);
     }
     if offset + 1 >= *end {
         left.remove(&partition);

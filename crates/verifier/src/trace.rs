@@ -8,7 +8,7 @@ pub(crate) struct Trace {
     /// Hash of the content where it was first seen: Kafka's, else the lake's, else the table's.
     pub(crate) content: u64,
     /// Of the last record in Kafka.
-    pub(crate) place: Place,
+    pub(crate) place: RecordIndex,
     /// Milliseconds at the head of the id.
     pub(crate) millis: u64,
     /// The last lake file, as a number.
@@ -83,11 +83,11 @@ impl Trace {
 
 /// Partition and offset in eight bytes.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash)]
-pub(crate) struct Place(u64);
+pub(crate) struct RecordIndex(u64);
 
 const OFFSET_BITS: u32 = 48;
 
-impl Place {
+impl RecordIndex {
     pub(crate) fn new(partition: i32, offset: i64) -> Self {
         let partition = u64::from(partition.unsigned_abs());
         Self((partition << OFFSET_BITS) | (offset.unsigned_abs() & ((1 << OFFSET_BITS) - 1)))
@@ -102,7 +102,7 @@ impl Place {
     }
 }
 
-impl fmt::Display for Place {
+impl fmt::Display for RecordIndex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "partition {} offset {}", self.partition(), self.offset())
     }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use local_stack::proxy::Way;
+use local_stack::proxy::ProxyMode;
 use local_stack::{Kafka, Proxy, S3};
 
 use crate::program::{Running, publish};
@@ -27,10 +27,10 @@ async fn stays_under(limit: u64, event_rate: &str) {
     let mut running = Running::start(publish(&behind, &flags));
     running.wait_for("run started");
     // First only the lake is slow, then Kafka is suspended too.
-    proxy.set(Way::Throttled(20_000));
+    proxy.set(ProxyMode::Throttled(20_000));
     tokio::time::sleep(Duration::from_secs(8)).await;
     signal(&kafka, "-STOP");
-    proxy.set(Way::Open);
+    proxy.set(ProxyMode::Open);
     let stopped = Instant::now();
     while stopped.elapsed() < Duration::from_secs(8) {
         assert!(peak(&running) < limit, "{} MiB", peak(&running));

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use local_stack::proxy::Way;
+use local_stack::proxy::ProxyMode;
 use local_stack::{Proxy, S3};
 
 use crate::program::{Running, publish};
@@ -16,20 +16,25 @@ const FAULT: Duration = Duration::from_secs(12);
 
 /// Injects each fault in turn. After each of them `progress` must grow again.
 pub(crate) async fn inject_faults(proxy: &Proxy, progress: impl AsyncFn() -> i64) {
-    for way in [Way::Closed, Way::Throttled(1_000), Way::Delayed(Duration::from_secs(2)), Way::HalfOpen] {
+    for way in [
+        ProxyMode::Closed,
+        ProxyMode::Throttled(1_000),
+        ProxyMode::Delayed(Duration::from_secs(2)),
+        ProxyMode::HalfOpen,
+    ] {
         let before = proxy.seen();
         proxy.set(way);
-        if way == Way::Closed {
+        if way == ProxyMode::Closed {
             proxy.cut();
         }
         tokio::time::sleep(FAULT).await;
         let after = proxy.seen();
         match way {
-            Way::Closed => assert!(after.accepted > before.accepted, "no new connection: {after:?}"),
-            Way::HalfOpen => assert!(after.swallowed > before.swallowed, "{after:?}"),
+            ProxyMode::Closed => assert!(after.accepted > before.accepted, "no new connection: {after:?}"),
+            ProxyMode::HalfOpen => assert!(after.swallowed > before.swallowed, "{after:?}"),
             _ => assert!(after.passed > before.passed, "{after:?}"),
         }
-        proxy.set(Way::Open);
+        proxy.set(ProxyMode::Open);
         let (healed, seen) = (Instant::now(), progress().await);
         while progress().await <= seen {
             assert!(healed.elapsed() < TIMEOUT, "no progress after {way:?}");

@@ -165,7 +165,7 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
         identity,
     };
     let asking = tokio::spawn(ends.run(stop_asking.clone()));
-    let remembering = tokio::spawn(Arc::clone(&site.recent).keep(Arc::clone(&counters), Arc::clone(&site.ends)));
+    let remembering = tokio::spawn(Arc::clone(&site.history).keep(Arc::clone(&counters), Arc::clone(&site.ends)));
     let source = Source::new(source, commands, reports);
     let reading = std::thread::Builder::new()
         .name("source".to_owned())

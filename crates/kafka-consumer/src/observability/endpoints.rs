@@ -28,7 +28,7 @@ pub(crate) struct HttpEndpoints {
     /// How far Kafka is.
     pub(crate) ends: Arc<PartitionEnds>,
     /// The last ten minutes.
-    pub(crate) recent: Arc<History>,
+    pub(crate) history: Arc<History>,
     /// When the process started, in milliseconds since 1970.
     started: i64,
 }
@@ -84,7 +84,7 @@ impl HttpEndpoints {
             counters: Arc::default(),
             health: Arc::default(),
             ends: Arc::default(),
-            recent: Arc::default(),
+            history: Arc::default(),
             started: timing::now().micros() / 1_000,
         }
     }
@@ -92,7 +92,7 @@ impl HttpEndpoints {
     fn state(&self, since: i64) -> State<'_> {
         let totals = self.counters.totals();
         let tally = totals.tally();
-        let (ingest_latency, event_latency) = self.recent.last_minute(&self.counters);
+        let (ingest_latency, event_latency) = self.history.last_minute(&self.counters);
         State {
             version: env!("CARGO_PKG_VERSION"),
             group: &self.group_topic.group,
@@ -118,7 +118,7 @@ impl HttpEndpoints {
             partitions: self.partitions(&totals),
             ingest_latency,
             event_latency,
-            seconds: self.recent.since(since),
+            seconds: self.history.since(since),
         }
     }
 

@@ -160,28 +160,28 @@ mod tests {
 
     #[test]
     fn a_second_has_what_was_added_in_it_and_old_ones_go() {
-        let (recent, counters, ends) = (History::default(), Counters::default(), PartitionEnds::default());
+        let (history, counters, ends) = (History::default(), Counters::default(), PartitionEnds::default());
         counters.ingest_latency.observe(0.2, 100);
-        recent.sample(&counters, &ends, 1_000);
-        recent.sample(&counters, &ends, 2_000);
-        let seconds = recent.since(0);
+        history.sample(&counters, &ends, 1_000);
+        history.sample(&counters, &ends, 2_000);
+        let seconds = history.since(0);
         assert!(seconds[0].p50.is_some_and(|p50| (0.16..=0.2).contains(&p50)), "{seconds:?}");
         assert_eq!(seconds[1].p50, None);
-        assert_eq!(recent.since(1_000).len(), 1);
+        assert_eq!(history.since(1_000).len(), 1);
         for at in 3..=700 {
-            recent.sample(&counters, &ends, at * 1_000);
+            history.sample(&counters, &ends, at * 1_000);
         }
-        assert_eq!((recent.since(0).len(), recent.since(0)[0].at), (KEPT, 101_000));
-        assert_eq!(recent.last_minute(&counters).0, Quantiles::default(), "more than a minute ago");
+        assert_eq!((history.since(0).len(), history.since(0)[0].at), (KEPT, 101_000));
+        assert_eq!(history.last_minute(&counters).0, Quantiles::default(), "more than a minute ago");
     }
 
     #[test]
     fn the_lag_is_unknown_while_kafka_does_not_tell() {
-        let (recent, counters, ends) = (History::default(), Counters::default(), PartitionEnds::default());
-        recent.sample(&counters, &ends, 1);
+        let (history, counters, ends) = (History::default(), Counters::default(), PartitionEnds::default());
+        history.sample(&counters, &ends, 1);
         counters.owns(0, 5);
-        recent.sample(&counters, &ends, 2);
-        let lags: Vec<Option<u64>> = recent.since(0).iter().map(|second| second.lag).collect();
+        history.sample(&counters, &ends, 2);
+        let lags: Vec<Option<u64>> = history.since(0).iter().map(|second| second.lag).collect();
         assert_eq!(lags, [Some(0), None]);
     }
 }

@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use local_stack::proxy::Way;
+use local_stack::proxy::ProxyMode;
 use local_stack::{Proxy, Stack};
 
 use crate::consumer_process::{Member, Places, offsets, rows};
@@ -215,14 +215,14 @@ fn fenced_after_an_outage_and_nobody_else_has_its_name() {
     publish(&stack, "before", 20_000);
     let named = ["--group-instance-id", "one", "-X", "session.timeout.ms=45000"];
     let mut member = caught_up_behind(&proxy, &stack, &named);
-    proxy.set(Way::Closed);
+    proxy.set(ProxyMode::Closed);
     proxy.cut();
     let mut other = Member::of(&stack, &named);
     other.until("partitions", |other| assigned(other) == 6);
     other.signal("-KILL");
     other.was_killed();
     publish(&stack, "after", 20_000);
-    proxy.set(Way::Open);
+    proxy.set(ProxyMode::Open);
     member.until("the group", |member| member.times_said("group joined again under the same name") == 1);
     caught_up(&stack, &mut member, Duration::from_mins(1));
     member.stop();

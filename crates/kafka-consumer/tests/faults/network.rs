@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::Duration;
 
-use local_stack::proxy::Way;
+use local_stack::proxy::ProxyMode;
 use local_stack::{Proxy, Stack};
 
 use crate::consumer_process::{Member, Places, rows};
@@ -19,23 +19,28 @@ const FAULT: Duration = Duration::from_secs(12);
 const RECOVERY: Duration = Duration::from_secs(100);
 
 fn suffer(proxy: &Proxy, stack: &Stack, member: &mut Member) {
-    let ways = [Way::Closed, Way::Throttled(1_000), Way::Delayed(Duration::from_secs(2)), Way::HalfOpen];
+    let ways = [
+        ProxyMode::Closed,
+        ProxyMode::Throttled(1_000),
+        ProxyMode::Delayed(Duration::from_secs(2)),
+        ProxyMode::HalfOpen,
+    ];
     for way in ways {
         let before = proxy.seen();
         proxy.set(way);
-        if way == Way::Closed {
+        if way == ProxyMode::Closed {
             proxy.cut();
         }
         sleep(FAULT);
         let after = proxy.seen();
         match way {
-            Way::Closed => {
+            ProxyMode::Closed => {
                 assert!(after.cut > before.cut && after.accepted > before.accepted, "it tried to come back: {after:?}");
             }
-            Way::HalfOpen => assert!(after.swallowed > before.swallowed, "{after:?}"),
+            ProxyMode::HalfOpen => assert!(after.swallowed > before.swallowed, "{after:?}"),
             _ => assert!(after.passed > before.passed, "{after:?}"),
         }
-        proxy.set(Way::Open);
+        proxy.set(ProxyMode::Open);
         let seen = rows(stack);
         let healed = std::time::Instant::now();
         member.within(RECOVERY, "rows after the fault", |_| rows(stack) > seen);
@@ -85,12 +90,12 @@ fn assigned_while_nothing_answers() {
         share(&mut member, &mut other);
         let proxy = if of_kafka { &kafka } else { &postgres };
         let before = proxy.seen().swallowed;
-        proxy.set(Way::HalfOpen);
+        proxy.set(ProxyMode::HalfOpen);
         other.signal("-KILL");
         other.was_killed();
         sleep(FAULT);
         assert!(proxy.seen().swallowed > before);
-        proxy.set(Way::Open);
+        proxy.set(ProxyMode::Open);
         flow.settle(&stack, vec![member], RECOVERY);
     }
 }
@@ -134,12 +139,12 @@ fn ends_in_time_while_it_asks_a_broker_that_is_away() {
     let given = |member: &Member| member.times_said("\"Assign([") - member.times_said("\"Assign([])");
     let before = given(&member);
     // PostgreSQL is asked first, and slowly, so that Kafka can be taken away in between.
-    postgres.set(Way::Delayed(Duration::from_secs(1)));
+    postgres.set(ProxyMode::Delayed(Duration::from_secs(1)));
     other.signal("-KILL");
     other.was_killed();
     member.until("has the dead one's partitions", |member| given(member) > before);
-    kafka.set(Way::HalfOpen);
-    postgres.set(Way::Open);
+    kafka.set(ProxyMode::HalfOpen);
+    postgres.set(ProxyMode::Open);
     // Kafka is asked for ten seconds from about now on.
     sleep(Duration::from_secs(3));
     assert!(kafka.seen().swallowed > 0);
@@ -171,10 +176,10 @@ fn the_connection_to_postgres_falls_silent_during_a_search_for_refused_rows() {
     let searching = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%SAVEPOINT%' OR query LIKE 'COPY%'
         AND backend_xmin IS NOT NULL AND xact_start < now() - interval '3 seconds'";
     member.until("searches for the refused rows", |_| number(&stack, searching) > 0);
-    proxy.set(Way::HalfOpen);
+    proxy.set(ProxyMode::HalfOpen);
     sleep(FAULT);
     assert!(proxy.seen().swallowed > 0);
-    proxy.set(Way::Open);
+    proxy.set(ProxyMode::Open);
     member.within(Duration::from_mins(3), "rows after the fault", |_| rows(&stack) == 998);
     assert!(member.said().contains("no answer"), "{}", member.said());
     member.stop();

@@ -232,7 +232,7 @@ fn two_thousand_refused_rows_over_a_slow_link() {
     let proxy = Proxy::listen().unwrap();
     let stack = Stack::ephemeral_behind(&proxy).unwrap();
     send_refused(&stack, 10);
-    proxy.set(local_stack::proxy::Way::Delayed(Duration::from_millis(20)));
+    proxy.set(local_stack::proxy::ProxyMode::Delayed(Duration::from_millis(20)));
     let places = Places::of(&stack).with_kafka_behind(&proxy);
     let took = refused_in_bulk(&stack, &places, 2_000, "2000", Duration::from_mins(3));
     eprintln!("2,000 refused of 20,000, 40 ms to Kafka: {took:?}");

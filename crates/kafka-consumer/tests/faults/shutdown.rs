@@ -3,7 +3,7 @@
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use local_stack::proxy::Way;
+use local_stack::proxy::ProxyMode;
 use local_stack::{Proxy, Stack};
 
 use crate::consumer_process::{Member, Places};
@@ -64,7 +64,7 @@ fn an_assignment_under_way_does_not_hold_up_the_end() {
     command.arg("-v");
     let mut second = Member::start(command);
     second.until_said("\"message\":\"reading\"");
-    postgres.set(Way::HalfOpen);
+    postgres.set(ProxyMode::HalfOpen);
     second.until_said("Assign([])");
     second.signal("-TERM");
     let (status, said) = second.ended(TEN_SECONDS);

@@ -8,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::state::{Connection, CutAt, Shared, Trigger, Way, guard};
+use super::state::{Connection, CutAt, ProxyMode, Shared, Trigger, guard};
 
 /// Read at once at most.
 const CHUNK: usize = 64 * 1024;
@@ -56,7 +56,7 @@ impl Pump {
         loop {
             let way = *guard(&self.shared.way);
             let most = match way {
-                Way::Throttled(rate) => (rate as usize / 10).clamp(1, CHUNK),
+                ProxyMode::Throttled(rate) => (rate as usize / 10).clamp(1, CHUNK),
                 _ => CHUNK,
             };
             let Ok(count @ 1..) = from.read(&mut buffer[..most]) else { break };
@@ -64,7 +64,7 @@ impl Pump {
             if !self.take(bytes, &mut tail) {
                 return;
             }
-            if let Way::Throttled(_) = way {
+            if let ProxyMode::Throttled(_) = way {
                 thread::sleep(TICK);
             }
         }
@@ -78,7 +78,7 @@ impl Pump {
     fn take(&self, bytes: &[u8], tail: &mut Vec<u8>) -> bool {
         // Asked again: the way may have changed while the bytes were waited for.
         let way = *guard(&self.shared.way);
-        if way == Way::HalfOpen {
+        if way == ProxyMode::HalfOpen {
             self.connection.lossy.store(true, Ordering::Relaxed);
         }
         if self.connection.lossy.load(Ordering::Relaxed) {
@@ -93,7 +93,7 @@ impl Pump {
             Some(CutAt::Answer) => self.connection.answer_is_last.store(true, Ordering::Relaxed),
             None => {}
         }
-        let delay = if let Way::Delayed(delay) = way { delay } else { Duration::ZERO };
+        let delay = if let ProxyMode::Delayed(delay) = way { delay } else { Duration::ZERO };
         self.parcels.send((Instant::now() + delay, bytes.to_vec())).is_ok()
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// What happens to the bytes of all connections, those that are open and those to come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Way {
+pub enum ProxyMode {
     /// They pass.
     #[default]
     Open,
@@ -34,7 +34,7 @@ pub enum CutAt {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) target: Mutex<Option<u16>>,
-    pub(super) way: Mutex<Way>,
+    pub(super) way: Mutex<ProxyMode>,
     pub(super) trigger: Mutex<Option<Trigger>>,
     pub(super) open: Mutex<Vec<Arc<Connection>>>,
     pub(super) over: AtomicBool,

@@ -26,7 +26,7 @@ use crate::commands::args::{DatabaseArgs, GroupTopicArgs, WindowArgs};
 use crate::commands::dead_letters::filter::{Filter, State};
 use crate::commands::dead_letters::list::Listing;
 use crate::commands::dead_letters::replay::Outcome;
-use crate::commands::dead_letters::show::Place;
+use crate::commands::dead_letters::show::LetterKey;
 use crate::commands::printable::escaped;
 use crate::observability::timing::before_now;
 
@@ -203,9 +203,9 @@ impl ListArgs {
 
 impl ShowArgs {
     async fn run(self) -> Result<(), Failure> {
-        let place = Place { partition: self.partition, offset: self.offset, incarnation: self.incarnation };
+        let key = LetterKey { partition: self.partition, offset: self.offset, incarnation: self.incarnation };
         let client = self.database.connect_to_current("kafka-consumer dead-letters").await?;
-        unless_closed(show::show(&client, &self.group_topic.group_topic(), place, self.json, &mut io::stdout()).await)
+        unless_closed(show::show(&client, &self.group_topic.group_topic(), key, self.json, &mut io::stdout()).await)
     }
 }
 

@@ -18,7 +18,7 @@ const WIDTH: usize = 80;
 
 /// Which one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Place {
+pub(crate) struct LetterKey {
     /// The partition.
     pub(crate) partition: i32,
     /// The record's offset.
@@ -31,11 +31,11 @@ pub(crate) struct Place {
 pub(crate) async fn show(
     client: &Client,
     group_topic: &GroupTopic,
-    place: Place,
+    key: LetterKey,
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let letter = find(client, group_topic, place).await?;
+    let letter = find(client, group_topic, key).await?;
     if json {
         writeln!(out, "{}", letter.json())?;
         return Ok(());
@@ -44,13 +44,13 @@ pub(crate) async fn show(
     payload(&letter, out)
 }
 
-async fn find(client: &Client, group_topic: &GroupTopic, place: Place) -> anyhow::Result<StoredLetter> {
+async fn find(client: &Client, group_topic: &GroupTopic, key: LetterKey) -> anyhow::Result<StoredLetter> {
     let sql = format!(
         r#"SELECT {} FROM pipeline.dead_letters WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND "offset" = $4
         AND ($5::integer IS NULL OR topic_incarnation = $5) ORDER BY topic_incarnation DESC LIMIT 1"#,
         columns("payload")
     );
-    let Place { partition, offset, incarnation } = place;
+    let LetterKey { partition, offset, incarnation } = key;
     let row =
         client.query_opt(&sql, &[&group_topic.group, &group_topic.topic, &partition, &offset, &incarnation]).await;
     match row.context("the dead letters cannot be read")? {
