@@ -18,6 +18,7 @@ use crate::field::{Bounds, Field, FieldValue, Rule};
 use crate::field_list::{FieldDescriber, FieldList, FieldSource, FieldWalker, Object};
 use crate::rejection::Rejection;
 use crate::timestamp::Timestamp;
+use crate::validation::no_control_characters;
 use crate::window::Window;
 
 field_list! {
@@ -37,8 +38,8 @@ field_list! {
         user_id: i32, dictionary, range(min = 1), "Who did it.";
         account_id: i32, dictionary, range(min = 1), "The customer that the user belongs to.";
         product_id: i32, dictionary, range(min = 1), "The product that it was about.";
-        category: Cow<'a, str>, dictionary, length(min = 1, max = 64), non_control_character, "The category of the product.";
-        experiment_id: Cow<'a, str>, dictionary, length(min = 1, max = 64), non_control_character, "The experiment that the user took part in.";
+        category: Cow<'a, str>, dictionary, length(min = 1, max = 64), custom(function = no_control_characters), "The category of the product.";
+        experiment_id: Cow<'a, str>, dictionary, length(min = 1, max = 64), custom(function = no_control_characters), "The experiment that the user took part in.";
     }
 
     // New fields go to the end: name: Type = default, encoding, rules, "description";

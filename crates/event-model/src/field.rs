@@ -101,7 +101,7 @@ impl Field {
         }
         assert!(
             clean,
-            "a text needs non_control_character: PostgreSQL has no NUL, and a line feed ends a field in a hash"
+            "a text needs no_control_characters: PostgreSQL has no NUL, and a line feed ends a field in a hash"
         );
         self
     }

@@ -18,9 +18,8 @@ use bytes::Bytes;
 use lake::{Lake, S3Access};
 use local_stack::Stack;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
-use rdkafka::ClientConfig;
-use rdkafka::Message;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 use support::records::{Record, event, now, produce};
 use support::{
     OWNER, READER, WRITER, catch_up, execute, execute_as, generator, number, query, runtime, succeed, url_of,
@@ -324,10 +323,15 @@ impl View {
 fn arrived_in_kafka(stack: &Stack) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", stack.bootstrap_servers()).set("group.id", "add-a-field");
-    config.set("auto.offset.reset", "earliest").set("enable.auto.commit", "false").set("enable.partition.eof", "true");
+    config.set("enable.auto.commit", "false").set("enable.partition.eof", "true");
     let consumer: BaseConsumer = config.create().unwrap();
-    consumer.subscribe(&["product-events"]).unwrap();
-    let (mut with, mut without, mut partitions) = (0, 0, 6);
+    let ends = local_stack::end_offsets(&stack.bootstrap_servers(), "product-events").unwrap();
+    let mut all = TopicPartitionList::new();
+    for partition in ends.keys() {
+        all.add_partition_offset("product-events", *partition, Offset::Beginning).unwrap();
+    }
+    consumer.assign(&all).unwrap();
+    let (mut with, mut without, mut partitions) = (0, 0, ends.len());
     while partitions > 0 {
         match consumer.poll(std::time::Duration::from_secs(30)).expect("Kafka answers") {
             Ok(record) => {
