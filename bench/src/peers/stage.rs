@@ -158,10 +158,10 @@ impl Stage {
     }
 
     /// Waits until the table has more than so many bytes; false when that takes too long, or the sink has ended.
-    pub(crate) fn await_more(&self, sink: &Watched, table: &str, bytes: i64, patience: Duration) -> bool {
+    pub(crate) fn await_more(&self, sink: &Watched, table: &str, bytes: i64, timeout: Duration) -> bool {
         let began = Instant::now();
         while self.bytes(table) <= bytes {
-            if began.elapsed() > patience || sink.has_ended() {
+            if began.elapsed() > timeout || sink.has_ended() {
                 return false;
             }
             thread::sleep(LOOK);
@@ -188,11 +188,11 @@ impl Stage {
 
     /// Waits until the table has not grown for so long, or is complete. Without a key nobody can tell the latter before the end:
     /// rows may be there twice.
-    pub(crate) fn await_rest(&self, keys: Keys, topic: &Topic, patience: Duration) {
+    pub(crate) fn await_rest(&self, keys: Keys, topic: &Topic, timeout: Duration) {
         let is_complete =
             || keys != Keys::Keyless && self.seems_complete(keys, topic) && self.has_all_rows(keys, topic);
         let (mut bytes, mut since) = (self.bytes(keys.table()), Instant::now());
-        while since.elapsed() < patience && !is_complete() {
+        while since.elapsed() < timeout && !is_complete() {
             thread::sleep(LOOK * 5);
             let now = self.bytes(keys.table());
             if now != bytes {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 
-/// How often a kind must have come without a proof before the tool is to blame.
-const PATIENCE: u32 = 3;
+/// How often a fault must have been tried without a proof before the tool is to blame.
+const TRIES_WITHOUT_PROOF: u32 = 3;
 
 /// Faults by kind, and findings.
 #[derive(Debug, Default)]
@@ -55,7 +55,7 @@ impl Report {
 
     /// Kinds that came and never could be seen to have happened: this tool's own failure.
     pub(crate) fn blame_unproved(&mut self) {
-        let unproved = self.kinds.iter().filter(|(_, count)| count.tried >= PATIENCE && count.proved == 0);
+        let unproved = self.kinds.iter().filter(|(_, count)| count.tried >= TRIES_WITHOUT_PROOF && count.proved == 0);
         let said: Vec<String> =
             unproved.map(|(kind, count)| format!("{kind}: came {} times, was never proved", count.tried)).collect();
         for what in said {

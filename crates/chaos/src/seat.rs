@@ -12,7 +12,7 @@ use crate::report::Report;
 /// A program that was asked to ends within 10 s; the rest is for a busy machine.
 const ORDERLY_END: Duration = Duration::from_secs(15);
 /// After so much time without getting to its failpoint it is killed anyhow.
-const FAILPOINT_PATIENCE: Duration = Duration::from_secs(45);
+const FAILPOINT_TIMEOUT: Duration = Duration::from_secs(45);
 /// Deadline for noticing that the topic is another one.
 const NOTICE: Duration = Duration::from_secs(45);
 /// Between an end and the next start.
@@ -161,7 +161,7 @@ impl Seat {
                 report.find(format!("{} runs on {NOTICE:?} after the topic was recreated ({log})", self.who));
                 self.kill()
             }
-            Cause::Failpoint(.., None) if program.begun.elapsed() > FAILPOINT_PATIENCE => self.kill(),
+            Cause::Failpoint(.., None) if program.begun.elapsed() > FAILPOINT_TIMEOUT => self.kill(),
             _ => Ok(()),
         }
     }

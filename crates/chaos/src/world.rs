@@ -111,13 +111,13 @@ impl World {
         Ok(())
     }
 
-    /// Passes time until something holds, or not even after `patience`.
+    /// Passes time until something holds, or not even after `timeout`.
     pub(crate) fn pass_until(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         mut condition: impl FnMut(&mut Self) -> bool,
     ) -> anyhow::Result<bool> {
-        let deadline = Instant::now() + patience;
+        let deadline = Instant::now() + timeout;
         loop {
             if condition(self) {
                 return Ok(true);

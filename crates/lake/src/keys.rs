@@ -10,7 +10,7 @@ use crate::error::LakeError;
 
 /// Below this are the files of valid events.
 pub const RAW_PREFIX: &str = "raw/";
-/// Below this are the files of what the generator refused.
+/// Below this are the files of what the generator rejected.
 pub const QUARANTINE_PREFIX: &str = "quarantine/";
 /// Below this are the manifests.
 pub const RUNS_PREFIX: &str = "runs/";
@@ -98,7 +98,7 @@ pub fn raw_key(hour: Hour, run: &RunId, segment: u64) -> String {
     partitioned(RAW_PREFIX, hour, run, segment)
 }
 
-/// The key of a segment's refused values of one hour: `quarantine/event_date=…/hour=…/<run>-<segment>.parquet`.
+/// The key of a segment's rejected values of one hour: `quarantine/event_date=…/hour=…/<run>-<segment>.parquet`.
 #[must_use]
 pub fn quarantine_key(hour: Hour, run: &RunId, segment: u64) -> String {
     partitioned(QUARANTINE_PREFIX, hour, run, segment)

@@ -92,7 +92,7 @@ pub struct Counts {
 pub struct OutcomeCounts {
     /// Valid events.
     pub valid: u64,
-    /// Values that the generator refused.
+    /// Values that the generator rejected.
     pub invalid: u64,
     /// Values broken on purpose and sent.
     pub corrupt: u64,
@@ -107,7 +107,7 @@ pub struct HourCounts {
     pub outcomes: OutcomeCounts,
     /// Of the valid events.
     pub valid_hash: SetHash,
-    /// Of the refused values.
+    /// Of the rejected values.
     pub invalid_hash: SetHash,
     /// Of those that were sent broken.
     pub corrupt_hash: SetHash,
@@ -155,7 +155,7 @@ pub struct LakePart {
     pub segment_indices: u64,
     /// Files of valid events.
     pub raw: FileCounts,
-    /// Files of refused values.
+    /// Files of rejected values.
     pub quarantine: FileCounts,
 }
 

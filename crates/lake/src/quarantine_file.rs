@@ -1,4 +1,4 @@
-//! Files of what the generator refused: the text, and why.
+//! Files of what the generator rejected: the text, and why.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,7 +14,7 @@ use crate::content_hash::ContentHash;
 use crate::error::LakeError;
 use crate::parquet_file::{Encoded, Form, Nulls, Reader, Writer};
 
-/// One refused value.
+/// One rejected value.
 ///
 /// `raw` is text so that every tool shows it. A value that is not UTF-8 has U+FFFD in the place of each bad sequence,
 /// and says so by its reason code `not_utf8`; the run's settings and the index give the exact bytes again.
@@ -28,7 +28,7 @@ pub struct QuarantineRow {
     pub raw: String,
     /// The codes of all rules it breaks, in order of precedence; never empty.
     pub reason_codes: Vec<String>,
-    /// The fields that fail, in the same order, each once; empty when the value as a whole is refused.
+    /// The fields that fail, in the same order, each once; empty when the value as a whole is rejected.
     pub fields: Vec<String>,
 }
 

@@ -73,7 +73,7 @@ pub struct SegmentBuilder {
 pub struct SegmentFiles {
     /// Files of valid events.
     pub raw: Vec<LakeFile>,
-    /// Files of refused values.
+    /// Files of rejected values.
     pub quarantine: Vec<LakeFile>,
 }
 
@@ -95,8 +95,8 @@ impl SegmentBuilder {
         self.rows_expected = 0;
     }
 
-    /// Adds a refused value, to the hour in which it was due.
-    pub fn append_refused(&mut self, row: QuarantineRow) {
+    /// Adds a rejected value, to the hour in which it was due.
+    pub fn append_rejected(&mut self, row: QuarantineRow) {
         self.quarantine.entry(row.due.hour()).or_default().push(row);
     }
 

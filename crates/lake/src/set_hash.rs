@@ -42,7 +42,7 @@ impl SetHash {
     }
 
     /// Adds a rejected value. Invalid UTF-8 is hashed as the quarantine stores it, with replacement characters.
-    pub fn add_refused(&mut self, index: u64, due: Timestamp, value: &[u8], scratch: &mut Vec<u8>) {
+    pub fn add_rejected(&mut self, index: u64, due: Timestamp, value: &[u8], scratch: &mut Vec<u8>) {
         scratch.clear();
         scratch.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
         line(scratch, itoa::Buffer::new().format(due.micros()).as_bytes());
@@ -51,7 +51,7 @@ impl SetHash {
     }
 
     /// Adds a corrupt record, sent on purpose.
-    pub fn add_broken(&mut self, index: u64, key: i32, value: &[u8], scratch: &mut Vec<u8>) {
+    pub fn add_corrupt(&mut self, index: u64, key: i32, value: &[u8], scratch: &mut Vec<u8>) {
         scratch.clear();
         scratch.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
         line(scratch, itoa::Buffer::new().format(key).as_bytes());
@@ -135,10 +135,10 @@ mod tests {
         sum.add_event(&event(), &mut scratch);
         assert_eq!(sum.to_string(), "c95dc5c44e2fdaf136f1e09d42741f9b");
         let mut sum = SetHash::default();
-        sum.add_refused(7, event().event_timestamp, b"a\nb\xff", &mut scratch);
+        sum.add_rejected(7, event().event_timestamp, b"a\nb\xff", &mut scratch);
         assert_eq!(sum.to_string(), "93072318ae8070916678e0661bf88013");
         let mut sum = SetHash::default();
-        sum.add_broken(7, 1, b"{\xff", &mut scratch);
+        sum.add_corrupt(7, 1, b"{\xff", &mut scratch);
         assert_eq!(sum.to_string(), "f6efa126d332298cec7c742d4b577811");
     }
 

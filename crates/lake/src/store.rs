@@ -23,11 +23,11 @@ use folder::FolderStore;
 use s3::S3Store;
 
 pub use object::{Object, Put};
-pub use s3_access::{DEFAULT_PATIENCE, S3Access};
+pub use s3_access::{DEFAULT_RETRY_DEADLINE, S3Access};
 
 /// An open lake. Clones share their connections.
 ///
-/// Every operation on S3 has a time limit for each attempt and, by its patience, for the whole. What passes (no answer,
+/// Every operation on S3 has a time limit for each attempt and, by the retry deadline, for the whole. What passes (no answer,
 /// 409, 429, 5xx, `SlowDown`) is tried again with growing pauses; what does not (credentials, rights, a missing bucket,
 /// a conflict) is an error at once. An operation can be dropped at any point: a file is there whole or not at all.
 #[derive(Debug, Clone)]
@@ -52,12 +52,11 @@ impl Lake {
         Ok(Self { url: url.clone(), store })
     }
 
-    /// The same lake with another patience: how long an operation goes on trying, `None` for as long as it takes.
-    /// Without this it is [`DEFAULT_PATIENCE`].
+    /// Sets how long an operation is retried: `None` for as long as it takes. The default is [`DEFAULT_RETRY_DEADLINE`].
     #[must_use]
-    pub fn with_patience(mut self, patience: Option<Duration>) -> Self {
+    pub fn with_retry_deadline(mut self, retry_deadline: Option<Duration>) -> Self {
         if let Store::S3(store) = &mut self.store {
-            store.patience = patience;
+            store.retry_deadline = retry_deadline;
         }
         self
     }

@@ -47,7 +47,7 @@ async fn fill(folder: &Path) -> Value {
             if n % 100 == 99 {
                 let row = refused(n, event.event_timestamp);
                 quarantine.push(in_partition(refused_json(&row), row.due.hour()));
-                builder.append_refused(row);
+                builder.append_rejected(row);
             } else {
                 events.push(in_partition(serde_json::to_value(&event).unwrap(), event.event_timestamp.hour()));
                 builder.append(&event);

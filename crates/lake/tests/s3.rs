@@ -81,7 +81,7 @@ async fn a_missing_bucket_and_wrong_credentials_are_errors_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_killed_and_comes_back_is_waited_for() {
     let mut server = S3::ephemeral().unwrap();
-    let lake = open(&server, "").await.with_patience(None);
+    let lake = open(&server, "").await.with_retry_deadline(None);
     let file = event_file(100, "2026-11-22T09:00:00Z");
     server.kill().unwrap();
     let put = tokio::spawn({

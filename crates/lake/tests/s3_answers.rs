@@ -21,7 +21,7 @@ const OF_NOTHING: Does =
     Does::Gives("x-amz-meta-content-hash: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "");
 
 async fn put(server: &ScriptedS3) -> Result<Put, LakeError> {
-    let lake = server.open().await.unwrap().with_patience(Some(Duration::from_millis(300)));
+    let lake = server.open().await.unwrap().with_retry_deadline(Some(Duration::from_millis(300)));
     lake.put_new(KEY, Bytes::new(), ContentHash::of_bytes(b"")).await
 }
 
@@ -89,7 +89,7 @@ async fn what_does_not_pass_is_an_error_at_once() {
 }
 
 #[tokio::test]
-async fn patience_ends_and_the_error_says_what_came_last() {
+async fn retries_end_and_the_error_says_what_came_last() {
     let server = ScriptedS3::start(&[Does::Says(503, "SlowDown")]).await;
     let error = put(&server).await.unwrap_err();
     assert!(matches!(error, LakeError::Unreachable { .. }));
@@ -99,7 +99,7 @@ async fn patience_ends_and_the_error_says_what_came_last() {
 }
 
 #[tokio::test]
-async fn endless_patience_waits_an_outage_out() {
+async fn retries_without_a_deadline_wait_an_outage_out() {
     let server = ScriptedS3::start(&[
         Does::HangsUp,
         Does::Says(503, "SlowDown"),
@@ -108,7 +108,7 @@ async fn endless_patience_waits_an_outage_out() {
         Does::Gives("x: y", "body"),
     ])
     .await;
-    let lake = server.open().await.unwrap().with_patience(None);
+    let lake = server.open().await.unwrap().with_retry_deadline(None);
     assert_eq!(lake.get(KEY).await.unwrap(), Some(Bytes::from_static(b"body")));
     assert_eq!(server.requests(), [GET; 5]);
 }

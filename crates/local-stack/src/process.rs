@@ -78,18 +78,18 @@ impl Process {
         }
     }
 
-    /// Sends `first`, and SIGKILL when the process is still there after `patience`. Tells whether it is gone.
-    pub(crate) fn end(self, first: Signal, patience: Duration) -> bool {
+    /// Sends `first`, and SIGKILL when the process is still there after `timeout`. Tells whether it is gone.
+    pub(crate) fn end(self, first: Signal, timeout: Duration) -> bool {
         self.send(first);
-        if self.is_gone_within(patience) {
+        if self.is_gone_within(timeout) {
             return true;
         }
         self.send(Signal::Kill);
         self.is_gone_within(Duration::from_secs(5))
     }
 
-    pub(crate) fn is_gone_within(self, patience: Duration) -> bool {
-        let deadline = Instant::now() + patience;
+    pub(crate) fn is_gone_within(self, timeout: Duration) -> bool {
+        let deadline = Instant::now() + timeout;
         while self.is_alive() {
             if Instant::now() >= deadline {
                 return false;

@@ -114,10 +114,10 @@ impl<S: Service> Server<S> {
         Ok(())
     }
 
-    fn end(&mut self, signal: Signal, patience: Duration) -> Result<(), StackError> {
+    fn end(&mut self, signal: Signal, timeout: Duration) -> Result<(), StackError> {
         let Some(mut running) = self.running.take() else { return Ok(()) };
         let pid = running.child.id();
-        let gone = Process::with(pid).is_none_or(|process| process.end(signal, patience));
+        let gone = Process::with(pid).is_none_or(|process| process.end(signal, timeout));
         if !gone {
             self.running = Some(running);
             return Err(StackError::NotStopped { server: S::NAME, pid });

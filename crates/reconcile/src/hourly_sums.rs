@@ -26,13 +26,13 @@ impl HourlySums {
     }
 
     /// Adds a refused value, to the hour in which it was due.
-    pub(crate) fn add_refused(&self, index: u64, due: Timestamp, value: &[u8]) {
-        self.add(due.hour(), |sum, scratch| sum.add_refused(index, due, value, scratch));
+    pub(crate) fn add_rejected(&self, index: u64, due: Timestamp, value: &[u8]) {
+        self.add(due.hour(), |sum, scratch| sum.add_rejected(index, due, value, scratch));
     }
 
     /// Adds a value broken on purpose. Nobody but the run knows when it was due.
-    pub(crate) fn add_broken(&self, index: u64, key: i32, value: &[u8]) {
-        self.add(Hour::from_hours(0), |sum, scratch| sum.add_broken(index, key, value, scratch));
+    pub(crate) fn add_corrupt(&self, index: u64, key: i32, value: &[u8]) {
+        self.add(Hour::from_hours(0), |sum, scratch| sum.add_corrupt(index, key, value, scratch));
     }
 
     fn add(&self, hour: Hour, add: impl FnOnce(&mut SetHash, &mut Vec<u8>)) {

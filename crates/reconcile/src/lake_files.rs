@@ -112,7 +112,7 @@ impl Files {
                 match run.at(row.event_index) {
                     Ownership::Ours(offset) if run.may_be_refused(offset) => {
                         if self.quarantine.insert(offset) {
-                            self.quarantine_hours.add_refused(row.event_index, row.due, row.raw.as_bytes());
+                            self.quarantine_hours.add_rejected(row.event_index, row.due, row.raw.as_bytes());
                         } else {
                             self.quarantine_repeated.add(|| format!("index {} in {name}", row.event_index));
                         }

@@ -161,7 +161,7 @@ impl Topic {
                 self.corrupt_records += 1;
                 if self.corrupt.insert(offset) {
                     let key = record.key().and_then(|key| std::str::from_utf8(key).ok()?.parse().ok());
-                    self.corrupt_sum.add_broken(index, key.unwrap_or_default(), record.payload().unwrap_or_default());
+                    self.corrupt_sum.add_corrupt(index, key.unwrap_or_default(), record.payload().unwrap_or_default());
                 }
                 if letter.is_some() {
                     self.corrupt_lettered.insert(offset);

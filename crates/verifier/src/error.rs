@@ -33,7 +33,7 @@ pub enum Error {
         /// The topic.
         topic: String,
     },
-    /// A partition gave nothing for longer than the patience of the scan.
+    /// A partition gave nothing within the scan's timeout.
     #[error("topic {topic}: no record and no end of partition within {waited:?}; {left} partitions were left unread")]
     Stalled {
         /// The topic.

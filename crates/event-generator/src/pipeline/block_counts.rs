@@ -53,7 +53,7 @@ impl BlockCounts {
             Validated::Invalid { value, .. } => {
                 let hour = self.hour(generated.due.hour());
                 hour.outcomes.invalid += 1;
-                hour.invalid_hash.add_refused(generated.index, generated.due, value, &mut scratch);
+                hour.invalid_hash.add_rejected(generated.index, generated.due, value, &mut scratch);
                 if matches!(generated.fault, Some(Fault::Invalid(_))) {
                     self.faults.invalid += 1;
                 }
@@ -63,7 +63,7 @@ impl BlockCounts {
                 generated.write_value(&mut value);
                 let hour = self.hour(generated.due.hour());
                 hour.outcomes.corrupt += 1;
-                hour.corrupt_hash.add_broken(generated.index, generated.event.user_id, &value, &mut scratch);
+                hour.corrupt_hash.add_corrupt(generated.index, generated.event.user_id, &value, &mut scratch);
                 match generated.fault {
                     Some(Fault::Oversize(_)) => self.faults.oversize += 1,
                     _ => self.faults.corrupt += 1,

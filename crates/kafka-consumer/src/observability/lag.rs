@@ -220,13 +220,13 @@ pub(crate) async fn ask_once(
     topic: &str,
     uncommitted: &RecordLookup,
     partitions: Vec<i32>,
-    patience: Duration,
+    timeout: Duration,
 ) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
-    let high = latest(&kafka.observer()?, topic, partitions.clone(), patience).await?;
-    let stable = latest(&kafka.current(), topic, partitions, patience).await?;
+    let high = latest(&kafka.observer()?, topic, partitions.clone(), timeout).await?;
+    let stable = latest(&kafka.current(), topic, partitions, timeout).await?;
     let mut ends = ends(&high, &stable, &BTreeMap::new(), Instant::now(), timing::now());
     let places = ends.iter().filter_map(|(partition, end)| Some((*partition, end.held_back?.stable))).collect();
-    let found = first_timestamps(uncommitted, places, patience).await;
+    let found = first_timestamps(uncommitted, places, timeout).await;
     for (partition, began) in found {
         if let Some(held) = ends.get_mut(&partition).and_then(|end| end.held_back.as_mut()) {
             held.since = held.since.min(began);
@@ -260,10 +260,10 @@ pub(crate) async fn latest<C: ConsumerContext + 'static>(
     kafka: &Arc<BaseConsumer<C>>,
     topic: &str,
     partitions: Vec<i32>,
-    patience: Duration,
+    timeout: Duration,
 ) -> anyhow::Result<BTreeMap<i32, i64>> {
     let topic = topic.to_owned();
-    let found = watermarks::ask(kafka, move |kafka| watermarks::ends(kafka, &topic, &partitions, patience)).await;
+    let found = watermarks::ask(kafka, move |kafka| watermarks::ends(kafka, &topic, &partitions, timeout)).await;
     found.context("Kafka did not report where the partitions end")
 }
 

@@ -85,13 +85,13 @@ impl Member {
     }
 
     /// Waits until a condition holds, which this process must live to see.
-    pub(crate) fn within(&mut self, patience: Duration, what: &str, mut condition: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + patience;
+    pub(crate) fn within(&mut self, timeout: Duration, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        let deadline = Instant::now() + timeout;
         while !condition(self) {
             if let Some(status) = self.child.try_wait().unwrap() {
                 panic!("ended with {status} before {what}:\n{}", self.said());
             }
-            assert!(Instant::now() < deadline, "after {patience:?} not yet {what}:\n{}", self.said());
+            assert!(Instant::now() < deadline, "after {timeout:?} not yet {what}:\n{}", self.said());
             std::thread::sleep(Duration::from_millis(10));
         }
     }
@@ -109,13 +109,13 @@ impl Member {
     }
 
     /// Waits for its end. Returns how it ended and all that it said.
-    pub(crate) fn ended(mut self, patience: Duration) -> (ExitStatus, String) {
-        let deadline = Instant::now() + patience;
+    pub(crate) fn ended(mut self, timeout: Duration) -> (ExitStatus, String) {
+        let deadline = Instant::now() + timeout;
         loop {
             if let Some(status) = self.child.try_wait().unwrap() {
                 return (status, self.said());
             }
-            assert!(Instant::now() < deadline, "still runs after {patience:?}:\n{}", self.said());
+            assert!(Instant::now() < deadline, "still runs after {timeout:?}:\n{}", self.said());
             std::thread::sleep(Duration::from_millis(10));
         }
     }

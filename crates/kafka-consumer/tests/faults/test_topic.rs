@@ -167,13 +167,13 @@ pub(crate) fn transaction(stack: &Stack, records: u32, commit: bool) {
         .set("transactional.id", "a test")
         .create()
         .unwrap();
-    let patience = Duration::from_secs(20);
-    producer.init_transactions(patience).unwrap();
+    let timeout = Duration::from_secs(20);
+    producer.init_transactions(timeout).unwrap();
     producer.begin_transaction().unwrap();
     for _ in 0..records {
         let value = if commit { "committed" } else { "aborted" };
         producer.send(BaseRecord::to(TOPIC).partition(0).key("1").payload(value)).map_err(|e| e.0).unwrap();
     }
-    producer.flush(patience).unwrap();
-    if commit { producer.commit_transaction(patience) } else { producer.abort_transaction(patience) }.unwrap();
+    producer.flush(timeout).unwrap();
+    if commit { producer.commit_transaction(timeout) } else { producer.abort_transaction(timeout) }.unwrap();
 }

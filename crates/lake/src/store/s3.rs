@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use tracing::warn;
 
 use super::object::{Object, Put, compare, stored_hash};
-use super::s3_access::{DEFAULT_PATIENCE, S3Access};
+use super::s3_access::{DEFAULT_RETRY_DEADLINE, S3Access};
 use super::s3_answer::{Answer, Verdict};
 use super::s3_client::{ATTEMPT_LIMIT, Connected, connect};
 use crate::content_hash::ContentHash;
@@ -34,7 +34,7 @@ pub(super) struct S3Store {
     bucket: String,
     /// What all keys begin with in the bucket: empty, or ending in a slash.
     prefix: String,
-    pub(super) patience: Option<Duration>,
+    pub(super) retry_deadline: Option<Duration>,
 }
 
 /// Why an attempt failed, and whether another one makes sense.
@@ -58,7 +58,13 @@ impl S3Store {
         };
         let opened = timeout(OPEN_LIMIT, async {
             let Connected { client, server } = connect(bucket, access).await?;
-            let store = Self { client, server, bucket: bucket.to_owned(), prefix, patience: Some(DEFAULT_PATIENCE) };
+            let store = Self {
+                client,
+                server,
+                bucket: bucket.to_owned(),
+                prefix,
+                retry_deadline: Some(DEFAULT_RETRY_DEADLINE),
+            };
             // Unlike HeadBucket, a listing is answered with an error code, and it is a right that the lake needs.
             store.list_page("", 1, None).await.map_err(|failure| failure.error)?;
             Ok(store)
@@ -195,14 +201,14 @@ impl S3Store {
         self.attempts("remove", key, once).await
     }
 
-    /// Retries transient failures, indefinitely or until patience runs out.
+    /// Retries transient failures, indefinitely or until the retry deadline.
     async fn attempts<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         operation: &'static str,
         key: &str,
         once: impl FnMut() -> F,
     ) -> Result<T, LakeError> {
-        once.retry(RETRY.with_deadline(self.patience))
+        once.retry(RETRY.with_deadline(self.retry_deadline))
             .when(|failure| failure.again)
             .notify(|failure, pause| {
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);

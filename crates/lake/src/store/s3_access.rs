@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// How long an operation goes on trying while S3 does not answer or asks for patience, unless told otherwise.
-pub const DEFAULT_PATIENCE: Duration = Duration::from_mins(2);
+/// How long an operation is retried while S3 does not answer or asks to slow down, by default.
+pub const DEFAULT_RETRY_DEADLINE: Duration = Duration::from_mins(2);
 
 /// How to reach S3.
 #[derive(Clone, Default)]

@@ -16,11 +16,11 @@ use super::HttpError;
 const MOST: usize = 4 << 20;
 
 /// Gets a path from HOST:PORT: the status and the body.
-pub async fn get(address: &str, path: &str, patience: Duration) -> Result<(u16, String), HttpError> {
+pub async fn get(address: &str, path: &str, limit: Duration) -> Result<(u16, String), HttpError> {
     let failed = |error: String| HttpError::NoAnswer { address: address.to_owned(), error };
-    match tokio::time::timeout(patience, ask(address, path)).await {
+    match tokio::time::timeout(limit, ask(address, path)).await {
         Ok(answer) => answer.map_err(|error| failed(error.to_string())),
-        Err(_) => Err(failed(format!("not within {} s", patience.as_secs_f32()))),
+        Err(_) => Err(failed(format!("not within {} s", limit.as_secs_f32()))),
     }
 }
 

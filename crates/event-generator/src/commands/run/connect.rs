@@ -30,7 +30,7 @@ async fn connect_lake(flags: &ResumeFlags) -> anyhow::Result<Option<Lake>> {
         return Ok(None);
     }
     // Once the lake has answered, an outage is retried indefinitely.
-    Ok(Some(flags.lake.open().await?.with_patience(None)))
+    Ok(Some(flags.lake.open().await?.with_retry_deadline(None)))
 }
 
 async fn connect_kafka(

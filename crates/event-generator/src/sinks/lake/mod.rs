@@ -136,7 +136,7 @@ fn encode(source: &Source, run: RunId, segment: Segment) -> Result<SegmentFiles,
         match validate(&generated) {
             Validated::Valid => builder.append(&generated.event),
             Validated::Invalid { value, rejection } => {
-                builder.append_refused(QuarantineRow::new(index, generated.due, &value, &rejection));
+                builder.append_rejected(QuarantineRow::new(index, generated.due, &value, &rejection));
             }
             Validated::Corrupt => {}
         }

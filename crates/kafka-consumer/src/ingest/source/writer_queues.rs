@@ -91,8 +91,8 @@ impl WriterQueues {
     }
 
     /// Waits until no writer is stalled, at most so long; tells whether it came to that.
-    pub(crate) fn wait(&mut self, patience: Duration) -> bool {
-        let deadline = tokio::time::Instant::now() + patience;
+    pub(crate) fn wait(&mut self, timeout: Duration) -> bool {
+        let deadline = tokio::time::Instant::now() + timeout;
         let writers = &mut self.writers;
         self.runtime.block_on(async {
             for line in writers {
