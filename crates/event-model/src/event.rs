@@ -1,6 +1,6 @@
 //! The event's one definition.
 //!
-//! Adding a field takes one line in the list below and one script in db_table_scripts; see CONTRIBUTING.md. Everything else
+//! Adding a field takes one line in the list below and one script in `db_table_scripts`; see CONTRIBUTING.md. Everything else
 //! follows: JSON, validation, the JSON schema, COPY rows, Arrow columns, the encoding in Parquet, hashes and the checks of
 //! the table.
 

@@ -72,7 +72,6 @@ pub struct Bounds {
 }
 
 impl Bounds {
-    #[expect(clippy::cast_lossless, reason = "From is not const")]
     pub(crate) const OF_AN_INTEGER: Self = Self { min: i32::MIN as i64, max: i32::MAX as i64 };
     #[expect(clippy::cast_possible_wrap, reason = "65,536")]
     pub(crate) const OF_A_TEXT: Self = Self { min: 0, max: MAX_VALUE_BYTES as i64 };

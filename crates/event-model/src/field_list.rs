@@ -114,8 +114,13 @@ macro_rules! field_list {
         #[expect(non_camel_case_types, reason = "the names are the fields'")]
         enum Key { $($name,)* Unknown }
 
+        impl Key {
+            fn of(name: &str) -> Self {
+                match name { $(stringify!($name) => Self::$name,)* _ => Self::Unknown }
+            }
+        }
+
         impl<'de> Deserialize<'de> for Key {
-            #[inline]
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Name;
                 impl Visitor<'_> for Name {
@@ -125,9 +130,8 @@ macro_rules! field_list {
                         f.write_str("the name of a field")
                     }
 
-                    #[inline]
                     fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
-                        Ok(match name { $(stringify!($name) => Key::$name,)* _ => Key::Unknown })
+                        Ok(Key::of(name))
                     }
                 }
                 deserializer.deserialize_identifier(Name)
@@ -194,6 +198,8 @@ macro_rules! field_list {
 
         impl<$a> FieldList<$a> for $event<$a> {
             const FIELDS: &'static [Field] = {
+                #[allow(clippy::extra_unused_lifetimes, reason = "used where a field borrows")]
+                #[allow(clippy::needless_update, reason = "a rule may have one bound or both")]
                 const fn fields<$a>() -> [Field; [$(stringify!($name)),*].len()] {
                     [$(Field {
                         name: stringify!($name),
