@@ -1,7 +1,7 @@
 //! Follows CONTRIBUTING.md's steps to add a field, in a copy of the workspace, and then the field through every store.
 //!
 //! The copy and what is built of it stay in target/add-a-field, so that only the first run takes long.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, missing_docs, reason = "tests")]
 
 mod support;
 
@@ -46,7 +46,7 @@ fn the_steps_of_the_page_add_a_field_everywhere() {
     let former = View::of(&stack);
 
     succeed(copy.consumer(&stack, OWNER, &["migrate"]));
-    former.is_extended(&stack);
+    former.check_extended(&stack);
     publish(copy.generator(&stack), RUNS[2]);
     produce_foreign(&stack);
     let servers = stack.bootstrap_servers();
@@ -257,8 +257,8 @@ fn add_lines(files: &mut BTreeMap<PathBuf, Vec<u8>>, lines: &[String]) {
     let text = String::from_utf8(list.clone()).unwrap();
     let (head, tail) = text.split_once("    defaulted {\n").expect("a part `defaulted` in the list");
     let (fields, rest) = tail.split_at(tail.find("    }\n").unwrap());
-    let lines: String = lines.iter().map(|line| format!("        {line}\n")).collect();
-    *list = format!("{head}    defaulted {{\n{fields}{lines}{rest}").into_bytes();
+    let lines = lines.join("\n        ");
+    *list = format!("{head}    defaulted {{\n{fields}        {lines}\n{rest}").into_bytes();
 }
 
 /// Adds scripts under the next numbers.
@@ -311,7 +311,7 @@ impl View {
         Self { columns, grants: query(stack, grants)[0].get(0) }
     }
 
-    fn is_extended(mut self, stack: &Stack) {
+    fn check_extended(mut self, stack: &Stack) {
         let now = Self::of(stack);
         self.columns.extend([TEXT.to_owned(), INTEGER.to_owned()]);
         assert_eq!((now.columns, now.grants), (self.columns, self.grants));
