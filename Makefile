@@ -68,7 +68,7 @@ test-slow: setup ## Add fields to a copy of the workspace as CONTRIBUTING.md say
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test add_a_field -- --ignored --nocapture
 
-chaos: setup ## Break everything at random under load, heal it, and judge what landed: SEED=7 MINUTES=10
+chaos: setup ## Break everything at random under load, heal it, and verify what landed: SEED=7 MINUTES=10
 	cargo build --locked -p chaos -p event-generator -p kafka-consumer $(FAILPOINTS)
 	target/debug/chaos $(if $(SEED),--seed $(SEED)) --minutes $(MINUTES)
 

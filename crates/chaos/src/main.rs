@@ -1,4 +1,4 @@
-//! Everything that can break, at random, under load; then the judgement. `make chaos SEED=7 MINUTES=10`.
+//! Everything that can break, at random, under load; then the verification. `make chaos SEED=7 MINUTES=10`.
 //!
 //! - `plan`: which fault comes when, a function of the seed
 //! - `environment`: servers, proxies, and the commands of our programs there
@@ -9,7 +9,7 @@
 //! - `table`: triggers and an index that an owner adds to the table
 //! - `topic`, `recreate`: odd records, an open transaction, and another topic under the same name
 //! - `heal`: all of it is undone, and the pipeline comes to rest
-//! - `judge`: what landed is weighed by the verifier and by `kafka-consumer reconcile`
+//! - `verification`: what landed is checked by the verifier and by `kafka-consumer reconcile`
 //! - `report`: what was done and what held
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a development program: a closed output ends it")]
 
@@ -17,7 +17,6 @@ mod environment;
 mod foreign;
 mod heal;
 mod inflict;
-mod judge;
 mod plan;
 mod program;
 mod recreate;
@@ -25,6 +24,7 @@ mod report;
 mod seat;
 mod table;
 mod topic;
+mod verification;
 mod world;
 
 use std::path::PathBuf;
@@ -39,9 +39,9 @@ use environment::Environment;
 use plan::{Plan, Step};
 use world::World;
 
-/// Break the whole pipeline at random for a while, heal it, and judge what landed.
+/// Break the whole pipeline at random for a while, heal it, and verify what landed.
 ///
-/// Exit code 0: all holds. 1: this tool failed. 2: wrong usage. 3: something was found. Ctrl-C heals and judges early.
+/// Exit code 0: all holds. 1: this tool failed. 2: wrong usage. 3: something was found. Ctrl-C heals and verifies early.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -87,7 +87,7 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     let over = on_ctrl_c()?;
     let mut world = World::new(Environment::start(logs.join("state"), args.rate, seed)?, &logs);
     let done = go(&mut world, plan, Duration::from_secs(60 * args.minutes), &over);
-    judge::keep_logs_of_servers(&world, &logs);
+    verification::keep_logs_of_servers(&world, &logs);
     world.report.print();
     done.with_context(|| format!("the logs are in {}", logs.display()))?;
     let clean = world.report.findings.is_empty();
@@ -111,7 +111,7 @@ fn go(world: &mut World, plan: impl Iterator<Item = Step>, length: Duration, ove
         world.inflict(&step, is_over)?;
     }
     world.heal()?;
-    world.judge()
+    world.verify()
 }
 
 /// Set by the first Ctrl-C; the second one ends us.
@@ -124,7 +124,7 @@ fn on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
             if asked.swap(true, Ordering::Relaxed) {
                 std::process::exit(130);
             }
-            eprintln!("heals and judges now; once more: ends at once");
+            eprintln!("heals and verifies now; once more: ends at once");
         }
     });
     Ok(over)

@@ -14,7 +14,7 @@ const ALL_ENDED: Duration = Duration::from_mins(2);
 const WAITING: usize = 50;
 
 impl World {
-    /// Recreates the topic once everything is read and judged, since its records are lost with it. Each consumer must stop
+    /// Recreates the topic once everything is read and verified, since its records are lost with it. Each consumer must stop
     /// with exit code 1 and name the reason. The flag must then accept the new topic. Returns true if all of that happened.
     pub(crate) fn recreate_topic(&mut self, partitions: i32, kind: String) -> anyhow::Result<bool> {
         let is_at_rest = self.rest()?;
@@ -25,7 +25,7 @@ impl World {
     }
 
     fn recreate_at_rest(&mut self, partitions: i32, kind: String) -> anyhow::Result<bool> {
-        self.judge_topic(false)?;
+        self.verify_topic(false)?;
         self.tell(&format!("recreating the topic with {partitions} partitions"));
         let members: Vec<Who> =
             self.seats.iter().filter(|seat| seat.wanted && seat.who != Who::Generator).map(|seat| seat.who).collect();
@@ -55,7 +55,7 @@ impl World {
         accept.args(["--until-caught-up", "--allow-recreated-topic", "--log-format", "json", "--http-addr", "off"]);
         // A static member does not leave the group when it ends. Its successor gets the partitions at once.
         accept.args(["--group-instance-id", "first"]);
-        let said = crate::judge::finish(accept, &log)?;
+        let said = crate::verification::finish(accept, &log)?;
         let accepted = said.is_none();
         self.report.hold("run --until-caught-up --allow-recreated-topic ends with exit code 0", said);
         for who in members {

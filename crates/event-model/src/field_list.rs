@@ -290,7 +290,7 @@ pub(crate) trait FieldList<'a>: Sized + Validate + Deserialize<'a> {
         window: Window,
     ) -> Result<Self, Rejection> {
         let broken = violations.clone();
-        // A field that could not be read holds a stand-in here, whose own verdict must not count.
+        // A field that could not be read holds a stand-in here, whose own result must not count.
         let of_whole = |violation: &Violation| !broken.iter().any(|one| one.field == violation.field);
         violations.extend(crate::validation::violations(&self, Self::FIELDS).into_iter().filter(of_whole));
         let outside = Violation { reason: Reason::TimestampOutsideWindow, field: Some("event_timestamp") };

@@ -60,7 +60,7 @@ impl Rejection {
     }
 
     /// All violations that were found, in the order of precedence and then of the fields. Never empty. What cannot
-    /// be judged because an earlier rule is broken (the fields of what is not JSON) is not among them.
+    /// be checked because an earlier rule is broken (the fields of what is not JSON) is not among them.
     #[must_use]
     pub fn violations(&self) -> &[Violation] {
         &self.all

@@ -10,7 +10,7 @@ use crate::window::{MAX_VALUE_BYTES, Window};
 
 /// Reads a Kafka record's value. A valid event whose texts have no escapes borrows them: nothing is allocated.
 ///
-/// A record without a timestamp is judged by the window's present; see [`Window`].
+/// A record without a timestamp is checked against the window's present; see [`Window`].
 pub fn parse(
     value: Option<&[u8]>,
     record_time: Option<Timestamp>,

@@ -9,7 +9,7 @@ pub const MAX_VALUE_BYTES: usize = 65_536;
 
 /// Range of times that an event may have, relative to its Kafka record.
 ///
-/// The record's timestamp and not the clock is the reference: the same record then gets the same verdict whenever it is
+/// The record's timestamp and not the clock is the reference: the same record then gets the same result whenever it is
 /// read. The timestamp is the producer's claim, however, so [`present`](Self::present) bounds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
@@ -17,7 +17,7 @@ pub struct Window {
     pub past: Duration,
     /// Maximum time of an event after its record, or after the present if the record claims to come from the future.
     pub future: Duration,
-    /// The present, by which a record without a timestamp is judged. `None` where no producer's claim has to be bounded:
+    /// The present, by which a record without a timestamp is checked. `None` where no producer's claim has to be bounded:
     /// a record without a timestamp then has no window.
     pub present: Option<Timestamp>,
 }

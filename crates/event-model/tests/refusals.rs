@@ -175,14 +175,14 @@ fn the_window_is_around_the_records_own_time() {
     let value = serde_json::to_vec(&valid()).unwrap();
     let event: Timestamp = "2026-11-22T09:30:00Z".parse().unwrap();
     let day = 86_400_000_000;
-    let verdict = |record: i64| {
+    let result_of = |record: i64| {
         parse(Some(&value), Some(Timestamp::from_micros(record)), Window::default()).map_err(|error| error.reason())
     };
     for inside in [event.micros(), event.micros() - day, event.micros() + 400 * day] {
-        assert!(verdict(inside).is_ok());
+        assert!(result_of(inside).is_ok());
     }
     for outside in [event.micros() - day - 1, event.micros() + 400 * day + 1, i64::MIN, i64::MAX] {
-        assert_eq!(verdict(outside), Err(Reason::TimestampOutsideWindow));
+        assert_eq!(result_of(outside), Err(Reason::TimestampOutsideWindow));
     }
 }
 
@@ -191,28 +191,28 @@ fn the_present_bounds_what_a_record_claims() {
     let value = serde_json::to_vec(&valid()).unwrap();
     let event: Timestamp = "2026-11-22T09:30:00Z".parse().unwrap();
     let day = 86_400_000_000;
-    let verdict = |record: Option<i64>, present: i64| {
+    let result_of = |record: Option<i64>, present: i64| {
         let window = Window::default().at(Timestamp::from_micros(present));
         let record = record.map(Timestamp::from_micros);
         parse(Some(&value), record, window).map(drop).map_err(|error| error.to_string())
     };
     let at = event.micros();
     // The past: the record's timestamp decides, however long ago it was written.
-    assert_eq!(verdict(Some(at), at + 5_000 * day), Ok(()));
-    assert!(verdict(Some(at + 400 * day + 1), at + 5_000 * day).is_err());
+    assert_eq!(result_of(Some(at), at + 5_000 * day), Ok(()));
+    assert!(result_of(Some(at + 400 * day + 1), at + 5_000 * day).is_err());
     // The future: a record that claims to be written later than now gains nothing by it.
-    assert_eq!(verdict(Some(at), at - day), Ok(()));
-    assert!(verdict(Some(at), at - day - 1).is_err());
+    assert_eq!(result_of(Some(at), at - day), Ok(()));
+    assert!(result_of(Some(at), at - day - 1).is_err());
     for claimed in [at + 401 * day, 1_769_000_000_000_000_000, i64::MAX] {
-        assert!(verdict(Some(claimed), at).is_err());
+        assert!(result_of(Some(claimed), at).is_err());
     }
     // Without a timestamp the present decides on both sides.
-    assert_eq!((verdict(None, at - day), verdict(None, at + 400 * day)), (Ok(()), Ok(())));
-    assert!(verdict(None, at - day - 1).is_err());
+    assert_eq!((result_of(None, at - day), result_of(None, at + 400 * day)), (Ok(()), Ok(())));
+    assert!(result_of(None, at - day - 1).is_err());
     let expected = "event_timestamp: the event lies too far before or after the record's own timestamp \
                     (event 2026-11-22T09:30:00.000000Z, record without a timestamp)";
-    assert_eq!(verdict(None, at + 400 * day + 1).unwrap_err(), expected);
-    let said = verdict(Some(1_769_000_000_000_000_000), at).unwrap_err();
+    assert_eq!(result_of(None, at + 400 * day + 1).unwrap_err(), expected);
+    let said = result_of(Some(1_769_000_000_000_000_000), at).unwrap_err();
     assert!(said.ends_with("record +58027-05-19T00:53:20.000000Z)"), "{said}");
 }
 

@@ -215,10 +215,10 @@ impl Copy {
             execute(stack, &format!("UPDATE staging.product_events_raw SET {sql} WHERE event_id = '{row}'"));
         };
         change(damage);
-        let verdicts: Vec<String> = RUNS.map(|run| said(&self.verifier(stack, run, &[]))).to_vec();
+        let reports: Vec<String> = RUNS.map(|run| said(&self.verifier(stack, run, &[]))).to_vec();
         assert!(
-            verdicts.iter().any(|verdict| verdict.contains("events of another content in the table: ")),
-            "{damage}: {verdicts:?}"
+            reports.iter().any(|report| report.contains("events of another content in the table: ")),
+            "{damage}: {reports:?}"
         );
         let codes = RUNS.map(|run| self.reconcile(stack, run).status.code());
         assert!(codes.contains(&Some(3)), "{damage}: {codes:?}");

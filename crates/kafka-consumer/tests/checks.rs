@@ -189,7 +189,7 @@ fn rows_that_a_refinement_did_not_see_are_no_fault_of_the_features() {
 fn checks_of_ones_own_and_what_is_kept() {
     let stack = Stack::ephemeral().unwrap();
     support::migrate(&stack);
-    // An empty warehouse has nothing to be judged, and nothing wrong.
+    // An empty warehouse has nothing to be verified, and nothing wrong.
     let output = succeed(program(&stack, WRITER, &["check"]));
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.contains("event_ids_unique") && table.lines().all(|line| line.chars().count() <= 80), "{table}");

@@ -9,7 +9,7 @@ use local_stack::Stack;
 use serde_json::{Value, json};
 use support::records::{Record, days_ago, event, now, produce};
 use support::{
-    READER, WRITER, catch_up, execute, fail, generator, judge, number, printed, printed_json, query, succeed,
+    READER, WRITER, catch_up, execute, fail, generator, number, printed, printed_json, query, succeed, verify,
 };
 
 const DEAD_LETTERS: &str = "dead-letters";
@@ -195,8 +195,8 @@ fn what_postgresql_refuses_is_kept_and_goes_in_later() {
     catch_up(&stack, &["--writers", "1", "--batch-interval", "3s"]);
     let hold = |when: &str| {
         for run in ["before", "after"] {
-            let verdict = judge(&stack, run);
-            assert!(verdict.holds(), "{when}: {verdict}");
+            let report = verify(&stack, run);
+            assert!(report.holds(), "{when}: {report}");
         }
     };
     hold("with the constraint");

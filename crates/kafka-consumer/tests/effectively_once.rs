@@ -7,7 +7,7 @@ use std::process::Stdio;
 
 use local_stack::Stack;
 use support::records::{Record, now, produce};
-use support::{consumer, generator, judge, number, query, signal, succeed, wait_until};
+use support::{consumer, generator, number, query, signal, succeed, verify, wait_until};
 
 const ROWS: &str = "SELECT coalesce(sum(rows_inserted), 0)::bigint FROM pipeline.consumer_offsets";
 
@@ -33,8 +33,8 @@ fn a_million_events_while_the_consumer_is_killed_twice() {
     last.arg("--until-caught-up");
     succeed(last);
 
-    let verdict = judge(&stack, "killed");
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify(&stack, "killed");
+    assert!(report.holds(), "{report}");
 }
 
 #[test]
@@ -58,8 +58,8 @@ fn ctrl_c_is_a_clean_end_and_its_summary_is_true() {
     let mut rest = consumer(&stack);
     rest.arg("--until-caught-up");
     succeed(rest);
-    let verdict = judge(&stack, "interrupted");
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify(&stack, "interrupted");
+    assert!(report.holds(), "{report}");
 }
 
 #[test]
@@ -79,8 +79,8 @@ fn two_consumers_share_the_topic() {
     let mut last = consumer(&stack);
     last.arg("--until-caught-up");
     succeed(last);
-    let verdict = judge(&stack, "shared");
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify(&stack, "shared");
+    assert!(report.holds(), "{report}");
 }
 
 #[test]

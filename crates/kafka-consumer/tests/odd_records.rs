@@ -11,7 +11,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use serde_json::Value;
 use support::records::{days_ago, event, now};
-use support::{catch_up, execute, generator, judge, number, printed, printed_json, query, runtime, succeed};
+use support::{catch_up, execute, generator, number, printed, printed_json, query, runtime, succeed, verify};
 
 const NANOS: i64 = 1_769_000_000_000_000_000;
 const MICROS: i64 = 1_769_000_000_000_000;
@@ -110,7 +110,7 @@ fn replayed(stack: &Stack) {
 }
 
 #[test]
-fn the_present_judges_records_without_a_timestamp_or_from_the_future() {
+fn the_present_bounds_records_without_a_timestamp_or_from_the_future() {
     let stack = Stack::ephemeral().unwrap();
     any_timestamp(&stack);
     let mut records = vec![
@@ -167,7 +167,7 @@ fn header_names_that_are_not_utf8() {
         assert_eq!(letter.get::<_, Vec<&str>>(0), [r"\xff\xfe", "run", r"a\\\xc3", r"a\b"]);
         assert_eq!(letter.get::<_, Vec<&[u8]>>(1), [b"1".as_slice(), b"x", b"", b"\xff"]);
     }
-    assert!(judge(&stack, "odd").holds(), "{}", judge(&stack, "odd"));
+    assert!(verify(&stack, "odd").holds(), "{}", verify(&stack, "odd"));
     let servers = stack.bootstrap_servers();
     let mut reconcile = support::program(&stack, support::WRITER, &["reconcile", "--run", "odd"]);
     reconcile.args(["--bootstrap-servers", &servers, "--lake", &stack.lake_url()]).envs(stack.s3().variables());

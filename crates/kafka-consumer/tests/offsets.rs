@@ -8,8 +8,8 @@ use std::process::Stdio;
 use local_stack::Stack;
 use support::records::{Record, event, now, produce};
 use support::{
-    GROUP, READER, WRITER, catch_up, connect_to, consumer, execute, execute_as, fail, generator, judge, judge_by,
-    migrate, number, printed, printed_json, program, query, runtime, signal, succeed, url_of, wait_until,
+    GROUP, READER, WRITER, catch_up, connect_to, consumer, execute, execute_as, fail, generator, migrate, number,
+    printed, printed_json, program, query, runtime, signal, succeed, url_of, verify, verify_with, wait_until,
 };
 use tokio_postgres::error::{DbError, SqlState};
 use verifier::Terms;
@@ -36,8 +36,8 @@ fn nothing_doubles_when_a_group_goes_back() {
     made.args(["--count", "20000", "--run-id", "again", "--seed", "7", "--fault", "duplicate=1%,corrupt=1%"]);
     succeed(made);
     catch_up(&stack, &[]);
-    let verdict = judge(&stack, "again");
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify(&stack, "again");
+    assert!(report.holds(), "{report}");
     let counts = ["records", "rows_inserted", "duplicates", "dead_letters"];
     let before = counts.map(|column| sum(&stack, column));
     let letters = "SELECT count(*) FROM pipeline.dead_letters";
@@ -66,8 +66,8 @@ fn nothing_doubles_when_a_group_goes_back() {
     assert_eq!(number(&stack, letters), before[3]);
     assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.dead_letters WHERE attempts <> 2"), 0);
     assert_eq!(number(&stack, "SELECT count(*) FROM staging.product_events_raw"), before[1]);
-    let verdict = judge_by(&stack, "again", &Terms::for_group(GROUP).of_the_run_only());
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify_with(&stack, "again", &Terms::for_group(GROUP).of_the_run_only());
+    assert!(report.holds(), "{report}");
 }
 
 #[test]

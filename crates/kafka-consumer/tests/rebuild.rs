@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use local_stack::Stack;
 use serde_json::Value;
 use support::{
-    GROUP, OWNER, WRITER, catch_up, execute, fail, generator, judge_by, migrate, number, program, signal, succeed,
+    GROUP, OWNER, WRITER, catch_up, execute, fail, generator, migrate, number, program, signal, succeed, verify_with,
     wait_until,
 };
 use verifier::Terms;
@@ -63,8 +63,8 @@ fn after_a_rebuild_and_a_catching_up_all_is_as_before() {
     assert_eq!((end["rows"].as_i64(), end["duplicates"].as_i64()), (Some(before), Some(0)));
     assert!(end["files"].as_i64().unwrap() > 20, "{end}");
     catch_up(&stack, &[]);
-    let verdict = judge_by(&stack, "lost", &Terms::for_group(GROUP).with_rows_from_elsewhere());
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify_with(&stack, "lost", &Terms::for_group(GROUP).with_rows_from_elsewhere());
+    assert!(report.holds(), "{report}");
     assert_eq!(number(&stack, "SELECT sum(rows_inserted)::bigint FROM pipeline.consumer_offsets"), 0);
 }
 
@@ -288,8 +288,8 @@ fn beside_a_consumer() {
     let end = rebuild(&stack, &["--batch-rows", "500"]);
     assert!(consumer.wait_with_output().unwrap().status.success());
     assert_eq!(end["rows"].as_i64().unwrap() + end["duplicates"].as_i64().unwrap(), 30_000);
-    let verdict = judge_by(&stack, "beside", &Terms::for_group(GROUP).with_rows_from_elsewhere());
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify_with(&stack, "beside", &Terms::for_group(GROUP).with_rows_from_elsewhere());
+    assert!(report.holds(), "{report}");
 }
 
 #[test]

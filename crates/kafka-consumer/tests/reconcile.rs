@@ -10,7 +10,7 @@ use lake::{Lake, S3Access};
 use local_stack::Stack;
 use serde_json::Value;
 use support::records::{Record, produce};
-use support::{READER, catch_up, execute, fail, generator, judge, program, query, runtime, succeed};
+use support::{READER, catch_up, execute, fail, generator, program, query, runtime, succeed, verify};
 use uuid::Uuid;
 use workload::{MAX_INDEX, RunTag, decode_event_id, event_id};
 
@@ -123,8 +123,8 @@ fn every_kind_of_fault_ends_where_it_should() {
     command.args(["--count", "30000", "--event-rate", "500/min", "--run-id", RUN, "--fault", faults]);
     succeed(command);
     catch_up(&stack, &[]);
-    let verdict = judge(&stack, RUN);
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify(&stack, RUN);
+    assert!(report.holds(), "{report}");
     let landed = Landed::over(stack);
     landed.is_clean();
     let manifest = runtime().block_on(landed.lake.manifest(&RUN.parse().unwrap())).unwrap().unwrap();
@@ -262,7 +262,7 @@ fn offsets_records_and_files_that_are_damaged() {
 
 /// A run whose events cannot be made again, as another version's.
 #[test]
-fn what_another_version_made_is_judged_by_its_sums() {
+fn what_another_version_made_is_verified_by_its_sums() {
     let landed = Landed::new();
     let stack = &landed.stack;
     let mut manifest = runtime().block_on(landed.lake.manifest(&RUN.parse().unwrap())).unwrap().unwrap();

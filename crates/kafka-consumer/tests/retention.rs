@@ -8,8 +8,8 @@ use std::process::Stdio;
 use local_stack::Stack;
 use support::records::{Record, days_ago, event, now, produce};
 use support::{
-    GROUP, OWNER, WRITER, catch_up, connect_to, consumer, execute, execute_as, fail, generator, judge, judge_by,
-    number, printed, program, runtime, signal, succeed, url_of, wait_until,
+    GROUP, OWNER, WRITER, catch_up, connect_to, consumer, execute, execute_as, fail, generator, number, printed,
+    program, runtime, signal, succeed, url_of, verify, verify_with, wait_until,
 };
 use verifier::Terms;
 
@@ -31,8 +31,8 @@ fn what_was_dropped_counts_as_expired_when_it_is_read_again() {
     made.args(["--fault", "duplicate=1%,corrupt=1%"]);
     succeed(made);
     catch_up(&stack, &[]);
-    let verdict = judge(&stack, "old");
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify(&stack, "old");
+    assert!(report.holds(), "{report}");
 
     let floor = days_ago(2).hour().date();
     let older = format!("{ROWS} WHERE event_timestamp < timestamptz '{floor} 00:00:00Z'");
@@ -57,8 +57,8 @@ fn what_was_dropped_counts_as_expired_when_it_is_read_again() {
     let expired = number(&stack, EXPIRED);
     assert!(expired >= older && expired < older + older / 20, "{expired} of {older} rows and their repeats");
     assert_eq!(number(&stack, ROWS), all - older);
-    let verdict = judge_by(&stack, "old", &Terms::for_group(GROUP).of_the_run_only());
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify_with(&stack, "old", &Terms::for_group(GROUP).of_the_run_only());
+    assert!(report.holds(), "{report}");
     let said = retention(&stack, &["--keep", "400d"]);
     assert!(said.contains(&floor), "the floor never goes down: {said}");
 

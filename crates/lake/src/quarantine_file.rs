@@ -33,7 +33,7 @@ pub struct QuarantineRow {
 }
 
 impl QuarantineRow {
-    /// The row for a value and the verdict on it.
+    /// The row for a value and why it was rejected.
     #[must_use]
     pub fn new(event_index: u64, due: Timestamp, value: &[u8], rejection: &Rejection) -> Self {
         let mut fields: Vec<String> = Vec::new();

@@ -311,9 +311,9 @@ pub fn tls_failure(error: &tokio_postgres::Error) -> Option<String> {
     let text = error.source()?.to_string();
     let reasons = causes().find_map(|cause| cause.downcast_ref::<ssl::Error>()).and_then(ssl::Error::ssl_error);
     let Some(reasons) = reasons else { return Some(text) };
-    // The verdict on the certificate, which follows OpenSSL's own lines.
-    let verdict = text.rsplit_once("::").map(|(_, verdict)| verdict.trim_start_matches([':', ' '])).unwrap_or_default();
-    Some([openssl_reason(reasons).as_str(), verdict].join(": ").trim_end_matches([':', ' ']).to_owned())
+    // The result for the certificate, which follows OpenSSL's own lines.
+    let result = text.rsplit_once("::").map(|(_, result)| result.trim_start_matches([':', ' '])).unwrap_or_default();
+    Some([openssl_reason(reasons).as_str(), result].join(": ").trim_end_matches([':', ' ']).to_owned())
 }
 
 /// Returns true if the other end closed the connection during the handshake.

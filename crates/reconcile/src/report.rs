@@ -143,7 +143,7 @@ impl ReportBuilder<'_> {
         let Some(made) = run.made.as_ref().map(ExpectedRun::outcomes) else {
             let Program { name, version } = &run.manifest.program;
             self.notes.push(format!(
-                "{name} {version} made the run, whose events this version does not make: hours are judged by numbers and sums \
+                "{name} {version} made the run, whose events this version does not make: hours are compared by numbers and sums \
                  of hashes, and the stores by one another"
             ));
             return;
@@ -375,8 +375,8 @@ impl fmt::Display for Report {
         table.set_header(["", "expected", "found", ""]);
         for check in &self.checks {
             let expected = format!("{}{}", check.expected, if check.or_more { "+" } else { "" });
-            let verdict = if check.holds { "" } else { "DIFFERS" };
-            table.add_row([check.what, &expected, &check.found.to_string(), verdict]);
+            let result = if check.holds { "" } else { "DIFFERS" };
+            table.add_row([check.what, &expected, &check.found.to_string(), result]);
         }
         for column in [1, 2] {
             if let Some(column) = table.column_mut(column) {

@@ -137,7 +137,7 @@ impl ExpectedRun {
         made
     }
 
-    /// As the generator judges.
+    /// As the generator validates.
     fn outcome(&self, generated: &Generated<'_>) -> &IndexSet {
         let due = Some(generated.due);
         let valid = match generated.fault {

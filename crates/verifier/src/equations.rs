@@ -2,17 +2,17 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::Verdict;
+use crate::Report;
 use crate::database::OffsetRow;
 use crate::equation as name;
 use crate::event::show_hour;
 use crate::evidence::Evidence;
 use crate::ledger::Tally;
+use crate::report::{Check, EXAMPLES, Expected, Finding};
 use crate::sweep::{Held, Sweep};
-use crate::verdict::{Check, EXAMPLES, Expected, Finding};
 
 /// Judges all that was seen.
-pub(crate) fn evaluate(seen: &Evidence) -> Verdict {
+pub(crate) fn evaluate(seen: &Evidence) -> Report {
     let sweep = Sweep::over(seen);
     let mut scales = Scales { seen, sweep: &sweep, checks: Vec::new() };
     scales.every_event_is_where_it_belongs();
@@ -28,7 +28,7 @@ pub(crate) fn evaluate(seen: &Evidence) -> Verdict {
     let run = seen.run;
     let topic = run.kafka.as_ref().map_or("no topic".to_owned(), |kafka| format!("topic {}", kafka.topic));
     let group = seen.terms.group.as_ref().map_or(String::new(), |group| format!(", group {group}"));
-    Verdict::new(format!("Run {}, {topic}{group}", run.id), scales.checks)
+    Report::new(format!("Run {}, {topic}{group}", run.id), scales.checks)
 }
 
 struct Scales<'a> {

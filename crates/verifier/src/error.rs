@@ -1,4 +1,4 @@
-//! Why a run could not be judged. A difference between the stores is no error: it is a [`Verdict`](crate::Verdict).
+//! Why a run could not be verified. A difference between the stores is no error: it is a [`Report`](crate::Report).
 
 use std::time::Duration;
 
@@ -67,8 +67,8 @@ pub enum Error {
     /// The schema of events does not describe what the stores hold.
     #[error("docs/product-event.schema.json: {0}; write it with 'make schema' and build the verifier again")]
     Schema(String),
-    /// The judge's own thread or runtime could not be had.
-    #[error("the judge's own thread: {0}")]
+    /// No thread or runtime could be started.
+    #[error("cannot start a thread: {0}")]
     Thread(String),
 }
 

@@ -8,8 +8,8 @@ use crate::Run;
 use crate::canonical::{of_broken, of_event, of_refused};
 use crate::event::{Event, Origin, hour_of, millis_of, show_hour};
 use crate::letters::{Bytes, Letters, Met};
+use crate::report::Finding;
 use crate::trace::{Mark, RecordIndex, Trace};
-use crate::verdict::Finding;
 
 /// Counts of the run's distinct events in one store.
 #[derive(Debug, Default)]

@@ -1,8 +1,8 @@
-//! The judge of a run: says from the stores alone what landed.
+//! Verifies a run: says from the stores alone what landed.
 //!
 //! The generator writes a manifest of what it believes to have made. The verifier believes none of it: it scans the
 //! topic, reads the Parquet files, the table, the dead letters and the offsets by itself, shares no code with the
-//! programs it judges, and weighs the equations that the pipeline promises:
+//! programs it verifies, and weighs the equations that the pipeline promises:
 //!
 //! - I1: every event of the manifest is where its kind belongs, and nothing of the run is anywhere else;
 //! - I2: Kafka and the raw lake hold the same valid events;
@@ -17,7 +17,7 @@
 //! What the fields of an event are is read from the JSON schema in docs, so that an added field is compared too.
 //!
 //! In the order of the flow: [`Run`] is the manifest's claim; [`Stores`] and [`Terms`] say where to look and what for;
-//! [`judge()`] gathers and weighs; [`Verdict`] is what came out, and [`equation`] names its rows.
+//! [`verify()`] gathers and weighs; [`Report`] is what came out, and [`equation`] names its rows.
 
 mod canonical;
 mod database;
@@ -27,22 +27,22 @@ mod error;
 mod event;
 mod evidence;
 mod field;
-mod judge;
 mod lake;
 mod ledger;
 mod letters;
+mod report;
 mod run;
 mod store;
 mod sweep;
 mod terms;
 mod topic;
 mod trace;
-mod verdict;
+mod verify;
 
 pub use database::Counts;
 pub use error::Error;
-pub use judge::{count, fetch_run, judge, judge_async};
+pub use report::{Check, EXAMPLES, Expected, Report};
 pub use run::{KafkaClaim, LakeClaim, Run};
 pub use store::{LakeAt, S3Access};
 pub use terms::{Stores, Terms};
-pub use verdict::{Check, EXAMPLES, Expected, Verdict};
+pub use verify::{count, fetch_run, verify, verify_async};

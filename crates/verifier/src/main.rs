@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context;
 use clap::Parser;
-use verifier::{LakeAt, Run, S3Access, Stores, Terms, fetch_run, judge};
+use verifier::{LakeAt, Run, S3Access, Stores, Terms, fetch_run, verify};
 
 const DEFAULT_LAKE: &str = "s3://product-events-lake";
 
@@ -23,7 +23,7 @@ struct Args {
     /// The run, by a manifest in a file.
     #[arg(long)]
     manifest: Option<PathBuf>,
-    /// Judge the generator alone, without PostgreSQL.
+    /// Verify the generator alone, without PostgreSQL.
     #[arg(long)]
     generator_only: bool,
     /// Leave out what is not of the run, and the group's own counts.
@@ -90,10 +90,10 @@ fn run(args: Args) -> anyhow::Result<bool> {
         ..Terms::generator_only()
     };
     let stores = Stores { bootstrap_servers: args.bootstrap_servers, database_url: args.database_url, lake };
-    let verdict = judge(&stores, &run, &terms)?;
-    match writeln!(io::stdout(), "{verdict}") {
-        // The reader closed the pipe early; the exit code still has the verdict.
+    let report = verify(&stores, &run, &terms)?;
+    match writeln!(io::stdout(), "{report}") {
+        // The reader closed the pipe early; the exit code still has the report.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
-        _ => Ok(verdict.holds()),
+        _ => Ok(report.holds()),
     }
 }

@@ -1,4 +1,4 @@
-//! What the run's manifest claims. The claim is what is judged; nothing else here is taken from the generator.
+//! What the run's manifest claims. The claim is what is verified; nothing else here is taken from the generator.
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! One pass over all traces: what each store holds of the run, and what contradicts what.
 
 use crate::evidence::Evidence;
+use crate::report::Finding;
 use crate::trace::{Mark, Trace};
-use crate::verdict::Finding;
 
 /// Events of the run in one store.
 #[derive(Default)]

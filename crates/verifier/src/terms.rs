@@ -18,10 +18,10 @@ pub struct Stores {
     pub lake: LakeAt,
 }
 
-/// What to judge.
+/// What to verify.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// The consumer group that was to bring the run into the table. `None`: the generator alone is judged, PostgreSQL
+    /// The consumer group that was to bring the run into the table. `None`: the generator alone is verified, PostgreSQL
     /// is not asked.
     pub group: Option<String>,
     /// Also account for the records that are not the run's, and for the group's own counts. Right where the group has

@@ -1,19 +1,19 @@
 //! Verification of a run by the independent verifier.
 
 use lake::Manifest;
-use verifier::{LakeAt, Run, S3Access, Stores, Terms, Verdict};
+use verifier::{LakeAt, Report, Run, S3Access, Stores, Terms};
 
 use crate::servers::Target;
 
 /// Verifies the stores of a finished run (I1, I2, I4 and I5) and returns its manifest.
 pub(crate) async fn verify(target: &Target, run: &str) -> Manifest {
     let manifest = target.open_lake().await.manifest(&run.parse().unwrap()).await.unwrap().unwrap();
-    let verdict = verdict(target, &manifest).await;
-    assert!(verdict.holds(), "{verdict}");
+    let report = report(target, &manifest).await;
+    assert!(report.holds(), "{report}");
     manifest
 }
 
-pub(crate) async fn verdict(target: &Target, manifest: &Manifest) -> Verdict {
+pub(crate) async fn report(target: &Target, manifest: &Manifest) -> Report {
     let access = S3Access {
         endpoint: target.s3.endpoint.clone(),
         access_key: target.s3.access_key.clone(),
@@ -25,5 +25,5 @@ pub(crate) async fn verdict(target: &Target, manifest: &Manifest) -> Verdict {
     let run = Run::parse(&String::from_utf8(manifest.to_json().unwrap()).unwrap(), "manifest").unwrap();
     let terms = Terms::generator_only();
     let terms = if manifest.resumes > 0 { terms.allowing_copies() } else { terms };
-    verifier::judge_async(&stores, &run, &terms).await.unwrap()
+    verifier::verify_async(&stores, &run, &terms).await.unwrap()
 }

@@ -2,7 +2,7 @@
 
 use crate::program::{command, run};
 use crate::servers::target;
-use crate::verification::verdict;
+use crate::verification::report;
 
 #[tokio::test]
 async fn the_manifest_is_on_the_host() {
@@ -12,6 +12,6 @@ async fn the_manifest_is_on_the_host() {
     run(bare).expect_code(0);
     let text = std::fs::read(target.state.path().join("bare/manifest.json")).unwrap();
     let manifest = lake::Manifest::from_json("manifest.json", &text).unwrap();
-    let verdict = verdict(&target, &manifest).await;
-    assert!(verdict.holds() && manifest.lake.is_none(), "{verdict}");
+    let report = report(&target, &manifest).await;
+    assert!(report.holds() && manifest.lake.is_none(), "{report}");
 }

@@ -1,4 +1,4 @@
-//! What must not break the consumer, each fault with the proof that it happened, judged from the stores alone.
+//! What must not break the consumer, each fault with the proof that it happened, verified from the stores alone.
 //!
 //! `make test` runs the quick ones, `make test-faults` all of them.
 #![allow(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "tests")]

@@ -13,7 +13,7 @@ use verifier::Terms;
 use crate::consumer_process::{Member, offsets, rows};
 use crate::group::{assigned, share};
 use crate::poison::event;
-use crate::support::{execute, judge_by, number};
+use crate::support::{execute, number, verify_with};
 use crate::test_topic::{TOPIC, caught_up, delete_topic, ends, make_topic, publish, send};
 
 const RECREATED: &str = "topic product-events was deleted and recreated";
@@ -50,8 +50,8 @@ fn is_read_from_its_beginning(stack: &Stack, run: &str) {
     Member::of(stack, &["--until-caught-up", ACCEPT]).ended_with(0);
     let ends = ends(stack);
     assert_eq!(offsets(stack)[..ends.len()], ends);
-    let verdict = judge_by(stack, run, &Terms::for_group("kafka-consumer").of_the_run_only());
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify_with(stack, run, &Terms::for_group("kafka-consumer").of_the_run_only());
+    assert!(report.holds(), "{report}");
     Member::of(stack, &["--until-caught-up"]).ended_with(0);
 }
 

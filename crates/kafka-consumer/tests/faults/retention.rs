@@ -8,7 +8,7 @@ use verifier::Terms;
 use crate::consumer_process::{Member, offsets, rows};
 use crate::group::assigned;
 use crate::postgres::Lock;
-use crate::support::{judge_by, number};
+use crate::support::{number, verify_with};
 use crate::test_topic::{delete_before, delete_topic, ends, make_topic, publish, send};
 
 fn refused(stack: &Stack, flag: &str, words: &str) {
@@ -74,8 +74,8 @@ fn the_topic_is_made_anew_between_two_runs() {
     assert!(ends(&stack).iter().zip(offsets(&stack)).all(|(end, read)| end.1 > read.1));
     refused(&stack, "--allow-recreated-topic", "deleted and recreated");
     Member::of(&stack, &["--until-caught-up", "--allow-recreated-topic"]).ended_with(0);
-    let verdict = judge_by(&stack, "latter", &Terms::for_group("kafka-consumer").of_the_run_only());
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify_with(&stack, "latter", &Terms::for_group("kafka-consumer").of_the_run_only());
+    assert!(report.holds(), "{report}");
     let sql = "SELECT count(*) FROM pipeline.consumer_offsets WHERE topic_incarnation = 2";
     assert_eq!(number(&stack, sql), 6);
     Member::of(&stack, &["--until-caught-up"]).ended_with(0);

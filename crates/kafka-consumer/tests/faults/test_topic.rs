@@ -11,7 +11,7 @@ use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedPr
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 use crate::consumer_process::{Member, offsets};
-use crate::support::{generator, judge, runtime, succeed};
+use crate::support::{generator, runtime, succeed, verify};
 
 pub(crate) const TOPIC: &str = "product-events";
 
@@ -48,7 +48,7 @@ impl Flow {
         Self { child: command.stdout(null()).stderr(null()).spawn().unwrap(), run: run.to_owned() }
     }
 
-    /// Waits for its end, until the members have brought all of it in, ends them and judges.
+    /// Waits for its end, until the members have brought all of it in, ends them and verifies.
     pub(crate) fn settle(mut self, stack: &Stack, mut members: Vec<Member>, within: Duration) {
         assert!(self.child.wait().unwrap().success());
         caught_up(stack, &mut members[0], within);
@@ -85,7 +85,7 @@ pub(crate) fn caught_up(stack: &Stack, member: &mut Member, within: Duration) {
     }
 }
 
-/// Brings in what is left and judges.
+/// Brings in what is left and verifies.
 pub(crate) fn finish(stack: &Stack, run: &str) {
     Member::of(stack, &["--until-caught-up"]).ended_with(0);
     holds(stack, run);
@@ -94,8 +94,8 @@ pub(crate) fn finish(stack: &Stack, run: &str) {
 /// All of the verifier's equations.
 pub(crate) fn holds(stack: &Stack, run: &str) {
     assert_eq!(offsets(stack), ends(stack), "the offsets stand at the ends of the partitions");
-    let verdict = judge(stack, run);
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify(stack, run);
+    assert!(report.holds(), "{report}");
 }
 
 fn admin(stack: &Stack) -> AdminClient<DefaultClientContext> {

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use local_stack::Stack;
-use verifier::{LakeAt, S3Access, Stores, Terms, Verdict};
+use verifier::{LakeAt, Report, S3Access, Stores, Terms};
 
 pub(crate) const GROUP: &str = "kafka-consumer";
 
@@ -120,12 +120,12 @@ pub(crate) fn fail(stack: &Stack, user: &str, arguments: &[&str], code: i32) -> 
 }
 
 /// What the verifier says of a run, from the stores alone.
-pub(crate) fn judge(stack: &Stack, run: &str) -> Verdict {
-    judge_by(stack, run, &Terms::for_group(GROUP))
+pub(crate) fn verify(stack: &Stack, run: &str) -> Report {
+    verify_with(stack, run, &Terms::for_group(GROUP))
 }
 
 /// The same, on other terms.
-pub(crate) fn judge_by(stack: &Stack, run: &str, terms: &Terms) -> Verdict {
+pub(crate) fn verify_with(stack: &Stack, run: &str, terms: &Terms) -> Report {
     let s3 = stack.s3();
     let access = S3Access {
         endpoint: s3.endpoint.clone(),
@@ -136,7 +136,7 @@ pub(crate) fn judge_by(stack: &Stack, run: &str, terms: &Terms) -> Verdict {
     let lake = LakeAt::parse(&stack.lake_url(), Some(access)).unwrap();
     let run = verifier::fetch_run(&lake, run).unwrap();
     let stores = Stores { bootstrap_servers: stack.bootstrap_servers(), database_url: stack.database_url(), lake };
-    verifier::judge(&stores, &run, terms).unwrap()
+    verifier::verify(&stores, &run, terms).unwrap()
 }
 
 /// Asks PostgreSQL.

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use super::object::{Object, Put, compare, stored_hash};
 use super::s3_access::{DEFAULT_RETRY_DEADLINE, S3Access};
-use super::s3_answer::{Answer, Verdict};
+use super::s3_answer::{Answer, AnswerKind};
 use super::s3_client::{ATTEMPT_LIMIT, Connected, connect};
 use crate::content_hash::ContentHash;
 use crate::error::LakeError;
@@ -91,7 +91,7 @@ impl S3Store {
             .body(ByteStream::from(bytes));
         match put.send().await.map_err(Answer::from) {
             Ok(_) => Ok(Put::Written),
-            Err(Answer { verdict: Verdict::Taken, .. }) => self.compare(key, hash).await,
+            Err(Answer { kind: AnswerKind::Taken, .. }) => self.compare(key, hash).await,
             Err(answer) => Err(self.failure("PutObject", key, answer)),
         }
     }
@@ -111,7 +111,7 @@ impl S3Store {
 
     /// A key that was taken a moment ago and now isn't there can be written.
     fn gone_or(&self, action: &str, key: &str, answer: Answer) -> Failure {
-        let gone = answer.verdict == Verdict::NoKey;
+        let gone = answer.kind == AnswerKind::NoKey;
         let failure = self.failure(action, key, answer);
         Failure { again: gone || failure.again, ..failure }
     }
@@ -139,7 +139,7 @@ impl S3Store {
         let get = self.client.get_object().bucket(&self.bucket).key(self.full(key)).set_range(range);
         let mut object = match get.send().await.map_err(Answer::from) {
             Ok(object) => object,
-            Err(Answer { verdict: Verdict::NoKey, .. }) => return Ok(None),
+            Err(Answer { kind: AnswerKind::NoKey, .. }) => return Ok(None),
             Err(answer) => return Err(self.failure("GetObject", key, answer)),
         };
         let length = object.content_length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
@@ -175,8 +175,8 @@ impl S3Store {
         let page = match list.send().await.map_err(Answer::from) {
             Ok(page) => page,
             // Without a code this is a server's way to say that the bucket is not there.
-            Err(answer) if answer.verdict == Verdict::NoKey => {
-                return Err(self.failure("ListObjectsV2", prefix, Answer { verdict: Verdict::NoBucket, ..answer }));
+            Err(answer) if answer.kind == AnswerKind::NoKey => {
+                return Err(self.failure("ListObjectsV2", prefix, Answer { kind: AnswerKind::NoBucket, ..answer }));
             }
             Err(answer) => return Err(self.failure("ListObjectsV2", prefix, answer)),
         };
@@ -194,7 +194,7 @@ impl S3Store {
         let once = || async {
             let removed = self.client.delete_object().bucket(&self.bucket).key(self.full(key)).send().await;
             match removed.map_err(Answer::from) {
-                Ok(_) | Err(Answer { verdict: Verdict::NoKey, .. }) => Ok(()),
+                Ok(_) | Err(Answer { kind: AnswerKind::NoKey, .. }) => Ok(()),
                 Err(answer) => Err(self.failure("DeleteObject", key, answer)),
             }
         };
@@ -219,18 +219,18 @@ impl S3Store {
     }
 
     fn failure(&self, action: &str, key: &str, answer: Answer) -> Failure {
-        let Answer { verdict, cause } = answer;
+        let Answer { kind, cause } = answer;
         let action = if key.is_empty() { action.to_owned() } else { format!("{action} {key}") };
         let place = self.place();
-        let error = match verdict {
-            Verdict::Silent | Verdict::Busy => LakeError::Unreachable { action, place, cause },
-            Verdict::NoBucket => LakeError::NoBucket { bucket: self.bucket.clone(), place: self.server.clone() },
-            Verdict::BadCredentials => LakeError::BadCredentials { action, place, cause },
-            Verdict::Denied => LakeError::Denied { action, place, cause },
-            Verdict::WrongRegion => LakeError::WrongRegion { place, cause },
-            Verdict::Taken | Verdict::NoKey | Verdict::Refused => LakeError::Refused { action, place, cause },
+        let error = match kind {
+            AnswerKind::Silent | AnswerKind::Busy => LakeError::Unreachable { action, place, cause },
+            AnswerKind::NoBucket => LakeError::NoBucket { bucket: self.bucket.clone(), place: self.server.clone() },
+            AnswerKind::BadCredentials => LakeError::BadCredentials { action, place, cause },
+            AnswerKind::Denied => LakeError::Denied { action, place, cause },
+            AnswerKind::WrongRegion => LakeError::WrongRegion { place, cause },
+            AnswerKind::Taken | AnswerKind::NoKey | AnswerKind::Refused => LakeError::Refused { action, place, cause },
         };
-        Failure { again: matches!(verdict, Verdict::Silent | Verdict::Busy), error }
+        Failure { again: matches!(kind, AnswerKind::Silent | AnswerKind::Busy), error }
     }
 
     fn full(&self, key: &str) -> String {

@@ -7,7 +7,7 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
 /// What to do next. One place decides, by the answer's status and S3's error code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum AnswerKind {
     /// Nobody answered, or not in time.
     Silent,
     /// An answer that will be another one later.
@@ -28,16 +28,16 @@ pub(super) enum Verdict {
     Refused,
 }
 
-/// A verdict and what it is based on, in words.
+/// A kind and what it is based on, in words.
 #[derive(Debug)]
 pub(super) struct Answer {
-    pub(super) verdict: Verdict,
+    pub(super) kind: AnswerKind,
     pub(super) cause: String,
 }
 
 impl Answer {
     pub(super) fn silent(cause: String) -> Self {
-        Self { verdict: Verdict::Silent, cause }
+        Self { kind: AnswerKind::Silent, cause }
     }
 }
 
@@ -47,22 +47,25 @@ where
 {
     fn from(error: SdkError<E, HttpResponse>) -> Self {
         let (SdkError::ServiceError(_) | SdkError::ResponseError(_)) = &error else {
-            let verdict =
-                if matches!(error, SdkError::ConstructionFailure(_)) { Verdict::Refused } else { Verdict::Silent };
+            let kind = if matches!(error, SdkError::ConstructionFailure(_)) {
+                AnswerKind::Refused
+            } else {
+                AnswerKind::Silent
+            };
             let mut cause = innermost(&error);
             if cause.contains("invalid peer certificate") {
                 cause += " (AWS_CA_BUNDLE names the file with the certificate of its authority)";
             }
-            return Self { verdict, cause };
+            return Self { kind, cause };
         };
         let status = error.raw_response().map_or(0, |response| response.status().as_u16());
-        let verdict = verdict(status, error.code());
+        let kind = kind(status, error.code());
         let cause = match (error.code(), error.message()) {
             (Some(code), Some(message)) => format!("{status} {code}: {message}"),
             (Some(code), None) => format!("{status} {code}"),
             _ => format!("HTTP status {status}"),
         };
-        Self { verdict, cause }
+        Self { kind, cause }
     }
 }
 
@@ -76,10 +79,10 @@ pub(super) fn innermost(error: &dyn Error) -> String {
 }
 
 /// Codes: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>. Answers to HEAD have none.
-fn verdict(status: u16, code: Option<&str>) -> Verdict {
+fn kind(status: u16, code: Option<&str>) -> AnswerKind {
     match code {
-        Some("NoSuchBucket") => return Verdict::NoBucket,
-        Some("SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable") => return Verdict::Busy,
+        Some("NoSuchBucket") => return AnswerKind::NoBucket,
+        Some("SlowDown" | "RequestTimeout" | "InternalError" | "ServiceUnavailable") => return AnswerKind::Busy,
         Some(
             "InvalidAccessKeyId"
             | "SignatureDoesNotMatch"
@@ -89,28 +92,28 @@ fn verdict(status: u16, code: Option<&str>) -> Verdict {
             | "RequestTimeTooSkewed"
             | "InvalidClientTokenId"
             | "NotSignedUp",
-        ) => return Verdict::BadCredentials,
+        ) => return AnswerKind::BadCredentials,
         Some(
             "PermanentRedirect"
             | "TemporaryRedirect"
             | "AuthorizationHeaderMalformed"
             | "IllegalLocationConstraintException",
         ) => {
-            return Verdict::WrongRegion;
+            return AnswerKind::WrongRegion;
         }
         _ => {}
     }
     match status {
-        301 | 307 | 308 => Verdict::WrongRegion,
-        401 => Verdict::BadCredentials,
-        403 => Verdict::Denied,
-        404 => Verdict::NoKey,
-        412 => Verdict::Taken,
+        301 | 307 | 308 => AnswerKind::WrongRegion,
+        401 => AnswerKind::BadCredentials,
+        403 => AnswerKind::Denied,
+        404 => AnswerKind::NoKey,
+        412 => AnswerKind::Taken,
         // These two say that the server lacks something, which it will lack the next time too.
-        501 | 505 => Verdict::Refused,
+        501 | 505 => AnswerKind::Refused,
         // 0 and 2xx: an answer that was cut off or could not be read.
-        0 | 200..=299 | 408 | 409 | 429 | 500..=599 => Verdict::Busy,
-        _ => Verdict::Refused,
+        0 | 200..=299 | 408 | 409 | 429 | 500..=599 => AnswerKind::Busy,
+        _ => AnswerKind::Refused,
     }
 }
 
@@ -121,36 +124,36 @@ mod tests {
     #[test]
     fn every_answer_has_its_consequence() {
         for (status, code, expected) in [
-            (412, Some("PreconditionFailed"), Verdict::Taken),
-            (412, None, Verdict::Taken),
-            (409, Some("ConditionalRequestConflict"), Verdict::Busy),
-            (409, Some("OperationAborted"), Verdict::Busy),
-            (503, Some("SlowDown"), Verdict::Busy),
-            (503, None, Verdict::Busy),
-            (500, Some("InternalError"), Verdict::Busy),
-            (502, None, Verdict::Busy),
-            (429, None, Verdict::Busy),
-            (400, Some("RequestTimeout"), Verdict::Busy),
-            (200, Some("InternalError"), Verdict::Busy),
-            (200, None, Verdict::Busy),
-            (501, Some("NotImplemented"), Verdict::Refused),
-            (400, Some("InvalidRequest"), Verdict::Refused),
-            (400, Some("BadDigest"), Verdict::Refused),
-            (404, Some("NoSuchKey"), Verdict::NoKey),
-            (404, None, Verdict::NoKey),
-            (404, Some("NoSuchBucket"), Verdict::NoBucket),
-            (403, Some("AccessDenied"), Verdict::Denied),
-            (403, None, Verdict::Denied),
-            (403, Some("InvalidAccessKeyId"), Verdict::BadCredentials),
-            (403, Some("SignatureDoesNotMatch"), Verdict::BadCredentials),
-            (403, Some("RequestTimeTooSkewed"), Verdict::BadCredentials),
-            (400, Some("ExpiredToken"), Verdict::BadCredentials),
-            (401, None, Verdict::BadCredentials),
-            (301, Some("PermanentRedirect"), Verdict::WrongRegion),
-            (301, None, Verdict::WrongRegion),
-            (400, Some("AuthorizationHeaderMalformed"), Verdict::WrongRegion),
+            (412, Some("PreconditionFailed"), AnswerKind::Taken),
+            (412, None, AnswerKind::Taken),
+            (409, Some("ConditionalRequestConflict"), AnswerKind::Busy),
+            (409, Some("OperationAborted"), AnswerKind::Busy),
+            (503, Some("SlowDown"), AnswerKind::Busy),
+            (503, None, AnswerKind::Busy),
+            (500, Some("InternalError"), AnswerKind::Busy),
+            (502, None, AnswerKind::Busy),
+            (429, None, AnswerKind::Busy),
+            (400, Some("RequestTimeout"), AnswerKind::Busy),
+            (200, Some("InternalError"), AnswerKind::Busy),
+            (200, None, AnswerKind::Busy),
+            (501, Some("NotImplemented"), AnswerKind::Refused),
+            (400, Some("InvalidRequest"), AnswerKind::Refused),
+            (400, Some("BadDigest"), AnswerKind::Refused),
+            (404, Some("NoSuchKey"), AnswerKind::NoKey),
+            (404, None, AnswerKind::NoKey),
+            (404, Some("NoSuchBucket"), AnswerKind::NoBucket),
+            (403, Some("AccessDenied"), AnswerKind::Denied),
+            (403, None, AnswerKind::Denied),
+            (403, Some("InvalidAccessKeyId"), AnswerKind::BadCredentials),
+            (403, Some("SignatureDoesNotMatch"), AnswerKind::BadCredentials),
+            (403, Some("RequestTimeTooSkewed"), AnswerKind::BadCredentials),
+            (400, Some("ExpiredToken"), AnswerKind::BadCredentials),
+            (401, None, AnswerKind::BadCredentials),
+            (301, Some("PermanentRedirect"), AnswerKind::WrongRegion),
+            (301, None, AnswerKind::WrongRegion),
+            (400, Some("AuthorizationHeaderMalformed"), AnswerKind::WrongRegion),
         ] {
-            assert_eq!(verdict(status, code), expected, "{status} {code:?}");
+            assert_eq!(kind(status, code), expected, "{status} {code:?}");
         }
     }
 }

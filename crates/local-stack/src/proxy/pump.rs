@@ -1,4 +1,4 @@
-//! One direction of a connection: a thread reads and judges, another one writes when it is time.
+//! One direction of a connection: a thread reads and decides, another one writes when it is time.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};

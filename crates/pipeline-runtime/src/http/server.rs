@@ -129,8 +129,8 @@ fn respond<B>(request: &Request<B>, answers: &dyn Answers) -> Response<Full<Byte
     let uri = request.uri();
     match uri.path() {
         "/metrics" => with_body(StatusCode::OK, metrics::CONTENT_TYPE, answers.metrics().into()),
-        "/livez" => verdict(answers.live()),
-        "/readyz" => verdict(answers.ready()),
+        "/livez" => probe(answers.live()),
+        "/readyz" => probe(answers.ready()),
         path => match answers.other(path, uri.query().unwrap_or_default()) {
             Some(Answer { content_type, body, policy }) => {
                 let mut response = with_body(StatusCode::OK, content_type, body);
@@ -143,7 +143,7 @@ fn respond<B>(request: &Request<B>, answers: &dyn Answers) -> Response<Full<Byte
     }
 }
 
-fn verdict(result: Result<(), String>) -> Response<Full<Bytes>> {
+fn probe(result: Result<(), String>) -> Response<Full<Bytes>> {
     match result {
         Ok(()) => text(StatusCode::OK, "ok"),
         Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),

@@ -1,4 +1,4 @@
-//! The judge is judged: a sound run holds, and each damage to a store is found and named.
+//! The verifier's own tests: a sound run holds, and each damage to a store is found and named.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(missing_docs, reason = "not a library")]
 
@@ -143,22 +143,22 @@ fn each_damage_is_found_and_named() {
     for (case, (name, change, differ)) in sound.chain(damaged).enumerate() {
         let mut state = State::sound(0xa_bc00_0000 + case as u64);
         change(&mut state);
-        let verdict = servers.judge(&state, None, &Terms::for_group(&state.group())).unwrap();
-        let different: Vec<_> = verdict.different().into_iter().filter(|name| !HASHES.contains(name)).collect();
-        if different != differ || verdict.holds() != differ.is_empty() {
-            wrong.push(format!("{name}: expected {differ:?}\n{verdict}"));
+        let report = servers.verify(&state, None, &Terms::for_group(&state.group())).unwrap();
+        let different: Vec<_> = report.different().into_iter().filter(|name| !HASHES.contains(name)).collect();
+        if different != differ || report.holds() != differ.is_empty() {
+            wrong.push(format!("{name}: expected {differ:?}\n{report}"));
         }
         let unexplained =
-            verdict.differences().filter(|check| EXPLAINED.contains(&check.name) && check.examples.is_empty());
+            report.differences().filter(|check| EXPLAINED.contains(&check.name) && check.examples.is_empty());
         wrong.extend(unexplained.map(|check| format!("{name}: no example for {}", check.name)));
     }
     for (case, (name, change, differ)) in HASH_DAMAGES.iter().enumerate() {
         let mut state = State::sound(0xa_bc10_0000 + case as u64);
         change(&mut state);
-        let verdict = servers.judge(&state, None, &Terms::for_group(&state.group())).unwrap();
-        let different: Vec<_> = verdict.different().into_iter().filter(|name| HASHES.contains(name)).collect();
+        let report = servers.verify(&state, None, &Terms::for_group(&state.group())).unwrap();
+        let different: Vec<_> = report.different().into_iter().filter(|name| HASHES.contains(name)).collect();
         if different != *differ {
-            wrong.push(format!("hashes, {name}: expected {differ:?}\n{verdict}"));
+            wrong.push(format!("hashes, {name}: expected {differ:?}\n{report}"));
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
@@ -193,45 +193,45 @@ fn a_folder_is_a_lake_and_copies_may_be_allowed() {
     let mut state = State::sound(0xd_ef00_0001);
     state.repeat(&Event::of(state.tag, 3));
     let terms = Terms::for_group(&state.group()).allowing_copies();
-    let verdict = servers.judge(&state, Some(folder.path().into()), &terms).unwrap();
-    assert!(verdict.holds(), "{verdict}");
+    let report = servers.verify(&state, Some(folder.path().into()), &terms).unwrap();
+    assert!(report.holds(), "{report}");
     let mut state = State::sound(0xd_ef00_0002);
     state.raw.remove(0);
     state.rows.clear();
-    let verdict = servers.judge(&state, Some(folder.path().into()), &Terms::generator_only()).unwrap();
-    assert_eq!(verdict.different(), [LAKE_EVENTS, LAKE_FILES, LAKE_COUNTS, ONLY_KAFKA, LAKE_HASHES], "{verdict}");
+    let report = servers.verify(&state, Some(folder.path().into()), &Terms::generator_only()).unwrap();
+    assert_eq!(report.different(), [LAKE_EVENTS, LAKE_FILES, LAKE_COUNTS, ONLY_KAFKA, LAKE_HASHES], "{report}");
     let counts = [LAKE_FILES, LAKE_COUNTS, LAKE_HASHES];
-    assert!(verdict.differences().all(|check| counts.contains(&check.name) || check.examples.len() == 6));
+    assert!(report.differences().all(|check| counts.contains(&check.name) || check.examples.len() == 6));
     let mut state = State::sound(0xd_ef00_0003);
     state.rows.pop();
     let terms = Terms::for_group(&state.group()).of_the_run_only();
-    let verdict = servers.judge(&state, Some(folder.path().into()), &terms).unwrap();
-    assert!(verdict.holds(), "{verdict}");
+    let report = servers.verify(&state, Some(folder.path().into()), &terms).unwrap();
+    assert!(report.holds(), "{report}");
 }
 
 #[test]
 fn suppressed_rows_may_be_known_and_earlier_counts_left_out() {
     let servers = Servers::start();
     let kept_out = |s: &State| Uuid::from_u128(u128::from(s.tag));
-    let judge = |s: &State, ids: &[Uuid]| {
+    let verify = |s: &State, ids: &[Uuid]| {
         let terms = Terms::for_group(&s.group()).with_suppressed(ids.iter().copied());
-        servers.judge(s, None, &terms).unwrap()
+        servers.verify(s, None, &terms).unwrap()
     };
     let mut state = State::sound(0xe_ef00_0001);
     suppressed(&mut state, |offsets| &mut offsets.suppressed);
-    let verdict = judge(&state, &[kept_out(&state)]);
-    assert!(verdict.holds(), "{verdict}");
+    let report = verify(&state, &[kept_out(&state)]);
+    assert!(report.holds(), "{report}");
     let mut state = State::sound(0xe_ef00_0002);
     suppressed(&mut state, |offsets| &mut offsets.suppressed);
-    assert_eq!(judge(&state, &[]).different(), [UNACCOUNTED, COUNTED_SUPPRESSED]);
+    assert_eq!(verify(&state, &[]).different(), [UNACCOUNTED, COUNTED_SUPPRESSED]);
     let mut state = State::sound(0xe_ef00_0003);
     suppressed_event(&mut state);
     let different = [TABLE_EVENTS, TABLE_COUNTS, UNACCOUNTED, COUNTED_SUPPRESSED, TABLE_HASHES];
-    assert_eq!(judge(&state, &[]).different(), different);
+    assert_eq!(verify(&state, &[]).different(), different);
     let mut state = State::sound(0xe_ef00_0004);
     suppressed(&mut state, |offsets| &mut offsets.duplicates);
     let different = [COUNTED_SUPPRESSED, COUNTED_DUPLICATES];
-    assert_eq!(judge(&state, &[kept_out(&state)]).different(), different);
+    assert_eq!(verify(&state, &[kept_out(&state)]).different(), different);
 
     // The group had counted records of an earlier topic.
     let mut before = State::sound(0xe_ef00_0005);
@@ -245,8 +245,8 @@ fn suppressed_rows_may_be_known_and_earlier_counts_left_out() {
         offsets.letters += before.letters;
     }
     let earlier = servers.counts(&before);
-    let verdict = servers.judge(&state, None, &Terms::for_group(&state.group()).since(earlier)).unwrap();
-    assert!(verdict.holds(), "{verdict}");
+    let report = servers.verify(&state, None, &Terms::for_group(&state.group()).since(earlier)).unwrap();
+    assert!(report.holds(), "{report}");
 }
 
 fn shifted(event: &Event, hours: i64) -> Event {

@@ -18,7 +18,7 @@ use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
-use verifier::{LakeAt, Run, S3Access, Stores, Terms, Verdict, judge};
+use verifier::{LakeAt, Report, Run, S3Access, Stores, Terms, verify};
 
 use crate::state::{Event, PARTITIONS, QuarantineFile, Record, State};
 
@@ -51,7 +51,7 @@ impl Servers {
         servers
     }
 
-    /// The pipeline's own tables, without what keeps damage out: the judge must not rely on it.
+    /// The pipeline's own tables, without what keeps damage out: the verifier must not rely on it.
     fn make_tables(&self) {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../db_table_scripts");
         let scripts = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
@@ -78,13 +78,13 @@ impl Servers {
         verifier::count(&stores, &state.group(), &state.topic()).unwrap()
     }
 
-    /// Writes a run into all stores and judges it; the lake is a prefix of the bucket, or a folder.
-    pub(crate) fn judge(
+    /// Writes a run into all stores and verifies it; the lake is a prefix of the bucket, or a folder.
+    pub(crate) fn verify(
         &self,
         state: &State,
         folder: Option<PathBuf>,
         terms: &Terms,
-    ) -> Result<Verdict, verifier::Error> {
+    ) -> Result<Report, verifier::Error> {
         let access = self.stack.s3();
         let lake = match folder {
             Some(folder) => LakeAt::Folder(folder),
@@ -105,7 +105,7 @@ impl Servers {
         let stores =
             Stores { bootstrap_servers: self.stack.bootstrap_servers(), database_url: self.stack.database_url(), lake };
         let run = Run::parse(&state.manifest.to_string(), "test")?;
-        judge(&stores, &run, terms)
+        verify(&stores, &run, terms)
     }
 
     fn fill_topic(&self, state: &State) {

@@ -37,7 +37,7 @@ pub(crate) struct Check {
     pub(crate) unit: String,
     /// What it means, and what to do.
     pub(crate) explanation: String,
-    /// Gives one row: `value`, a number or null where there is nothing to judge, and perhaps `detail`, a text.
+    /// Gives one row: `value`, a number or null where there is nothing to evaluate, and perhaps `detail`, a text.
     pub(crate) sql: String,
 }
 

@@ -62,7 +62,7 @@ impl CheckArgs {
                 _ => anyhow!("the results were not kept: {}", describe(&error)),
             })?;
         }
-        verdict(&report)
+        check_outcome(&report)
     }
 
     fn say(&self, report: &Report) -> Result<(), Failure> {
@@ -75,7 +75,7 @@ impl CheckArgs {
     }
 }
 
-fn verdict(report: &Report) -> Result<(), Failure> {
+fn check_outcome(report: &Report) -> Result<(), Failure> {
     let failed = report.names(Status::Fail, Some(Severity::Error));
     if !failed.is_empty() {
         return Err(Failure::Difference(format!("failed: {}", failed.join(", "))));

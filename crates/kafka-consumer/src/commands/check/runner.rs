@@ -19,7 +19,7 @@ pub(crate) enum Status {
     Pass,
     /// It is.
     Fail,
-    /// There was nothing to judge.
+    /// There was nothing to evaluate.
     Skip,
     /// The query could not be run, or gave no number.
     Broken,
@@ -85,7 +85,7 @@ pub(crate) async fn run(client: &mut Client, checks: &[Check], limit: Duration) 
     for check in checks {
         let began = Instant::now();
         let (status, value, detail) = match ask(client, check, limit).await {
-            Ok(answer) => judge(check, answer),
+            Ok(answer) => evaluate(check, answer),
             // Without a connection the others are lost too.
             Err(error) if error.as_db_error().is_none() => return Err(error),
             Err(error) => (Status::Broken, None, Some(with_hint(&error, limit))),
@@ -123,7 +123,7 @@ fn with_hint(error: &Error, limit: Duration) -> String {
     postgres::describe(error)
 }
 
-fn judge(check: &Check, rows: Vec<String>) -> (Status, Option<f64>, Option<String>) {
+fn evaluate(check: &Check, rows: Vec<String>) -> (Status, Option<f64>, Option<String>) {
     let broken = |why: &str| (Status::Broken, None, Some(why.to_owned()));
     let mut rows = rows.into_iter();
     let (Some(row), None) = (rows.next(), rows.next()) else { return broken("its query does not give one row") };
@@ -168,19 +168,19 @@ mod tests {
     use super::*;
     use crate::commands::check::catalogue::checks;
 
-    fn judged(rows: &[&str]) -> (Status, Option<f64>, Option<String>) {
+    fn evaluated(rows: &[&str]) -> (Status, Option<f64>, Option<String>) {
         let check = checks(None).unwrap().remove(0);
-        judge(&Check { threshold: 2.0, ..check }, rows.iter().map(ToString::to_string).collect())
+        evaluate(&Check { threshold: 2.0, ..check }, rows.iter().map(ToString::to_string).collect())
     }
 
     #[test]
-    fn a_value_is_judged_by_the_threshold() {
-        assert_eq!(judged(&[r#"{"value": 2}"#]), (Status::Pass, Some(2.0), None));
+    fn a_value_is_evaluated_by_the_threshold() {
+        assert_eq!(evaluated(&[r#"{"value": 2}"#]), (Status::Pass, Some(2.0), None));
         let detail = Some("why".to_owned());
-        assert_eq!(judged(&[r#"{"value": 2.001, "detail": "why"}"#]), (Status::Fail, Some(2.001), detail.clone()));
-        assert_eq!(judged(&[r#"{"value": null, "detail": "why"}"#]), (Status::Skip, None, detail));
+        assert_eq!(evaluated(&[r#"{"value": 2.001, "detail": "why"}"#]), (Status::Fail, Some(2.001), detail.clone()));
+        assert_eq!(evaluated(&[r#"{"value": null, "detail": "why"}"#]), (Status::Skip, None, detail));
         for bad in [&[][..], &[r#"{"value": 1}"#; 2], &[r#"{"n": 1}"#], &[r#"{"value": "1"}"#], &["[]"]] {
-            assert_eq!(judged(bad).0, Status::Broken, "{bad:?}");
+            assert_eq!(evaluated(bad).0, Status::Broken, "{bad:?}");
         }
     }
 }

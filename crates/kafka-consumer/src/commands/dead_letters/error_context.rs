@@ -8,7 +8,7 @@ use serde_json::value::RawValue;
 use crate::commands::printable::Mark;
 
 /// What today's rules say of a payload, with a mark at each fault that has a place.
-pub(crate) fn judge(
+pub(crate) fn validate(
     payload: Option<&[u8]>,
     record_time: Option<Timestamp>,
     window: Window,
@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     fn found(payload: &[u8]) -> Vec<(usize, String)> {
-        let refused = judge(Some(payload), None, Window::default()).unwrap_err();
+        let refused = validate(Some(payload), None, Window::default()).unwrap_err();
         refused.1.into_iter().map(|mark| (mark.at, mark.what.split(':').next().unwrap().to_owned())).collect()
     }
 

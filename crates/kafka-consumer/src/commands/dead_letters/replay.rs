@@ -81,9 +81,9 @@ struct Replay<'a> {
 
 /// What the rules say of a page of letters.
 #[derive(Default)]
-struct Judged<'a> {
+struct Validated<'a> {
     valid: Vec<(&'a StoredLetter, ProductEvent<'a>)>,
-    refused: Vec<(&'a StoredLetter, Rejection)>,
+    rejected: Vec<(&'a StoredLetter, Rejection)>,
 }
 
 /// Why a letter stays one.
@@ -98,19 +98,19 @@ struct Kept<'a> {
 impl Replay<'_> {
     async fn page(&mut self, letters: &[StoredLetter], window: Window, maker: Option<&Client>) -> anyhow::Result<()> {
         self.outcome.letters += letters.len() as u64;
-        let judged = judge(letters, window);
-        let hours = judged.valid.iter().map(|(_, event)| event.event_timestamp.hour()).collect();
+        let validated = validate(letters, window);
+        let hours = validated.valid.iter().map(|(_, event)| event.event_timestamp.hour()).collect();
         let expired = match maker {
             Some(maker) => self.rows.ensure_days(maker, &hours).await,
             None => self.rows.ensure_days(self.transaction, &hours).await,
         };
         let expired = expired.context("a partition was not made")?;
         let is_expired = |event: &ProductEvent<'_>| expired.contains(&event.event_timestamp.days());
-        let (late, unexpired): (Vec<_>, Vec<_>) = judged.valid.into_iter().partition(|(_, event)| is_expired(event));
+        let (late, unexpired): (Vec<_>, Vec<_>) = validated.valid.into_iter().partition(|(_, event)| is_expired(event));
 
         let (refusals, suppressed) = self.load(&unexpired).await?;
         let mut kept: Vec<Kept<'_>> =
-            judged.refused.into_iter().map(|(letter, why)| Kept::by_rules(letter, &why)).collect();
+            validated.rejected.into_iter().map(|(letter, why)| Kept::by_rules(letter, &why)).collect();
         let mut loaded: Vec<&StoredLetter> = unexpired.iter().map(|(letter, _)| *letter).collect();
         let letter = |number: u64| unexpired[usize::try_from(number).unwrap_or(usize::MAX)].0;
         kept.extend(refusals.iter().map(|refusal| Kept::by_postgres(letter(refusal.number), refusal)));
@@ -230,16 +230,16 @@ impl<'a> Kept<'a> {
     }
 }
 
-fn judge(letters: &[StoredLetter], window: Window) -> Judged<'_> {
-    let mut judged = Judged::default();
+fn validate(letters: &[StoredLetter], window: Window) -> Validated<'_> {
+    let mut validated = Validated::default();
     for letter in letters {
-        // By the time of the first reading, so that the clock alone never changes the verdict.
+        // By the time of the first reading, so that the clock alone never changes the outcome.
         match parse(letter.payload.as_deref(), letter.record_time, window.at(letter.first_seen)) {
-            Ok(event) => judged.valid.push((letter, event)),
-            Err(rejection) => judged.refused.push((letter, rejection)),
+            Ok(event) => validated.valid.push((letter, event)),
+            Err(rejection) => validated.rejected.push((letter, rejection)),
         }
     }
-    judged
+    validated
 }
 
 fn keys(letters: &[&StoredLetter]) -> (Vec<i32>, Vec<i32>, Vec<i64>) {

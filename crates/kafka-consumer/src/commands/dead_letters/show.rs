@@ -98,12 +98,12 @@ fn payload(letter: &StoredLetter, out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "{:<12} {why}", "payload")?;
         return Ok(());
     };
-    let judged = error_context::judge(Some(bytes), letter.record_time, Window::default().at(letter.first_seen));
-    let today = if judged.is_ok() { "accept it; `dead-letters replay` tries it again" } else { "refuse it" };
+    let validated = error_context::validate(Some(bytes), letter.record_time, Window::default().at(letter.first_seen));
+    let today = if validated.is_ok() { "accept it; `dead-letters replay` tries it again" } else { "refuse it" };
     writeln!(out, "{:<12} {today}", "rules today")?;
     writeln!(out, "{:<12} {} bytes", "payload", bytes.len())?;
     let shown = &bytes[..bytes.len().min(SHOWN)];
-    let marks = judged.err().map(|(_, marks)| marks).unwrap_or_default();
+    let marks = validated.err().map(|(_, marks)| marks).unwrap_or_default();
     let (near, far): (Vec<_>, Vec<_>) = marks.into_iter().partition(|mark| mark.at <= shown.len());
     for text in marked_lines(shown, &near, WIDTH) {
         writeln!(out, "{text}")?;

@@ -56,7 +56,7 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, Positions
         }
     }
     match topic_configuration(config, topic).await {
-        Some(told) => positions.retention = judge_topic(&told, topic, &mut lines),
+        Some(told) => positions.retention = check_topic(&told, topic, &mut lines),
         None => lines.warn(
             "read the topic's settings",
             "the broker does not tell them",
@@ -72,7 +72,7 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, Positions
 }
 
 /// Returns how long records are kept.
-fn judge_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Findings) -> Option<Duration> {
+fn check_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Findings) -> Option<Duration> {
     let number = |name: &str| told.get(name).and_then(|text| text.parse::<u64>().ok());
     let is = |name: &str, value: &str| told.get(name).is_some_and(|text| text.contains(value));
     let set = |name: &str, value: &str| format!("kafka-configs.sh --alter --topic {topic} --add-config {name}={value}");

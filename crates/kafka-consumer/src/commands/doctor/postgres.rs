@@ -56,7 +56,7 @@ async fn ask(
     let session = client.query_one(SESSION, &[]).await?;
     let half = (now() - asked) / 2.0;
     warehouse.clock_ahead = Some(session.get::<_, f64>(6) - asked - half);
-    judge_session(&session, settings, lines);
+    check_session(&session, settings, lines);
     let role: String = session.get(3);
     match migrations::pending(client).await {
         Ok(missing) if missing.is_empty() => {
@@ -79,7 +79,7 @@ async fn ask(
     connections(client, settings.writers, lines).await
 }
 
-fn judge_session(session: &Row, settings: &DoctorConfig, lines: &mut Findings) {
+fn check_session(session: &Row, settings: &DoctorConfig, lines: &mut Findings) {
     let (number, version): (i32, String) = (session.get(0), session.get(1));
     lines.good("open a session", format!("{} as {}", settings.target, session.get::<_, String>(3)));
     if number < OLDEST_VERSION {

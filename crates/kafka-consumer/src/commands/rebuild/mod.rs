@@ -82,7 +82,7 @@ impl RebuildArgs {
         let shutdown = ShutdownDeadline::on_signal(loader::GRACE).context("cannot receive signals")?;
         let outcome = loading::run(settings, shutdown).await?;
         show(&outcome, log);
-        verdict(&outcome, self.skip_damaged)
+        check_outcome(&outcome, self.skip_damaged)
     }
 }
 
@@ -132,7 +132,7 @@ fn per_second(outcome: &RebuildOutcome) -> f64 {
 }
 
 /// Decides the exit code: 1 if a file or row is missing that another attempt may load, 3 if damaged files were skipped.
-fn verdict(outcome: &RebuildOutcome, skip_damaged: bool) -> Result<(), Failure> {
+fn check_outcome(outcome: &RebuildOutcome, skip_damaged: bool) -> Result<(), Failure> {
     let mut problems = Vec::new();
     if outcome.files_left > 0 {
         let files = if outcome.files_left == 1 { "file is" } else { "files are" };
@@ -168,7 +168,7 @@ mod tests {
     use super::*;
 
     fn end(outcome: &RebuildOutcome, skip_damaged: bool) -> (u8, String) {
-        match verdict(outcome, skip_damaged) {
+        match check_outcome(outcome, skip_damaged) {
             Ok(()) => (0, String::new()),
             Err(failure) => (failure.code(), failure.to_string()),
         }

@@ -1,4 +1,4 @@
-//! The source: reads records on a thread of its own, judges them and fills the writers' batches.
+//! The source: reads records on a thread of its own, validates them and fills the writers' batches.
 
 mod assignment;
 mod caught_up;
@@ -226,7 +226,7 @@ impl Source {
                     return Ok(true);
                 }
                 PollOutcome::Event(error) => {
-                    self.judge(error)?;
+                    self.check_error(error)?;
                     return Ok(true);
                 }
             }
@@ -237,7 +237,7 @@ impl Source {
     /// Lets librdkafka tell what concerns the group. Records come out of their partitions' queues.
     fn serve_group(&mut self, wait: Duration) -> anyhow::Result<()> {
         match self.kafka.poll(wait) {
-            Some(Err(error)) => self.judge(error),
+            Some(Err(error)) => self.check_error(error),
             Some(Ok(record)) => {
                 tracing::warn!(partition = record.partition(), offset = record.offset(), "record out of its queue");
                 self.assignment.mark_uncertain();
@@ -262,7 +262,7 @@ impl Source {
     }
 
     /// Errors that librdkafka mends by itself are logged; the others end the program.
-    fn judge(&mut self, error: KafkaError) -> anyhow::Result<()> {
+    fn check_error(&mut self, error: KafkaError) -> anyhow::Result<()> {
         use rdkafka::error::RDKafkaErrorCode as Code;
         let topic = &self.setting.resume.group_topic.topic;
         match error.rdkafka_error_code() {

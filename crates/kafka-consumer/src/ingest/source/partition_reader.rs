@@ -51,12 +51,12 @@ impl PartitionReader {
         Ok(Self { epoch, next_offset, time: None, dry: false, queue })
     }
 
-    /// Takes records that are there, so many at most, as long as they are wanted. The function judges a record and gives the
+    /// Takes records that are there, so many at most, as long as they are wanted. The function inspects a record and gives the
     /// event's time, where it has one, and whether more are wanted.
     pub(crate) fn take(
         &mut self,
         most: u32,
-        mut judge: impl FnMut(u64, &BorrowedMessage<'_>) -> (Option<Timestamp>, bool),
+        mut inspect: impl FnMut(u64, &BorrowedMessage<'_>) -> (Option<Timestamp>, bool),
     ) -> PollOutcome {
         for _ in 0..most {
             let record = match self.queue.poll(Duration::ZERO) {
@@ -71,7 +71,7 @@ impl PartitionReader {
                 continue;
             }
             self.next_offset = record.offset() + 1;
-            let (time, more) = judge(self.epoch, &record);
+            let (time, more) = inspect(self.epoch, &record);
             self.time = time.or(self.time);
             if !more {
                 break;

@@ -48,14 +48,14 @@ pub(crate) struct StagedOutcome {
     /// Number of rows that were inserted or suppressed.
     passed: usize,
     /// Number of refused rows whose error may be the server's state, and the first such error.
-    doubtful: usize,
-    doubt: Option<PhaseError>,
+    uncertain: usize,
+    first_uncertain: Option<PhaseError>,
 }
 
 impl StagedOutcome {
     /// Returns true if every row met an error that the server's state may have caused. Such an error is not a row's.
     fn no_row_passed(&self) -> bool {
-        self.doubtful > 0 && self.passed == 0
+        self.uncertain > 0 && self.passed == 0
     }
 
     fn is_over(&self, options: &StagedOptions<'_>) -> bool {
@@ -118,7 +118,7 @@ impl StagedInsert {
                 pending = later.iter().map(|index| new[*index]).collect();
             }
         }
-        match outcome.doubt.take() {
+        match outcome.first_uncertain.take() {
             Some(error) if outcome.no_row_passed() => Err(StagedInsertError::NoRowPassed(error.error)),
             _ => Ok(outcome),
         }
@@ -213,11 +213,11 @@ fn refuse(
     outcome.refused.push(refused);
     outcome.corrections.entry(partition).or_default().refused += 1;
     if may_be_server_state(&error.error) {
-        outcome.doubtful += 1;
-        if outcome.doubtful >= FAILURES_WITHOUT_PASS && outcome.no_row_passed() {
+        outcome.uncertain += 1;
+        if outcome.uncertain >= FAILURES_WITHOUT_PASS && outcome.no_row_passed() {
             return Err(StagedInsertError::NoRowPassed(error.error));
         }
-        outcome.doubt.get_or_insert(error);
+        outcome.first_uncertain.get_or_insert(error);
     }
     Ok(())
 }

@@ -215,7 +215,7 @@ function heldBack() {
   return one ? `Partition ${one.partition} is held back by an open transaction since ${day.format(one.held_back_since)}` : "";
 }
 
-function verdict() {
+function showStatus() {
   const away = lost !== null;
   document.body.classList.toggle("away", away);
   const good = !away && state && !state.not_ready;
@@ -254,7 +254,7 @@ async function ask() {
     lost ??= Date.now();
     document.title = "no answer";
   }
-  verdict();
+  showStatus();
   if (cursor === null || lost === null) CHARTS.forEach(draw);
 }
 

@@ -3,7 +3,7 @@
 -- threshold: 0
 -- unit: rows
 -- explanation: The table has fewer rows than consumers have brought in, or more than they, rebuilds and replays of dead
---   letters have. Somebody has deleted or inserted by hand; `kafka-consumer rebuild` brings back what is gone. Not judged
+--   letters have. Somebody has deleted or inserted by hand; `kafka-consumer rebuild` brings back what is gone. Skipped
 --   where retention has taken days; after `offsets set` rows that are gone may have come again, so only more are found.
 WITH counts AS (
     SELECT (SELECT coalesce(sum(rows_inserted), 0) FROM pipeline.consumer_offsets) AS consumed,

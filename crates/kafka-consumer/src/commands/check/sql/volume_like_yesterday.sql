@@ -3,7 +3,7 @@
 -- threshold: 0
 -- unit: hours
 -- explanation: So many of the last 24 whole hours have less than half or more than twice the events of the same hour of
---   the day before. Hours that had fewer than 100 events the day before are not judged.
+--   the day before. Hours that had fewer than 100 events the day before are not compared.
 WITH this AS (
     SELECT date_bin('1 hour', now(), 'epoch') AS hour
 ), hours AS (

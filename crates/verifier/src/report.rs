@@ -1,4 +1,4 @@
-//! What the judge found, for people and for tests.
+//! What the verifier found, for people and for tests.
 
 use std::fmt;
 
@@ -10,7 +10,7 @@ pub const EXAMPLES: usize = 10;
 
 /// All equations of a run, in the order I1 to I6.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Verdict {
+pub struct Report {
     title: String,
     checks: Vec<Check>,
 }
@@ -20,7 +20,7 @@ pub struct Verdict {
 pub struct Check {
     /// `I1` to `I6`.
     pub invariant: &'static str,
-    /// What is compared, the same text in every verdict.
+    /// What is compared, the same text in every report.
     pub name: &'static str,
     /// The figure that the run must show.
     pub expected: Expected,
@@ -41,7 +41,7 @@ pub enum Expected {
     AtMost(u64),
 }
 
-impl Verdict {
+impl Report {
     pub(crate) fn new(title: String, checks: Vec<Check>) -> Self {
         Self { title, checks }
     }
@@ -69,7 +69,7 @@ impl Verdict {
         self.differences().map(|check| check.name).collect()
     }
 
-    /// The figure found for an equation; `None` if it was not judged.
+    /// The figure found for an equation; `None` if it was not verified.
     #[must_use]
     pub fn found(&self, name: &str) -> Option<u64> {
         self.checks.iter().find(|check| check.name == name).map(|check| check.found)
@@ -98,15 +98,15 @@ impl fmt::Display for Expected {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(UTF8_BORDERS_ONLY).set_content_arrangement(ContentArrangement::Disabled);
-        table.set_header(["", "equation", "expected", "found", "verdict"]);
+        table.set_header(["", "equation", "expected", "found", "result"]);
         for check in &self.checks {
-            let verdict = if check.holds() { "holds" } else { "DIFFERS" };
+            let result = if check.holds() { "holds" } else { "DIFFERS" };
             let (expected, found) = (check.expected.to_string(), grouped(check.found));
-            table.add_row([check.invariant, check.name, &expected, &found, verdict]);
+            table.add_row([check.invariant, check.name, &expected, &found, result]);
         }
         for column in [2, 3] {
             if let Some(column) = table.column_mut(column) {
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_verdict_holds_when_every_check_does() {
+    fn a_report_holds_when_every_check_does() {
         let good = [
             Expected::Exactly(2),
             Expected::AtLeast(2),
@@ -190,10 +190,10 @@ mod tests {
         let bad = [Expected::Exactly(3), Expected::AtLeast(3), Expected::AtMost(1)];
         assert!(good.iter().all(|e| check(*e, 2).holds()));
         assert!(bad.iter().all(|e| !check(*e, 2).holds()));
-        let verdict = Verdict::new("run".into(), vec![check(good[0], 2), check(bad[0], 2)]);
-        assert!(!verdict.holds());
-        assert_eq!(verdict.different(), ["rows"]);
-        let shown = verdict.to_string();
+        let report = Report::new("run".into(), vec![check(good[0], 2), check(bad[0], 2)]);
+        assert!(!report.holds());
+        assert_eq!(report.different(), ["rows"]);
+        let shown = report.to_string();
         assert!(
             shown.contains("DIFFERS") && shown.contains("    index 7") && shown.ends_with("1 of 2 equations differ."),
             "{shown}"

@@ -18,14 +18,14 @@ const LIMITS: [(&str, u64); 2] = [("event-generator", 512), ("kafka-consumer", 2
 
 impl World {
     /// Reads what is there and weighs it.
-    pub(crate) fn judge(&mut self) -> anyhow::Result<()> {
+    pub(crate) fn verify(&mut self) -> anyhow::Result<()> {
         let mut command = self.environment.consumer("run", "event_writer", false);
         command.args(["--until-caught-up", "--log-format", "json", "--http-addr", "off"]);
         let said = finish(command, &self.logs.join("until-caught-up.log"))?;
         self.report.hold("run --until-caught-up ends with exit code 0", said);
         let none = self.runs.is_empty().then(|| "no run has come to its end".to_owned());
-        self.report.hold("there is something to judge", none);
-        self.judge_topic(true)?;
+        self.report.hold("there is something to verify", none);
+        self.verify_topic(true)?;
         let counted = ["check", "--no-save", "--only", "rows_counted", "--only", "dead_letters_counted"];
         let check = self.environment.warehouse(&counted);
         let said = finish(check, &self.logs.join("check.log"))?;
@@ -41,22 +41,22 @@ impl World {
 
     /// Judges the runs in the present topic and all foreign records. The `last` time it also removes the changes of the table
     /// and replays refused rows.
-    pub(crate) fn judge_topic(&mut self, last: bool) -> anyhow::Result<()> {
-        self.judge_foreign(false, "foreign records: each has its one outcome")?;
+    pub(crate) fn verify_topic(&mut self, last: bool) -> anyhow::Result<()> {
+        self.verify_foreign(false, "foreign records: each has its one outcome")?;
         if last {
             self.environment.ask(table::REMOVE)?;
             let replay = self.environment.warehouse(&["dead-letters", "replay", "--reason", "refused_by_postgres"]);
             let said = finish(replay, &self.logs.join("replay.log"))?;
             self.report.hold("kafka-consumer dead-letters replay ends with exit code 0", said);
-            self.judge_foreign(true, "foreign records: refused ones are rows after a replay")?;
+            self.verify_foreign(true, "foreign records: refused ones are rows after a replay")?;
         }
         for (run, resumed) in std::mem::take(&mut self.runs) {
-            self.judge_run(run, resumed)?;
+            self.verify_run(run, resumed)?;
         }
         Ok(())
     }
 
-    fn judge_foreign(&mut self, replayed: bool, statement: &str) -> anyhow::Result<()> {
+    fn verify_foreign(&mut self, replayed: bool, statement: &str) -> anyhow::Result<()> {
         let (environment, foreign) = (&self.environment, &mut self.foreign);
         let compare = async { foreign.compare(&environment.connect().await?, replayed).await };
         let compared = environment.runtime.block_on(compare)?;
@@ -66,11 +66,11 @@ impl World {
         Ok(())
     }
 
-    fn judge_run(&mut self, run: u32, resumed: bool) -> anyhow::Result<()> {
+    fn verify_run(&mut self, run: u32, resumed: bool) -> anyhow::Result<()> {
         let name = run_id(run);
-        let verdict = self.run_verifier(run, resumed, &self.logs.join(format!("{name}-verifier.txt")));
+        let report = self.run_verifier(run, resumed, &self.logs.join(format!("{name}-verifier.txt")));
         // A store that can't be read now is as bad as one that says something else.
-        let differs = verdict.unwrap_or_else(|error| Some(format!("{error:#}")));
+        let differs = report.unwrap_or_else(|error| Some(format!("{error:#}")));
         let manner = if resumed { ", resumed" } else { "" };
         self.report.hold(&format!("{name}{manner}: the verifier's equations"), differs);
 
@@ -96,10 +96,10 @@ impl World {
             terms.push(Terms::for_group(GROUP).with_suppressed([]).of_the_run_only());
         }
         for terms in terms {
-            let verdict = verifier::judge(&stores, &manifest, &terms)?;
-            if !verdict.holds() {
-                fs::write(log, verdict.to_string())?;
-                return Ok(Some(format!("{} ({})", verdict.different().join("; "), log.display())));
+            let report = verifier::verify(&stores, &manifest, &terms)?;
+            if !report.holds() {
+                fs::write(log, report.to_string())?;
+                return Ok(Some(format!("{} ({})", report.different().join("; "), log.display())));
             }
         }
         Ok(None)

@@ -1,4 +1,4 @@
-//! From the stores to the verdict: dead letters and offsets first, then the topic, the lake, the table.
+//! From the stores to the report: dead letters and offsets first, then the topic, the lake, the table.
 
 use std::collections::HashMap;
 
@@ -11,19 +11,19 @@ use crate::ledger::Ledger;
 use crate::store::{LakeAt, Store};
 use crate::terms::{Stores, Terms};
 use crate::topic::Topic;
-use crate::{Error, Run, Verdict};
+use crate::{Error, Report, Run};
 
-/// Reads the stores and judges the run. They must have come to rest. Blocks; may be called from within a runtime too,
+/// Reads the stores and verifies the run. They must have come to rest. Blocks; may be called from within a runtime too,
 /// since it works on a thread of its own.
-pub fn judge(stores: &Stores, run: &Run, terms: &Terms) -> Result<Verdict, Error> {
+pub fn verify(stores: &Stores, run: &Run, terms: &Terms) -> Result<Report, Error> {
     on_own_thread(|| gather(stores, run, terms)).map(|seen| evaluate(&seen))
 }
 
 /// The same without blocking the caller's runtime.
-pub async fn judge_async(stores: &Stores, run: &Run, terms: &Terms) -> Result<Verdict, Error> {
+pub async fn verify_async(stores: &Stores, run: &Run, terms: &Terms) -> Result<Report, Error> {
     let (stores, run, terms) = (stores.clone(), run.clone(), terms.clone());
-    let verdict = tokio::task::spawn_blocking(move || judge(&stores, &run, &terms)).await;
-    verdict.map_err(|e| Error::Thread(e.to_string()))?
+    let report = tokio::task::spawn_blocking(move || verify(&stores, &run, &terms)).await;
+    report.map_err(|e| Error::Thread(e.to_string()))?
 }
 
 /// Reads what a group has counted so far.
