@@ -297,7 +297,9 @@ mod tests {
             [("n", Arc::new(Int32Array::from(vec![0]))), ("text", Arc::new(StringArray::from(vec!["web"])))];
         let hash = |batches: &[RecordBatch]| {
             let mut hasher = ContentHasher::with_defaults(&batches[0].schema(), &defaults).unwrap();
-            batches.iter().for_each(|batch| hasher.update(batch));
+            for batch in batches {
+                hasher.update(batch);
+            }
             hasher.finish()
         };
         let of = |n: [i32; 2], text: [&str; 2]| {
