@@ -49,7 +49,9 @@ impl<'a> Event<'a> {
     /// is working memory.
     pub(crate) fn content(&self, scratch: &mut Vec<u8>) -> u64 {
         scratch.clear();
-        self.values.iter().for_each(|value| value.write(scratch));
+        for value in &self.values {
+            value.write(scratch);
+        }
         xxh3_64(scratch)
     }
 
