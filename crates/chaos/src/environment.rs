@@ -206,12 +206,22 @@ impl Environment {
         Path::new(&self.state).join(run_id(run))
     }
 
-    /// Whether a run's end is decided.
-    pub(crate) fn is_sealed(&self, run: u32) -> bool {
-        let state = fs::read(self.state_of(run).join("state.json")).unwrap_or_default();
-        let state: serde_json::Value = serde_json::from_slice(&state).unwrap_or_default();
-        !state["sealed"].is_null()
+    /// Returns true if the end of an unfinished run is decided.
+    pub(crate) fn is_run_end_decided(&self, run: u32) -> anyhow::Result<bool> {
+        let path = self.state_of(run).join("state.json");
+        fs::read(&path)
+            .map_err(anyhow::Error::from)
+            .and_then(|state| has_run_end(&state))
+            .with_context(|| format!("cannot read {}", path.display()))
     }
+}
+
+/// Returns true if a saved state of event-generator has the run's end. A state without that field is an error: its format
+/// has changed.
+fn has_run_end(state: &[u8]) -> anyhow::Result<bool> {
+    let state: serde_json::Value = serde_json::from_slice(state)?;
+    let run_end = state.get("run_end").context("there is no field run_end")?;
+    Ok(!run_end.is_null())
 }
 
 /// The name of a run.
@@ -224,5 +234,17 @@ pub(crate) fn needs(who: Who) -> ([Name; 2], [Link; 2]) {
     match who {
         Who::Generator => ([Name::Kafka, Name::S3], [Link::GeneratorKafka, Link::GeneratorLake]),
         Who::Member(_) => ([Name::Kafka, Name::Postgres], [Link::ConsumerKafka, Link::ConsumerPostgres]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_of_another_format_is_an_error() {
+        assert!(!has_run_end(br#"{"run_end": null}"#).unwrap());
+        assert!(has_run_end(br#"{"run_end": {"next_index": 7}}"#).unwrap());
+        assert!(has_run_end(br#"{"sealed": {"end": 7}}"#).is_err());
     }
 }

@@ -136,7 +136,7 @@ impl World {
                 self.count_run();
                 let resume = self.has_open_run();
                 self.resumed |= resume;
-                self.seats[number].ends_by_itself = resume && self.environment.is_sealed(self.run);
+                self.seats[number].ends_by_itself = resume && self.environment.is_run_end_decided(self.run)?;
                 self.environment.generator(self.run, resume)
             }
         };
