@@ -1,9 +1,9 @@
-//! The steps of an event's way by the clock: `cargo bench -p bench`.
+//! Measures the time of the steps of the hot path: `cargo bench -p bench`.
 
 use bench::hot_path::Step;
 use divan::counter::ItemsCount;
 
-/// A writer's batch, a fraction of a lake file, sixty blocks of the generator.
+/// Number of events per call: a batch of a writer, a fraction of a lake file, about sixty blocks of the generator.
 const EVENTS: u64 = 30_000;
 
 fn main() {

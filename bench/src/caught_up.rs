@@ -1,4 +1,4 @@
-//! A consumer that reads a topic to its end.
+//! Measures a consumer that reads a topic to its end.
 
 use std::io::Read;
 use std::process::{Command, Stdio};
@@ -8,7 +8,7 @@ use crate::programs::summary;
 use crate::run::Run;
 use crate::usage;
 
-/// Runs kafka-consumer until it has caught up. Start-up is left out of the time, not of the processor's.
+/// Runs `kafka-consumer` until it has caught up. The elapsed time excludes the start-up, the CPU time includes it.
 pub(crate) fn catch_up(consumer: &mut Command) -> Run {
     let began = Instant::now();
     let mut child = consumer.stderr(Stdio::piped()).spawn().unwrap();

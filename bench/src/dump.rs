@@ -1,4 +1,4 @@
-//! The topic's events as files for `psql \copy`, in the order in which one reader gets them.
+//! Writes the events of a topic to files for `psql \copy`, in the order in which one consumer reads them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
@@ -13,21 +13,22 @@ use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 use crate::programs::psql;
 
-/// psql's copy of such a file into a table, in the format `csv` or `binary`.
+/// Returns the `psql` command that copies such a file into a table. The format is `csv` or `binary`.
 pub(crate) fn copy_in(url: &str, table: &str, file: &Path, format: &str) -> Command {
     psql(url, &format!("\\copy {table} ({}) FROM '{}' WITH (FORMAT {format})", *COPY_COLUMNS, file.display()))
 }
 
-/// What stands in the files.
+/// Contents of the files.
 #[derive(Default)]
 pub(crate) struct Dumped {
-    /// Counted from 1970-01-01.
+    /// Days since 1970-01-01.
     pub(crate) days: BTreeSet<i64>,
-    /// The `event_id` of each partition's last event.
+    /// `event_id` of the last event of each partition.
     pub(crate) last: BTreeMap<i32, String>,
 }
 
-/// Writes the first so many events of a topic as CSV and in COPY's binary form; records that are none are left out.
+/// Writes the first `events` events of a topic as CSV and in the binary format of `COPY`. Skips records that are not
+/// valid events.
 pub(crate) fn write(bootstrap_servers: &str, topic: &str, events: u64, csv: &Path, binary: &Path) -> Dumped {
     let mut files = [csv, binary].map(|path| BufWriter::new(File::create(path).unwrap()));
     let [csv, binary] = &mut files;
@@ -68,7 +69,7 @@ fn reader(bootstrap_servers: &str, topic: &str) -> BaseConsumer {
     consumer
 }
 
-/// Returns the event as a line of CSV, with quotes around the texts only.
+/// Returns the event as a line of CSV. Only text fields are quoted.
 fn line(event: &ProductEvent<'_>) -> String {
     let values = serde_json::to_value(event).unwrap();
     let value = |field: &event_model::Field| match (field.kind, &values[field.name]) {

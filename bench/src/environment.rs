@@ -1,4 +1,4 @@
-//! Servers of a benchmark, its files, and the command lines of our programs.
+//! Servers and files of a benchmark, and the command lines of our programs.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -80,17 +80,17 @@ impl Environment {
         deleted.into_iter().next().unwrap().unwrap();
     }
 
-    /// Returns the processor time of the broker so far, in seconds.
+    /// Returns the CPU time of the broker so far, in seconds.
     pub(crate) fn kafka_seconds(&self) -> f64 {
         self.stack.kafka.pid().map_or(0.0, usage::cpu_seconds)
     }
 
-    /// Returns the processor time of the object store so far, in seconds.
+    /// Returns the CPU time of the object store so far, in seconds.
     pub(crate) fn s3_seconds(&self) -> f64 {
         self.stack.object_store.pid().map_or(0.0, usage::cpu_seconds)
     }
 
-    /// Returns the processor time of all PostgreSQL processes so far, in seconds.
+    /// Returns the CPU time of all PostgreSQL processes so far, in seconds.
     pub(crate) fn postgres_seconds(&self) -> f64 {
         usage::postgres_seconds(&self.stack)
     }

@@ -1,4 +1,4 @@
-//! Where the time of each program goes, as a picture: `perf record` beside it, folded and drawn.
+//! Draws a flame graph of each program from the samples of `perf record`.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -9,11 +9,12 @@ use crate::watched::Watched;
 use clap::Args;
 use pipeline_runtime::units;
 
-/// Samples a second and thread: no multiple of what programs do by the clock.
+/// Samples per second and thread. Not a multiple of common timer frequencies, so that samples are not in lockstep with
+/// timers.
 const FREQUENCY: &str = "199";
-/// The programs have no frame pointers: perf keeps so much of the stack, and unwinds it later.
+/// The programs have no frame pointers, so perf records this many bytes of the stack and unwinds it later.
 const CALL_GRAPH: &str = "dwarf,16384";
-/// Frames of less than so many percent of the whole are left out.
+/// Minimum width of a frame in percent of the whole. Narrower frames are omitted.
 const NARROWEST: &str = "0.25";
 
 #[derive(Args)]
@@ -26,7 +27,7 @@ pub(crate) struct Arguments {
     folder: PathBuf,
 }
 
-/// Runs both programs as a day does, with perf beside each.
+/// Runs both programs as the `day` benchmark does, and records each with perf.
 pub(crate) fn draw(arguments: &Arguments) {
     let stage = Stage::set(arguments.events, &[]);
     let samples = tempfile::tempdir().unwrap();
@@ -43,7 +44,7 @@ pub(crate) fn draw(arguments: &Arguments) {
     }
 }
 
-/// perf beside a process, with which it ends.
+/// A perf process that records another process and ends with it.
 struct Recording {
     perf: Watched,
     samples: PathBuf,

@@ -1,4 +1,4 @@
-//! The steps of an event's way that cost the most, one by one, without servers.
+//! The most expensive steps of the hot path, each measured separately and without servers.
 
 use std::time::{Duration, Instant};
 
@@ -28,27 +28,27 @@ pub enum Step {
     Sort,
 }
 
-/// A step over events that were prepared; what it returns is of no meaning but that it depends on all of them.
+/// Executes a step for all prepared events. The result has no meaning, but depends on all of them.
 pub type Run = Box<dyn FnMut() -> usize>;
 
 const PARTITIONS: usize = 6;
 const WINDOW: Window = Window { past: Duration::from_hours(24), future: Duration::from_mins(5), present: None };
 
 impl Step {
-    /// All of them, in the order in which an event passes them.
+    /// All steps, in the order in which an event passes them.
     pub const ALL: [Self; 7] =
         [Self::Make, Self::Validate, Self::WriteJson, Self::WriteParquet, Self::Parse, Self::AddRow, Self::Sort];
 
-    /// Its name.
+    /// Returns the name of the step on the command line.
     #[must_use]
     pub fn name(self) -> String {
         self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
     }
 
-    /// Prepares so many events. Each call of the result takes the step once for each of them.
+    /// Prepares `events` events. Each call of the result executes the step once per event.
     #[must_use]
     pub fn prepare(self, events: u64) -> Run {
-        // A benchmark ends soon, and what it works on lives as long.
+        // Leaked, because the closures need a static lifetime and a benchmark is short.
         let source: &'static Source = Box::leak(Box::new(source()));
         let made: Vec<Generated<'static>> = (0..events).map(|index| source.make(index)).collect();
         match self {
@@ -106,7 +106,7 @@ fn fill(made: &[Generated<'_>]) -> OpenBatch {
     batch
 }
 
-/// The default world, a day of it, from a fixed time on.
+/// Returns the events of the default world from a fixed time on.
 fn source() -> Source {
     let settings = Settings {
         seed: 7,

@@ -1,5 +1,5 @@
-//! Instructions that each step of the hot path takes for an event, counted by Valgrind's callgrind beside a baseline. They
-//! do not depend on what else the machine does, as times do.
+//! Counts the instructions of each step of the hot path per event with Valgrind's callgrind, and compares them with a
+//! baseline. Unlike times, the counts do not depend on the load of the machine.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,9 +12,9 @@ use clap::Args;
 use comfy_table::{CellAlignment, Table};
 use tempfile::TempDir;
 
-/// Events that are prepared.
+/// Number of prepared events.
 const EVENTS: u64 = 2_000;
-/// More than that is another program: what rustc or a dependency changes on its way stays below.
+/// Maximum increase over the baseline. Updates of rustc or a dependency usually stay below it.
 const TOLERANCE: f64 = 0.03;
 
 #[derive(Args)]
@@ -35,10 +35,10 @@ pub(crate) struct Repeat {
     times: u64,
 }
 
-/// Instructions an event, by the step's name.
+/// Instructions per event, by name of the step.
 type Counts = BTreeMap<String, f64>;
 
-/// Takes the step again and again. What callgrind looks at.
+/// Executes a step repeatedly, as the program that callgrind observes.
 pub(crate) fn repeat(arguments: &Repeat) {
     let mut run = arguments.step.prepare(EVENTS);
     for _ in 0..arguments.times {
@@ -46,7 +46,7 @@ pub(crate) fn repeat(arguments: &Repeat) {
     }
 }
 
-/// Counts, prints a table, and fails when a step takes more than the baseline allows.
+/// Counts instructions and prints a table. Fails if a step exceeds its baseline by more than the tolerance.
 pub(crate) fn check(arguments: &Check) {
     let files = tempfile::tempdir().unwrap();
     let chosen = |step: &Step| arguments.only.is_empty() || arguments.only.contains(step);
@@ -69,7 +69,8 @@ pub(crate) fn check(arguments: &Check) {
     );
 }
 
-/// The difference between few and many times, so that preparing and starting do not count.
+/// Returns the instructions per event. Subtracting two runs of different length excludes the start-up and the
+/// preparation.
 fn count(step: Step, files: &TempDir) -> f64 {
     const FEW: u64 = 2;
     const MANY: u64 = 6;

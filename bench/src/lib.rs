@@ -1,4 +1,4 @@
-//! What the micro-benchmarks and the count of instructions share.
+//! Steps shared by the micro-benchmarks and the instruction counts.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a development program fails by panicking")]
 
 pub mod hot_path;

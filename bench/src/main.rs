@@ -1,7 +1,7 @@
-//! The programs beside what people use otherwise: the same events, one machine, one run.
+//! Benchmarks that compare the programs with common alternatives: the same events, one machine, one run.
 //!
-//! A round runs each candidate once; the rounds follow each other, so that what else the machine does hits all alike. A
-//! figure is that of the median round, a ratio the median of the rounds' ratios.
+//! A round runs each candidate once, so that other load on the machine affects all of them alike. A figure is the
+//! median over the rounds; a ratio is the median of the ratios within the rounds.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a development program fails by panicking")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "as above: a closed output ends it")]
 

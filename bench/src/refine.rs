@@ -1,4 +1,4 @@
-//! What a refinement costs after some new rows, with a table of one size and of another.
+//! Measures a refinement after new rows, with tables of different sizes.
 
 use clap::Args;
 use comfy_table::Table;
@@ -26,8 +26,8 @@ pub(crate) struct Arguments {
     rounds: usize,
 }
 
-/// Rows in the order of time that end where $1 seconds are left until now, $2 of them at $3 a day. One in a hundred of
-/// them is up to a minute late.
+/// Inserts $2 rows in chronological order at a rate of $3 a day. The last one is $1 seconds old. One row in a hundred
+/// is up to a minute late.
 const ROWS: &str = "INSERT INTO staging.product_events_raw
     SELECT (lpad(to_hex((extract(epoch FROM time) * 1000)::bigint), 12, '0') || '7'
                 || substr(md5(random()::text || i), 1, 19))::uuid,
@@ -46,7 +46,7 @@ const NOTES: &str = "INSERT INTO pipeline.touched_hours (hour)
     SELECT hour FROM generate_series(date_bin('1 hour', now() - $1::float8 * interval '1 second' - interval '1 minute', 'epoch'),
                                      now(), '1 hour') AS hour";
 
-/// Prints a table and writes target/bench/refine.json.
+/// Prints a table and writes `target/bench/refine.json`.
 pub(crate) fn compare(arguments: &Arguments) {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
@@ -63,7 +63,7 @@ pub(crate) fn compare(arguments: &Arguments) {
     keep("refine", &json!({"new_rows": arguments.new, "per_day": arguments.per_day, "sizes": results}));
 }
 
-/// Seconds of the refinement of everything, and of one after new rows.
+/// Returns the seconds of the first refinement and the median seconds of a refinement after new rows.
 fn measure(arguments: &Arguments, rows: i64) -> (f64, f64) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let postgres = Postgres::ephemeral().unwrap();
@@ -76,7 +76,7 @@ fn measure(arguments: &Arguments, rows: i64) -> (f64, f64) {
     let all_new = seconds(arguments.new) * exact(i64::try_from(arguments.rounds).unwrap());
     runtime.block_on(async {
         client.query(PARTITIONS, &[&days]).await.unwrap();
-        // In pieces, as they would come.
+        // Inserts in chunks, as live rows would be.
         let pieces = (rows / 1_000_000).max(1);
         for piece in (0..pieces).rev() {
             let until = all_new + seconds(piece * (rows / pieces));

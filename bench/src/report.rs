@@ -1,4 +1,4 @@
-//! The median of each candidate's rounds, as a table and as a file in target/bench.
+//! Medians of each candidate's rounds, as a table and as a file in `target/bench`.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -9,25 +9,25 @@ use serde_json::{Map, Value, json};
 use crate::programs::keep;
 use crate::run::Run;
 
-/// The runs of all candidates `C`.
+/// Runs of all candidates `C`.
 pub(crate) struct Report<C: 'static> {
     form: Form<C>,
     events: u64,
     runs: BTreeMap<C, Vec<Run>>,
 }
 
-/// What is said of them.
+/// Labels of the report.
 pub(crate) struct Form<C: 'static> {
-    /// The file's name in target/bench.
+    /// Name of the file in `target/bench`.
     pub(crate) name: &'static str,
     /// `row` or `event`.
     pub(crate) item: &'static str,
-    /// What the candidates work against.
+    /// Server that the candidates write to.
     pub(crate) server: &'static str,
     pub(crate) ratios: &'static [Ratio<C>],
 }
 
-/// One beside the fastest of some others.
+/// Ratio of one candidate to the fastest of others.
 pub(crate) struct Ratio<C: 'static> {
     pub(crate) name: &'static str,
     pub(crate) one: C,
@@ -37,9 +37,9 @@ pub(crate) struct Ratio<C: 'static> {
 
 #[derive(Clone, Copy)]
 pub(crate) enum What {
-    /// Items a second
+    /// Items per second.
     Speed,
-    /// Processor time an item, the server's included
+    /// CPU time per item, including the server's.
     Cpu,
 }
 
@@ -52,7 +52,7 @@ impl What {
     }
 }
 
-/// A candidate's medians.
+/// Medians of a candidate.
 struct Figures {
     per_second: f64,
     cpu_micros: f64,

@@ -1,15 +1,15 @@
-//! What one run of a candidate did and took.
+//! Result of one run of a candidate.
 
 use std::time::Duration;
 
 use crate::usage::Usage;
 
-/// Of a candidate that handled `items` events or rows.
+/// Result for a candidate that processed `items` events or rows.
 pub(crate) struct Run {
     pub(crate) items: u64,
     pub(crate) elapsed: Duration,
     pub(crate) cpu_seconds: f64,
-    /// Of the server that it works against.
+    /// CPU time of the server that the candidate writes to.
     pub(crate) server_cpu_seconds: f64,
     pub(crate) peak_memory_kib: u64,
 }

@@ -1,4 +1,4 @@
-//! What processes cost, from /proc.
+//! Resource usage of processes, from `/proc`.
 
 use std::fs;
 use std::process::{Child, ExitStatus};
@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use local_stack::Stack;
 
-/// Clock ticks a second: fixed at 100 in Linux's interface to programs (proc(5), `USER_HZ`).
+/// Clock ticks per second: always 100 in Linux's user-space interface (proc(5), `USER_HZ`).
 const TICKS: f64 = 100.0;
 
-/// What one process took from its start to its end.
+/// Resources used by a process over its lifetime.
 pub(crate) struct Usage {
     pub(crate) status: ExitStatus,
     pub(crate) elapsed: Duration,
@@ -18,7 +18,7 @@ pub(crate) struct Usage {
     pub(crate) peak_memory_kib: u64,
 }
 
-/// Waits for a child, looking at its memory and, when it has ended but is not yet waited for, at its processor time.
+/// Waits for a child to exit. Polls its peak memory, and reads its CPU time while it is a zombie, before it is reaped.
 pub(crate) fn watch(child: &mut Child, began: Instant) -> Usage {
     let pid = child.id();
     let mut peak_memory_kib = 0;
@@ -34,19 +34,19 @@ pub(crate) fn watch(child: &mut Child, began: Instant) -> Usage {
     }
 }
 
-/// Processor time of a process, of its children, and of those of them that have ended.
+/// Returns the CPU time of a process and its children, including children that they have already reaped, in seconds.
 fn cpu_seconds_of_family(pid: u32) -> f64 {
     let processes = fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let family = processes.filter_map(|one| stat(one).filter(|stat| one == pid || stat.parent == pid));
     family.map(|stat| stat.cpu_seconds_with_children).sum()
 }
 
-/// Processor time of PostgreSQL with all its sessions.
+/// Returns the CPU time of PostgreSQL with all its sessions, in seconds.
 pub(crate) fn postgres_seconds(stack: &Stack) -> f64 {
     cpu_seconds_of_family(stack.postgres.pid().expect("PostgreSQL runs"))
 }
 
-/// Processor time that a process has taken by itself.
+/// Returns the CPU time of a process without its children, in seconds.
 pub(crate) fn cpu_seconds(pid: u32) -> f64 {
     stat(pid).map_or(0.0, |stat| stat.cpu_seconds)
 }

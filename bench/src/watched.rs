@@ -1,4 +1,4 @@
-//! A process that is watched until its end.
+//! A process whose resource usage is recorded until it exits.
 
 use std::process::{Child, Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -8,11 +8,11 @@ use local_stack::Watch;
 
 use crate::usage::{self, Usage};
 
-/// A process that runs beside others.
+/// A process that runs in the background.
 pub(crate) struct Watched {
     pub(crate) pid: u32,
     usage: JoinHandle<Usage>,
-    /// It does not outlive us.
+    /// Kills the process if this program exits.
     _watch: Watch,
 }
 
@@ -28,21 +28,21 @@ impl Watched {
         self.usage.is_finished()
     }
 
-    /// Ends it without a word, if it still runs.
+    /// Sends SIGKILL if the process still runs.
     pub(crate) fn kill(self) -> Usage {
-        // It fails where the process has ended by itself.
+        // `kill` fails if the process has already exited.
         let _ = Command::new("kill").args(["-KILL", &self.pid.to_string()]).stderr(Stdio::null()).status().unwrap();
         self.usage.join().unwrap()
     }
 
-    /// Waits for its end, which must be a good one.
+    /// Waits for the process to exit. Fails if it does not succeed.
     pub(crate) fn wait(self) -> Usage {
         let usage = self.usage.join().unwrap();
         assert!(usage.status.success(), "it failed: {}", usage.status);
         usage
     }
 
-    /// Ends it as Ctrl-C does.
+    /// Sends SIGTERM and waits for a successful exit.
     pub(crate) fn stop(self) -> Usage {
         let status = Command::new("kill").args(["-TERM", &self.pid.to_string()]).status().unwrap();
         assert!(status.success());

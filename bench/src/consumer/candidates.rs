@@ -1,4 +1,4 @@
-//! Who is compared.
+//! Candidates of the comparison.
 
 use std::fmt;
 use std::process::Stdio;

@@ -1,8 +1,11 @@
-//! kafka-consumer beside what one would do by hand, with the same rows: `psql \copy` of a CSV file and of a binary file, each
-//! in one session, and Kafka's own `ConsumerPerformance`, which only reads. Three consumers that come and go show what a
-//! restless group still does together.
+//! Compares `kafka-consumer` with loading the same rows by hand.
 //!
-//! Start-up is left out of the consumer's time: it counts from the first record to the last commit, as its own summary says.
+//! - `psql \copy` loads a CSV file or a binary file in one session.
+//! - `ConsumerPerformance`, which comes with Kafka, only reads.
+//! - Three consumers that leave and join show the throughput of a group during rebalances.
+//!
+//! The consumer's time excludes its start-up. It runs from the first record to the last commit, as reported in its
+//! summary.
 
 mod candidates;
 mod restless;

@@ -1,4 +1,4 @@
-//! Three consumers that come and go while they share a topic.
+//! Three consumers that leave and join while they share a topic.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,12 +9,12 @@ use crate::run::Run;
 use crate::watched::Watched;
 
 const MEMBERS: usize = 3;
-/// How often one of them leaves or joins.
+/// Interval between two changes of the group's membership.
 const TURN: Duration = Duration::from_secs(3);
-/// How often the rows are counted.
+/// Interval between two counts of the committed records.
 const LOOK: Duration = Duration::from_millis(20);
 
-/// Lets them read the topic to its end. The time counts from the first row to the last, as for one consumer.
+/// Reads the topic to its end. The time runs from the first committed record to the last, as for a single consumer.
 pub(crate) fn consume(stage: &Stage, group: &str) -> Run {
     let mut members: [Option<Watched>; MEMBERS] = [None, None, None];
     let mut gone = Vec::new();

@@ -1,4 +1,4 @@
-//! Servers, a topic with events, a warehouse, and the same rows as files.
+//! Servers, topics, an empty warehouse, and the same rows as files.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -7,14 +7,14 @@ use crate::dump;
 use crate::environment::Environment;
 use crate::programs::{TABLE, make_partitions, succeed};
 
-/// The topic whose events are all new.
+/// Topic without duplicates.
 pub(crate) const TOPIC: &str = "product-events";
-/// The topic in which one event in a hundred comes twice.
+/// Topic in which 1% of the events are duplicates.
 pub(crate) const TOPIC_WITH_DUPLICATES: &str = "product-events-with-duplicates";
-/// A topic for several consumers, made when it is needed.
+/// Topic for several consumers, created on demand.
 pub(crate) const TOPIC_OF_SIXTEEN: &str = "product-events-in-16-partitions";
 
-/// What all candidates work on.
+/// Common environment of all candidates.
 pub(crate) struct Stage {
     pub(crate) environment: Environment,
     pub(crate) events: u64,
@@ -32,7 +32,7 @@ impl Stage {
         stage
     }
 
-    /// Fills the topic of sixteen partitions, with the same events.
+    /// Fills the topic of 16 partitions with the same events.
     pub(crate) fn fill_sixteen(&self) {
         self.environment.create_topic(TOPIC_OF_SIXTEEN, 16);
         self.generate(TOPIC_OF_SIXTEEN, "plain", &[]);
@@ -43,14 +43,14 @@ impl Stage {
         succeed(command.args(["--no-lake", "--seed", "7", "--run-id", run]).args(more));
     }
 
-    /// The consumer as a group of its own, which reads the topic from its beginning to its end.
+    /// Returns a consumer that is the only member of its group and reads the topic from its beginning to its end.
     pub(crate) fn consumer(&self, group: &str, topic: &str) -> Command {
         let mut command = self.live_consumer(group, topic);
         command.arg("--until-caught-up");
         command
     }
 
-    /// A member of a group, which reads on until it is stopped.
+    /// Returns a member of a group that runs until it is stopped.
     pub(crate) fn live_consumer(&self, group: &str, topic: &str) -> Command {
         let mut command = self.environment.consumer(group, topic);
         command.args(&self.consumer_flags).stdout(Stdio::null()).stderr(Stdio::null());

@@ -1,6 +1,8 @@
-//! A day of events at once: event-generator and kafka-consumer side by side with Kafka, PostgreSQL and S3, all with their
-//! default settings. The time runs from the generator's start to the commit of the last row. Then every event is accounted
-//! for.
+//! Measures a day of events: `event-generator` and `kafka-consumer` run side by side with Kafka, PostgreSQL and S3, all
+//! with default settings.
+//!
+//! The time runs from the start of the generator to the commit of the last row. Afterwards `reconcile` accounts for
+//! every event.
 
 pub(crate) mod stage;
 
@@ -29,7 +31,7 @@ pub(crate) struct Arguments {
     generator: Vec<String>,
 }
 
-/// What one process took.
+/// Resources used by one process.
 struct Share {
     process: &'static str,
     cpu_seconds: f64,
@@ -39,21 +41,21 @@ struct Share {
 pub(crate) struct Day {
     events: u64,
     pub(crate) elapsed: Duration,
-    /// When the generator had published all.
+    /// Time until the generator has published all events and exited.
     published: Duration,
     shares: Vec<Share>,
     reconcile: Usage,
 }
 
-/// Prints a table and writes target/bench/day.json. Fails when an event is not where it belongs.
+/// Prints a table and writes `target/bench/day.json`. Fails if `reconcile` finds a difference.
 pub(crate) fn run(arguments: &Arguments) {
     let median = median(arguments.events, &arguments.generator, arguments.rounds, 0);
     println!("{}", median.table());
     keep("day", &median.json());
 }
 
-/// The round of the median time, each with new servers that have seen `warm_up` other events. Fails when an event is not
-/// where it belongs.
+/// Returns the round with the median time. Each round has new servers, warmed up with `warm_up` other events. Fails if
+/// `reconcile` finds a difference.
 pub(crate) fn median(events: u64, generator_flags: &[String], rounds: usize, warm_up: u64) -> Day {
     let mut days: Vec<Day> = (1..=rounds).map(|round| one(events, generator_flags, round, warm_up)).collect();
     days.sort_by_key(|day| day.elapsed);

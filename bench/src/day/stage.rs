@@ -1,4 +1,4 @@
-//! Servers, and what the programs are told about them.
+//! Servers and the command lines of the programs.
 
 use std::process::{Command, Stdio};
 use std::thread;
@@ -10,11 +10,11 @@ use crate::programs::{committed, empty, ours, succeed};
 const RUN: &str = "day";
 const GROUP: &str = "day";
 const TOPIC: &str = "product-events";
-/// The name of a run, a group and a topic that come before.
+/// Name of the run, the group and the topic of the warm-up.
 const BEFORE: &str = "before";
 const LOOK: Duration = Duration::from_millis(50);
-/// For what takes a second.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Deadline for steps that usually take a second.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) struct Stage<'a> {
     pub(crate) environment: Environment,
@@ -22,7 +22,7 @@ pub(crate) struct Stage<'a> {
     generator_flags: &'a [String],
 }
 
-/// Processor time of the servers so far, in seconds.
+/// CPU time of the servers so far, in seconds.
 #[derive(Clone, Copy)]
 pub(crate) struct Servers {
     pub(crate) kafka: f64,
@@ -35,7 +35,8 @@ impl<'a> Stage<'a> {
         Self { environment: Environment::start(), events, generator_flags }
     }
 
-    /// Lets so many other events through everything, and empties the table again: a new broker's compiler is slow at first.
+    /// Sends `events` other events through all programs and servers, and empties the table again. A new broker is slow
+    /// until its code is compiled.
     pub(crate) fn warm_up(&self, events: u64) {
         succeed(&mut self.publish(BEFORE, BEFORE, events));
         succeed(self.environment.consumer(BEFORE, BEFORE).arg("--until-caught-up"));
@@ -70,7 +71,7 @@ impl<'a> Stage<'a> {
         command
     }
 
-    /// Compares all stores with the manifest; exit code 3 is a difference.
+    /// Compares all stores with the manifest. The command exits with code 3 if they differ.
     pub(crate) fn reconcile(&self) -> Command {
         let mut command = ours("kafka-consumer");
         command.args(["reconcile", "--run", RUN, "--group-id", GROUP, "--topic", TOPIC, "--json"]);
@@ -85,16 +86,16 @@ impl<'a> Stage<'a> {
         command
     }
 
-    /// Waits until the consumer has its partitions.
+    /// Waits until partitions are assigned to the consumer.
     pub(crate) fn await_partitions(&self) {
         let began = Instant::now();
         while !self.environment.log("consumer").contains("\"partitions assigned\"") {
-            assert!(began.elapsed() < PATIENCE, "{}", self.environment.log("consumer"));
+            assert!(began.elapsed() < TIMEOUT, "{}", self.environment.log("consumer"));
             thread::sleep(LOOK);
         }
     }
 
-    /// Waits until so many records are committed.
+    /// Waits until `records` records are committed. Fails if there is no progress until the deadline.
     pub(crate) fn await_records(&self, records: u64) {
         let (mut before, mut since) = (0, Instant::now());
         loop {
@@ -105,7 +106,7 @@ impl<'a> Stage<'a> {
             if committed > before {
                 (before, since) = (committed, Instant::now());
             }
-            assert!(since.elapsed() < PATIENCE, "{committed} of {records}\n{}", self.environment.log("consumer"));
+            assert!(since.elapsed() < TIMEOUT, "{committed} of {records}\n{}", self.environment.log("consumer"));
             thread::sleep(LOOK);
         }
     }

@@ -1,4 +1,4 @@
-//! Who is compared.
+//! Candidates of the comparison.
 
 use std::fmt;
 use std::process::{Command, Stdio};
@@ -46,10 +46,10 @@ impl fmt::Display for Candidate {
     }
 }
 
-/// As each record of event-generator has them.
+/// Headers like those of `event-generator`'s records.
 const HEADERS: [&str; 2] = ["run=1b6985c34", "schema=1"];
 
-/// How a producer collects what it sends.
+/// Batch settings of a producer.
 struct Batching {
     linger_ms: &'static str,
     batch_bytes: &'static str,
@@ -125,7 +125,7 @@ impl Candidate {
     }
 }
 
-/// What a thread does with each event before Kafka or the lake see it.
+/// Measures the work of one thread on each event before it is sent to Kafka or the lake.
 fn make(stage: &Stage) -> Run {
     const BLOCK: u64 = 4_096;
     let me = std::process::id();
@@ -169,7 +169,7 @@ fn producer_performance(stage: &Stage, topic: &str, batching: &Batching) -> Comm
     stage.environment.stack.kafka.tool(class, &arguments)
 }
 
-/// It sends one payload again and again, of our events' size.
+/// Sends the same payload repeatedly, as large as the mean event.
 fn rdkafka_performance(stage: &Stage, topic: &str, batching: &Batching, headers: &[&str]) -> Command {
     let mut command = Command::new(stage.rdkafka_performance.as_ref().expect("built"));
     command.args(["-P", "-q", "-t", topic, "-b", &stage.environment.stack.bootstrap_servers()]);

@@ -1,8 +1,8 @@
-//! event-generator beside the producers that come with Kafka and with librdkafka. Those send bytes that they have; ours
-//! makes each event, validates it and writes its JSON.
+//! Compares `event-generator` with the producers that come with Kafka and librdkafka.
 //!
-//! All are idempotent with acks=all into a new topic of six partitions. Times are those of whole processes, start-up and
-//! the last acknowledgement included.
+//! Those producers send prepared bytes, whereas `event-generator` creates, validates and serializes each event. All are
+//! idempotent, use `acks=all` and write to a new topic of six partitions. Times are those of whole processes, including
+//! the start-up and the last acknowledgement.
 
 mod candidates;
 mod rdkafka_performance;
@@ -48,7 +48,7 @@ fn form() -> Form<Candidate> {
                 others: &[ProducerPerformance, ProducerPerformanceLz4, ProducerPerformanceSmall],
                 what: What::Speed,
             },
-            // Its one payload shrinks to nothing with lz4: shown, but no measure for events that differ.
+            // Excludes lz4: the single payload compresses to almost nothing, unlike distinct events.
             Ratio {
                 name: "ratio_to_rdkafka_performance",
                 one: KafkaOnly,
@@ -84,7 +84,7 @@ pub(crate) fn compare(arguments: &Arguments) {
     }
     let stage = Stage::set(*events, generator, peer.ok());
     let mut report = Report::new(form(), *events);
-    // A broker that has just started is slower until its code is compiled; so nobody is the first.
+    // Warm-up: a new broker is slow until its code is compiled.
     candidates.iter().find(|one| one.needs_kafka()).map(|one| one.run(&stage, 0));
     for round in 1..=*rounds {
         candidates.rotate_left(1);

@@ -1,4 +1,4 @@
-//! librdkafka's own benchmark program, from the sources and with the library that our programs are built with.
+//! librdkafka's own benchmark program, linked with the library that our programs use.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use crate::programs::target;
 
-/// Compiles it. Fails with what is in the way.
+/// Compiles the program. Returns the reason if that fails.
 pub(crate) fn build() -> Result<PathBuf, String> {
     let (kafka, zstd) = (newest("rdkafka-sys-", "src/librdkafka.a")?, newest("zstd-sys-", "libzstd.a")?);
     let program = target().join("bench/rdkafka_performance");
@@ -19,7 +19,8 @@ pub(crate) fn build() -> Result<PathBuf, String> {
     if output.status.success() { Ok(program) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
 }
 
-/// Where a C library was built for the profile that this program has: the newest place, as cargo keeps old ones.
+/// Returns the build folder of a C library for the profile of this program. Cargo keeps old ones, so the newest is
+/// used.
 fn newest(package: &str, file: &str) -> Result<PathBuf, String> {
     let builds = std::env::current_exe().map_err(|error| error.to_string())?.with_file_name("build");
     let named = |place: &Path| place.file_name().is_some_and(|name| name.to_string_lossy().starts_with(package));

@@ -1,4 +1,4 @@
-//! Servers, and our events as a file.
+//! Servers, and a file of our events.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,15 +11,15 @@ use crate::environment::Environment;
 use crate::programs::{ours, succeed};
 
 pub(crate) const PARTITIONS: i32 = 6;
-/// Lines of the file, which is sent again and again.
+/// Number of lines in the file, which is sent repeatedly.
 const PAYLOADS: usize = 200_000;
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What all candidates work on.
+/// Common environment of all candidates.
 pub(crate) struct Stage {
     pub(crate) environment: Environment,
     pub(crate) events: u64,
-    /// The mean size of an event's JSON.
+    /// Mean size of an event's JSON in bytes.
     pub(crate) event_bytes: usize,
     pub(crate) source: Source,
     pub(crate) generator_flags: Vec<String>,
@@ -48,17 +48,17 @@ impl Stage {
 
     pub(crate) fn records_of(&self, topic: &str) -> u64 {
         let consumer: BaseConsumer = self.environment.client().create().unwrap();
-        let ends = (0..PARTITIONS).map(|partition| consumer.fetch_watermarks(topic, partition, PATIENCE).unwrap().1);
+        let ends = (0..PARTITIONS).map(|partition| consumer.fetch_watermarks(topic, partition, TIMEOUT).unwrap().1);
         u64::try_from(ends.sum::<i64>()).unwrap()
     }
 
-    /// Returns the processor time of Kafka and S3 so far, in seconds.
+    /// Returns the CPU time of Kafka and S3 so far, in seconds.
     pub(crate) fn server_cpu_seconds(&self) -> f64 {
         self.environment.kafka_seconds() + self.environment.s3_seconds()
     }
 }
 
-/// The default world.
+/// Returns the events of the default world.
 fn source() -> Source {
     let config = succeed(ours("event-generator").args(["run", "--print-config", "--seed", "7"]));
     let config: serde_json::Value = serde_json::from_str(&config).unwrap();

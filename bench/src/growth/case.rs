@@ -1,14 +1,14 @@
-//! What there is more of.
+//! Cases of the growth benchmark.
 
 use std::fmt;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Case {
-    /// Millions of rows in the table
+    /// Millions of rows in the table.
     Rows(u64),
-    /// Members of the group
+    /// Number of consumers in the group.
     Consumers(usize),
-    /// Bytes that a record has more
+    /// Bytes added to each record.
     Padding(u64),
 }
 

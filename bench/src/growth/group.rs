@@ -11,9 +11,11 @@ use crate::usage;
 use crate::watched::Watched;
 
 const LOOK: Duration = Duration::from_millis(20);
-const PATIENCE: Duration = Duration::from_mins(5);
+const TIMEOUT: Duration = Duration::from_mins(5);
 
-/// Lets so many consumers read the topic, which has so many records. The time runs from when each has committed rows.
+/// Measures `members` consumers that read a topic of `records` records.
+///
+/// The time starts when every member has partitions and the group has committed its first records.
 pub(crate) fn share(environment: &Environment, topic: &str, members: usize, records: u64) -> Run {
     static GROUPS: AtomicU32 = AtomicU32::new(0);
     let group = format!("growth-{}", GROUPS.fetch_add(1, Ordering::Relaxed));
@@ -25,7 +27,7 @@ pub(crate) fn share(environment: &Environment, topic: &str, members: usize, reco
     };
     let all: Vec<Watched> = names.iter().map(start).collect();
     let committed = || committed(&environment.stack, &group);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let wait = |what: &dyn Fn() -> bool| {
         while !what() {
             assert!(Instant::now() < deadline, "{}", environment.log(&names[0]));

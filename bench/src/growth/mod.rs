@@ -1,4 +1,4 @@
-//! What an event costs when there is more: of events, of rows in the table, of consumers, of bytes in a record.
+//! Measures the cost of an event as the number of events, rows, consumers or bytes per record grows.
 
 mod case;
 mod group;
@@ -59,7 +59,7 @@ enum Measurement {
     Bytes,
 }
 
-/// Prints tables and writes target/bench/growth-*.json.
+/// Prints tables and writes `target/bench/growth-*.json`.
 pub(crate) fn measure(arguments: &Arguments) {
     for measurement in &arguments.measure {
         match measurement {
@@ -101,7 +101,7 @@ const TABLE: &[Ratio<Case>] = &[
     Ratio { name: "speed_ratio_100M_to_10M", one: Case::Rows(100), others: &[Case::Rows(10)], what: What::Speed },
 ];
 
-/// The rows follow each other in time up to now, so many a day, as they would have come.
+/// Fills the table in chronological order up to now at `per_day` million rows a day, as live events would.
 fn table(arguments: &Arguments) {
     const FILL: u64 = 10;
     let Arguments { rounds, per_day, batch, .. } = arguments;
@@ -113,7 +113,7 @@ fn table(arguments: &Arguments) {
     levels.sort_unstable();
     let all = levels.last().unwrap() + measured;
     let now = Timestamp::from_micros(micros(Duration::from_secs(now_seconds())));
-    // Where the next row stands, in millions of rows.
+    // Position of the next row, in millions of rows.
     let mut made = 0;
     let mut bring = |millions: u64| {
         let before = i64::try_from((all - made) * 86_400_000_000 / per_day).unwrap();
@@ -163,7 +163,7 @@ fn consumers(arguments: &Arguments) {
     report.publish();
 }
 
-/// Both programs, each by itself.
+/// Measures both programs, one after the other.
 fn bytes(arguments: &Arguments) {
     let events = arguments.batch * MILLION;
     let form = |name, server| Form { name, item: "event", server, ratios: &[] };

@@ -1,4 +1,4 @@
-//! Steps that the measurements of growth share.
+//! Steps shared by the growth measurements.
 
 use std::process::Stdio;
 use std::thread;
@@ -11,8 +11,8 @@ use crate::run::Run;
 use crate::watched::Watched;
 
 const LOOK: Duration = Duration::from_millis(50);
-/// For a vacuum of what was just filled in.
-const PATIENCE: Duration = Duration::from_mins(5);
+/// Deadline for a vacuum of newly inserted rows.
+const TIMEOUT: Duration = Duration::from_mins(5);
 
 impl Environment {
     /// Publishes events to a topic of six partitions.
@@ -23,23 +23,24 @@ impl Environment {
         Run { server_cpu_seconds: self.kafka_seconds() - before, ..Run::of(events, &usage) }
     }
 
-    /// Inserts a topic with one consumer, from its beginning to its end.
+    /// Inserts the events of a topic with one consumer, from its beginning to its end.
     pub(super) fn catch_up(&self, topic: &str) -> Run {
         let before = self.postgres_seconds();
         let run = catch_up(self.consumer(topic, topic).arg("--until-caught-up").stdout(Stdio::null()));
         Run { server_cpu_seconds: self.postgres_seconds() - before, ..run }
     }
 
-    /// Empties the table and waits for the disk.
+    /// Empties the table and flushes the disk.
     pub(super) fn clear(&self) {
         empty(&self.stack.database_url());
         settle();
     }
 
-    /// Waits until no automatic vacuum is busy with earlier rows, and the disk has them.
+    /// Waits until no vacuum is running, then writes a checkpoint and flushes the disk. Earlier rows would otherwise
+    /// distort the measurement.
     pub(super) fn await_vacuum(&self) {
         let (began, url) = (Instant::now(), self.stack.database_url());
-        while number(&url, "SELECT count(*) FROM pg_stat_progress_vacuum") > 0 && began.elapsed() < PATIENCE {
+        while number(&url, "SELECT count(*) FROM pg_stat_progress_vacuum") > 0 && began.elapsed() < TIMEOUT {
             thread::sleep(LOOK);
         }
         succeed(&mut psql(&url, "CHECKPOINT"));

@@ -1,4 +1,4 @@
-//! kill -9 in the middle of the topic, and a start at once.
+//! Kills a sink with `kill -9` in the middle of the topic and restarts it at once.
 
 use std::time::{Duration, Instant};
 
@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::sink::Candidate;
 use super::stage::{Difference, Stage, Topic};
 
-/// For a sink to start and write its first row; a group waits up to 45 s for a member that is gone.
-const PATIENCE: Duration = Duration::from_mins(3);
-/// Without a new row for so long, nothing more is expected.
+/// Deadline for a sink to start and write its first row. A consumer group waits up to 45 s for a member that died.
+const TIMEOUT: Duration = Duration::from_mins(3);
+/// A sink that inserts no row for this long is considered done.
 const QUIET: Duration = Duration::from_secs(30);
 
-/// What was left when all was quiet again.
+/// State of the table when the sink was done.
 pub(crate) struct Outcome {
     difference: Difference,
     next_row: Option<Duration>,
@@ -24,17 +24,17 @@ pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Outcome
     let source = stage.source(topic);
     let sink = candidate.start(stage, &source);
     assert!(
-        stage.await_more(&sink, table, topic.bytes() / 2, PATIENCE),
+        stage.await_more(&sink, table, topic.bytes() / 2, TIMEOUT),
         "{candidate} stopped:\n{}",
         stage.said(&source)
     );
     sink.kill();
-    // What was on its way to the server is there in a moment.
+    // Statements already sent to the server may still commit.
     std::thread::sleep(Duration::from_millis(300));
     let bytes = stage.bytes(table);
     let began = Instant::now();
     let sink = candidate.start(stage, &source);
-    let next_row = stage.await_more(&sink, table, bytes, PATIENCE).then(|| began.elapsed());
+    let next_row = stage.await_more(&sink, table, bytes, TIMEOUT).then(|| began.elapsed());
     stage.await_rest(candidate.keys, topic, QUIET);
     sink.kill();
     let outcome = Outcome { difference: stage.difference(table, topic), next_row };
@@ -43,7 +43,7 @@ pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Outcome
 }
 
 impl Outcome {
-    /// Lost, doubled, seconds.
+    /// Returns the lost rows, the duplicates and the seconds to the next row.
     pub(crate) fn cells(&self) -> Vec<String> {
         let Difference { missing, doubled, .. } = self.difference;
         let seconds = self.next_row.map_or("never".to_owned(), |time| format!("{:.1}", time.as_secs_f64()));

@@ -1,15 +1,15 @@
-//! Tables that the sinks write into.
+//! Tables of the sinks.
 
 use crate::programs::TABLE;
 
-/// The table that a sink writes into.
+/// Table that a sink writes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Keys {
-    /// kafka-consumer's, in partitions by day, each with a unique index on `event_id`
+    /// The table of `kafka-consumer`: daily partitions, each with a unique index on `event_id`.
     Own,
-    /// A plain table with `event_id` as its primary key
+    /// A plain table with `event_id` as its primary key.
     Keyed,
-    /// A plain table without an index: what comes twice is there twice
+    /// A plain table without an index. It keeps duplicates.
     Keyless,
 }
 

@@ -1,13 +1,15 @@
-//! kafka-consumer beside other ways from Kafka to PostgreSQL: the same events, one machine, one run.
+//! Compares `kafka-consumer` with other sinks from Kafka to PostgreSQL: the same events, one machine, one run.
 //!
-//! The others are what `scripts/setup peers` could fetch; their settings stand in bench/peers. Each writes into a plain table,
-//! once with `event_id` as its key and once without a key; kafka-consumer writes into its own, which is keyed and partitioned.
-//! All are watched from outside in the same way: the time runs from the first block of the table until the last row can be
-//! seen, so start-up is left out. After each run the rows are compared with the topic's.
+//! The other sinks are those that `scripts/setup peers` could fetch; their settings are in `bench/peers`. Each of them
+//! writes to a plain table, once with `event_id` as its key and once without a key. `kafka-consumer` writes to its own
+//! table, which is keyed and partitioned.
 //!
-//! - `sink`: who is compared and how each is started
-//! - `stage`: servers, topics, tables, and the truth
-//! - `speed`, `crash`, `poison`: what is measured
+//! All sinks are observed from outside in the same way. The time runs from the first block of the table until the last
+//! row is visible, so it excludes the start-up. After each run the rows are compared with the events of the topic.
+//!
+//! - `sink`: the sinks and their command lines
+//! - `stage`: servers, topics, tables and the expected rows
+//! - `speed`, `crash`, `poison`: the measurements
 
 mod crash;
 mod keys;
@@ -56,7 +58,7 @@ enum Measurement {
 
 const OURS: Candidate = Candidate { sink: Sink::KafkaConsumer, keys: Own };
 
-/// All peers, with such a table.
+/// Returns all peers with such a table.
 const fn peers(keys: Keys) -> [Candidate; 5] {
     [
         Candidate { sink: Sink::Bento, keys },
@@ -85,7 +87,7 @@ const RATIOS: &[Ratio<Candidate>] = &[
     },
 ];
 
-/// Prints tables and writes target/bench/peers.json, peers-crash.json and peers-poison.json.
+/// Prints tables and writes `peers.json`, `peers-crash.json` and `peers-poison.json` in `target/bench`.
 pub(crate) fn compare(arguments: &Arguments) {
     let chosen = |sink: &Sink| arguments.only.is_empty() || arguments.only.contains(sink);
     let mut sinks = Vec::new();
@@ -139,7 +141,7 @@ fn speeds(stage: &Stage, topic: &Topic, sinks: &[Sink], rounds: usize) {
     let candidates: Vec<Candidate> = sinks.iter().flat_map(|sink| sink.candidates()).collect();
     for round in 1..=rounds {
         for turn in 0..candidates.len() {
-            // Nobody always runs after the same one.
+            // Rotates the order, so that another candidate runs first in each round.
             let candidate = candidates[(turn + round - 1) % candidates.len()];
             if round == 1 || candidate.sink != Sink::PythonValues {
                 report.add(candidate, round, speed::run(stage, topic, candidate));
@@ -149,7 +151,7 @@ fn speeds(stage: &Stage, topic: &Topic, sinks: &[Sink], rounds: usize) {
     report.publish();
 }
 
-/// A table for people, a file for scripts.
+/// Prints a table and writes a JSON file.
 fn publish<'a>(name: &str, columns: &[&str], rows: impl Iterator<Item = (&'a str, Vec<String>, Value)>) {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);

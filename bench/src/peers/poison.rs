@@ -8,24 +8,24 @@ use serde_json::{Value, json};
 use super::sink::Candidate;
 use super::stage::{Difference, Stage, Topic};
 
-/// Events before and after the record.
+/// Number of events before the record, and after it.
 const HALF: u64 = 10_000;
 const START: Duration = Duration::from_mins(1);
-/// Without a new row for so long, nothing more is expected.
+/// A sink that inserts no row for this long is considered done.
 const QUIET: Duration = Duration::from_secs(20);
 
-/// What is wrong with the record.
+/// Defect of the record.
 #[derive(Clone, Copy)]
 pub(crate) enum Poison {
-    /// It ends too early.
+    /// The JSON is truncated.
     Json,
-    /// A text has U+0000, which PostgreSQL takes in no text.
+    /// A text contains U+0000, which PostgreSQL rejects in any text.
     Nul,
     /// `user_id` does not fit into 32 bits.
     Range,
 }
 
-/// What was left when all was quiet again.
+/// State of the table when the sink was done.
 pub(crate) struct Outcome {
     difference: Difference,
     dead_letters: i64,
@@ -57,7 +57,7 @@ impl Poison {
         }
     }
 
-    /// A topic with it in the middle.
+    /// Publishes a topic with the record in the middle.
     pub(crate) fn pour(self, stage: &Stage) -> Topic {
         let (topic, run) = match self {
             Self::Json => ("poison-json", "json"),
@@ -78,7 +78,7 @@ pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Outcome
     let sink = candidate.start(stage, &source);
     stage.await_more(&sink, table, 0, START);
     stage.await_rest(candidate.keys, topic, QUIET);
-    // A moment for what is no row.
+    // Time for the sink to store a dead letter or to exit.
     std::thread::sleep(Duration::from_secs(2));
     let runs = !sink.has_ended();
     sink.kill();

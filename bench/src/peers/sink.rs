@@ -1,4 +1,4 @@
-//! Who is compared, and how each is started.
+//! Sinks and their command lines.
 
 use std::fmt;
 use std::fs::File;
@@ -39,7 +39,7 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
-    /// Whether a record that comes twice is one row.
+    /// Returns true if the table stores duplicate records as one row.
     pub(crate) fn is_safe(self) -> bool {
         self.keys != Keys::Keyless
     }
@@ -91,7 +91,7 @@ impl Sink {
         keys.iter().map(move |keys| Candidate { sink: self, keys: *keys })
     }
 
-    /// What it would need and isn't there.
+    /// Returns the missing prerequisite, if any.
     pub(crate) fn missing(self) -> Option<String> {
         if self == Self::Aiven && aiven().is_none() {
             return Some("AIVEN_JDBC names no folder with its jars".to_owned());
@@ -109,14 +109,14 @@ impl Sink {
 }
 
 impl Candidate {
-    /// Starts the sink. Its output goes to the log of the source.
+    /// Starts the sink. Its output is appended to the log of the source.
     pub(crate) fn start(self, stage: &Stage, source: &Source) -> Watched {
         let log = File::options().append(true).create(true).open(stage.log(source)).unwrap();
         let mut command = self.command(stage, source);
         Watched::start(command.stdout(log.try_clone().unwrap()).stderr(log))
     }
 
-    /// The program, which runs until it is ended. What comes with `source` is what it reads.
+    /// Returns the command of the sink, which reads `source` until it is stopped.
     fn command(self, stage: &Stage, source: &Source) -> Command {
         match self.sink {
             Sink::KafkaConsumer => stage.environment.consumer(&source.group, &source.topic),
@@ -174,7 +174,7 @@ impl Candidate {
         } else {
             "insert.mode=multi\npk.mode=none"
         };
-        // PostgreSQL itself makes a uuid and a timestamptz of texts without a type.
+        // `stringtype=unspecified` makes PostgreSQL convert strings to uuid and timestamptz.
         let connector = format!(
             "connection.url={}?reWriteBatchedInserts=true&stringtype=unspecified\ntable.name.format={}\n{mode}\n",
             stage.jdbc_url(),
@@ -184,7 +184,8 @@ impl Candidate {
     }
 }
 
-/// A standalone worker of Kafka Connect with one connector, whose jars are in a folder of their own in that of all plugins.
+/// Returns a standalone Kafka Connect worker with one connector. The plugin path is the parent of the connector's
+/// folder.
 fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plugin: &Path) -> Command {
     let name = &source.group;
     let worker = format!(
@@ -210,8 +211,8 @@ fn connect(stage: &Stage, source: &Source, settings: &str, connector: &str, plug
     command
 }
 
-/// Returns the schema of a record's value in Kafka Connect's terms. Our records are plain JSON, and a JDBC sink wants types.
-/// Debezium's sink makes a uuid and a timestamptz of texts whose types have Debezium's names.
+/// Returns the schema of a record's value in Kafka Connect's terms. Our records are plain JSON, but a JDBC sink needs
+/// types. Debezium's sink converts strings to uuid and timestamptz by the names of their schemas.
 fn record_schema() -> serde_json::Value {
     let field = |field: &Field| {
         let (kind, name) = match field.kind {
@@ -238,7 +239,7 @@ fn aiven() -> Option<PathBuf> {
     std::env::var_os("AIVEN_JDBC").map(PathBuf::from).filter(|folder| folder.is_dir())
 }
 
-/// A file of bench/peers.
+/// Returns the path of a file in `bench/peers`.
 fn ours_in(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("peers").join(name)
 }

@@ -1,4 +1,4 @@
-//! Rows a second, processor time and memory of one sink.
+//! Throughput, CPU time and memory of one sink.
 
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,8 @@ use crate::run::Run;
 use crate::usage;
 use crate::watched::Watched;
 
-/// For a sink to start, and for all rows to come.
-const PATIENCE: Duration = Duration::from_mins(10);
+/// Deadline for the start of a sink, and for all rows.
+const TIMEOUT: Duration = Duration::from_mins(10);
 
 pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
     stage.clear();
@@ -19,18 +19,18 @@ pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
     run
 }
 
-/// From the first block of the table until the last row can be seen.
+/// Measures from the first block of the table until the last row is visible.
 fn follow(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
     let table = candidate.keys.table();
     let source = stage.source(topic);
     let sink = candidate.start(stage, &source);
-    assert!(stage.await_more(&sink, table, 0, PATIENCE), "{candidate} writes nothing:\n{}", stage.said(&source));
+    assert!(stage.await_more(&sink, table, 0, TIMEOUT), "{candidate} writes nothing:\n{}", stage.said(&source));
     let seconds = || (usage::cpu_seconds(sink.pid), usage::postgres_seconds(&stage.environment.stack));
     let (began, before) = (Instant::now(), seconds());
     let (ended, after) = loop {
-        assert!(began.elapsed() < PATIENCE && !sink.has_ended(), "{candidate} stopped:\n{}", stage.said(&source));
+        assert!(began.elapsed() < TIMEOUT && !sink.has_ended(), "{candidate} stopped:\n{}", stage.said(&source));
         if stage.seems_complete(candidate.keys, topic) {
-            // Counting takes a while, which is not the sink's.
+            // Taken before counting, which takes a while and is not part of the sink's work.
             let now = (Instant::now(), seconds());
             if stage.has_all_rows(candidate.keys, topic) {
                 break now;
@@ -47,7 +47,7 @@ fn follow(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
     }
 }
 
-/// It has no start-up to speak of, and ends by itself.
+/// Measures the whole process, because its start-up is negligible.
 fn copy(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
     let before = usage::postgres_seconds(&stage.environment.stack);
     let usage = Watched::start(&mut stage.copy(candidate.keys)).wait();

@@ -1,4 +1,4 @@
-//! Servers, topics with events, the tables of the sinks, and what has to stand in them.
+//! Servers, topics with events, the tables of the sinks and their expected contents.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -20,11 +20,11 @@ use crate::environment::Environment;
 use crate::programs::{make_partitions, settle, succeed};
 use crate::watched::Watched;
 
-/// How often the table is looked at. The look costs a fraction of a millisecond.
+/// Interval between two looks at the table. Each takes a fraction of a millisecond.
 pub(crate) const LOOK: Duration = Duration::from_millis(20);
-const BROKER_PATIENCE: Duration = Duration::from_secs(30);
+const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Returns the tables of the peers, with the event's columns.
+/// Returns the DDL of the peers' tables, with the columns of an event.
 fn tables() -> String {
     let column = |field: &Field| format!("{} {} NOT NULL", field.name, field.kind.sql_type());
     let columns = FIELDS.iter().map(column).collect::<Vec<_>>().join(", ");
@@ -35,52 +35,52 @@ fn tables() -> String {
     )
 }
 
-/// Of a table that is partitioned all partitions, else the table itself.
+/// Size of a table, including all partitions of a partitioned one.
 const BYTES: &str = "SELECT coalesce((SELECT sum(pg_relation_size(relid)) FROM pg_partition_tree($1::text::regclass)
     WHERE isleaf), pg_relation_size($1::text::regclass))::bigint";
 
-/// What all candidates work on.
+/// Common environment of all candidates.
 pub(crate) struct Stage {
     pub(crate) environment: Environment,
     runtime: Runtime,
     client: Client,
     sources: Cell<u32>,
-    /// So that looking at a table costs the sinks little.
+    /// Reused, so that polling a table costs the sinks little.
     prepared: RefCell<HashMap<String, Statement>>,
 }
 
-/// A topic and the rows that have to come of it.
+/// A topic and the rows expected from it.
 pub(crate) struct Topic {
     name: String,
-    /// A table without a key that has those rows.
+    /// Name of a table without a key that contains those rows.
     truth: String,
     rows: i64,
     bytes: i64,
     hash: String,
-    /// The `event_id` of each partition's last event.
+    /// `event_id` of the last event of each partition.
     last: Vec<String>,
 }
 
-/// A topic as one group reads it from its beginning.
+/// A topic and the group that reads it from its beginning.
 pub(crate) struct Source {
     pub(crate) topic: String,
     pub(crate) group: String,
 }
 
 impl Source {
-    /// The topic for what Kafka Connect cannot use.
+    /// Returns the name of the dead-letter topic for Kafka Connect.
     pub(crate) fn dead_letters(&self) -> String {
         format!("{}-dead-letters", self.group)
     }
 }
 
-/// What differs between a table and the truth.
+/// Difference between a table and the expected rows.
 pub(crate) struct Difference {
-    /// Rows that are not there.
+    /// Number of expected rows that the table lacks.
     pub(crate) missing: i64,
-    /// Rows that are there once more than they should.
+    /// Number of rows beyond the first with the same `event_id`.
     pub(crate) doubled: i64,
-    /// The `user_id` of rows that nobody sent like that.
+    /// `user_id` of each row whose `event_id` is not expected.
     pub(crate) foreign: Vec<i32>,
 }
 
@@ -92,48 +92,48 @@ impl Stage {
             runtime.block_on(tokio_postgres::connect(&environment.stack.database_url(), NoTls)).unwrap();
         runtime.spawn(connection);
         runtime.block_on(client.batch_execute(&tables())).unwrap();
-        // A table of many partitions takes longer to plan for than to look at.
+        // Planning a query on a table with many partitions takes longer than executing it.
         runtime.block_on(client.batch_execute("SET plan_cache_mode = force_generic_plan")).unwrap();
         Self { environment, runtime, client, sources: Cell::new(0), prepared: RefCell::default() }
     }
 
-    /// Publishes events of a run of their own.
+    /// Publishes the events of a separate run.
     pub(crate) fn generate(&self, topic: &str, run: &str, events: u64) {
         let mut command = self.environment.generator(topic, events);
         succeed(command.args(["--no-lake", "--no-headers", "--seed", "7", "-q", "--run-id", run]));
     }
 
-    /// Publishes a record as it is.
+    /// Publishes a record unchanged.
     pub(crate) fn publish(&self, topic: &str, value: &str) {
         let producer: BaseProducer = self.environment.client().create().unwrap();
         producer.send(BaseRecord::<str, str>::to(topic).payload(value).key("1")).unwrap();
-        producer.flush(BROKER_PATIENCE).unwrap();
+        producer.flush(BROKER_TIMEOUT).unwrap();
     }
 
-    /// Reads the events of a topic, of which there are so many that can be rows, into a table of its own.
+    /// Stores the events of a topic in a separate table of expected rows. The topic contains `events` valid events.
     pub(crate) fn read_truth(&self, topic: &str, events: u64) -> Topic {
         let truth = format!("peers.\"truth of {topic}\"");
         let (csv, binary) = (self.csv(), self.file("events.bin"));
         let dumped = dump::write(&self.environment.stack.bootstrap_servers(), topic, events, &csv, &binary);
         self.execute(&format!("CREATE TABLE {truth} (LIKE peers.keyless) WITH (autovacuum_enabled = off)"));
-        // kafka-consumer makes its partitions itself, psql cannot.
+        // `kafka-consumer` creates its partitions itself, `psql` does not.
         make_partitions(&self.environment.stack.database_url(), &dumped.days);
         succeed(&mut self.copy_into(&truth));
         let (rows, hash) = self.sums(&truth);
-        // COPY makes a table larger than it needs, ahead of what comes.
+        // `COPY` extends a table in advance, so the relation size exceeds the space in use.
         let used = "((max(ctid)::text::point)[0]::bigint + 1) * current_setting('block_size')::bigint";
         let bytes = self.ask(&format!("SELECT {used} FROM {truth}"), &[]).get(0);
         let last = dumped.last.into_values().collect();
         Topic { name: topic.to_owned(), truth, rows, bytes, hash, last }
     }
 
-    /// As a new group.
+    /// Returns the topic with a new group.
     pub(crate) fn source(&self, topic: &Topic) -> Source {
         self.sources.set(self.sources.get() + 1);
         Source { topic: topic.name.clone(), group: format!("peers-{}", self.sources.get()) }
     }
 
-    /// Empty tables, and nothing left to write to disk.
+    /// Empties the tables and flushes the disk.
     pub(crate) fn clear(&self) {
         for keys in [Keys::Own, Keys::Keyed, Keys::Keyless] {
             self.execute(&format!("TRUNCATE {}", keys.table()));
@@ -142,7 +142,7 @@ impl Stage {
         settle();
     }
 
-    /// The last lines that the sink has written.
+    /// Returns the last 20 lines of the sink's log.
     pub(crate) fn said(&self, source: &Source) -> String {
         let text = std::fs::read_to_string(self.log(source)).unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
@@ -157,7 +157,7 @@ impl Stage {
         self.ask(BYTES, &[&table]).get(0)
     }
 
-    /// Waits until the table has more than so many bytes; false when that takes too long, or the sink has ended.
+    /// Waits until the table is larger than `bytes`. Returns false at the timeout, or if the sink has exited.
     pub(crate) fn await_more(&self, sink: &Watched, table: &str, bytes: i64, timeout: Duration) -> bool {
         let began = Instant::now();
         while self.bytes(table) <= bytes {
@@ -169,7 +169,7 @@ impl Stage {
         true
     }
 
-    /// Whether all rows of the topic may be there, which costs next to nothing to ask.
+    /// Returns true if the table seems to contain all rows of the topic. Much cheaper than counting.
     pub(crate) fn seems_complete(&self, keys: Keys, topic: &Topic) -> bool {
         let table = keys.table();
         if keys == Keys::Keyless {
@@ -180,14 +180,14 @@ impl Stage {
         last == i64::try_from(topic.last.len()).unwrap()
     }
 
-    /// Whether they are, counted.
+    /// Returns true if the table has at least as many rows as the topic. Counts them.
     pub(crate) fn has_all_rows(&self, keys: Keys, topic: &Topic) -> bool {
         let rows: i64 = self.ask(&format!("SELECT count(*) FROM {}", keys.table()), &[]).get(0);
         rows >= topic.rows
     }
 
-    /// Waits until the table has not grown for so long, or is complete. Without a key nobody can tell the latter before the end:
-    /// rows may be there twice.
+    /// Waits until the table is complete or has not grown for `timeout`. A table without a key may contain duplicates,
+    /// so its completeness cannot be detected by counting.
     pub(crate) fn await_rest(&self, keys: Keys, topic: &Topic, timeout: Duration) {
         let is_complete =
             || keys != Keys::Keyless && self.seems_complete(keys, topic) && self.has_all_rows(keys, topic);
@@ -216,12 +216,12 @@ impl Stage {
         }
     }
 
-    /// Fails when a row of the topic is missing, doubled or changed.
+    /// Fails if a row of the topic is missing, duplicated or changed.
     pub(crate) fn compare(&self, table: &str, topic: &Topic) {
         assert_eq!(self.sums(table), (topic.rows, topic.hash.clone()), "{table} differs from the topic");
     }
 
-    /// How many rows there are, and the sum of their hashes.
+    /// Returns the number of rows and the sum of their hashes.
     fn sums(&self, table: &str) -> (i64, String) {
         let value = |field: &Field| match field.kind {
             FieldKind::Timestamp => format!("extract(epoch FROM {})", field.name),
@@ -235,7 +235,7 @@ impl Stage {
         (row.get(0), row.get(1))
     }
 
-    /// Dead letters of a group, in PostgreSQL or in the topic that Kafka Connect has for them.
+    /// Returns the number of dead letters of a group, in PostgreSQL and in the dead-letter topic for Kafka Connect.
     pub(crate) fn dead_letters(&self, source: &Source) -> i64 {
         let query = "SELECT count(*) FROM pipeline.dead_letters WHERE consumer_group = $1";
         let ours: i64 = self.ask(query, &[&source.group]).get(0);
@@ -291,7 +291,7 @@ impl Topic {
         self.rows.unsigned_abs()
     }
 
-    /// What its rows take in a table without a key.
+    /// Returns the size of the rows in a table without a key.
     pub(crate) fn bytes(&self) -> i64 {
         self.bytes
     }

@@ -1,4 +1,4 @@
-//! The servers, the proxies before them, and the commands of our programs there.
+//! The servers, the proxies in front of them, and the commands of the pipeline's programs.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,7 +12,7 @@ use tokio::runtime::Runtime;
 use crate::plan::{Link, Who};
 use crate::table;
 
-/// Partitions of the first topic.
+/// Number of partitions of the first topic.
 pub(crate) const PARTITIONS: i32 = 6;
 pub(crate) const TOPIC: &str = "product-events";
 pub(crate) const GROUP: &str = "kafka-consumer";
@@ -23,14 +23,14 @@ const USERS: &str = "
     CREATE ROLE event_writer LOGIN PASSWORD 'event_writer' IN ROLE pipeline_writer;
     ALTER ROLE warehouse_admin SET role = pipeline_owner";
 
-/// The last stable offset of a partition and its high watermark.
+/// Last stable offset and high watermark of a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PartitionEnd {
     pub(crate) stable: i64,
     pub(crate) high: i64,
 }
 
-/// Everything that the programs meet.
+/// The servers and proxies under test, and the folder of the programs.
 pub(crate) struct Environment {
     pub(crate) stack: Stack,
     proxies: [Proxy; 4],
@@ -42,7 +42,7 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    /// Starts the servers and makes the tables. `state` is where the generator remembers its runs.
+    /// Starts the servers and creates the tables. `state` is the state folder of the generator.
     pub(crate) fn start(state: PathBuf, rate: u32, seed: u64) -> anyhow::Result<Self> {
         let programs = std::env::current_exe()?.parent().context("our executable has no folder")?.to_owned();
         for name in ["event-generator", "kafka-consumer"] {
@@ -69,7 +69,7 @@ impl Environment {
         &self.proxies[link as usize]
     }
 
-    /// Through the proxies: one that goes on with a run, or begins it.
+    /// Returns the command that starts or resumes a run, connected through the proxies.
     pub(crate) fn generator(&self, run: u32, resume: bool) -> Command {
         let mut command = self.command("event-generator");
         command.args(["run", "--run-id", &run_id(run), "--log-format", "json", "--http-addr", "off"]);
@@ -87,7 +87,7 @@ impl Environment {
         command
     }
 
-    /// Through the proxies. All but the last have a name that outlives them, or not.
+    /// Returns the command of a consumer, connected through the proxies. Consumer 0 is a static member of the group.
     pub(crate) fn member(&self, number: usize) -> Command {
         let mut command = self.consumer("run", "event_writer", true);
         command.args(["--log-format", "json", "--http-addr", "off"]);
@@ -97,7 +97,7 @@ impl Environment {
         command
     }
 
-    /// A command of the consumer, through the proxies or not.
+    /// Returns a command of the consumer, connected through the proxies if `behind` is set.
     pub(crate) fn consumer(&self, name: &str, user: &str, behind: bool) -> Command {
         let mut command = self.command("kafka-consumer");
         let direct = format!("127.0.0.1:{}", self.stack.postgres.port());
@@ -113,7 +113,7 @@ impl Environment {
         command
     }
 
-    /// A command that only needs PostgreSQL, as the writer.
+    /// Returns a consumer command that needs PostgreSQL only, as the writer.
     pub(crate) fn warehouse(&self, arguments: &[&str]) -> Command {
         let mut command = self.command("kafka-consumer");
         let url = self.stack.database_url().replacen("admin:admin@", "event_writer:event_writer@", 1);
@@ -121,7 +121,7 @@ impl Environment {
         command
     }
 
-    /// Accounts for a run.
+    /// Returns the command that reconciles a run.
     pub(crate) fn reconcile(&self, run: u32) -> Command {
         let mut command = self.consumer("reconcile", "event_writer", false);
         command.args(["--run", &run_id(run), "--json", "--whole-table", "--lake", &self.stack.lake_url()]);
@@ -137,7 +137,7 @@ impl Environment {
         program::command(&self.programs.join(name))
     }
 
-    /// The process of a server, while it runs.
+    /// Returns the process ID of a server, if it runs.
     pub(crate) fn pid(&self, name: Name) -> Option<u32> {
         match name {
             Name::Kafka => self.stack.kafka.pid(),
@@ -162,14 +162,14 @@ impl Environment {
         }?)
     }
 
-    /// Ends the sessions of all consumers. How many there were.
+    /// Terminates the PostgreSQL sessions of all consumers and returns their number.
     pub(crate) fn end_sessions(&self) -> anyhow::Result<usize> {
         let sql =
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'kafka-consumer%'";
         self.ask(sql)
     }
 
-    /// Runs statements as the superuser and tells how many rows they gave.
+    /// Runs statements as the superuser and returns the number of result rows.
     pub(crate) fn ask(&self, sql: &str) -> anyhow::Result<usize> {
         let answers = self.runtime.block_on(async {
             let client = self.connect().await?;
@@ -185,7 +185,7 @@ impl Environment {
         Ok(client)
     }
 
-    /// Records that the group has not committed yet.
+    /// Returns the lag of the consumer group in records.
     pub(crate) fn behind(&self) -> anyhow::Result<i64> {
         let sql = "SELECT partition, next_offset FROM pipeline.consumer_offsets
             WHERE consumer_group = $1 AND topic = $2";
@@ -196,12 +196,12 @@ impl Environment {
         Ok(self.ends()?.iter().map(behind).sum())
     }
 
-    /// As many records as may be under way where nothing is wrong.
+    /// Maximum lag in records of a healthy pipeline.
     pub(crate) fn in_flight(&self) -> i64 {
         5 * i64::from(self.rate)
     }
 
-    /// Where the generator remembers a run.
+    /// Returns the state folder of a run.
     pub(crate) fn state_of(&self, run: u32) -> PathBuf {
         Path::new(&self.state).join(run_id(run))
     }
@@ -216,20 +216,20 @@ impl Environment {
     }
 }
 
-/// Returns true if a saved state of event-generator has the run's end. A state without that field is an error: its format
-/// has changed.
+/// Returns true if a saved state of `event-generator` contains the run's end.
+///
+/// A state without that field is an error: its format has changed.
 fn has_run_end(state: &[u8]) -> anyhow::Result<bool> {
     let state: serde_json::Value = serde_json::from_slice(state)?;
     let run_end = state.get("run_end").context("there is no field run_end")?;
     Ok(!run_end.is_null())
 }
 
-/// The name of a run.
 pub(crate) fn run_id(run: u32) -> String {
     format!("chaos-{run}")
 }
 
-/// Which servers and connections a program depends on.
+/// Servers and connections that a program depends on.
 pub(crate) fn needs(who: Who) -> ([Name; 2], [Link; 2]) {
     match who {
         Who::Generator => ([Name::Kafka, Name::S3], [Link::GeneratorKafka, Link::GeneratorLake]),

@@ -1,4 +1,4 @@
-//! Records of a foreign producer, and the outcome that each must have.
+//! Records of a foreign producer and their expected outcomes.
 
 use std::collections::HashMap;
 
@@ -10,56 +10,56 @@ use uuid::Uuid;
 
 use local_stack::raw_producer::RawRecord;
 
-/// Values of `experiment_id` by which the triggers and the index of `table` know their records.
+/// Values of `experiment_id` that select the records for the triggers and the index of `table`.
 pub(crate) const REFUSED: &str = "chaos_refused";
 pub(crate) const SUPPRESSED: &str = "chaos_suppressed";
 pub(crate) const REDIRECTED: &str = "chaos_redirected";
 pub(crate) const TWIN: &str = "chaos_twin";
-/// The value of those that the table takes as they are.
+/// `experiment_id` of records that no trigger or index concerns.
 const PLAIN: &str = "chaos_plain";
 
-/// Number of differences that a finding names.
+/// Maximum number of differences in a finding.
 const TOLD: usize = 5;
 
-/// The only possible outcome of a record.
+/// Expected outcome of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// A row.
+    /// A row in the table.
     Row,
-    /// A dead letter by the rules of the event.
+    /// A dead letter, because the event is invalid.
     Invalid,
-    /// A dead letter with this SQLSTATE until the table accepts it.
+    /// A dead letter with this SQLSTATE, until the table accepts the row.
     Refused(&'static str),
-    /// Neither row nor dead letter.
+    /// Neither a row nor a dead letter.
     Suppressed,
-    /// A row of the table that a trigger writes to instead.
+    /// A row in the table that a trigger redirects to.
     Redirected,
-    /// A row, or a dead letter where its twin is the row.
+    /// A row, or a dead letter if its twin is the row.
     Twin,
-    /// Nothing: its transaction was aborted.
+    /// Nothing, because the transaction was aborted.
     Aborted,
 }
 
-/// A record that was acknowledged.
+/// An acknowledged record.
 #[derive(Debug, Clone)]
 pub(crate) struct Sent {
     pub(crate) id: Uuid,
     pub(crate) outcome: Outcome,
-    /// Partition and offset, unless it was sent within a transaction.
+    /// Partition and offset; `None` for a record of a transaction.
     pub(crate) offset: Option<(i32, i64)>,
 }
 
-/// Records that were sent for one fault.
+/// Records sent for one fault.
 #[derive(Debug)]
 pub(crate) struct Batch {
-    /// The fault's row in the report.
+    /// Row of the fault in the report.
     pub(crate) kind: String,
     pub(crate) sent: Vec<Sent>,
-    /// The fault was seen to happen. Otherwise the outcomes of its records prove it.
+    /// Set if the fault was observed. Otherwise matching outcomes of all records prove it.
     pub(crate) proved: bool,
 }
 
-/// A record as PostgreSQL shows it.
+/// State of a record in PostgreSQL.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Seen {
     rows: i64,
@@ -74,7 +74,7 @@ struct Letter {
     replayed: bool,
 }
 
-/// A valid event as JSON. Twins share their time and user.
+/// A valid event that is sent as JSON. Twins share their time and user.
 pub(crate) struct Event {
     pub(crate) id: Uuid,
     pub(crate) at: Timestamp,
@@ -91,7 +91,7 @@ impl Event {
         Self { id, at: Timestamp::now(), user, category, experiment }
     }
 
-    /// An event that the table takes.
+    /// Returns an event that the table accepts.
     pub(crate) fn plain() -> Self {
         Self::new(PLAIN, "tools")
     }
@@ -104,7 +104,7 @@ impl Event {
         .into_bytes()
     }
 
-    /// Returns its record in a partition, stamped with the present. The key names the event too.
+    /// Returns the event's record for a partition, with the current time as timestamp and the event ID as key.
     pub(crate) fn record(&self, partition: i32) -> RawRecord {
         let timestamp = Timestamp::now().as_millisecond();
         RawRecord { partition, timestamp, key: Some(key(self.id)), value: self.json(), headers: Vec::new() }
@@ -121,12 +121,12 @@ pub(crate) struct Foreign {
     batches: Vec<Batch>,
 }
 
-/// The result of a comparison.
+/// Result of a comparison.
 #[derive(Debug, Default)]
 pub(crate) struct Compared {
-    /// Kinds of faults that are proved by it.
+    /// Kinds of faults that the comparison proves.
     pub(crate) proved: Vec<String>,
-    /// Records with another outcome.
+    /// Records with an unexpected outcome.
     pub(crate) wrong: Vec<String>,
 }
 
@@ -135,14 +135,15 @@ impl Foreign {
         self.batches.push(batch);
     }
 
-    /// IDs of events whose rows a trigger suppresses or redirects.
+    /// Returns the IDs of events whose rows a trigger suppresses or redirects.
     pub(crate) fn suppressed(&self) -> impl Iterator<Item = Uuid> {
         let kept_out = |one: &&Sent| matches!(one.outcome, Outcome::Suppressed | Outcome::Redirected);
         self.batches.iter().flat_map(|batch| &batch.sent).filter(kept_out).map(|one| one.id)
     }
 
-    /// Compares each record with PostgreSQL. Once the table accepts all rows and dead letters were `replayed`, those that it
-    /// had refused must be rows.
+    /// Compares each record with PostgreSQL.
+    ///
+    /// With `replayed`, the table accepts all rows and dead letters were replayed, so refused records must be rows.
     pub(crate) async fn compare(&mut self, client: &Client, replayed: bool) -> anyhow::Result<Compared> {
         let all = self.batches.iter().flat_map(|batch| &batch.sent).map(|one| one.id);
         let seen = look(client, all).await.context("looking for the foreign records")?;
@@ -160,7 +161,7 @@ impl Foreign {
 }
 
 impl Compared {
-    /// Returns the number of differences and names the first of them.
+    /// Returns the number of differences and the first of them, or `None` if there are none.
     pub(crate) fn findings(&self) -> Option<String> {
         let count = self.wrong.len();
         (count > 0).then(|| format!("{count} of them: {}", self.wrong[..count.min(TOLD)].join("; ")))
@@ -176,7 +177,7 @@ impl Batch {
         };
         let mut wrong: Vec<String> =
             self.sent.iter().filter_map(|one| Some(told(one, differs(one, &of(one), replayed)?))).collect();
-        // Twins were sent one after the other.
+        // Twins were sent as consecutive records.
         let twins: Vec<&Sent> = self.sent.iter().filter(|one| one.outcome == Outcome::Twin).collect();
         for pair in twins.chunks(2) {
             let rows: i64 = pair.iter().map(|one| of(one).rows).sum();
@@ -189,11 +190,11 @@ impl Batch {
     }
 }
 
-/// Returns the state of a record in PostgreSQL if it contradicts the outcome.
+/// Returns the state of a record in PostgreSQL if it contradicts the expected outcome.
 fn differs(one: &Sent, seen: &Seen, replayed: bool) -> Option<String> {
     let Seen { rows, redirected, letters } = seen;
     let right = match (one.outcome, letters.as_slice()) {
-        // Of twins, `Batch::differences` counts the rows of both.
+        // `Batch::differences` counts the rows of both twins.
         (Outcome::Row | Outcome::Twin, []) => *rows == 1,
         (Outcome::Aborted, []) => *rows == 0,
         (Outcome::Suppressed, []) => (*rows, *redirected) == (0, 0),

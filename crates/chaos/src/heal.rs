@@ -1,4 +1,4 @@
-//! After the faults: all of them end, and the pipeline gets over them by itself and comes to rest.
+//! Ends all faults and waits until the pipeline has recovered and is idle.
 
 use std::time::{Duration, Instant};
 
@@ -6,19 +6,20 @@ use crate::plan::Who;
 use crate::seat::Seat;
 use crate::world::World;
 
-/// Deadline for the programs to reconnect and to be on schedule. A writer waits 90 s for an answer that went nowhere, and then
-/// tries each transient error of the owner's triggers five times with backoff before it blames a row.
+/// Deadline for the programs to reconnect and catch up. A writer waits 90 s for an answer that was swallowed, then
+/// retries each transient error of the owner's triggers five times with backoff before it rejects a row.
 const RECOVERY: Duration = Duration::from_secs(150);
-/// In which everything must be in the table afterwards.
+/// Deadline for loading all remaining records.
 pub(crate) const CATCH_UP: Duration = Duration::from_mins(2);
-/// How often the lag is asked for.
+/// Interval between two queries of the lag.
 const LOOK: Duration = Duration::from_secs(1);
 const END_OF_A_PROGRAM: Duration = Duration::from_secs(30);
-/// How often the generator may be asked for its end, of which each but one was an honest refusal.
+/// Maximum number of attempts to end the generator's run. In each but the last, the generator may exit with code 1
+/// because of an outage.
 const ATTEMPTS: u32 = 4;
 
 impl World {
-    /// Ends all faults, brings the pipeline to rest and ends the programs.
+    /// Ends all faults, waits until the pipeline is idle and stops the programs.
     pub(crate) fn heal(&mut self) -> anyhow::Result<()> {
         self.tell("healing");
         self.rest()?;
@@ -47,7 +48,7 @@ impl World {
         Ok(caught_up)
     }
 
-    /// All that was done is undone: the programs have to get over it by themselves.
+    /// Waits until all faults are undone and the programs have recovered without help.
     fn recover(&mut self) -> anyhow::Result<()> {
         let began = Instant::now();
         let mut next_look = began;
@@ -61,7 +62,7 @@ impl World {
         self.tell(&format!("at work again: {recovered}, after {:.1} s", began.elapsed().as_secs_f64()));
         let said = (!recovered).then(|| format!("{:?} records behind", self.environment.behind()));
         self.report.hold(&format!("at work again within {} s", RECOVERY.as_secs()), said);
-        // Until then an end with exit code 1 could still be an honest one.
+        // Until then a program may still exit with code 1 because of an outage.
         self.pass_until(RECOVERY, |world| !world.seats.iter().any(|seat| world.is_troubled(seat.who)))?;
         Ok(())
     }
@@ -96,7 +97,7 @@ impl World {
 }
 
 impl Seat {
-    /// Nobody is wanted here, or somebody works.
+    /// Returns true if the program works undisturbed, or if no consumer is wanted here.
     fn is_settled(&self) -> bool {
         match &self.program {
             Some(_) => self.is_free() && self.works(),

@@ -1,4 +1,4 @@
-//! How each fault is done, and the proof that it was.
+//! Inflicts each fault and proves that it happened.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -17,12 +17,12 @@ use crate::topic::odd_records;
 use crate::world::{Lasting, Undo, World};
 use local_stack::raw_producer::{RawProducer, RawRecord};
 
-/// How long a fault waits for what it is done to: a server that is down comes back, a program is started again.
+/// Deadline for the target to become free: a server to restart, a program to be started again.
 const TURN: Duration = Duration::from_mins(1);
 const PROOF: Duration = Duration::from_secs(10);
 
 impl World {
-    /// Does the next fault of the plan as soon as nothing else is being done to its target.
+    /// Inflicts the next fault of the plan once no other fault affects its target.
     pub(crate) fn inflict(&mut self, step: &Step, is_over: impl Fn() -> bool) -> anyhow::Result<()> {
         let fault = step.fault;
         let is_free = self.pass_until(TURN, |world| is_over() || world.is_free(fault))?;
@@ -61,18 +61,18 @@ impl World {
             }
     }
 
-    /// Returns true if the servers run and nothing is being done to them.
+    /// Returns true if the servers run and no fault affects them.
     fn are_well(&self, servers: &[Name]) -> bool {
         let is_hurt = |name: Name| self.lasting.iter().any(|one| one.fault.target() == Target::Server(name));
         servers.iter().all(|name| self.environment.pid(*name).is_some() && !is_hurt(*name))
     }
 
-    /// What ends the fault, if something must, and whether it has been seen to happen already.
+    /// Inflicts a fault. Returns the action that ends it, if any, and true if the fault has already been observed.
     fn hurt(&mut self, fault: Fault) -> anyhow::Result<(Option<Undo>, bool)> {
         match fault {
             Fault::Kill(who) => Ok((None, self.kill(who)?)),
             Fault::Freeze(who) => self.freeze(who),
-            // Proved by the end that follows.
+            // The exit of the program proves it.
             Fault::Terminate(who) => self.seat(who).terminate().map(|()| (None, false)),
             Fault::KillAt(who, point, pass) => self.arm(who, point, pass, fault).map(|()| (None, false)),
             Fault::KillAtEnd(point, pass) => {
@@ -100,20 +100,22 @@ impl World {
         }
     }
 
-    /// The outcomes of the records prove it.
+    /// Sends odd records. Their outcomes prove the fault.
     fn send_odd_records(&mut self, fault: Fault) -> anyhow::Result<()> {
         let partitions = self.environment.partitions()?;
         let records = partitions.into_iter().flat_map(odd_records).collect();
         self.send(records, fault.kind(), false)
     }
 
-    /// Proved by partitions whose last stable offset lies before their high watermark.
+    /// Leaves a transaction open in half of the partitions.
+    ///
+    /// Returns true if the last stable offset of each is below its high watermark, which proves the fault.
     fn hang_transaction(&mut self, fault: Fault) -> anyhow::Result<bool> {
         let partitions: Vec<i32> = self.environment.partitions()?.into_iter().step_by(2).collect();
         let events = match self.environment.hang_transaction(&partitions) {
             Ok(events) => events,
             Err(error) => {
-                // Kafka may be starting. Written records are aborted, too.
+                // Kafka may be starting. Records already written are aborted, too.
                 self.tell(&format!("{}: left out, {error:#}", fault.kind()));
                 return Ok(false);
             }
@@ -125,7 +127,7 @@ impl World {
         Ok(partitions.iter().all(|partition| ends.get(partition).is_some_and(|end| end.stable < end.high)))
     }
 
-    /// The outcomes of the records prove it.
+    /// Adds a trigger or index and sends records that it concerns. Their outcomes prove the fault.
     fn change_table(&mut self, change: Change, fault: Fault) -> anyhow::Result<()> {
         let mut failed = None;
         let added = self.pass_until(TURN, |world| {
@@ -143,7 +145,7 @@ impl World {
             return Ok(());
         }
         let partitions = self.environment.partitions()?;
-        // Pairs stay together: twins in one partition are read one after the other.
+        // Twins go to the same partition, so they are read one after the other.
         let records = change.events().into_iter().enumerate().map(|(place, (event, outcome))| {
             let record = event.record(partitions[place / 2 % partitions.len()]);
             (event, record, outcome)
@@ -151,7 +153,7 @@ impl World {
         self.send(records.collect(), fault.kind(), false)
     }
 
-    /// Sends records of a foreign producer and remembers their outcomes.
+    /// Sends records of a foreign producer and stores their expected outcomes.
     pub(crate) fn send(
         &mut self,
         records: Vec<(Event, RawRecord, Outcome)>,
@@ -187,7 +189,7 @@ impl World {
         self.pass_until(PROOF, |_| state(pid) == Some('T'))
     }
 
-    /// The process after this one will die at a place; this one dies now.
+    /// Kills the process now and arms a failpoint in the next one.
     fn arm(&mut self, who: Who, point: &'static str, pass: u32, fault: Fault) -> anyhow::Result<()> {
         self.kill(who)?;
         self.seat(who).next_failpoint = Some(Armed { point, pass, kind: fault.kind() });

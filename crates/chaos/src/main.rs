@@ -1,16 +1,16 @@
-//! Everything that can break, at random, under load; then the verification. `make chaos SEED=7 MINUTES=10`.
+//! Injects random faults into the pipeline under load, then verifies the result. `make chaos SEED=7 MINUTES=10`.
 //!
-//! - `plan`: which fault comes when, a function of the seed
-//! - `environment`: servers, proxies, and the commands of our programs there
-//! - `program`, `seat`: a child process, and the place in which it is started again and again
-//! - `world`: time passes, faults end, programs are replaced
-//! - `inflict`: how each fault is done and proved
-//! - `foreign`: records of a foreign producer, and the outcome of each
+//! - `plan`: the sequence of faults, a function of the seed
+//! - `environment`: servers, proxies, and the commands of the pipeline's programs
+//! - `program`, `seat`: a child process, and the slot in which it is started again and again
+//! - `world`: ends faults on time and restarts programs
+//! - `inflict`: inflicts and proves each fault
+//! - `foreign`: records of a foreign producer and their expected outcomes
 //! - `table`: triggers and an index that an owner adds to the table
-//! - `topic`, `recreate`: odd records, an open transaction, and another topic under the same name
-//! - `heal`: all of it is undone, and the pipeline comes to rest
-//! - `verification`: what landed is checked by the verifier and by `kafka-consumer reconcile`
-//! - `report`: what was done and what held
+//! - `topic`, `recreate`: odd records, an open transaction, and a recreated topic
+//! - `heal`: ends all faults and waits until the pipeline is idle
+//! - `verification`: checks the stores with the verifier and `kafka-consumer reconcile`
+//! - `report`: faults, results and findings
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a development program: a closed output ends it")]
 
 mod environment;
@@ -41,7 +41,7 @@ use world::World;
 
 /// Break the whole pipeline at random for a while, heal it, and verify what landed.
 ///
-/// Exit code 0: all holds. 1: this tool failed. 2: wrong usage. 3: something was found. Ctrl-C heals and verifies early.
+/// Exit code 0: all holds. 1: this tool failed. 2: wrong usage. 3: something was found. Ctrl-C ends the faults early.
 #[derive(Debug, Parser)]
 #[command(version)]
 struct Args {
@@ -73,12 +73,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Whether nothing was found.
+/// Returns true if there are no findings.
 fn run(args: &Args) -> anyhow::Result<bool> {
     let seed = args.seed.unwrap_or_else(|| u64::from(rand::random::<u32>()));
     println!("seed {seed}, {} minutes", args.minutes);
     let wanted = |step: &Step| args.only.as_ref().is_none_or(|text| step.fault.kind().contains(text));
-    // Two decks have all kinds.
+    // Two decks contain all kinds.
     ensure!(Plan::new(seed).take(100).any(|step| wanted(&step)), "--only: no fault has such a name");
     let plan = Plan::new(seed).filter(wanted);
     let logs = args.logs.join(format!("{seed}-{}", jiff::Timestamp::now().as_second()));
@@ -114,7 +114,7 @@ fn go(world: &mut World, plan: impl Iterator<Item = Step>, length: Duration, ove
     world.verify()
 }
 
-/// Set by the first Ctrl-C; the second one ends us.
+/// Returns a flag that the first Ctrl-C sets. The second one exits the process.
 fn on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
     let over = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&over);

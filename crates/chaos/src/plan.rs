@@ -1,4 +1,4 @@
-//! Which fault comes when: a function of the seed alone.
+//! Sequence of faults, determined by the seed alone.
 
 use std::fmt;
 use std::time::Duration;
@@ -9,26 +9,26 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::table::Change;
 
-/// How many consumers there are at most. The last one comes and goes, and nothing else is done to it.
+/// Maximum number of consumers. The last one joins and leaves, and no other fault affects it.
 pub(crate) const MEMBERS: usize = 3;
 
-/// Passed a thousand times a second.
+/// Failpoints passed a thousand times a second.
 const OFTEN: [&str; 2] = ["after-send", "after-ack"];
 /// Number of partitions of a recreated topic.
 const PARTITIONS: std::ops::RangeInclusive<i32> = 3..=9;
-/// Passed when a run ends.
+/// Failpoints passed when a run ends.
 const AT_THE_END: [&str; 3] = ["before-put", "after-put", "before-manifest"];
 const OF_A_TRANSACTION: [&str; 6] =
     ["after-partition", "after-cas", "during-copy", "after-copy", "before-commit", "after-commit"];
 
-/// One of our programs.
+/// One of the pipeline's programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Who {
     Generator,
     Member(usize),
 }
 
-/// A connection that leads through a proxy.
+/// A connection through a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
     GeneratorKafka,
@@ -42,7 +42,7 @@ impl Link {
         [Self::GeneratorKafka, Self::ConsumerKafka, Self::ConsumerPostgres, Self::GeneratorLake];
 }
 
-/// What is wrong with a connection.
+/// Fault of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Damage {
     Cut,
@@ -51,7 +51,7 @@ pub(crate) enum Damage {
     Late,
 }
 
-/// What a fault is done to; one at a time for each.
+/// Target of a fault. Each target has at most one fault at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     Program(Who),
@@ -61,24 +61,24 @@ pub(crate) enum Target {
     Table,
 }
 
-/// What is done.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// SIGKILL, and a new start.
+    /// SIGKILL, followed by a restart.
     Kill(Who),
-    /// SIGSTOP, and SIGCONT later.
+    /// SIGSTOP, followed by SIGCONT.
     Freeze(Who),
-    /// SIGTERM, and a new start.
+    /// SIGTERM, followed by a restart.
     Terminate(Who),
-    /// A kill when the next process passes a place for the nth time.
+    /// SIGKILL when the next process passes a failpoint for the nth time.
     KillAt(Who, &'static str, u32),
-    /// The same with SIGTERM, to get to a place that is passed at the end.
+    /// SIGKILL at a failpoint of the run's end, which SIGTERM triggers.
     KillAtEnd(&'static str, u32),
     KillServer(local_stack::Name),
     FreezeServer(local_stack::Name),
     EndSessions,
     Damage(Link, Damage),
-    /// The last member comes, or goes.
+    /// The last consumer joins or leaves the group.
     ComeOrGo,
     /// Records with odd timestamps and header names.
     SendOddRecords,
@@ -86,21 +86,21 @@ pub(crate) enum Fault {
     HangTransaction,
     /// Adds a trigger or an index to the table and sends records that it concerns.
     ChangeTable(Change),
-    /// Deletes the topic and recreates it with this number of partitions, once the pipeline is at rest.
+    /// Deletes the topic and recreates it with this number of partitions, once the pipeline is idle.
     RecreateTopic(i32),
 }
 
-/// A fault of the plan.
+/// A fault of the plan with its timing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Step {
-    /// Since the one before it.
+    /// Time since the previous step.
     pub(crate) pause: Duration,
     pub(crate) fault: Fault,
-    /// Until it is undone, where there is something to undo.
+    /// Time until the fault is undone, if it must be undone.
     pub(crate) lasts: Duration,
 }
 
-/// Faults without end: all kinds in a random order, then all of them in another one.
+/// An endless sequence of faults: all kinds in random order, then again in another order.
 pub(crate) struct Plan {
     random: ChaCha8Rng,
     deck: Vec<Fault>,
@@ -171,7 +171,7 @@ impl Fault {
         }
     }
 
-    /// The row of the table that it belongs to.
+    /// Returns the row of the report that the fault belongs to.
     pub(crate) fn kind(self) -> String {
         let of = |who| if who == Who::Generator { "generator" } else { "consumer" };
         match self {

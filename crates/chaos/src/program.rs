@@ -1,4 +1,4 @@
-//! One of our programs as a child, with its log and the most memory that it took.
+//! A program as a child process, with its log and peak memory.
 
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
@@ -9,21 +9,21 @@ use std::time::Instant;
 use anyhow::Context;
 use local_stack::Watch;
 
-/// Killed when dropped, and also when we are killed.
+/// A running program. It is killed when dropped, and also when the current process is killed.
 pub(crate) struct Program {
     child: Child,
     watch: Option<Watch>,
     log: PathBuf,
     pub(crate) begun: Instant,
-    /// In MiB, as last seen.
+    /// Peak resident memory in MiB, as last polled.
     pub(crate) peak: u64,
 }
 
 impl Program {
-    /// All that it says goes to a new file.
+    /// Starts a program with its output redirected to a new file.
     pub(crate) fn start(mut command: Command, log: PathBuf) -> anyhow::Result<Self> {
         let file = File::create(&log).with_context(|| format!("making {}", log.display()))?;
-        // A group of its own: Ctrl-C on the terminal is for us alone.
+        // A separate process group, so that Ctrl-C in the terminal reaches only this process.
         command.process_group(0).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
         let child = command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
         let mut program = Self { child, watch: None, log, begun: Instant::now(), peak: 0 };
@@ -35,7 +35,7 @@ impl Program {
         self.child.id()
     }
 
-    /// How it ended, if it has. Looks at its memory otherwise.
+    /// Returns the exit status, or `None` if the program still runs. Also updates the peak memory.
     pub(crate) fn ended(&mut self) -> anyhow::Result<Option<ExitStatus>> {
         if let Some(peak) = peak(self.child.id()) {
             self.peak = self.peak.max(peak);
@@ -47,7 +47,7 @@ impl Program {
         fs::read(&self.log).is_ok_and(|log| String::from_utf8_lossy(&log).contains(text))
     }
 
-    /// The last line that is not empty, for a finding.
+    /// Returns the last non-empty line of the log, for a finding.
     pub(crate) fn last_words(&self) -> String {
         let log = fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&log);
@@ -66,21 +66,21 @@ impl Drop for Program {
     }
 }
 
-/// Sends a signal by its name.
+/// Sends a signal, given by its name.
 pub(crate) fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
-    // The standard library only knows SIGKILL for children; sh has `kill` built in.
+    // The standard library sends only SIGKILL, and only to children; `kill` is a builtin of `sh`.
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).stderr(Stdio::null()).status()?;
     anyhow::ensure!(status.success(), "process {pid} could not be sent {name}");
     Ok(())
 }
 
-/// The state of a process as the kernel names it: `T` when it is stopped.
+/// Returns the kernel's state code of a process, such as `T` for a stopped one.
 pub(crate) fn state(pid: u32) -> Option<char> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     stat[stat.rfind(')')? + 1..].trim_start().chars().next()
 }
 
-/// The most memory that a process has had, in MiB.
+/// Returns the peak resident memory of a process in MiB.
 fn peak(pid: u32) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;

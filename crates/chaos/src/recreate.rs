@@ -1,4 +1,4 @@
-//! Another topic under the same name, while the consumers run.
+//! Recreates the topic while the consumers run.
 
 use std::time::{Duration, Instant};
 
@@ -8,14 +8,16 @@ use crate::plan::Who;
 use crate::seat::Cause;
 use crate::world::World;
 
-/// Deadline for all consumers to end, longer than the one of each seat.
+/// Deadline for all consumers to exit, longer than the one of each seat.
 const ALL_ENDED: Duration = Duration::from_mins(2);
-/// Records of the new topic that are there when the consumers first see it, in each partition.
+/// Number of records per partition that the new topic has when the consumers first see it.
 const WAITING: usize = 50;
 
 impl World {
-    /// Recreates the topic once everything is read and verified, since its records are lost with it. Each consumer must stop
-    /// with exit code 1 and name the reason. The flag must then accept the new topic. Returns true if all of that happened.
+    /// Recreates the topic once all records are read and verified, since they are lost with it.
+    ///
+    /// Each consumer must stop with exit code 1 and name the reason. The flag must then accept the new topic. Returns
+    /// true if all of that happened.
     pub(crate) fn recreate_topic(&mut self, partitions: i32, kind: String) -> anyhow::Result<bool> {
         let is_at_rest = self.rest()?;
         let recreated = is_at_rest && self.recreate_at_rest(partitions, kind)?;
@@ -36,7 +38,8 @@ impl World {
         let before = self.report.findings.len();
         self.environment.delete_topic()?;
         self.environment.create_topic(partitions)?;
-        // Only rows: a record that is committed before the consumer notices is read again, and a row is a duplicate then.
+        // Valid records only: those committed before the consumer notices are read again, and only rows count as
+        // duplicates then.
         let waiting = (0..partitions).flat_map(|partition| {
             (0..WAITING).map(move |_| {
                 let event = Event::plain();
@@ -53,7 +56,7 @@ impl World {
         let log = self.logs.join(format!("allow-recreated-topic-{}.log", self.began.elapsed().as_secs()));
         let mut accept = self.environment.consumer("run", "event_writer", false);
         accept.args(["--until-caught-up", "--allow-recreated-topic", "--log-format", "json", "--http-addr", "off"]);
-        // A static member does not leave the group when it ends. Its successor gets the partitions at once.
+        // A static member stays in the group when it exits. Its successor gets the partitions at once.
         accept.args(["--group-instance-id", "first"]);
         let said = crate::verification::finish(accept, &log)?;
         let accepted = said.is_none();

@@ -1,22 +1,22 @@
-//! What was done and what held, for people.
+//! Report of the faults, results and findings.
 
 use std::collections::BTreeMap;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
 
-/// How often a fault must have been tried without a proof before the tool is to blame.
+/// Number of attempts without proof after which a kind of fault is reported as a defect of this tool.
 const TRIES_WITHOUT_PROOF: u32 = 3;
 
 /// Faults by kind, and findings.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     kinds: BTreeMap<String, Count>,
-    /// What is not as it should be, each with where to look.
+    /// Violated expectations, each with the path of a log.
     pub(crate) findings: Vec<String>,
-    /// The most memory, in MiB, by program.
+    /// Peak memory in MiB, by program.
     pub(crate) peaks: BTreeMap<&'static str, u64>,
-    /// Statements about the whole, and whether they held.
+    /// Checked statements, true if they held.
     pub(crate) held: Vec<(String, bool)>,
 }
 
@@ -40,7 +40,7 @@ impl Report {
         self.findings.push(what);
     }
 
-    /// A statement, and what was found where it doesn't hold.
+    /// Records a statement. `otherwise` is the finding if it does not hold.
     pub(crate) fn hold(&mut self, statement: &str, otherwise: Option<String>) {
         self.held.push((statement.to_owned(), otherwise.is_none()));
         if let Some(what) = otherwise {
@@ -53,7 +53,7 @@ impl Report {
         *most = (*most).max(mib);
     }
 
-    /// Kinds that came and never could be seen to have happened: this tool's own failure.
+    /// Reports kinds of faults that were tried but never proved: a defect of this tool.
     pub(crate) fn blame_unproved(&mut self) {
         let unproved = self.kinds.iter().filter(|(_, count)| count.tried >= TRIES_WITHOUT_PROOF && count.proved == 0);
         let said: Vec<String> =

@@ -1,4 +1,4 @@
-//! A place that one of our programs has: it is started there again whenever it has ended, and each end must be an honest one.
+//! A slot for one program: restarts the program whenever it exits and checks the cause of each exit.
 
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -9,58 +9,58 @@ use crate::plan::Who;
 use crate::program::{Program, signal};
 use crate::report::Report;
 
-/// A program that was asked to ends within 10 s; the rest is for a busy machine.
+/// A program exits within 10 s of SIGTERM; the rest allows for a busy machine.
 const ORDERLY_END: Duration = Duration::from_secs(15);
-/// After so much time without getting to its failpoint it is killed anyhow.
+/// Deadline for reaching the failpoint, after which the program is killed.
 const FAILPOINT_TIMEOUT: Duration = Duration::from_secs(45);
-/// Deadline for noticing that the topic is another one.
+/// Deadline for detecting that the topic was recreated.
 const NOTICE: Duration = Duration::from_secs(45);
-/// Between an end and the next start.
+/// Pause between an exit and the next start.
 const BREATH: Duration = Duration::from_millis(500);
 
-/// What the program's end will have been caused by.
+/// Expected cause of the program's exit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Cause {
     Nothing,
     Killed,
     Terminated(Instant),
-    /// The topic under its feet was deleted and recreated: it must stop and name the reason.
+    /// The topic was deleted and recreated: the program must stop and name the reason.
     Recreated(Instant),
-    /// Dies at a place; when it was asked to end in order to get there.
+    /// The program is killed at a failpoint; with the time of SIGTERM if one was sent to reach it.
     Failpoint(Armed, Option<Instant>),
 }
 
-/// A place where a program will die.
+/// A failpoint at which a program is killed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Armed {
     pub(crate) point: &'static str,
-    /// At which pass.
+    /// Number of the pass that kills.
     pub(crate) pass: u32,
-    /// The fault's row in the report.
+    /// Row of the fault in the report.
     pub(crate) kind: String,
 }
 
-/// A program's place.
+/// Slot of a program.
 pub(crate) struct Seat {
     pub(crate) who: Who,
     pub(crate) program: Option<Program>,
     pub(crate) cause: Cause,
-    /// Whether somebody should sit there.
+    /// Set if a program should run here.
     pub(crate) wanted: bool,
-    /// It goes on with a run whose end is decided, and ends there.
+    /// The program resumes a run whose end is decided, so it exits without a request.
     pub(crate) ends_by_itself: bool,
-    /// For the next start.
+    /// Failpoint of the next start.
     pub(crate) next_failpoint: Option<Armed>,
     next_start: Instant,
     starts: u32,
     logs: PathBuf,
 }
 
-/// How a program ended.
+/// Exit of a program.
 pub(crate) struct End {
-    /// With exit code 0.
+    /// Set if the exit code was 0.
     pub(crate) finished: bool,
-    /// Whether it had been asked to.
+    /// Set if the program was asked to end.
     pub(crate) asked: bool,
 }
 
@@ -76,17 +76,17 @@ impl Seat {
         if self.who == Who::Generator { "event-generator" } else { "kafka-consumer" }
     }
 
-    /// Whether it runs and nothing is being done to it.
+    /// Returns true if the program runs and no fault affects it.
     pub(crate) fn is_free(&self) -> bool {
         self.program.is_some() && self.cause == Cause::Nothing
     }
 
-    /// Whether it came so far that an outage would be waited out.
+    /// Returns true if the program has come far enough to wait out an outage.
     pub(crate) fn works(&self) -> bool {
         self.program.as_ref().is_some_and(has_started)
     }
 
-    /// Whether a program should be started here now.
+    /// Returns true if a program should be started here now.
     pub(crate) fn is_vacant(&self) -> bool {
         self.wanted && self.program.is_none() && Instant::now() >= self.next_start
     }
@@ -103,7 +103,9 @@ impl Seat {
         Ok(())
     }
 
-    /// Looks whether the program has ended and whether it did so honestly. `troubled`: what it needs was not all there of late.
+    /// Checks for an exit of the program and reports an unexpected one.
+    ///
+    /// `troubled` is set if a dependency is unavailable or recently was.
     pub(crate) fn look(&mut self, troubled: bool, report: &mut Report) -> anyhow::Result<Option<End>> {
         let name = self.name();
         let Some(program) = &mut self.program else { return Ok(None) };
@@ -123,13 +125,13 @@ impl Seat {
         self.next_start = Instant::now() + BREATH;
         let asked = matches!(cause, Cause::Terminated(_));
         if let (Cause::Failpoint(armed, None), Some(1)) = (cause, status.code()) {
-            // It found no servers; the next one may come as far.
+            // The servers were unavailable at the start; the next process may reach the failpoint.
             self.next_failpoint = Some(armed);
         }
         Ok(Some(End { finished: status.success(), asked }))
     }
 
-    /// Asks the program to end, unless it was killed and only has to be reaped.
+    /// Sends SIGTERM, unless the program was killed and only has to be reaped.
     pub(crate) fn terminate(&mut self) -> anyhow::Result<()> {
         let Some(program) = self.program.as_ref().filter(|_| self.cause != Cause::Killed) else { return Ok(()) };
         signal(program.pid(), "TERM")?;
@@ -147,7 +149,8 @@ impl Seat {
         Ok(())
     }
 
-    /// One that was asked to end and does not is killed after a while, and one that never comes to its failpoint, too.
+    /// Kills a program that misses a deadline: for ending after SIGTERM, noticing a new topic or reaching its
+    /// failpoint.
     fn is_late(&mut self, report: &mut Report) -> anyhow::Result<()> {
         let Some(program) = &self.program else { return Ok(()) };
         match self.cause {
@@ -167,7 +170,7 @@ impl Seat {
     }
 }
 
-/// What is wrong with an end, if anything.
+/// Returns the reason why an exit is unexpected, or `None` if it was expected.
 fn wrong_end(
     program: &Program,
     status: ExitStatus,
@@ -186,14 +189,14 @@ fn wrong_end(
         (Cause::Terminated(_), ..) => Some("though it was to end in order"),
         (Cause::Recreated(_), Some(1), _) if program.said("recreated") => None,
         (Cause::Recreated(_), ..) => Some("though the topic was recreated"),
-        // One that finds no servers at its start says so and ends.
+        // A program that finds no servers at its start reports that and exits.
         (_, Some(1), _) if troubled && !has_started(program) && says_why() => None,
         (Cause::Killed, ..) => Some("though it was killed"),
         _ => Some("which nobody asked for"),
     }
 }
 
-/// Whether it came so far that an outage is to be waited out.
+/// Returns true if the program has come far enough to wait out an outage.
 fn has_started(program: &Program) -> bool {
     program.said("\"run started\"") || program.said("\"partitions assigned\"")
 }

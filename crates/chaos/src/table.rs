@@ -1,7 +1,7 @@
 //! Additions of an owner to the table: triggers that refuse, suppress or redirect rows, and a second unique index.
 //!
-//! Each concerns only the foreign records that name it in `experiment_id`. It stays until the end, so a record that is sent
-//! after it was added has one possible outcome, however late it is read.
+//! Each concerns only the foreign records that name it in `experiment_id`. It stays until the end, so a record that is
+//! sent after it was added has one possible outcome, however late it is read.
 
 use std::fmt;
 
@@ -15,15 +15,15 @@ const STATES: [&str; 18] = [
     "P0001", "P0002", "P0004", "22012", "22023", "23514", "23000", "42501", "42P01", "44000", "2F002", "38000",
     "U0001", "99001", "XX000", "40001", "53400", "55P03",
 ];
-/// Rows that are refused at once, by one SQLSTATE.
+/// Number of additional rows that are refused in a burst, with the first SQLSTATE.
 const BURST: usize = 150;
 const PAIRS: usize = 20;
 const SUPPRESSED_ROWS: usize = 50;
 
-/// A writer may hold the table for longer; the caller tries again.
+/// A writer may hold the table's lock for longer; the caller retries.
 const LOCK: &str = "SET lock_timeout = '2s'";
 
-/// Run once, before any fault. A writer has no right to insert into other tables, so `redirect` runs as its owner.
+/// Run once, before any fault. A writer may not insert into other tables, so `redirect` runs as its owner.
 pub(crate) const PREPARE: &str = "
     CREATE SCHEMA chaos;
     CREATE TABLE chaos.redirected (event_id uuid NOT NULL);
@@ -41,7 +41,7 @@ pub(crate) const PREPARE: &str = "
         RETURN NULL;
     END $$";
 
-/// Something that is added to the table.
+/// An addition to the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     Refuse,
@@ -71,7 +71,7 @@ impl Change {
         }
     }
 
-    /// Adds it, unless it is there. Returns false if a lock on the table was not to be had.
+    /// Adds the trigger or index, unless it exists. Returns false if the lock on the table timed out.
     pub(crate) async fn add(self, client: &Client) -> Result<bool, tokio_postgres::Error> {
         client.batch_execute(LOCK).await?;
         match client.batch_execute(&self.statement()).await {
@@ -80,7 +80,7 @@ impl Change {
         }
     }
 
-    /// Events that it concerns. Twins follow one another.
+    /// Returns the events that the change concerns. Twins are adjacent.
     pub(crate) fn events(self) -> Vec<(Event, Outcome)> {
         let refused = |state| (Event::new(REFUSED, state), Outcome::Refused(state));
         match self {
@@ -102,7 +102,7 @@ impl Change {
     }
 }
 
-/// Removes all of them.
+/// Removes all triggers and the index.
 pub(crate) const REMOVE: &str = "
     DROP TRIGGER IF EXISTS chaos_refuse ON staging.product_events_raw;
     DROP TRIGGER IF EXISTS chaos_suppress ON staging.product_events_raw;

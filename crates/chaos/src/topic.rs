@@ -1,4 +1,4 @@
-//! The topic: its creation and deletion, its ends, odd records, and a transaction that is left open.
+//! The topic: creation, deletion, end offsets, odd records, and a transaction that is left open.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,11 +17,11 @@ use crate::foreign::{Event, Outcome};
 use local_stack::raw_producer::RawRecord;
 
 const ANSWER: Duration = Duration::from_secs(20);
-/// `transaction.timeout.ms` of the transaction that is left open; the coordinator looks every 10 s.
+/// `transaction.timeout.ms` of the open transaction; the coordinator checks for expired ones every 10 s.
 const TRANSACTION_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Environment {
-    /// Creates the topic. It takes every timestamp and keeps records of any age.
+    /// Creates the topic. It accepts all timestamps and keeps records of any age.
     pub(crate) fn create_topic(&self, partitions: i32) -> anyhow::Result<()> {
         let most = i64::MAX.to_string();
         let topic = NewTopic::new(TOPIC, partitions, TopicReplication::Fixed(1))
@@ -35,7 +35,7 @@ impl Environment {
         Ok(())
     }
 
-    /// Deletes the topic and waits until the cluster no longer has it.
+    /// Deletes the topic and waits until it is gone from the cluster's metadata.
     pub(crate) fn delete_topic(&self) -> anyhow::Result<()> {
         let gone = self.runtime.block_on(self.admin()?.delete_topics(&[TOPIC], &AdminOptions::new()))?;
         for one in gone {
@@ -60,13 +60,13 @@ impl Environment {
         config
     }
 
-    /// Returns the topic's partitions, empty while there is no topic.
+    /// Returns the topic's partitions, or an empty list while there is no topic.
     pub(crate) fn partitions(&self) -> anyhow::Result<Vec<i32>> {
         let client: BaseConsumer = self.kafka().create()?;
         partitions_of(&client)
     }
 
-    /// Returns the ends of the partitions.
+    /// Returns the end offsets of the partitions.
     pub(crate) fn ends(&self) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
         let [stable, all]: [BaseConsumer; 2] = [
             self.kafka().set("isolation.level", "read_committed").create()?,
@@ -79,7 +79,7 @@ impl Environment {
         partitions_of(&all)?.into_iter().map(end).collect()
     }
 
-    /// Writes an event to each of some partitions within a transaction, and leaves it open: its producer is gone.
+    /// Writes an event to each given partition in a transaction and leaves it open by dropping the producer.
     pub(crate) fn hang_transaction(&self, partitions: &[i32]) -> anyhow::Result<Vec<Event>> {
         let name = Event::plain().id.to_string();
         let mut config = self.kafka();
@@ -106,7 +106,7 @@ fn partitions_of(client: &BaseConsumer) -> anyhow::Result<Vec<i32>> {
     Ok(topics.flat_map(MetadataTopic::partitions).map(rdkafka::metadata::MetadataPartition::id).collect())
 }
 
-/// Records with timestamps in other units or none, and with header names that are not UTF-8.
+/// Returns records with timestamps in other units or none, and with header names that are not UTF-8.
 pub(crate) fn odd_records(partition: i32) -> Vec<(Event, RawRecord, Outcome)> {
     let now = Timestamp::now().as_millisecond();
     let [micros, nanos] = [1_000, 1_000_000].map(|factor| now.saturating_mul(factor));
@@ -119,7 +119,7 @@ pub(crate) fn odd_records(partition: i32) -> Vec<(Event, RawRecord, Outcome)> {
     };
     let mut records: Vec<_> =
         [micros, nanos, ticks, i64::MAX, i64::MAX - 1, 0, 1].map(|odd| stamped(odd, Outcome::Invalid)).into();
-    // Without a timestamp the present counts.
+    // Without a timestamp, the current time is used.
     records.push(stamped(-1, Outcome::Row));
     let old = Event {
         at: Timestamp::now().saturating_sub(Span::new().hours(24 * 500)).unwrap_or_default(),

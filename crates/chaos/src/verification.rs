@@ -1,4 +1,4 @@
-//! What landed, by the verifier, by `kafka-consumer reconcile` and by what the programs took.
+//! Verifies the stores with the verifier and `kafka-consumer reconcile`, and checks the programs' peak memory.
 
 use std::fs::{self, File};
 use std::path::Path;
@@ -13,11 +13,11 @@ use crate::program::Program;
 use crate::table;
 use crate::world::World;
 
-/// The programs' --memory-limit, in MiB.
+/// `--memory-limit` of the programs in MiB.
 const LIMITS: [(&str, u64); 2] = [("event-generator", 512), ("kafka-consumer", 256)];
 
 impl World {
-    /// Reads what is there and weighs it.
+    /// Loads all remaining records, verifies the stores and checks memory use.
     pub(crate) fn verify(&mut self) -> anyhow::Result<()> {
         let mut command = self.environment.consumer("run", "event_writer", false);
         command.args(["--until-caught-up", "--log-format", "json", "--http-addr", "off"]);
@@ -39,8 +39,9 @@ impl World {
         Ok(())
     }
 
-    /// Judges the runs in the present topic and all foreign records. The `last` time it also removes the changes of the table
-    /// and replays refused rows.
+    /// Verifies the runs in the current topic and all foreign records.
+    ///
+    /// If `last` is set, also removes the changes of the table and replays refused rows.
     pub(crate) fn verify_topic(&mut self, last: bool) -> anyhow::Result<()> {
         self.verify_foreign(false, "foreign records: each has its one outcome")?;
         if last {
@@ -69,7 +70,7 @@ impl World {
     fn verify_run(&mut self, run: u32, resumed: bool) -> anyhow::Result<()> {
         let name = run_id(run);
         let report = self.run_verifier(run, resumed, &self.logs.join(format!("{name}-verifier.txt")));
-        // A store that can't be read now is as bad as one that says something else.
+        // An unreadable store counts as a difference.
         let differs = report.unwrap_or_else(|error| Some(format!("{error:#}")));
         let manner = if resumed { ", resumed" } else { "" };
         self.report.hold(&format!("{name}{manner}: the verifier's equations"), differs);
@@ -82,7 +83,7 @@ impl World {
         Ok(())
     }
 
-    /// What differs. A run that was left alone must have no copies, either.
+    /// Returns the differences, if any. A run that was not resumed must have no duplicates, either.
     fn run_verifier(&self, run: u32, resumed: bool, log: &Path) -> anyhow::Result<Option<String>> {
         let stores = self.stores()?;
         let manifest = verifier::fetch_run(&stores.lake, &run_id(run))?;
@@ -117,7 +118,7 @@ impl World {
     }
 }
 
-/// Runs to the end, which must be a good one in time; what was said otherwise.
+/// Runs a command. Returns its failure if it exits with an error or misses the deadline.
 pub(crate) fn finish(command: Command, log: &Path) -> anyhow::Result<Option<String>> {
     let mut program = Program::start(command, log.to_owned())?;
     let deadline = Instant::now() + CATCH_UP;
@@ -130,7 +131,7 @@ pub(crate) fn finish(command: Command, log: &Path) -> anyhow::Result<Option<Stri
     Ok(Some(format!("has not ended, see {}", log.display())))
 }
 
-/// Keeps what the servers have said.
+/// Copies the servers' logs.
 pub(crate) fn keep_logs_of_servers(world: &World, logs: &Path) {
     let stack = &world.environment.stack;
     for (name, log) in

@@ -1,4 +1,4 @@
-//! The pipeline under faults: programs in their places, and what is wrong at the moment.
+//! State of the pipeline under faults: its programs and the active faults.
 
 use std::path::{Path, PathBuf};
 use std::thread::sleep;
@@ -14,12 +14,12 @@ use crate::report::Report;
 use crate::seat::{End, Seat};
 
 const PAUSE: Duration = Duration::from_millis(50);
-/// So long after an outage a program may still suffer from it.
+/// Time after an outage during which a program may still fail because of it.
 const AFTERMATH: Duration = Duration::from_secs(30);
 /// The same for connections that swallowed bytes: librdkafka waits 60 s for an answer.
 const LONG_AFTERMATH: Duration = Duration::from_secs(90);
 
-/// How a fault ends.
+/// Action that ends a fault.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Undo {
     Continue(Who),
@@ -29,7 +29,7 @@ pub(crate) enum Undo {
     Mend(Link, Damage, Seen),
 }
 
-/// A fault that goes on.
+/// An active fault that must be undone.
 pub(crate) struct Lasting {
     pub(crate) fault: Fault,
     pub(crate) until: Instant,
@@ -38,22 +38,22 @@ pub(crate) struct Lasting {
 
 pub(crate) struct World {
     pub(crate) environment: Environment,
-    /// The generator first.
+    /// The generator's seat, then those of the consumers.
     pub(crate) seats: Vec<Seat>,
     pub(crate) report: Report,
     pub(crate) logs: PathBuf,
     pub(crate) foreign: Foreign,
-    /// Counts of the group when the topic was recreated last.
+    /// Counts of the group when the topic was last recreated.
     pub(crate) counted: Option<verifier::Counts>,
     pub(crate) lasting: Vec<Lasting>,
-    /// Until when the programs may suffer from what was done to it.
+    /// Times until which a past fault may still affect the programs, by target.
     troubles: Vec<(Target, Instant)>,
-    /// The generator's run now.
+    /// Number of the generator's current run.
     run: u32,
-    /// Runs that have their manifest, and whether they were gone on with.
+    /// Runs with a manifest, and true if they were resumed.
     pub(crate) runs: Vec<(u32, bool)>,
     resumed: bool,
-    /// No more faults: an end is not one.
+    /// Set while no faults are inflicted, so that an exit does not prove one.
     pub(crate) healing: bool,
     pub(crate) began: Instant,
 }
@@ -86,12 +86,12 @@ impl World {
         }
     }
 
-    /// A line for whoever looks on.
+    /// Prints a progress line to standard error.
     pub(crate) fn tell(&self, what: &str) {
         eprintln!("{:7.1} s  {what}", self.began.elapsed().as_secs_f64());
     }
 
-    /// Time passes: what is over is undone, who has ended is replaced.
+    /// Undoes expired faults, checks for exits and restarts programs.
     pub(crate) fn pass(&mut self) -> anyhow::Result<()> {
         let now = Instant::now();
         while let Some(over) = self.lasting.iter().position(|one| one.until <= now) {
@@ -111,7 +111,7 @@ impl World {
         Ok(())
     }
 
-    /// Passes time until something holds, or not even after `timeout`.
+    /// Waits until a condition holds. Returns false after `timeout`.
     pub(crate) fn pass_until(
         &mut self,
         timeout: Duration,
@@ -145,7 +145,7 @@ impl World {
 
     fn ended(&mut self, number: usize, end: &End) {
         let who = self.seats[number].who;
-        // Who leaves is asked to end, too.
+        // A consumer that leaves is terminated, too.
         if end.asked && !self.healing && self.seats[number].wanted {
             self.report.proved(Fault::Terminate(who).kind());
         }
@@ -154,7 +154,7 @@ impl World {
         }
     }
 
-    /// Goes on to the next run when this one has its manifest.
+    /// Advances to the next run once the current one has its manifest. Returns true if it did.
     fn count_run(&mut self) -> bool {
         let finished = self.environment.state_of(self.run).join("manifest.json").exists();
         if finished {
@@ -164,12 +164,12 @@ impl World {
         finished
     }
 
-    /// Whether a run has begun that has no manifest.
+    /// Returns true if the current run has started and has no manifest.
     pub(crate) fn has_open_run(&self) -> bool {
         self.environment.state_of(self.run).join("state.json").exists()
     }
 
-    /// Whether what a program needs is not all there, or was not of late.
+    /// Returns true if a dependency of the program is unavailable or recently was.
     pub(crate) fn is_troubled(&self, who: Who) -> bool {
         let (servers, links) = needs(who);
         let concerns = |target: Target| match target {
@@ -224,8 +224,8 @@ impl World {
     }
 }
 
-/// Whether a program may not get what it needs because of it. One that stood still while it waited for an answer may find
-/// that nobody answered in time.
+/// Returns true if the fault may deprive a program of its dependencies. A suspended program may miss the deadline of a
+/// response.
 fn hinders(fault: &Fault) -> bool {
     !matches!(fault.target(), Target::Program(_)) || matches!(fault, Fault::Freeze(_))
 }

@@ -1,4 +1,4 @@
-//! Points where a test kills or stops this process: see [`pipeline_runtime::failpoint`].
+//! Failpoints at which a test kills or stops this process; see [`pipeline_runtime::failpoint`].
 
 pub(crate) use pipeline_runtime::failpoint::pass;
 

@@ -1,6 +1,7 @@
 //! Entry point of the program.
 
-/// Serves librdkafka's malloc too: it allocates a record in one thread and frees it in another, which is slow with glibc.
+/// Replaces librdkafka's malloc too: librdkafka allocates a record in one thread and frees it in another, which is slow
+/// with glibc.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

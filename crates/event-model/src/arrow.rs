@@ -1,4 +1,4 @@
-//! The event as Arrow columns, which Parquet files are written from and read into.
+//! Converts events to and from Arrow columns, the in-memory form of Parquet files.
 
 use std::sync::{Arc, LazyLock};
 
@@ -11,12 +11,12 @@ use crate::event::{FIELDS, ProductEvent};
 use crate::field::{Field, FieldValue};
 use crate::field_list::{FieldDescriber, FieldList, FieldSource, FieldWalker};
 
-/// Returns the columns with few different values, worth a dictionary in Parquet.
+/// Returns the names of the columns with a dictionary in Parquet, which have few distinct values.
 pub fn dictionary_columns() -> impl Iterator<Item = &'static str> {
     FIELDS.iter().filter(|field| field.dictionary).map(|field| field.name)
 }
 
-/// Returns the columns in their order, none of them nullable.
+/// Returns the schema of an event's columns. No column is nullable.
 #[must_use]
 pub fn arrow_schema() -> SchemaRef {
     static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
@@ -50,7 +50,7 @@ impl FieldDescriber for Defaults {
         let Some(default) = default else { return };
         let mut builder = V::Builder::default();
         default.append(&mut builder);
-        // The type of the column may be more than the builder's: a timestamp has its zone.
+        // The column's type may differ from the builder's: a timestamp column has a time zone.
         let data = builder.finish().into_data().into_builder().data_type(V::arrow_type());
         if let Ok(data) = data.build() {
             self.0.push((field.name, arrow_array::make_array(data)));
@@ -58,40 +58,40 @@ impl FieldDescriber for Defaults {
     }
 }
 
-/// Events on their way into a [`RecordBatch`].
+/// Builder of a [`RecordBatch`] of events.
 pub struct EventColumns {
     builders: Vec<Box<dyn ArrayBuilder>>,
     rows: usize,
 }
 
 impl EventColumns {
-    /// Room for so many rows.
+    /// Creates a builder with capacity for `rows` rows.
     #[must_use]
     pub fn with_capacity(rows: usize) -> Self {
         let builders = arrow_schema().fields().iter().map(|field| make_builder(field.data_type(), rows)).collect();
         Self { builders, rows: 0 }
     }
 
-    /// Adds a row.
+    /// Appends an event as a row.
     #[inline]
     pub fn append(&mut self, event: &ProductEvent<'_>) {
         event.walk(&mut Appender(self.builders.iter_mut()));
         self.rows += 1;
     }
 
-    /// Rows so far.
+    /// Returns the number of rows.
     #[must_use]
     pub fn len(&self) -> usize {
         self.rows
     }
 
-    /// Whether there are no rows.
+    /// Returns true if there are no rows.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.rows == 0
     }
 
-    /// The rows so far as a batch; begins anew without any.
+    /// Returns the rows as a batch and resets the builder.
     pub fn finish(&mut self) -> RecordBatch {
         self.rows = 0;
         let columns = self.builders.iter_mut().map(ArrayBuilder::finish).collect();
@@ -110,23 +110,23 @@ impl FieldWalker for Appender<'_> {
     }
 }
 
-/// A batch that does not have the event's columns.
+/// A batch that cannot be read as events.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ArrowFormError {
     /// A column without a default is absent.
     #[error("the column {0} is missing")]
     Missing(&'static str),
-    /// A column has another type, a null, or a text that is no value of the field.
+    /// A column has another type, a null or an invalid value.
     #[error("row {row} of the column {column} is not a valid {column}")]
     Value {
-        /// The column.
+        /// Name of the column.
         column: &'static str,
-        /// The row in the batch, from 0.
+        /// Row in the batch, from 0.
         row: usize,
     },
 }
 
-/// The events of a batch, whatever further columns it has. A column that is absent gives the field's default.
+/// Reads the events of a batch. Unknown columns are ignored, and a missing column results in the field's default.
 pub fn read_batch(
     batch: &RecordBatch,
 ) -> Result<impl Iterator<Item = Result<ProductEvent<'_>, ArrowFormError>>, ArrowFormError> {

@@ -1,4 +1,5 @@
-//! The event as a row of PostgreSQL's COPY in binary form ("Binary Format" on the manual's page of COPY).
+//! Converts events to and from rows in PostgreSQL's binary COPY format (section "Binary Format" of the manual's page on
+//! COPY).
 
 use std::sync::LazyLock;
 
@@ -6,17 +7,17 @@ use crate::event::{FIELD_NAMES, ProductEvent};
 use crate::field::FieldValue;
 use crate::field_list::{FieldList, FieldSource, FieldWalker};
 
-/// What a COPY in binary form begins with: signature, no flags, no extension.
+/// Header of the binary COPY format: the signature, no flags, no extension.
 pub const COPY_HEADER: &[u8] = b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0";
 
-/// What a COPY in binary form ends with: a row of -1 fields.
+/// Trailer of the binary COPY format: a row of -1 fields.
 pub const COPY_TRAILER: &[u8] = &(-1_i16).to_be_bytes();
 
-/// The columns that a row of [`ProductEvent::write_copy_row`] has, as COPY's column list takes them.
+/// Column list of a COPY with rows of [`ProductEvent::write_copy_row`].
 pub static COPY_COLUMNS: LazyLock<String> = LazyLock::new(|| FIELD_NAMES.join(", "));
 
 impl ProductEvent<'_> {
-    /// Appends one row: the number of fields, then each field's length and bytes.
+    /// Appends the event as a row: the number of fields, then the length and the bytes of each field.
     #[inline]
     pub fn write_copy_row(&self, out: &mut Vec<u8>) {
         write_row(self, out);
@@ -42,13 +43,13 @@ impl FieldWalker for CopyRow<'_> {
         let at = self.0.len();
         self.0.extend_from_slice(&[0; 4]);
         value.write_binary(self.0);
-        // A text of a checked event has at most 256 bytes; one that was not checked still fits PostgreSQL's 1 GB.
+        // A text of a checked event has at most 256 bytes. An unchecked text still fits PostgreSQL's limit of 1 GB.
         let length = i32::try_from(self.0.len() - at - 4).unwrap_or(i32::MAX);
         self.0[at..at + 4].copy_from_slice(&length.to_be_bytes());
     }
 }
 
-/// Reads a row that [`ProductEvent::write_copy_row`] has written. Returns `None` if it is no such row.
+/// Reads a row written by [`ProductEvent::write_copy_row`]. Returns `None` if the bytes are not exactly one such row.
 #[must_use]
 pub fn read_copy_row(row: &[u8]) -> Option<ProductEvent<'_>> {
     read_row(row)
@@ -63,7 +64,7 @@ pub(crate) fn read_row<'a, E: FieldList<'a>>(row: &'a [u8]) -> Option<E> {
     whole.then_some(event)
 }
 
-/// What follows a row's number of fields.
+/// The remaining fields of a row.
 struct Fields<'a>(&'a [u8]);
 
 impl<'a> Fields<'a> {

@@ -1,8 +1,8 @@
-//! The event's one definition.
+//! Definition of the product event.
 //!
-//! Adding a field takes one line in the list below and one script in `db_table_scripts`; see CONTRIBUTING.md. Everything else
-//! follows: JSON, validation, the JSON schema, COPY rows, Arrow columns, the encoding in Parquet, hashes and the checks of
-//! the table.
+//! A new field takes one line in the list below and one script in `db_table_scripts`; see `CONTRIBUTING.md`. All else
+//! is derived from the list: JSON, validation, the JSON schema, COPY rows, Arrow columns, the encoding in Parquet,
+//! hashes and the checks of the table.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -22,10 +22,9 @@ use crate::validation::no_control_characters;
 use crate::window::Window;
 
 field_list! {
-    /// What a user did with a product, as the fields of a record's value.
+    /// A user's action on a product: the fields of a record's value.
     ///
-    /// A value of this type may still break rules that its types do not carry:
-    /// [`check`](ProductEvent::check) tells.
+    /// The types do not enforce all rules; [`check`](ProductEvent::check) checks the others.
     struct ProductEvent<'a>;
 
     /// The fields of a [`ProductEvent`] that have no default.
@@ -42,15 +41,15 @@ field_list! {
         experiment_id: Cow<'a, str>, dictionary, length(min = 1, max = 64), custom(function = no_control_characters), "The experiment that the user took part in.";
     }
 
-    // New fields go to the end: name: Type = default, encoding, rules, "description";
+    // New fields are added at the end: name: Type = default, encoding, rules, "description";
     defaulted {
     }
 }
 
-/// The fields in the order of the columns.
+/// All fields, in the order of the columns.
 pub const FIELDS: &[Field] = <ProductEvent<'static> as FieldList<'static>>::FIELDS;
 
-/// The fields' names in JSON, PostgreSQL and Parquet, in the order of the columns.
+/// Names of the fields in JSON, PostgreSQL and Parquet, in the order of the columns.
 pub const FIELD_NAMES: &[&str] = &names::<{ FIELDS.len() }>();
 
 const fn names<const N: usize>() -> [&'static str; N] {

@@ -1,4 +1,4 @@
-//! What happened.
+//! Types of events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::ser::{Serialize, Serializer};
 use thiserror::Error;
 
-/// What the user did.
+/// Type of an event: the user's action.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum EventType {
     /// Searched the catalogue.
@@ -22,17 +22,17 @@ pub enum EventType {
     RfqSent,
 }
 
-/// A text that names no event type.
+/// Error returned for a text that is not the name of an event type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not one of search_performed, result_clicked, product_viewed, recommendation_clicked, rfq_sent")]
 pub struct UnknownEventType;
 
 impl EventType {
-    /// All of them, in the order of a session.
+    /// All event types, in the order of a session.
     pub const ALL: [Self; 5] =
         [Self::SearchPerformed, Self::ResultClicked, Self::ProductViewed, Self::RecommendationClicked, Self::RfqSent];
 
-    /// The name on the wire and in the warehouse.
+    /// Returns the name in JSON, PostgreSQL and Parquet.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -1,4 +1,4 @@
-//! Fields, and the forms of each type of field.
+//! Fields of the event, and the representations of each field type.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::reason::Reason;
 use crate::timestamp::Timestamp;
 use crate::window::MAX_VALUE_BYTES;
 
-/// Microseconds from 1970-01-01 to 2000-01-01, where PostgreSQL's timestamptz begins.
+/// Microseconds from 1970-01-01 to 2000-01-01, the epoch of PostgreSQL's timestamptz.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
 /// A field of the event, without a value.
@@ -26,15 +26,15 @@ const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 pub struct Field {
     /// Name in JSON, PostgreSQL and Parquet.
     pub name: &'static str,
-    /// Description for people, a sentence.
+    /// Description, one sentence.
     pub description: &'static str,
     /// Type of the values.
     pub kind: FieldKind,
-    /// Rules that the type does not carry.
+    /// Rules that the type does not enforce.
     pub rules: &'static [Rule],
-    /// True if a record, a row or a file may lack the field.
+    /// True if the field has a default, so that a record, a row or a file may lack it.
     pub has_default: bool,
-    /// True if the values are so few that the Parquet column has a dictionary.
+    /// True if the field has few distinct values, so that its Parquet column has a dictionary.
     pub dictionary: bool,
 }
 
@@ -56,20 +56,20 @@ pub enum FieldKind {
 /// Rule for the values of a field.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
-    /// Bounds of an integer.
+    /// Bounds of an integer's value.
     Range(Bounds),
     /// Bounds of a text's length in Unicode scalar values.
     Length(Bounds),
-    /// The text has no control characters.
+    /// The text must not contain control characters.
     NoControlCharacters,
 }
 
-/// Least and greatest number, both included.
+/// Inclusive bounds of a number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Bounds {
-    /// Least number.
+    /// Lower bound.
     pub min: i64,
-    /// Greatest number.
+    /// Upper bound.
     pub max: i64,
 }
 
@@ -81,14 +81,14 @@ impl Bounds {
 }
 
 impl Field {
-    /// Returns the field, or stops the compiler if its rules do not fit its type.
+    /// Returns the field. Fails the compilation if its rules do not fit its type.
     pub(crate) const fn checked(self) -> Self {
         let mut clean = !matches!(self.kind, FieldKind::Text);
         let mut place = 0;
         while place < self.rules.len() {
             match self.rules[place] {
                 Rule::Range(_) => assert!(matches!(self.kind, FieldKind::Integer), "range is a rule of integers"),
-                // Reason has one code for an empty text and one for a long text, none for a short one.
+                // Reason has codes for an empty text and for a long text, but none for a short one.
                 Rule::Length(bounds) => {
                     assert!(
                         matches!(self.kind, FieldKind::Text) && bounds.min <= 1,
@@ -106,14 +106,14 @@ impl Field {
         self
     }
 
-    /// Returns the bounds of an integer.
+    /// Returns the bounds of an integer, by default those of `i32`.
     #[must_use]
     pub fn range(&self) -> Bounds {
         let range = |rule: &Rule| if let Rule::Range(bounds) = rule { Some(*bounds) } else { None };
         self.rules.iter().find_map(range).unwrap_or(Bounds::OF_AN_INTEGER)
     }
 
-    /// Returns the bounds of a text's length.
+    /// Returns the bounds of a text's length, by default 0 to [`MAX_VALUE_BYTES`].
     #[must_use]
     pub fn length(&self) -> Bounds {
         let length = |rule: &Rule| if let Rule::Length(bounds) = rule { Some(*bounds) } else { None };
@@ -134,67 +134,67 @@ impl FieldKind {
     }
 }
 
-/// The type of a field, in every form that the event has.
+/// A field type with its representation in each format of the event.
 pub(crate) trait FieldValue<'a>: Sized {
-    /// The builder of its Arrow column.
+    /// Builder of its Arrow column.
     type Builder: ArrayBuilder + Default;
 
-    /// The same type with a value of its own.
+    /// The owned form of this type.
     type Static;
 
-    /// The same type as a value.
+    /// This type as a value.
     const KIND: FieldKind;
 
-    /// Reads it as the next value of a JSON object, strictly.
+    /// Deserializes the next value of a JSON object. Fails if it is not a valid value of this type.
     fn from_map<'de: 'a, A: MapAccess<'de>>(map: &mut A) -> Result<Self, A::Error>;
 
-    /// Reads it from JSON text that is not null, and says what is wrong with that.
+    /// Parses JSON text that is not null. Fails with the reason for the rejection.
     fn from_raw(json: &'a str) -> Result<Self, Reason>;
 
-    /// Any valid value, to stand where none could be read.
+    /// Returns a valid placeholder for a value that could not be read.
     fn stand_in() -> Self;
 
-    /// Appends its JSON, as serde writes it.
+    /// Appends the value as JSON, as serde serializes it.
     fn write_json(&self, out: &mut Vec<u8>);
 
-    /// Appends PostgreSQL's binary form, without its length; returns nothing that could fail.
+    /// Appends the value in PostgreSQL's binary format, without its length. Never fails.
     fn write_binary(&self, out: &mut Vec<u8>);
 
-    /// Reads PostgreSQL's binary form.
+    /// Reads a value in PostgreSQL's binary format. Returns `None` if it is invalid.
     fn read_binary(bytes: &'a [u8]) -> Option<Self>;
 
-    /// Its column's type in Arrow.
+    /// Returns the type of its Arrow column.
     fn arrow_type() -> DataType;
 
-    /// Appends it to its Arrow column.
+    /// Appends the value to its Arrow column.
     fn append(&self, builder: &mut Self::Builder);
 
-    /// Reads it from its Arrow column, or returns `None` if the column or the value is not of this type.
+    /// Reads a value from an Arrow column. Returns `None` if the column has another type or the value is invalid.
     fn from_array(array: &'a ArrayRef, row: usize) -> Option<Self>;
 
-    /// Appends the text that stands for it in the content of an event, which has no line feed.
+    /// Appends the value as in the canonical content of an event, without line feeds.
     fn write_content(&self, out: &mut Vec<u8>);
 
-    /// Copies what it borrows.
+    /// Converts the value to its owned form.
     fn into_static(self) -> Self::Static;
 
-    /// Returns its part of the JSON Schema, apart from the description.
+    /// Returns the JSON Schema of a field of this type, without its description.
     fn json_schema(field: &Field) -> Value;
 
-    /// Its value in JSON, for a default in the schema.
+    /// Returns the value as JSON, for a default in the schema.
     fn to_json(&self) -> Value;
 }
 
-/// A JSON string's text, unescaped; anything else is of the wrong type.
+/// Returns the unescaped text of a JSON string. Fails with [`Reason::WrongType`] for any other JSON value.
 fn text(json: &str) -> Result<Cow<'_, str>, Reason> {
     if !json.starts_with('"') {
         return Err(Reason::WrongType);
     }
-    // The text is known to be JSON, so that only an escaped half of a surrogate pair can fail here.
+    // The text is known to be JSON, so this fails only for an escaped lone surrogate.
     serde_json::from_str::<Text>(json).map(|text| text.0).map_err(|_| Reason::NotJson)
 }
 
-/// A string that borrows where it has no escapes; serde's own `Cow` never does.
+/// A string that borrows from the input unless it has escapes. Serde's own `Cow` never borrows.
 struct Text<'a>(Cow<'a, str>);
 
 impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
@@ -219,21 +219,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Text<'a> {
     }
 }
 
-/// A text that needs no escapes, in quotes.
+/// Appends a text in quotes. The text must not need escapes.
 fn quote(text: &[u8], out: &mut Vec<u8>) {
     out.push(b'"');
     out.extend_from_slice(text);
     out.push(b'"');
 }
 
-/// The long way.
+/// Appends a value as JSON with serde, which also escapes texts.
 fn serialize(value: impl Serialize, out: &mut Vec<u8>) {
-    // Writing to memory cannot fail, and no field has a form that JSON lacks.
+    // Writing to memory cannot fail, and JSON can represent every field.
     let written = serde_json::to_writer(out, &value);
     debug_assert!(written.is_ok());
 }
 
-/// RFC 9562's text with hyphens only, in either case; the `uuid` crate would also take braces and URNs.
+/// Parses the hyphenated format of RFC 9562, in upper or lower case. The `uuid` crate would also accept braces and
+/// URNs.
 fn uuid(text: &str) -> Option<Uuid> {
     if text.len() == 36 { Uuid::try_parse(text).ok() } else { None }
 }

@@ -1,7 +1,7 @@
-//! The macro that turns a list of fields into an event: struct, constructor, JSON, validation and the traits by which the
-//! other forms reach each field.
+//! A macro that generates an event from a list of fields: the struct, its constructor, JSON, validation, and the traits
+//! through which the other formats access the fields.
 //!
-//! Everything is generated as straight-line code, one statement a field. Nothing on the way of an event looks a field up.
+//! The generated code is straight-line code with one statement per field. Processing a valid event looks up no field.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -19,16 +19,17 @@ use crate::window::Window;
 
 /// Generates an event from its list of fields.
 ///
-/// The list has two parts. Fields under `required` have no default; a value without one of them is invalid. Fields under
-/// `defaulted` have a default after `=`: a record, a row or a file that lacks the field reads as the default. A line is
+/// The list has two parts. Fields under `required` have no default: a value that lacks any of them is invalid. Fields
+/// under `defaulted` have a default after `=`, the value of the field in a record, a row or a file that lacks it. The
+/// format of a line:
 ///
 /// ```text
 /// name: Type [= default], encoding, [rule, …] "description";
 /// ```
 ///
-/// `encoding` is `dictionary` or `plain`, the encoding of the Parquet column. A rule is one of the validator crate's:
-/// `range(min = …, max = …)` for integers, `length(min = …, max = …)` and `custom(function = no_control_characters)` for
-/// texts.
+/// `encoding` is the encoding of the Parquet column, `dictionary` or `plain`. A rule is one of the `validator` crate:
+/// `range(min = …, max = …)` for integers, `length(min = …, max = …)` and `custom(function = no_control_characters)`
+/// for texts.
 macro_rules! field_list {
     (
         $(#[$event_doc:meta])* struct $event:ident<$a:lifetime>;
@@ -48,7 +49,7 @@ macro_rules! field_list {
         }
 
         impl<$a> $event<$a> {
-            /// Returns the event with these fields, all others at their defaults.
+            /// Creates an event with these fields and defaults for all others.
             #[inline]
             #[must_use]
             pub fn new(required: $required<$a>) -> Self {
@@ -56,8 +57,10 @@ macro_rules! field_list {
                 Self { $($r_name,)* $($d_name: $d_default,)* }
             }
 
-            /// Appends the content that the hash of an event is over, as docs/manifest.md describes it: the required
-            /// fields, one a line, then `name=value` for each other field that is not at its default.
+            /// Appends the canonical content, the input of the event's hash, as specified in `docs/manifest.md`.
+            ///
+            /// Each required field is a line, followed by a line `name=value` for each other field that is not at its
+            /// default.
             #[inline]
             pub fn write_content(&self, out: &mut Vec<u8>) {
                 $(
@@ -74,8 +77,9 @@ macro_rules! field_list {
                 )*
             }
 
-            /// Appends the JSON object without the fields that are at their defaults: the same event, and the same bytes
-            /// whatever fields are added later.
+            /// Appends the event as a JSON object without the fields that are at their defaults.
+            ///
+            /// The object parses to the same event, and its bytes remain the same if fields are added later.
             pub fn write_compact_json(&self, out: &mut Vec<u8>) {
                 let start = out.len();
                 $(
@@ -139,7 +143,7 @@ macro_rules! field_list {
         struct EventVisitor<$a>(PhantomData<&$a ()>);
 
         impl<'de: $a, $a> Deserialize<'de> for $event<$a> {
-            /// Reads an object only, refuses a field that comes twice and ignores unknown ones.
+            /// Deserializes an object. Rejects duplicate fields and ignores unknown ones.
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 deserializer.deserialize_map(EventVisitor(PhantomData))
             }
@@ -175,8 +179,10 @@ macro_rules! field_list {
         }
 
         impl<$a> $event<$a> {
-            /// Appends the JSON object without white space, the fields in the order of the columns: what serde would write,
-            /// in a third of the instructions, since names and most values have nothing to escape.
+            /// Appends the event as a JSON object without white space, with the fields in the order of the columns.
+            ///
+            /// The bytes are those of serde, written in a third of the instructions, since names and most values need
+            /// no escapes.
             pub fn write_json(&self, out: &mut Vec<u8>) {
                 let start = out.len();
                 $(
@@ -187,7 +193,7 @@ macro_rules! field_list {
                 out.push(b'}');
             }
 
-            /// Copies the texts that the event borrows.
+            /// Converts the event to one that borrows nothing.
             #[must_use]
             pub fn into_static(self) -> $event<'static> {
                 $event { $($name: self.$name.into_static(),)* }
@@ -196,7 +202,7 @@ macro_rules! field_list {
 
         impl<$a> FieldList<$a> for $event<$a> {
             const FIELDS: &'static [Field] = {
-                // The types of the list name the lifetime, if any field borrows.
+                // The types in the list use the lifetime only if a field borrows.
                 #[allow(clippy::extra_unused_lifetimes)]
                 const fn fields<$a>() -> [Field; [$(stringify!($name)),*].len()] {
                     [$(Field {
@@ -262,27 +268,27 @@ macro_rules! field_list {
     (@rule custom(function = no_control_characters)) => { Rule::NoControlCharacters };
 }
 
-/// An event as its list of fields.
+/// An event that is accessed through its list of fields.
 pub(crate) trait FieldList<'a>: Sized + Validate + Deserialize<'a> {
     /// The fields in the order of the columns.
     const FIELDS: &'static [Field];
 
-    /// The time that the window around a record is about.
+    /// Returns the timestamp, which the window around a record limits.
     fn timestamp(&self) -> Timestamp;
 
-    /// Reads a text that is no valid event once more, slowly, and names every rule that it breaks.
+    /// Parses a text that is not a valid event a second time, and collects all violations. Slower than deserializing.
     fn diagnose(text: &'a str, record_time: Option<Timestamp>, window: Window) -> Result<Self, Rejection>;
 
     /// Calls the walker with each field, in the order of the columns.
     fn walk(&self, walker: &mut impl FieldWalker);
 
-    /// Makes an event from the values that a source has for the fields, in the order of the columns.
+    /// Creates an event from the values of a source, in the order of the columns.
     fn from_source<S: FieldSource<'a>>(source: &mut S) -> Result<Self, S::Error>;
 
     /// Calls the visitor with each field and its default, in the order of the columns.
     fn describe(visitor: &mut impl FieldDescriber);
 
-    /// Returns the event, or the rejection for its broken rules and those that reading it had found.
+    /// Returns the event, or a rejection with the given violations and those of the event itself.
     fn diagnosed(
         self,
         mut violations: Vec<Violation>,
@@ -290,7 +296,7 @@ pub(crate) trait FieldList<'a>: Sized + Validate + Deserialize<'a> {
         window: Window,
     ) -> Result<Self, Rejection> {
         let broken = violations.clone();
-        // A field that could not be read holds a stand-in here, whose own result must not count.
+        // A field that could not be read has a placeholder, whose violations must not count.
         let of_whole = |violation: &Violation| !broken.iter().any(|one| one.field == violation.field);
         violations.extend(crate::validation::violations(&self, Self::FIELDS).into_iter().filter(of_whole));
         let outside = Violation { reason: Reason::TimestampOutsideWindow, field: Some("event_timestamp") };
@@ -304,23 +310,23 @@ pub(crate) trait FieldList<'a>: Sized + Validate + Deserialize<'a> {
     }
 }
 
-/// Work on each field's value, whatever its type.
+/// A visitor of the value of each field.
 pub(crate) trait FieldWalker {
     fn field<'a, V: FieldValue<'a>>(&mut self, value: &V);
 }
 
-/// Where each field's value can come from.
+/// A source of field values.
 pub(crate) trait FieldSource<'a> {
     type Error;
     fn field<V: FieldValue<'a>>(&mut self, default: Option<V>) -> Result<V, Self::Error>;
 }
 
-/// Work on each field without a value.
+/// A visitor of the type and the default of each field.
 pub(crate) trait FieldDescriber {
     fn field<'a, V: FieldValue<'a>>(&mut self, field: &Field, default: Option<V>);
 }
 
-/// A JSON object's members as they stand in the text.
+/// Members of a JSON object, with unparsed values.
 pub(crate) struct Object<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
 
 impl<'a> Object<'a> {
@@ -356,7 +362,7 @@ impl<'a> Object<'a> {
         twice.map(|field| Violation { reason: Reason::DuplicateKey, field: Some(field.name) }).collect()
     }
 
-    /// Returns the field's value; where it has none, a stand-in, and adds the violation that says why.
+    /// Returns the value of a field. If it cannot be read, adds a violation and returns a placeholder.
     pub(crate) fn field<V: FieldValue<'a>>(
         &self,
         field: &'static str,
@@ -395,7 +401,7 @@ mod tests {
     use crate::{EventType, FIELDS, ProductEvent};
 
     field_list! {
-        /// The event as it might be one day.
+        /// A later version of the event, with more fields.
         struct Later<'a>;
         /// Its required fields.
         struct LaterRequired;
@@ -473,7 +479,7 @@ mod tests {
     fn a_file_without_the_column_reads_the_default() {
         let mut columns = EventColumns::with_capacity(1);
         columns.append(&old());
-        // The event may have fields with a default itself.
+        // The current event may have fields with a default too.
         let original = (0..FIELDS.len()).filter(|&column| !FIELDS[column].has_default).collect::<Vec<_>>();
         let batch = columns.finish().project(&original).unwrap();
         let events: Vec<Later<'_>> = read_batch_as(&batch).unwrap().map(Result::unwrap).collect();
@@ -508,7 +514,7 @@ mod tests {
         assert!(full.ends_with(r#","category":"tools","channel":"app","list_position":7}"#), "{full}");
     }
 
-    /// What was hashed before the fields were added still has its hash.
+    /// An event from before the fields were added keeps its hash.
     #[test]
     fn content_and_compact_json_leave_out_defaults() {
         let event = later(VALUE).unwrap();

@@ -1,8 +1,8 @@
-//! The product event: what it is, which events are accepted, and the forms it takes on its way.
+//! The product event: its fields, its validation rules and its formats.
 //!
-//! An event begins as one JSON object in a Kafka record, becomes a row of PostgreSQL's binary COPY format in the
-//! warehouse and a row of Arrow columns in the lake. All of that follows from one list of fields in `event.rs`: adding a
-//! field takes one line there and one script in `db_table_scripts`.
+//! An event is a JSON object in a Kafka record, a row in PostgreSQL's binary COPY format for the warehouse, and a row
+//! of Arrow columns in the lake. All formats are derived from one list of fields in `event.rs`: a new field takes one
+//! line there and one script in `db_table_scripts`.
 //!
 //! This crate is pure: no I/O, no runtime, no clock.
 

@@ -1,4 +1,4 @@
-//! Why an event is refused.
+//! Reasons for the rejection of an event.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,25 +7,25 @@ use thiserror::Error;
 
 macro_rules! reasons {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $means:literal;)*) => {
-        /// Why a value is no valid event. Dead letters and the quarantine carry its [`code`](Self::code).
+        /// Reason for the rejection of a value. Dead letters and the quarantine store its [`code`](Self::code).
         ///
-        /// The order is the precedence: of several reasons the first one names the dead letter.
+        /// The order is the precedence: of several reasons, the first is the reason code of the dead letter.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Reason {
             $($(#[$doc])* #[doc = concat!("`", $code, "`: ", $means, ".")] $name,)*
         }
 
         impl Reason {
-            /// All of them, in the order of precedence.
+            /// All reasons, in the order of precedence.
             pub const ALL: &[Self] = &[$(Self::$name,)*];
 
-            /// The code that is stored: stable, lower case with underscores.
+            /// Returns the stored code, in snake case. Codes are stable.
             #[must_use]
             pub const fn code(self) -> &'static str {
                 match self { $(Self::$name => $code,)* }
             }
 
-            /// What it means, as the end of a sentence.
+            /// Returns the meaning, phrased as the end of a sentence.
             #[must_use]
             pub const fn means(self) -> &'static str {
                 match self { $(Self::$name => $means,)* }
@@ -60,7 +60,7 @@ impl fmt::Display for Reason {
     }
 }
 
-/// A text that is no reason code.
+/// Error returned for a text that is not a reason code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not a reason code")]
 pub struct UnknownReason;

@@ -1,4 +1,4 @@
-//! Rejections: the rules that a value breaks.
+//! Rejections of values, with the rules that a value violates.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -7,16 +7,16 @@ use crate::field::Field;
 use crate::reason::Reason;
 use crate::timestamp::Timestamp;
 
-/// One broken rule.
+/// Violation of one rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Violation {
-    /// The rule.
+    /// Rule that is violated.
     pub reason: Reason,
-    /// The field that breaks it; none where the rule is about the value as a whole.
+    /// Field that violates it. `None` if the rule applies to the value as a whole.
     pub field: Option<&'static str>,
 }
 
-/// A value that is no valid event, with every rule that it is known to break.
+/// Rejection of a value that is not a valid event, with all known violations.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     first: Violation,
@@ -26,7 +26,7 @@ pub struct Rejection {
     fields: &'static [Field],
 }
 
-/// The two times of an event outside the window.
+/// Timestamps of an event outside the window and of its record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct OutsideWindow {
     event: Timestamp,
@@ -39,13 +39,14 @@ impl Rejection {
         Self { first, all: vec![first], outside: None, fields: &[] }
     }
 
-    /// None of no violations. Those of one reason keep the order in which they are given, which is the fields'.
+    /// Creates a rejection. Returns `None` without violations. Violations with the same reason keep their order, which
+    /// is that of the fields.
     pub(crate) fn of_violations(mut all: Vec<Violation>, fields: &'static [Field]) -> Option<Self> {
         all.sort_by_key(|violation| violation.reason);
         all.first().copied().map(|first| Self { first, all, outside: None, fields })
     }
 
-    /// Adds the times that the message prints if the event is outside the window.
+    /// Adds the timestamps of the event and its record, which the message prints if the event is outside the window.
     pub(crate) fn at(mut self, event: Timestamp, record: Option<Timestamp>) -> Self {
         if self.all.iter().any(|violation| violation.reason == Reason::TimestampOutsideWindow) {
             self.outside = Some(OutsideWindow { event, record });
@@ -53,14 +54,16 @@ impl Rejection {
         self
     }
 
-    /// The reason that comes first in the order of precedence.
+    /// Returns the first reason in the order of precedence.
     #[must_use]
     pub fn reason(&self) -> Reason {
         self.first.reason
     }
 
-    /// All violations that were found, in the order of precedence and then of the fields. Never empty. What cannot
-    /// be checked because an earlier rule is broken (the fields of what is not JSON) is not among them.
+    /// Returns all violations, in the order of precedence and then of the fields. Never empty.
+    ///
+    /// Rules that cannot be checked because of another violation are not among them, such as those for the fields of a
+    /// value that is not JSON.
     #[must_use]
     pub fn violations(&self) -> &[Violation] {
         &self.all
@@ -83,7 +86,7 @@ impl fmt::Display for Rejection {
     }
 }
 
-/// Returns the meaning of a reason for a field, whose bounds may be its own.
+/// Returns the meaning of a reason, with the bounds of the field.
 fn meaning(reason: Reason, field: &str, fields: &[Field]) -> Cow<'static, str> {
     let Some(field) = fields.iter().find(|one| one.name == field) else { return reason.means().into() };
     match reason {

@@ -1,4 +1,4 @@
-//! Which values are valid events. Both programs ask here and nowhere else.
+//! Validation of values. Both programs use these rules and no others.
 
 use crate::event::ProductEvent;
 use crate::field_list::FieldList;
@@ -8,7 +8,9 @@ use crate::timestamp::Timestamp;
 use crate::validation::violations_of;
 use crate::window::{MAX_VALUE_BYTES, Window};
 
-/// Reads a Kafka record's value. A valid event whose texts have no escapes borrows them: nothing is allocated.
+/// Parses and validates a Kafka record's value.
+///
+/// A valid event borrows texts without escapes from the value, so that nothing is allocated.
 ///
 /// A record without a timestamp is checked against the window's present; see [`Window`].
 pub fn parse(
@@ -41,7 +43,8 @@ pub(crate) fn parse_as<'a, E: FieldList<'a>>(
 }
 
 impl ProductEvent<'_> {
-    /// Checks the rules that the fields' types do not carry already, for an event made in memory as for one that was read.
+    /// Checks the rules that the types do not enforce. An event created in memory is checked as [`parse`] checks a
+    /// value.
     pub fn check(&self, record_time: Option<Timestamp>, window: Window) -> Result<(), Rejection> {
         check(self, record_time, window)
     }

@@ -6,10 +6,10 @@ use crate::event::ProductEvent;
 use crate::field::{Field, FieldValue};
 use crate::field_list::{FieldDescriber, FieldList};
 
-/// Returns the schema (JSON Schema, draft 2020-12) of a valid event, as docs/product-event.schema.json holds it.
+/// Returns the schema of a valid event (JSON Schema, draft 2020-12), the content of `docs/product-event.schema.json`.
 ///
-/// `x-columns` has the fields in the order of the columns. Two rules cannot be expressed: keys that come twice, and the
-/// window around the record's time.
+/// `x-columns` lists the fields in the order of the columns. The schema cannot express two rules: that keys are unique,
+/// and the window around the record's timestamp.
 #[must_use]
 pub fn json_schema() -> Value {
     schema_of::<ProductEvent<'static>>()

@@ -1,4 +1,4 @@
-//! Instants with microsecond resolution and their RFC 3339 text.
+//! Instants with microsecond resolution, parsed and formatted as in RFC 3339.
 
 use std::fmt;
 use std::iter;
@@ -12,7 +12,7 @@ const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_HOUR: i64 = 3_600;
 const SECONDS_PER_DAY: i64 = 86_400;
 const MICROS_PER_HOUR: i64 = SECONDS_PER_HOUR * MICROS_PER_SECOND;
-/// 0001-01-01T00:00:00Z, the first instant of the first year that PostgreSQL writes without "BC".
+/// 0001-01-01T00:00:00Z, the start of the first year that PostgreSQL prints without "BC".
 const MIN_SECONDS: i64 = -62_135_596_800;
 /// 9999-12-31T23:59:59Z, the last second that RFC 3339 can express.
 const MAX_SECONDS: i64 = 253_402_300_799;
@@ -24,37 +24,39 @@ const MAX_SECONDS: i64 = 253_402_300_799;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The earliest instant that text can stand for: 0001-01-01T00:00:00Z.
+    /// Earliest instant that can be parsed: 0001-01-01T00:00:00Z.
     pub const MIN: Self = Self(MIN_SECONDS * MICROS_PER_SECOND);
-    /// The latest instant that text can stand for: 9999-12-31T23:59:59.999999Z.
+    /// Latest instant that can be parsed: 9999-12-31T23:59:59.999999Z.
     pub const MAX: Self = Self(MAX_SECONDS * MICROS_PER_SECOND + MICROS_PER_SECOND - 1);
 
-    /// Returns the instant at a number of microseconds after the epoch. Outside [`MIN`](Self::MIN) ..= [`MAX`](Self::MAX)
-    /// its text has a signed year of at least four digits (ISO 8601's expanded form), which RFC 3339 does not have.
+    /// Creates an instant from the microseconds since the epoch.
+    ///
+    /// The instant may lie outside [`MIN`](Self::MIN) ..= [`MAX`](Self::MAX). Years other than 0 to 9999 are formatted
+    /// with a sign and at least four digits, the expanded form of ISO 8601, which RFC 3339 does not allow.
     #[must_use]
     pub const fn from_micros(micros: i64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the epoch.
+    /// Returns the microseconds since the epoch.
     #[must_use]
     pub const fn micros(self) -> i64 {
         self.0
     }
 
-    /// The UTC hour it falls in.
+    /// Returns the UTC hour that contains the instant.
     #[must_use]
     pub const fn hour(self) -> Hour {
         Hour(self.0.div_euclid(MICROS_PER_HOUR))
     }
 
-    /// Days since 1970-01-01, UTC.
+    /// Returns the whole days since 1970-01-01, UTC.
     #[must_use]
     pub const fn days(self) -> i64 {
         self.0.div_euclid(SECONDS_PER_DAY * MICROS_PER_SECOND)
     }
 
-    /// Returns the text, `2026-11-22T09:30:00.000123Z` or `+58024-05-17T05:46:40.000000Z`.
+    /// Formats the instant as `2026-11-22T09:30:00.000123Z` or, for another year, `+58024-05-17T05:46:40.000000Z`.
     fn text(self) -> String {
         let text = self.write();
         let text = str::from_utf8(&text).unwrap_or_default();
@@ -64,7 +66,7 @@ impl Timestamp {
         }
     }
 
-    /// Writes 27 bytes, `2026-11-22T09:30:00.000123Z`, of an instant in the years 0 to 9999.
+    /// Formats an instant in the years 0 to 9999 as 27 bytes, such as `2026-11-22T09:30:00.000123Z`.
     pub(crate) fn write(self) -> [u8; 27] {
         let micros = self.0.rem_euclid(MICROS_PER_SECOND);
         let seconds = self.0.div_euclid(MICROS_PER_SECOND);
@@ -82,7 +84,7 @@ impl Timestamp {
     }
 }
 
-/// Why a text is no timestamp.
+/// Error returned for a text that is not a valid timestamp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("not an RFC 3339 timestamp between the years 1 and 9999, such as 2026-11-22T09:30:00.000123Z")]
 pub struct BadTimestamp;
@@ -90,8 +92,10 @@ pub struct BadTimestamp;
 impl FromStr for Timestamp {
     type Err = BadTimestamp;
 
-    /// RFC 3339 section 5.6 with any offset. Fractions are cut to microseconds; second 60 is refused, as
-    /// PostgreSQL and Arrow have no place for it.
+    /// Parses a timestamp as in section 5.6 of RFC 3339, with any offset.
+    ///
+    /// Fractions are truncated to microseconds. Second 60 is rejected, because PostgreSQL and Arrow cannot represent
+    /// it.
     fn from_str(text: &str) -> Result<Self, BadTimestamp> {
         let text = text.as_bytes();
         let (stamp, rest) = text.split_at_checked(19).ok_or(BadTimestamp)?;
@@ -127,7 +131,7 @@ fn number(text: &[u8], least: i64, most: i64) -> Result<i64, BadTimestamp> {
     if (least..=most).contains(&value) { Ok(value) } else { Err(BadTimestamp) }
 }
 
-/// Microseconds of an optional fraction, and what follows it.
+/// Parses an optional fraction of a second. Returns its microseconds and the remaining text.
 fn fraction(text: &[u8]) -> Result<(i64, &[u8]), BadTimestamp> {
     let Some(text) = text.strip_prefix(b".") else {
         return Ok((0, text));
@@ -164,8 +168,8 @@ fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days since 1970-01-01 of a date in the proleptic Gregorian calendar. The year is taken to begin in March, so
-/// that the leap day is its last; an era is 400 years of 146,097 days.
+/// Returns the days since 1970-01-01 of a date in the proleptic Gregorian calendar. Years start in March here, so that
+/// the leap day is the last day of the year. An era is 400 years, or 146,097 days.
 const fn days(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let era = year.div_euclid(400);
@@ -175,7 +179,7 @@ const fn days(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// The inverse of [`days`]: year, month and day.
+/// Returns the year, month and day of a number of days: the inverse of [`days`].
 const fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);
@@ -189,7 +193,7 @@ const fn civil(days: i64) -> (i64, i64, i64) {
     (year, month, day)
 }
 
-/// Writes the last digits of a number that is not negative, as many as there is room for.
+/// Fills `out` with the last decimal digits of a non-negative number.
 fn digits(out: &mut [u8], mut value: i64) {
     for place in out.iter_mut().rev() {
         *place = b'0' + u8::try_from(value % 10).unwrap_or(0);
@@ -227,30 +231,30 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// A whole hour in UTC: hours since 1970-01-01T00:00:00Z. Lake files and roll-ups are kept by it.
+/// A UTC hour: hours since 1970-01-01T00:00:00Z. Lake files and the counts in the manifest are grouped by hour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Hour(i64);
 
 impl Hour {
-    /// The hour that began so many hours after the epoch.
+    /// Creates an hour from the hours since the epoch.
     #[must_use]
     pub const fn from_hours(hours: i64) -> Self {
         Self(hours)
     }
 
-    /// Its first instant.
+    /// Returns the first instant of the hour.
     #[must_use]
     pub const fn start(self) -> Timestamp {
         Timestamp(self.0 * MICROS_PER_HOUR)
     }
 
-    /// Its first instant after the last: the start of the next hour.
+    /// Returns the end of the hour (exclusive): the start of the next one.
     #[must_use]
     pub const fn end(self) -> Timestamp {
         Timestamp((self.0 + 1) * MICROS_PER_HOUR)
     }
 
-    /// The UTC date as `2026-11-22`.
+    /// Returns the UTC date, such as `2026-11-22`.
     #[must_use]
     pub fn date(self) -> String {
         let (mut date, _) = self.split();
@@ -258,15 +262,15 @@ impl Hour {
         date
     }
 
-    /// Returns `2026-11-22T` and `09`.
+    /// Returns the date and the hour of the day, such as `2026-11-22T` and `09`.
     fn split(self) -> (String, String) {
         let mut date = self.start().text();
-        // The time of day is 16 bytes in all years.
+        // The time of day takes 16 bytes in all years.
         let time = date.split_off(date.len() - 16);
         (date, time[..2].to_owned())
     }
 
-    /// 0 to 23.
+    /// Returns the hour of the day, 0 to 23.
     #[must_use]
     pub fn hour_of_day(self) -> u8 {
         u8::try_from(self.0.rem_euclid(24)).unwrap_or(0)
@@ -274,7 +278,7 @@ impl Hour {
 }
 
 impl fmt::Display for Hour {
-    /// `2026-11-22T09`.
+    /// Formats the hour as `2026-11-22T09`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (date, hour) = self.split();
         f.pad(&(date + &hour))
@@ -284,7 +288,7 @@ impl fmt::Display for Hour {
 impl FromStr for Hour {
     type Err = BadTimestamp;
 
-    /// `2026-11-22T09`, as [`Display`](fmt::Display) writes it.
+    /// Parses an hour such as `2026-11-22T09`, the format of [`Display`](fmt::Display).
     fn from_str(text: &str) -> Result<Self, BadTimestamp> {
         if text.len() == 13 {
             format!("{text}:00:00Z").parse::<Timestamp>().map(Timestamp::hour)

@@ -1,4 +1,4 @@
-//! The validator's errors as violations.
+//! Converts the errors of the `validator` crate to violations.
 
 use validator::{Validate, ValidationError, ValidationErrors, ValidationErrorsKind};
 
@@ -8,18 +8,19 @@ use crate::rejection::Violation;
 
 const NO_CONTROL_CHARACTERS: &str = "no_control_characters";
 
-/// Rule of texts. The validator's own `non_control_character` allocates for each text unless the optimizer sees through it.
+/// Fails if a text has control characters. The validator's own `non_control_character` allocates for each text unless
+/// the allocation is optimized away.
 #[inline]
 pub(crate) fn no_control_characters(text: &str) -> Result<(), ValidationError> {
     if text.chars().any(char::is_control) { Err(ValidationError::new(NO_CONTROL_CHARACTERS)) } else { Ok(()) }
 }
 
-/// Returns the rules that an event breaks, without the window, in the order of the fields.
+/// Returns the violations of an event in the order of the fields. Does not check the window.
 pub(crate) fn violations(event: &impl Validate, fields: &'static [Field]) -> Vec<Violation> {
     event.validate().map_or_else(|errors| violations_of(&errors, fields).collect(), |()| Vec::new())
 }
 
-/// Returns the validator's errors in our terms, in the order of the fields.
+/// Converts the validator's errors to violations, in the order of the fields.
 pub(crate) fn violations_of(errors: &ValidationErrors, fields: &'static [Field]) -> impl Iterator<Item = Violation> {
     fields.iter().map(|field| field.name).flat_map(|field| {
         let of_field = match errors.errors().get(field) {

@@ -1,29 +1,29 @@
-//! Limits of a value: its size, and the window of its time.
+//! Limits of a value: its maximum size and the window of its timestamp.
 
 use std::time::Duration;
 
 use crate::timestamp::Timestamp;
 
-/// The largest value that can be an event, in bytes.
+/// Maximum size of a value in bytes.
 pub const MAX_VALUE_BYTES: usize = 65_536;
 
-/// Range of times that an event may have, relative to its Kafka record.
+/// Range of an event's timestamp, relative to its Kafka record.
 ///
-/// The record's timestamp and not the clock is the reference: the same record then gets the same result whenever it is
-/// read. The timestamp is the producer's claim, however, so [`present`](Self::present) bounds it.
+/// The reference is the record's timestamp and not the clock, so that a record gets the same result whenever it is
+/// read. But the producer sets that timestamp, so [`present`](Self::present) bounds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Maximum time of an event before its record.
+    /// Maximum time by which an event may precede its record.
     pub past: Duration,
-    /// Maximum time of an event after its record, or after the present if the record claims to come from the future.
+    /// Maximum time by which an event may follow its record, or the present if the record's timestamp is in the future.
     pub future: Duration,
-    /// The present, by which a record without a timestamp is checked. `None` where no producer's claim has to be bounded:
+    /// The present, used for a record without a timestamp and to bound timestamps in the future. `None` disables both:
     /// a record without a timestamp then has no window.
     pub present: Option<Timestamp>,
 }
 
 impl Default for Window {
-    /// 400 days before and one day after the record, without a present.
+    /// Returns a window of 400 days before to one day after the record, without a present.
     fn default() -> Self {
         const DAY: Duration = Duration::from_hours(24);
         Self { past: 400 * DAY, future: DAY, present: None }
@@ -31,7 +31,7 @@ impl Default for Window {
 }
 
 impl Window {
-    /// Returns the window as it is at a time.
+    /// Returns the window with the present set.
     #[must_use]
     pub fn at(self, present: Timestamp) -> Self {
         Self { present: Some(present), ..self }

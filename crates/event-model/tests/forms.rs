@@ -1,4 +1,4 @@
-//! Every form gives the same event back.
+//! An event survives a round trip through each of its formats.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -14,7 +14,7 @@ use serde_json::Value;
 use support::events;
 use uuid::Uuid;
 
-/// Reads a row of PostgreSQL's COPY as its manual describes it, apart from the code that writes it.
+/// Reads a row of a binary COPY as specified in PostgreSQL's manual, independently of the code under test.
 fn read_row_by_the_manual(mut row: &[u8]) -> Value {
     fn take<'a>(row: &mut &'a [u8], length: usize) -> &'a [u8] {
         let (taken, rest) = row.split_at(length);

@@ -1,4 +1,4 @@
-//! Every invalid form gets its own reason.
+//! Each kind of invalid value is rejected with its reason.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use serde_json::{Map, Value, json};
 use support::events;
 
-/// An event with all fields.
+/// Returns a valid event with all fields.
 fn valid() -> Map<String, Value> {
     let event = json!({
         "event_id": "01890a5d-ac96-774b-bcce-b302099a8057", "event_timestamp": "2026-11-22T09:30:00Z",
@@ -30,7 +30,7 @@ fn with(field: &str, value: Value) -> Vec<u8> {
     serde_json::to_vec(&event).unwrap()
 }
 
-/// The valid event with some bytes put in place of others.
+/// Returns the valid event as JSON with a part of the text replaced.
 fn replaced(what: &str, with: &str) -> Vec<u8> {
     let text = serde_json::to_string(&valid()).unwrap();
     assert!(text.contains(what), "{what}");
@@ -197,16 +197,16 @@ fn the_present_bounds_what_a_record_claims() {
         parse(Some(&value), record, window).map(drop).map_err(|error| error.to_string())
     };
     let at = event.micros();
-    // The past: the record's timestamp decides, however long ago it was written.
+    // The past is relative to the record's timestamp, regardless of its age.
     assert_eq!(result_of(Some(at), at + 5_000 * day), Ok(()));
     assert!(result_of(Some(at + 400 * day + 1), at + 5_000 * day).is_err());
-    // The future: a record that claims to be written later than now gains nothing by it.
+    // The future is relative to the present if the record's timestamp is later.
     assert_eq!(result_of(Some(at), at - day), Ok(()));
     assert!(result_of(Some(at), at - day - 1).is_err());
     for claimed in [at + 401 * day, 1_769_000_000_000_000_000, i64::MAX] {
         assert!(result_of(Some(claimed), at).is_err());
     }
-    // Without a timestamp the present decides on both sides.
+    // Without a timestamp both bounds are relative to the present.
     assert_eq!((result_of(None, at - day), result_of(None, at + 400 * day)), (Ok(()), Ok(())));
     assert!(result_of(None, at - day - 1).is_err());
     let expected = "event_timestamp: the event lies too far before or after the record's own timestamp \
@@ -225,7 +225,7 @@ fn codes_are_unique_and_read_back() {
 }
 
 proptest! {
-    /// What the fast way accepts the slow one accepts too, and a refusal always has a reason, whatever the bytes.
+    /// Parses any bytes without a panic.
     #[test]
     fn any_bytes(value in prop::collection::vec(any::<u8>(), 0..300)) {
         let _ = parse(Some(&value), None, Window::default());

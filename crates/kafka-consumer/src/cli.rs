@@ -1,4 +1,4 @@
-//! The command line: a file for each command.
+//! Parses the command line and dispatches to the commands.
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
@@ -74,7 +74,7 @@ enum Command {
     },
 }
 
-/// Does what the command line asks.
+/// Parses the command line and runs the command.
 pub fn main() -> Result<(), Failure> {
     let command = || with_variables(Cli::command(), "KAFKA_CONSUMER");
     let Some(matches) = parse(command())? else { return Ok(()) };
@@ -99,7 +99,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Completions { shell } => completions(shell, &mut command(), "kafka-consumer"),
         }
     });
-    // Whoever still asks a broker that is away need not be waited for.
+    // Blocking calls to an unavailable broker may still be running; dropping the runtime would wait for them.
     runtime.shutdown_background();
     done
 }

@@ -1,47 +1,47 @@
-//! Records that will not become rows, kept with everything that came.
+//! Rejected records, stored as dead letters with everything that Kafka delivered.
 
 use std::fmt::Write;
 
 use event_model::{Rejection, Timestamp};
 use rdkafka::message::{BorrowedMessage, Message};
 
-/// A record that was refused, as it came and why.
+/// A rejected record and the reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct DeadLetter {
-    /// Where it stands in its partition.
+    /// Offset in its partition.
     pub(crate) offset: i64,
-    /// The record's own timestamp, where it has one.
+    /// Timestamp of the record, if it has one.
     pub(crate) record_time: Option<Timestamp>,
-    /// The key's bytes.
+    /// Bytes of the key.
     pub(crate) key: Option<Vec<u8>>,
-    /// The value's bytes.
+    /// Bytes of the value.
     pub(crate) payload: Option<Vec<u8>>,
-    /// The headers in their order, their names as [`header_name`] returns them, a header without a value as none.
+    /// Headers in their order, with names as returned by [`header_name`]. A header without a value has `None`.
     pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
-    /// Where it was refused.
+    /// Stage that rejected the record.
     pub(crate) stage: Stage,
-    /// The code of the reason that comes first.
+    /// Code of the first reason.
     pub(crate) reason_code: &'static str,
-    /// All that is wrong, in words.
+    /// Description of all reasons.
     pub(crate) reason: String,
-    /// PostgreSQL's code, where it was PostgreSQL that refused the row.
+    /// SQLSTATE, if PostgreSQL rejected the row.
     pub(crate) sqlstate: Option<String>,
 }
 
-/// Where a record was refused.
+/// Stage that rejected a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Stage {
-    /// By the rules of the event.
+    /// Validation of the event.
     Validate,
-    /// By PostgreSQL: a constraint, a trigger or a type of the table.
+    /// PostgreSQL: a constraint, a trigger or a column type of the table.
     Insert,
 }
 
-/// The reason code of a row that PostgreSQL refuses; `sqlstate` says more.
+/// Reason code of a row that PostgreSQL rejected. `sqlstate` holds the cause.
 pub(crate) const REFUSED_BY_POSTGRES: &str = "refused_by_postgres";
 
 impl Stage {
-    /// The name that is stored.
+    /// Returns the name that is stored in the table.
     #[must_use]
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -52,18 +52,18 @@ impl Stage {
 }
 
 impl DeadLetter {
-    /// Returns the dead letter of a record that the event's rules refuse.
+    /// Returns the dead letter of a record that failed validation.
     #[must_use]
     pub(crate) fn refused(record: &BorrowedMessage<'_>, record_time: Option<Timestamp>, rejection: &Rejection) -> Self {
         let mut reason = storable(&rejection.to_string());
         if let Some(millis) = record.timestamp().to_millis().filter(|millis| *millis > MAX_MILLIS) {
-            // Writing to a string does not fail.
+            // Writing to a `String` cannot fail.
             let _ = write!(reason, "; record timestamp {millis} ms exceeds the maximum that can be stored");
         }
         Self::new(record, record_time, Stage::Validate, rejection.reason().code(), reason)
     }
 
-    /// Returns the dead letter of a record whose row PostgreSQL refuses.
+    /// Returns the dead letter of a record whose row PostgreSQL rejected.
     #[must_use]
     pub(crate) fn refused_by_postgres(record: &BorrowedMessage<'_>, sqlstate: String, reason: &str) -> Self {
         let letter = Self::new(record, record_time(record), Stage::Insert, REFUSED_BY_POSTGRES, storable(reason));
@@ -92,7 +92,7 @@ impl DeadLetter {
         }
     }
 
-    /// About how much memory it holds, in bytes.
+    /// Returns the approximate memory use in bytes.
     #[must_use]
     pub(crate) fn size(&self) -> usize {
         let headers: usize =
@@ -104,19 +104,21 @@ impl DeadLetter {
     }
 }
 
-/// The latest timestamp of a record, in milliseconds, that is kept as it is.
+/// Latest record timestamp that is stored unchanged, in milliseconds since 1970.
 const MAX_MILLIS: i64 = i64::MAX / 1_000;
 
-/// Returns a record's own timestamp. `None` if it has none, which is -1 to Kafka; other negative numbers are taken for
-/// the same. A later one than [`Timestamp`] can express, such as one in nanoseconds, becomes the latest
+/// Returns the timestamp of a record. `None` if it has none, which Kafka encodes as -1; other negative numbers count as
+/// none too.
+///
+/// A timestamp beyond the range of [`Timestamp`], such as one in nanoseconds, becomes the latest one
 /// (+294247-01-10T04:00:54.775Z), which PostgreSQL can store too.
 pub(crate) fn record_time(record: &impl Message) -> Option<Timestamp> {
     let millis = record.timestamp().to_millis().filter(|millis| *millis >= 0);
     millis.map(|millis| Timestamp::from_micros(millis.min(MAX_MILLIS) * 1_000))
 }
 
-/// Returns a header's name as text. UTF-8 stays as it is. In any other name each invalid byte becomes `\xNN`, and each
-/// backslash is doubled.
+/// Returns the name of a header as text. Valid UTF-8 is kept. In any other name each invalid byte becomes `\xNN`, and
+/// each backslash is doubled.
 fn header_name(name: &[u8]) -> String {
     if let Ok(name) = str::from_utf8(name) {
         return storable(name);
@@ -131,7 +133,7 @@ fn header_name(name: &[u8]) -> String {
     storable(&text)
 }
 
-/// A text that PostgreSQL can store: it has no place for NUL.
+/// Replaces each NUL, which PostgreSQL cannot store in text, with U+FFFD.
 pub(crate) fn storable(text: &str) -> String {
     text.replace('\0', "\u{fffd}")
 }

@@ -10,10 +10,10 @@
 //! ```
 //!
 //! PostgreSQL owns the offsets: a batch's rows, its dead letters and the next offsets commit in one transaction.
-//! Modules in the order of the flow, an import points downwards only:
+//! The modules in the order of the data flow; imports point downwards only:
 //!
 //! - [`cli`]: parses the command line and dispatches
-//! - [`commands`]: one module per subcommand: its flags, its work, its output
+//! - [`commands`]: one module per subcommand: flags, execution and output
 //! - [`ingest`]: from Kafka to PostgreSQL: source, batch, writer, offsets
 //! - [`observability`]: counters, health, lag, metrics and the HTTP endpoints
 //! - [`kafka`]: client, rebalance context, watermarks, record lookup
@@ -28,10 +28,10 @@ mod kafka;
 mod observability;
 mod postgres;
 
-/// Sessions and refinement, as the integration tests call them.
+/// Sessions and refinement, for the integration tests.
 pub use commands::refine::{RefineError, Refined, Request, refine};
 pub use postgres::{connect, connect_at_start, resolve};
 
-/// The step from an event to a row, as the benchmarks measure it.
+/// Conversion of events into rows, for the benchmarks.
 pub use ingest::batch::{Limits, OpenBatch};
 pub use kafka::RecordPosition;

@@ -1,4 +1,4 @@
-//! The program: see the library.
+//! Kafka to PostgreSQL, effectively once: see the library.
 
 fn main() {
     pipeline_runtime::exit::run(

@@ -1,6 +1,7 @@
-//! Follows CONTRIBUTING.md's steps to add a field, in a copy of the workspace, and then the field through every store.
+//! Follows the steps of `CONTRIBUTING.md` to add a field in a copy of the workspace, then checks the field in every
+//! store.
 //!
-//! The copy and what is built of it stay in target/add-a-field, so that only the first run takes long.
+//! The copy and its build stay in `target/add-a-field`, so only the first run is slow.
 #![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, clippy::expect_used, reason = "tests")]
 
 mod support;
@@ -25,12 +26,11 @@ use support::{
     OWNER, READER, WRITER, catch_up, execute, execute_as, generator, number, query, runtime, succeed, url_of,
 };
 
-/// The page's two fields: a text, and an integer that stands for "unknown" at its default.
+/// The two fields of the page: a text, and an integer whose default means "unknown".
 const TEXT: &str = "channel";
 const INTEGER: &str = "list_position";
 
-/// A run of the programs from before the fields, one of which the records are still in flight when the fields come, and
-/// one of the programs with the fields.
+/// Runs before the change, before the change with records still unread when the fields are added, and after the change.
 const RUNS: [&str; 3] = ["before", "in-flight", "after"];
 
 #[test]
@@ -67,7 +67,7 @@ fn the_steps_of_the_page_add_a_field_everywhere() {
     copy.agrees(&stack, &["--rebuilt"]);
 }
 
-/// The tests that need no programs, of the crates that know the fields: what they list follows from the list of fields too.
+/// Runs those tests of the crates with the fields that need no programs; their lists follow from the list of fields.
 #[test]
 #[ignore = "builds a copy of the workspace: make test-slow"]
 fn the_crates_with_the_fields_pass_their_tests() {
@@ -77,17 +77,17 @@ fn the_crates_with_the_fields_pass_their_tests() {
     COPY.cargo(&["test", "--locked", "-p", "kafka-consumer", "--lib", "--test", "fields"]);
 }
 
-/// The copy, with the page's steps followed.
+/// The workspace copy after the steps of the page.
 static COPY: LazyLock<Copy> = LazyLock::new(|| Copy::with_the_fields_of(&page()));
 
-/// The chapter of the page.
+/// Returns the chapter `Add a field` of `CONTRIBUTING.md`.
 fn page() -> String {
     let page = fs::read_to_string(workspace().join("CONTRIBUTING.md")).unwrap();
     let chapter = page.split("\n## ").find(|chapter| chapter.starts_with("Add a field\n"));
     chapter.expect("a chapter `Add a field` in CONTRIBUTING.md").to_owned()
 }
 
-/// The page's code blocks in a language.
+/// Returns the page's code blocks in a language.
 fn blocks(page: &str, language: &str) -> Vec<String> {
     let mut blocks = Vec::new();
     let mut lines = page.lines().map(str::trim_start);
@@ -107,7 +107,7 @@ fn workspace() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../.."))
 }
 
-/// A copy of the workspace with the fields.
+/// A copy of the workspace with the fields added.
 struct Copy {
     folder: PathBuf,
     target: PathBuf,
@@ -128,7 +128,7 @@ impl Copy {
         copy
     }
 
-    /// Writes the files that are other than they were, and removes those that are no longer there.
+    /// Writes the files that differ and removes those that are gone.
     fn write(&self, files: &BTreeMap<PathBuf, Vec<u8>>) {
         let mut former = BTreeMap::new();
         if self.folder.exists() {
@@ -150,7 +150,7 @@ impl Copy {
 
     fn run(&self, command: &mut Command) {
         println!("{command:?}");
-        // A jobserver of the make that runs this test is not handed down to here.
+        // The jobserver of the calling `make` is not inherited, so `cargo` must not look for it.
         for variable in ["MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CARGO_MAKEFLAGS"] {
             command.env_remove(variable);
         }
@@ -175,7 +175,7 @@ impl Copy {
         command
     }
 
-    /// The generator's command line, with the copy's program.
+    /// Returns the generator's command line with the copy's program.
     fn generator(&self, stack: &Stack) -> Command {
         let theirs = generator(stack);
         let mut command = self.program("event-generator");
@@ -207,7 +207,7 @@ impl Copy {
         }
     }
 
-    /// Changes a row, which the verifier and reconcile have to notice.
+    /// Changes a row, checks that the verifier and `reconcile` notice, and restores it.
     fn sees(&self, stack: &Stack, damage: &str) {
         let row = format!("(SELECT event_id FROM staging.product_events_raw WHERE {TEXT} = 'web' ORDER BY 1 LIMIT 1)");
         let row: uuid::Uuid = query(stack, &row)[0].get(0);
@@ -235,7 +235,7 @@ fn ended(output: &Output, code: i32) {
     assert_eq!(output.status.code(), Some(code), "{}", said(output));
 }
 
-/// Reads the files of a workspace, without what is built and fetched.
+/// Reads the files of a workspace except hidden ones and the build folder.
 fn collect(root: &Path, folder: &Path, files: &mut BTreeMap<PathBuf, Vec<u8>>) {
     for entry in fs::read_dir(root.join(folder)).unwrap() {
         let entry = entry.unwrap();
@@ -274,14 +274,14 @@ fn add_scripts(files: &mut BTreeMap<PathBuf, Vec<u8>>, scripts: &[String]) {
     }
 }
 
-/// Two thousand events of forty minutes around a midnight, with faults.
+/// Publishes 2,000 events over forty minutes around midnight, with faults.
 fn publish(mut generator: Command, run: &str) {
     generator.args(["--count", "2000", "--event-rate", "50/min", "--from", "2026-11-24T23:40:00Z", "--run-id", run]);
     generator.args(["--fault", "invalid=1%,corrupt=1%,duplicate=1%"]);
     succeed(generator);
 }
 
-/// A producer that knows the fields: one value of each is another than the default, and one of each is invalid.
+/// Produces events with the fields: one with non-default values, and one invalid event per field.
 fn produce_foreign(stack: &Stack) {
     let with =
         |number, members: &str| Record::of(0, event(number, now(), "tools").replace('}', &format!(",{members}}}")));
@@ -295,7 +295,7 @@ fn produce_foreign(stack: &Stack) {
     );
 }
 
-/// What a reader has of the view.
+/// Columns and privileges of the view.
 struct View {
     columns: Vec<String>,
     grants: String,
@@ -319,7 +319,7 @@ impl View {
     }
 }
 
-/// The records of the programs with the fields name both, the former ones neither.
+/// Checks that records of the changed programs have both fields and earlier records have neither.
 fn arrived_in_kafka(stack: &Stack) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", stack.bootstrap_servers()).set("group.id", "add-a-field");
@@ -345,11 +345,11 @@ fn arrived_in_kafka(stack: &Stack) {
             Err(error) => panic!("{error}"),
         }
     }
-    // Nineteen in twenty of the events of a run are valid.
+    // About 95% of a run's events are valid.
     assert!((1_900..2_100).contains(&with) && (3_800..4_200).contains(&without), "{with} with, {without} without");
 }
 
-/// The files of the programs with the fields have both columns, the former ones neither.
+/// Checks that files of the changed programs have both columns and earlier files have neither.
 fn arrived_in_parquet(stack: &Stack) {
     let s3 = stack.s3();
     let access = S3Access::Fixed {
@@ -383,7 +383,7 @@ fn arrived_in_parquet(stack: &Stack) {
     assert!(rows > 1_900, "{rows}");
 }
 
-/// All rows have the defaults, also those from before the fields and those of records that were in flight, but one.
+/// Checks that all rows but one have the defaults, including rows and records from before the change.
 fn arrived_in_postgresql(stack: &Stack) {
     for relation in ["staging.product_events_raw", "staging.product_events"] {
         let of = |condition: &str| number(stack, &format!("SELECT count(*) FROM {relation} WHERE {condition}"));

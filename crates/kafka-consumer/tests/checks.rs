@@ -1,4 +1,4 @@
-//! Each check against a warehouse that is damaged so that it has to fail, and against a good one.
+//! Runs each check against an intact warehouse and against one damaged so that the check must fail.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -12,7 +12,7 @@ use support::{
     READER, WRITER, catch_up, connect_to, execute, fail, number, printed, program, runtime, sender, succeed, url_of,
 };
 
-/// Three days of events that end now, consumed and refined.
+/// Starts a stack with three days of events up to now, consumed and refined.
 fn prepared() -> Stack {
     let stack = Stack::ephemeral().unwrap();
     let mut made = sender(&stack, "max");
@@ -35,12 +35,12 @@ fn results(output: &Output) -> Vec<Value> {
     report["results"].as_array().unwrap().clone()
 }
 
-/// A copy of the warehouse, at a URL.
+/// Copies a warehouse and returns the URL of the copy.
 fn copy(stack: &Stack, name: &str, of: &str) -> String {
     let sql = format!("CREATE DATABASE {name} TEMPLATE {of}");
     runtime().block_on(async {
         let admin = connect_to(&stack.postgres.url_of("postgres")).await.unwrap();
-        // Sessions that have ended are still there for a moment.
+        // Closed sessions linger briefly and block the copy.
         let mut made = admin.batch_execute(&sql).await;
         for _ in 0..600 {
             if made.is_ok() {
@@ -58,11 +58,11 @@ const ROW: &str = "INSERT INTO staging.product_events_raw
     SELECT gen_random_uuid(), event_timestamp, 'search_performed', user_id, account_id, product_id, category, experiment_id
     FROM staging.product_events_raw WHERE event_timestamp > now() - interval '10 hours' LIMIT 1";
 
-/// Of all hours in which that row may be.
+/// Notes for all hours that may contain that row.
 const NOTES: &str = "INSERT INTO pipeline.touched_hours (hour)
     SELECT date_trunc('hour', now()) - i * interval '1 hour' FROM generate_series(0, 10) AS i";
 
-/// The check, the damage, the exit code.
+/// Name of the check, damage, and expected exit code.
 const DAMAGES: [(&str, &str, i32); 23] = [
     (
         "event_ids_unique",
@@ -189,7 +189,7 @@ fn rows_that_a_refinement_did_not_see_are_no_fault_of_the_features() {
 fn checks_of_ones_own_and_what_is_kept() {
     let stack = Stack::ephemeral().unwrap();
     support::migrate(&stack);
-    // An empty warehouse has nothing to be verified, and nothing wrong.
+    // An empty warehouse has nothing to verify and no errors.
     let output = succeed(program(&stack, WRITER, &["check"]));
     let table = String::from_utf8(output.stdout).unwrap();
     assert!(table.contains("event_ids_unique") && table.lines().all(|line| line.chars().count() <= 80), "{table}");

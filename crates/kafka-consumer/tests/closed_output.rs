@@ -1,4 +1,4 @@
-//! Closed or full standard output and standard error: no panic, honest exit codes.
+//! Closed or full standard output and standard error: no panics, correct exit codes.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -11,7 +11,7 @@ use std::process::{Command, Stdio};
 use local_stack::Stack;
 use support::{WRITER, catch_up, consumer, generator, program, succeed};
 
-/// A program of this workspace, which `cargo build --workspace` has made.
+/// Returns a command for a program of this workspace, built by `cargo build --workspace`.
 fn command(name: &str, arguments: &[&str]) -> Command {
     let path = PathBuf::from(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name(name);
     assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
@@ -20,7 +20,7 @@ fn command(name: &str, arguments: &[&str]) -> Command {
     command
 }
 
-/// A pipe whose reader is gone.
+/// Returns the write end of a pipe whose reader is closed.
 fn closed() -> Stdio {
     let (reader, writer) = io::pipe().unwrap();
     drop(reader);
@@ -37,7 +37,7 @@ fn run_into(mut command: Command, stdout: Stdio) -> (Option<i32>, String) {
     (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-/// Checks that a closed output is no error and a full one is.
+/// Checks that a closed output is not an error and a full one is.
 fn is_honest(what: &str, command: impl Fn() -> Command, code: i32) {
     let (closed, said) = run_into(command(), closed());
     assert!(closed == Some(code) && !said.contains("panicked"), "{what}, closed: {closed:?} {said}");

@@ -1,4 +1,4 @@
-//! What the program says when something is not as it should be.
+//! Error messages of the command line.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;

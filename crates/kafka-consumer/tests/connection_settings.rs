@@ -1,4 +1,4 @@
-//! libpq's connection settings, as the program obeys or refuses them: it never uses another server than the one named.
+//! libpq's connection settings: each is applied or refused, and no server other than the named one is used.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -14,7 +14,7 @@ use pg_conninfo::{Handling, KEYWORDS, VARIABLES};
 use support::records::{Record, event, now, produce};
 use support::{WRITER, catch_up, consumer, execute, migrate, number, runtime, signal, url_of, wait_until};
 
-/// Runs a command without any of the environment's own connection settings.
+/// Runs a command without the connection settings of the environment.
 fn consumer_with(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
     command.args(arguments).env_remove("DATABASE_URL").stdin(Stdio::null());
@@ -25,7 +25,7 @@ fn consumer_with(arguments: &[&str], variables: &[(&str, &str)]) -> (Option<i32>
     (output.status.code(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
 }
 
-/// Returns the warehouse that `run` would use, or its exit code and its error.
+/// Returns the warehouse that `run` would use, or its exit code and error.
 fn warehouse(arguments: &[&str], variables: &[(&str, &str)]) -> Result<String, (Option<i32>, String)> {
     let (code, text) = consumer_with(&[&["run", "--print-config"], arguments].concat(), variables);
     match serde_json::from_str::<serde_json::Value>(&text) {
@@ -85,7 +85,7 @@ fn a_server_elsewhere_does_not_change_the_local_one() {
     assert_eq!(ask(&postgres.url(), schemas), Ok("1".to_owned()));
 }
 
-/// Returns the first column of one row, as a session of ours gets it.
+/// Returns the first column of one row, queried over one of the program's own connections.
 fn ask(url: &str, sql: &str) -> Result<String, String> {
     let target = resolve(Some(url)).map_err(|error| error.to_string())?;
     runtime().block_on(async {
@@ -106,12 +106,12 @@ fn a_server_has_the_attributes_that_are_asked_for() {
     }
     assert!(with("target_session_attrs=standby").unwrap_err().contains("not in hot standby"));
     assert!(with("target_session_attrs=read-only").unwrap_err().contains("not read only"));
-    // The limit is for the whole of a connection, also on the last host.
+    // The timeout covers the whole connection attempt, also on the last host.
     let started = Instant::now();
     let said =
         ask(&format!("postgres://admin@127.0.0.1:{silent}/warehouse?connect_timeout=1"), "SELECT 'x'").unwrap_err();
     assert!(started.elapsed() < Duration::from_secs(4) && said.contains("no answer in time"), "{said}");
-    // It connects to the address; the name is for TLS only.
+    // The client connects to the address; the name is used for TLS only.
     let url = format!(
         "host=warehouse.invalid hostaddr=127.0.0.1 port={} user=admin password=admin dbname=warehouse sslmode=disable",
         postgres.port()

@@ -1,4 +1,4 @@
-//! What `describe` says of a run is what an analyst finds in the warehouse.
+//! Compares the output of `describe` for a run with the data in the warehouse.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 mod support;
@@ -22,7 +22,7 @@ const DECILES: &str = "WITH users AS (
     SELECT decile::text, event_type, count(*)::float8
     FROM staging.product_events_raw JOIN users USING (user_id) GROUP BY 1, 2";
 
-/// By group and type.
+/// Counts by group and event type.
 type Counts = BTreeMap<(String, String), f64>;
 
 fn described() -> Value {
@@ -36,7 +36,7 @@ fn counted(stack: &Stack, sql: &str) -> Counts {
     query(stack, sql).iter().map(|row| ((row.get(0), row.get(1)), row.get(2))).collect()
 }
 
-/// The description's groups, in numbers of events.
+/// Converts the description's shares to numbers of events.
 fn expected(groups: &Value) -> Counts {
     let groups = groups.as_array().unwrap().iter();
     let of = |group: &Value| {
@@ -62,8 +62,8 @@ fn the_truth_is_found_again() {
     catch_up(&stack, &[]);
     let truth = described();
 
-    // By experiment and type, as chance has it: sessions bring several events at a time, so numbers scatter a little
-    // more than Poisson's.
+    // Counts by experiment and type are random. Sessions produce several events at a time, so the counts scatter
+    // slightly more than Poisson's.
     let found = counted(&stack, TYPES);
     let experiments = expected(&truth["experiments"]);
     assert_eq!(found.len(), 50);
@@ -77,7 +77,7 @@ fn the_truth_is_found_again() {
         assert!((found - expected).abs() < 4.0 * expected.sqrt(), "{kind}: {found} of {expected}");
     }
 
-    // An analyst's estimate of the effects: against the arms in which nothing was changed.
+    // An analyst's estimate of the effects, relative to the experiments that change nothing.
     let plain: f64 = [1, 2, 4, 5, 6, 8, 9, 10].map(|n| requests_per_view(&found, &format!("exp_{n}")).0).iter().sum();
     for (experiment, effect) in [("exp_3", 0.15), ("exp_7", -0.4)] {
         let (rate, error) = requests_per_view(&found, experiment);
@@ -86,7 +86,7 @@ fn the_truth_is_found_again() {
         assert!(lift.abs() > 3.0 * error, "{experiment} does not stand out: {lift} ± {error}");
     }
 
-    // Who is counted as which tenth is so by chance too.
+    // The assignment of users to deciles is random, too.
     let found = counted(&stack, DECILES);
     let deciles = expected(&truth["user_deciles"]);
     assert_eq!((found.len(), deciles.len()), (50, 50));

@@ -1,4 +1,4 @@
-//! What people do with records that were refused.
+//! The `dead-letters` command: list, show, replay and discard rejected records.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -14,7 +14,8 @@ use support::{
 
 const DEAD_LETTERS: &str = "dead-letters";
 
-/// Letters of every look: bytes that are no text, text that is no JSON, a tombstone, one with headers.
+/// Returns dead letters of all kinds: bytes that are not UTF-8, text that is not JSON, a tombstone, and a record with
+/// headers.
 fn refused_records() -> Vec<Record> {
     let control = event(1, now(), "to\\u0000ols").replace("rfq_sent", "sent\u{202e}");
     let mut tagged = Record::of(2, control);
@@ -137,7 +138,7 @@ fn what_the_rules_accept_later_becomes_a_row() {
     catch_up(&stack, &[]);
     let time = days_ago(500);
     let old = |number| Record::of(0, event(number, time, "tools"));
-    // One of them comes twice, one is a row already by another way, one is no event by any rules.
+    // One event is sent twice, one gets its row by other means, and one value is never valid.
     produce(&stack, &[old(1), old(2), old(1), old(3), Record::of(1, "nonsense")]);
     catch_up(&stack, &[]);
     assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.dead_letters"), 5);

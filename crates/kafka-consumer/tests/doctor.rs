@@ -1,4 +1,4 @@
-//! Each thing that the doctor can find, in dependencies that are really set up that way.
+//! Each finding of the doctor, with dependencies that really have the fault.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -20,7 +20,7 @@ fn command(stack: &Stack, user: &str, more: &[&str]) -> Command {
     command
 }
 
-/// What a command found that is not good, as `severity: what was tried`, and all of it as text.
+/// Returns the findings of a command as `severity: check`, except `good` ones, and its whole output as text.
 fn findings(mut command: Command) -> (Vec<String>, String) {
     let output = command.arg("--json").output().unwrap();
     let lines: Value = serde_json::from_slice(&output.stdout)
@@ -39,7 +39,7 @@ fn findings(mut command: Command) -> (Vec<String>, String) {
 struct Patient(Stack);
 
 impl Patient {
-    /// Everything is as it should be.
+    /// Returns dependencies without any fault.
     fn well() -> Self {
         let stack = Stack::ephemeral().unwrap();
         migrate(&stack);
@@ -119,7 +119,7 @@ fn the_warehouse() {
         execute(stack, setting);
     }
     let (found, _) = loop {
-        // The server takes the new setting in when it gets round to it.
+        // The server applies the reloaded setting with a delay.
         let (found, text) = findings(command(stack, WRITER, &["--no-lake"]));
         if !found.is_empty() {
             break (found, text);
@@ -165,7 +165,7 @@ fn what_is_away_or_was_taken() {
     assert_eq!(found, ["bad: reach the brokers", "bad: open a session"], "{text}");
 }
 
-/// A store that gives the same answers for ever, by the request's method: the status and the body.
+/// Starts a store that returns the same status and body for each request method, indefinitely.
 fn store(answer: fn(&str) -> (&'static str, &'static str)) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
@@ -191,7 +191,7 @@ fn findings_of_lake(store: &str) -> (Vec<String>, String) {
     findings(command)
 }
 
-/// SeaweedFS takes any date, so the answer is one in S3's own words.
+/// SeaweedFS accepts any date, so this reply imitates that of Amazon S3.
 #[test]
 fn a_clock_that_is_far_from_the_store_s() {
     let skewed = |_: &str| {

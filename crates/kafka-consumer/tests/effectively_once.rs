@@ -1,4 +1,4 @@
-//! Every event once, whatever is killed.
+//! Every event becomes exactly one row, even if processes are killed.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -92,7 +92,7 @@ fn an_id_that_comes_again_with_other_content_is_counted_apart() {
             r#"{{"event_id":"9f3c0b1e-3c5a-4d9b-8e0f-0123456789ab","event_timestamp":"{time}","event_type":"rfq_sent","user_id":{user},"account_id":2,"product_id":3,"category":"tools","experiment_id":"exp_1"}}"#
         )
     };
-    // In one batch, and again in a later one.
+    // In the same batch, and again in a later one.
     for values in [vec![event(1), event(1), event(2)], vec![event(3), event(4)]] {
         let mut run = consumer(&stack);
         run.arg("--until-caught-up");

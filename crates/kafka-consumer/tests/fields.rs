@@ -1,4 +1,4 @@
-//! The table and the view have the fields of the list, with their types and defaults.
+//! Checks that the table and the view have the fields of the list, with their types and defaults.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -8,7 +8,7 @@ use local_stack::Stack;
 use serde_json::Value;
 use support::{execute, migrate, query};
 
-/// The column of the table that is no field.
+/// The only column of the table that is not a field.
 const INGESTED_AT: &str = "ingested_at";
 
 #[test]

@@ -1,4 +1,4 @@
-//! Events that we did not make, put in with Kafka's own console producer.
+//! Events of a foreign producer, sent with Kafka's console producer.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -18,7 +18,7 @@ use support::{consumer, number, query, succeed};
 fn event(number: u32) -> Value {
     let micros = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_micros();
     let now = Timestamp::from_micros(i64::try_from(micros).unwrap()).to_string();
-    // The same instant, told by a clock that goes five and a half hours ahead of UTC.
+    // The same instant with a UTC offset of +05:30.
     let time = if number.is_multiple_of(3) { now.replace('Z', "+05:30") } else { now };
     let mut event = json!({
         "event_id": format!("9f3c0b1e-3c5a-4d9b-8e0f-{number:012x}"), "event_timestamp": time,
@@ -31,11 +31,11 @@ fn event(number: u32) -> Value {
     event
 }
 
-/// The event broken in one way, as a line that the console producer can send.
+/// Returns the event with one defect, as a line for the console producer, or `None` if it cannot send it.
 fn broken(number: u32, reason: Reason) -> Option<String> {
     let mut one = event(number);
     let line = match reason {
-        // The console producer sends text only, and no null without being told how.
+        // The console producer sends text only, and a null value only with an extra option.
         Reason::NotUtf8 => return None,
         Reason::EmptyValue => String::new(),
         Reason::ValueTooLarge => {
@@ -72,7 +72,7 @@ fn broken(number: u32, reason: Reason) -> Option<String> {
 #[test]
 fn a_thousand_lines_and_each_way_of_being_wrong() {
     let stack = Stack::ephemeral().unwrap();
-    // The consumer makes the topic.
+    // The consumer creates the topic.
     let mut first = consumer(&stack);
     first.arg("--until-caught-up");
     succeed(first);

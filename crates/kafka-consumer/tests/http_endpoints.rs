@@ -1,4 +1,4 @@
-//! What is seen of a running consumer from outside.
+//! HTTP endpoints of a running consumer.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -114,7 +114,7 @@ fn a_taken_port_ends_a_run_that_was_told_to_serve_there() {
     assert!(output.status.code() == Some(2) && said.contains("HOST:PORT"), "{said}");
 
     let stack = Stack::ephemeral().unwrap();
-    // Where somebody else, another test perhaps, has the default port, that is as good.
+    // The bind fails if another process, such as another test, uses the default port. Either way the port is taken.
     let _default = std::net::TcpListener::bind("127.0.0.1:9464");
     let mut second = consumer(&stack);
     second.arg("--until-caught-up").env_remove("KAFKA_CONSUMER_HTTP_ADDR");

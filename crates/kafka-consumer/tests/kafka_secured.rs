@@ -1,4 +1,4 @@
-//! A broker that wants TLS and a login, and allows no more than docs/security.md names.
+//! A broker with TLS, SASL and exactly the ACLs that `docs/security.md` lists.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -18,7 +18,7 @@ use support::runtime;
 const TOPIC: [&str; 2] = ["--topic", "product-events"];
 const GROUP: [&str; 2] = ["--group", "kafka-consumer"];
 
-/// Each user's password is its name, backwards for the eye only.
+/// Passwords are the user names, or a part of them, reversed for readability only.
 const USERS: [(&str, &str); 5] = [
     ("writer", "retirw-secret"),
     ("reader", "redaer-secret"),
@@ -34,7 +34,7 @@ struct Servers {
 }
 
 impl Servers {
-    /// The topic is there; users have the rights that their names say.
+    /// Starts the servers with the topic created and the privileges that the user names indicate.
     fn start() -> Self {
         let authority = Authority::new("kafka").unwrap();
         let server = authority.issue(&["localhost", "127.0.0.1"]).unwrap();
@@ -66,7 +66,7 @@ impl Servers {
         servers
     }
 
-    /// A program as this user, logging in as the documentation has it.
+    /// Returns a program that authenticates as this user in the documented way.
     fn program(&self, name: &str, word: &str, user: &str) -> Command {
         let path = PathBuf::from(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name(name);
         assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
@@ -81,7 +81,7 @@ impl Servers {
         command
     }
 
-    /// In PostgreSQL it has a writer's rights only.
+    /// Returns a consumer with a writer's privileges in PostgreSQL.
     fn consumer(&self, user: &str) -> Command {
         let mut command = self.told("run", user);
         command.args(["--until-caught-up", "--no-migrate"]);
@@ -115,7 +115,7 @@ fn said(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// A clear end within ten seconds, without a password in it.
+/// Asserts that the command fails with a clear error within ten seconds, without a password in its output.
 fn refused(mut command: Command, parts: &[&str]) {
     let began = Instant::now();
     let mut child = command.stderr(Stdio::piped()).spawn().unwrap();

@@ -1,4 +1,4 @@
-//! How quick the way is.
+//! Latency from the event to its row.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -10,7 +10,7 @@ use local_stack::Stack;
 use support::number;
 use support::watched::{Sending, Watched};
 
-/// How long events come, after the first seconds, in which connections are opened and partitions made.
+/// Warm-up before the measurement, in which connections are opened and table partitions created.
 const WARMING: Duration = Duration::from_secs(5);
 const MEASURED: Duration = Duration::from_secs(20);
 
@@ -38,7 +38,7 @@ fn a_thousand_events_a_second_are_rows_within_a_quarter_of_a_second() {
     );
     assert!((900.0..1_100.0).contains(&(added.count() / seconds)), "{} events in {seconds} s", added.count());
     assert!(p99 < 0.250, "p99 is {p99} s");
-    // PostgreSQL's own clock says the same: ingested_at is when the transaction began, before the commit.
+    // PostgreSQL's clock confirms it: `ingested_at` is the start of the transaction, before the commit.
     let late = "SELECT count(*) FROM staging.product_events_raw WHERE ingested_at - event_timestamp > interval '250 ms'
         AND event_timestamp > (SELECT min(event_timestamp) + interval '5 seconds' FROM staging.product_events_raw)";
     let rows = number(&stack, "SELECT count(*) FROM staging.product_events_raw") as f64;
@@ -46,7 +46,7 @@ fn a_thousand_events_a_second_are_rows_within_a_quarter_of_a_second() {
     consumer.end();
 }
 
-/// `kafka_consumer_event_latency_seconds` as it is shown: upper bounds and cumulative counts.
+/// Buckets of `kafka_consumer_event_latency_seconds` as exported: upper bounds and cumulative counts.
 struct Buckets(Vec<(f64, f64)>);
 
 impl Buckets {
@@ -68,7 +68,7 @@ impl Buckets {
         self.0.last().unwrap().1
     }
 
-    /// As Prometheus' `histogram_quantile` has it.
+    /// Returns a quantile as Prometheus' `histogram_quantile` computes it.
     fn quantile(&self, share: f64) -> f64 {
         let wanted = self.count() * share;
         let place = self.0.iter().position(|(_, count)| *count >= wanted).unwrap();

@@ -1,4 +1,4 @@
-//! Records as careless producers send them: timestamps in another unit or none, header names that are not UTF-8.
+//! Records of careless producers: timestamps in another unit or none, header names that are not UTF-8.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -19,7 +19,7 @@ const DOTNET_TICKS: i64 = 639_000_000_000_000_000;
 const LETTERS: &str = "SELECT count(*) FROM pipeline.dead_letters";
 const ROWS: &str = "SELECT count(*) FROM staging.product_events_raw";
 
-/// A topic that takes every timestamp, as topics did before Kafka 3.6.
+/// Creates a topic that accepts every timestamp, as topics did before Kafka 3.6.
 fn any_timestamp(stack: &Stack) {
     let admin: AdminClient<DefaultClientContext> =
         ClientConfig::new().set("bootstrap.servers", stack.bootstrap_servers()).create().unwrap();
@@ -31,7 +31,7 @@ fn any_timestamp(stack: &Stack) {
     assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
 
-/// Events with an id each, and the timestamps that their records have.
+/// Sends events with consecutive IDs, given their record timestamps and event times.
 fn send(stack: &Stack, records: &[(i64, Timestamp)]) {
     let record = |(number, (timestamp, happened)): (u32, &(i64, Timestamp))| RawRecord {
         timestamp: *timestamp,
@@ -70,14 +70,14 @@ fn record_timestamps_in_other_units_are_dead_letters() {
     assert_eq!((number(&stack, ROWS), number(&stack, LETTERS)), (2, 6));
     let outside = format!("{LETTERS} WHERE reason_code = 'timestamp_outside_window' AND stage = 'validate'");
     assert_eq!(number(&stack, &outside), 6);
-    // A second start has nothing left to read.
+    // A second run has nothing left to read.
     catch_up(&stack, &[]);
     stored(&stack);
     looked_at(&stack);
     replayed(&stack);
 }
 
-/// PostgreSQL has every timestamp that a program can print, exactly, and the latest one in place of later ones.
+/// Checks that PostgreSQL stores each printable timestamp exactly and the maximum in place of later ones.
 fn stored(stack: &Stack) {
     let sql = "SELECT (extract(epoch FROM record_timestamp) * 1000000)::bigint, reason FROM pipeline.dead_letters
                ORDER BY \"offset\"";
@@ -116,7 +116,7 @@ fn the_present_bounds_records_without_a_timestamp_or_from_the_future() {
     let mut records = vec![
         (-1, now()),
         (-1, days_ago(399)),
-        // A clock that runs ahead is no harm, but it opens no window either.
+        // A record timestamp in the future does no harm, but does not widen the accepted range either.
         (millis(in_days(10)), now()),
         (millis(in_days(10)), in_days(10)),
         (-1, in_days(2)),
@@ -129,7 +129,7 @@ fn the_present_bounds_records_without_a_timestamp_or_from_the_future() {
     assert!(number(&stack, days) <= 5, "a table partition for each day that somebody claims");
     let shown = printed(&stack, &["dead-letters", "show", "0", "4"]);
     assert!(shown.contains("record time  none") && shown.contains("record without a timestamp"), "{shown}");
-    // By the time of the first reading, not by the clock: one that was refused stays refused.
+    // The replay uses the time of the first read, not the clock, so rejected events stay rejected.
     let again = printed_json(&stack, &["dead-letters", "replay", "--json"]);
     assert_eq!((&again["letters"], &again["rows"]), (&302.into(), &0.into()), "{again}");
     let wider = printed_json(&stack, &["dead-letters", "replay", "--json", "--max-event-skew", "11d"]);

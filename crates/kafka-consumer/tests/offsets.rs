@@ -1,4 +1,4 @@
-//! A group that is moved by hand.
+//! The `offsets` command, which changes the offsets of a group.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -14,7 +14,7 @@ use support::{
 use tokio_postgres::error::{DbError, SqlState};
 use verifier::Terms;
 
-/// Moves the group, as the writer.
+/// Sets the offsets of the group as the writer.
 fn set(stack: &Stack, to: &[&str]) -> String {
     let servers = stack.bootstrap_servers();
     printed(stack, &[&["offsets", "set", "--bootstrap-servers", &servers, "--reason", "a test"], to].concat())
@@ -209,7 +209,7 @@ fn a_letter_whose_record_becomes_a_row_when_read_again_is_settled() {
     assert_eq!(number(&stack, "SELECT count(*) FROM staging.product_events_raw"), 2);
 }
 
-/// The tables as they were before V011, with the constraint under another name and one of the owner's own.
+/// Restores the tables from before V011, with the constraint renamed and an additional one of the owner.
 const BEFORE_V011: &str = "
     ALTER TABLE pipeline.consumer_offsets DROP COLUMN suppressed;
     ALTER TABLE pipeline.consumer_offsets ADD CONSTRAINT sums

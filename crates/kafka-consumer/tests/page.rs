@@ -1,4 +1,4 @@
-//! The page in a browser. `scripts/setup browser` installs one.
+//! The status page in a browser, which `scripts/setup browser` installs.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -13,7 +13,7 @@ fn sum(stack: &Stack, column: &str) -> i64 {
     number(stack, &format!("SELECT coalesce(sum({column}), 0)::bigint FROM pipeline.consumer_offsets"))
 }
 
-/// The number in an element, without the commas that part its thousands.
+/// Returns the number in an element, without its thousands separators.
 fn shown(browser: &Browser, id: &str) -> i64 {
     let text = browser.text(id);
     text.replace(',', "").parse().unwrap_or(-1)
@@ -98,7 +98,7 @@ fn keys_look_at_single_seconds(browser: &Browser) {
     assert!(looked[2].as_str().unwrap().contains("in the last 5 minutes"), "{looked}");
 }
 
-/// Nothing is wider than the window, however narrow that is.
+/// Asserts that nothing overflows the window horizontally, however narrow it is.
 fn fits(browser: &Browser) {
     for width in [1_400, 800, 360] {
         browser.resize(width, 900);

@@ -1,4 +1,4 @@
-//! A real `PgBouncer` before a real PostgreSQL: `apt-get install pgbouncer`, then `make test-pgbouncer`.
+//! A real `PgBouncer` in front of a real PostgreSQL: `apt-get install pgbouncer`, then `make test-pgbouncer`.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -13,7 +13,7 @@ use kafka_consumer::{connect_at_start, resolve};
 use local_stack::Postgres;
 use support::runtime;
 
-/// `PgBouncer`, which ends with this value.
+/// A `PgBouncer` process, which ends when this is dropped.
 struct Bouncer {
     process: Child,
     port: u16,
@@ -89,7 +89,7 @@ fn a_busy_pool_is_recognised_too() {
     let url = format!("postgres://admin@127.0.0.1:{}/warehouse", bouncer.port);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     runtime.block_on(async {
-        // Sessions of others, most of them in a transaction at any time.
+        // Sessions of other clients, most of them in a transaction at any time.
         for _ in 0..12 {
             let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
             tokio::spawn(connection);

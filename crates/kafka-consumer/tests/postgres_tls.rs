@@ -1,4 +1,4 @@
-//! libpq's sslmodes against a real server with certificates of its own.
+//! libpq's SSL modes against a real server with certificates of a test authority.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -26,7 +26,7 @@ struct Server {
 }
 
 impl Server {
-    /// Its certificate is for `localhost`, which is not where its address points.
+    /// Starts a server whose certificate is for `localhost`, not for its address.
     fn start() -> Self {
         let (servers, clients) = (Authority::new("servers").unwrap(), Authority::new("clients").unwrap());
         let mut postgres = Postgres::ephemeral().unwrap();
@@ -52,14 +52,14 @@ impl Server {
         format!("postgres://{user}:secret@{host}:{}/warehouse?{options}", self.postgres.port())
     }
 
-    /// Whether the session that these options give is encrypted, or why there is none.
+    /// Returns true if a session with these options is encrypted, or the error of the connection.
     fn encrypted(&self, user: &str, host: &str, options: &str) -> Result<bool, String> {
         let is = "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
         ask(&self.url(user, host, options), is).map(|answer| answer == "true")
     }
 }
 
-/// The answer of one row, as our own client gets it.
+/// Returns the first column of one row, queried over one of the program's own connections.
 fn ask(url: &str, sql: &str) -> Result<String, String> {
     let target = resolve(Some(url)).map_err(|error| error.to_string())?;
     runtime().block_on(async {
@@ -98,7 +98,7 @@ fn each_mode_does_what_libpq_says() {
 fn a_server_is_believed_by_its_certificate_only() {
     let server = Server::start();
     for (host, options, expected) in [
-        // Not local by its name, so the mode is verify-full without a word.
+        // The host name is not a local one, so the mode defaults to verify-full.
         ("127.1", "sslrootcert=@/root.crt", Err("mismatch")),
         ("localhost", "sslmode=verify-full&sslrootcert=@/root.crt", Ok(true)),
         ("127.0.0.1", "sslmode=verify-full&sslrootcert=@/root.crt", Err("certificate is for another name")),
@@ -107,7 +107,7 @@ fn a_server_is_believed_by_its_certificate_only() {
         ("localhost", "sslmode=verify-full&sslrootcert=@/other.crt", Err("sslrootcert names the file")),
         ("localhost", "sslmode=verify-full&sslrootcert=system", Err("certificate verify failed")),
         ("localhost", "sslrootcert=system", Err("sslmode=verify-full")),
-        // Whoever gives a root gets it checked.
+        // As in libpq, a root certificate makes sslmode=require verify the server's certificate.
         ("127.0.0.1", "sslmode=require&sslrootcert=@/other.crt", Err("certificate verify failed")),
         ("127.0.0.1", "sslmode=require", Ok(true)),
         ("127.0.0.1", "sslmode=prefer&sslrootcert=@/other.crt", Ok(true)),
@@ -116,11 +116,11 @@ fn a_server_is_believed_by_its_certificate_only() {
         ("localhost", "sslmode=require&ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.3", Ok(true)),
         ("localhost", "sslmode=require&sslnegotiation=direct", Ok(true)),
         ("localhost", "sslmode=verify-full&sslrootcert=@/root.crt&sslsni=0", Ok(true)),
-        // The address is where it connects, the name is what the certificate must have.
+        // The client connects to the address and verifies the certificate against the name.
         ("localhost", "sslmode=verify-full&sslrootcert=@/root.crt&hostaddr=127.0.0.1", Ok(true)),
         ("warehouse.invalid", "sslmode=verify-full&sslrootcert=@/root.crt&hostaddr=127.0.0.1", Err("for another name")),
         ("warehouse.invalid", "sslmode=verify-ca&sslrootcert=@/root.crt&hostaddr=127.0.0.1", Ok(true)),
-        // Without a revocation list of the authority nothing can be verified.
+        // Without a revocation list of the authority, verification fails.
         ("localhost", "sslmode=verify-ca&sslrootcert=@/root.crt&sslcrldir=@", Err("CRL")),
         ("localhost", "sslmode=verify-ca&sslrootcert=@/root.crt&sslcrl=@/root.crt", Err("sslcrl")),
     ] {

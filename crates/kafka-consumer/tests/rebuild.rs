@@ -1,4 +1,4 @@
-//! The table from the lake.
+//! The `rebuild` command, which restores the table from the lake.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -15,7 +15,7 @@ use support::{
 };
 use verifier::Terms;
 
-/// Over two hours: two dozen files.
+/// Publishes a run over two hours, which yields two dozen files.
 fn publish(stack: &Stack, run: &str, more: &[&str]) {
     let mut command = generator(stack);
     command.args(["--count", "30000", "--event-rate", "250/min", "--run-id", run]).args(more);
@@ -29,7 +29,7 @@ fn rebuild_as(stack: &Stack, user: &str, more: &[&str]) -> Command {
     command
 }
 
-/// The line that sums it up.
+/// Returns the log line with the summary.
 fn ended(output: &Output) -> Value {
     let log = String::from_utf8_lossy(&output.stderr).into_owned();
     let lines = log.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
@@ -44,7 +44,7 @@ fn rows(stack: &Stack) -> i64 {
     number(stack, "SELECT count(*) FROM staging.product_events_raw")
 }
 
-/// As if the database had been dropped.
+/// Drops all schemas, as if the database had been dropped.
 fn empty(stack: &Stack) {
     execute(stack, "DROP SCHEMA staging, refined, pipeline CASCADE; DROP TABLE public.event_pipeline_schema_history");
 }
@@ -56,7 +56,7 @@ fn after_a_rebuild_and_a_catching_up_all_is_as_before() {
     catch_up(&stack, &[]);
     let before = rows(&stack);
     empty(&stack);
-    // The owner's rebuild makes the tables; a writer's could not.
+    // The owner's rebuild creates the tables; a writer may not.
     let refused = fail(&stack, WRITER, &["rebuild", "--lake", "file:///tmp"], 1);
     assert!(refused.contains("kafka-consumer migrate"), "{refused}");
     let end = ended(&succeed(rebuild_as(&stack, OWNER, &[])));
@@ -137,7 +137,7 @@ fn ctrl_c_leaves_the_rest_for_later() {
     assert_eq!(ended(&output)["rows"].as_i64(), Some(rows(&stack)), "what it says is in is in");
 }
 
-/// A rebuild of a lake with so few events that all of them are in one file.
+/// Starts a rebuild of a lake whose events are all in one file.
 fn rebuild_of_one_file(stack: &Stack) -> Child {
     let mut command = generator(stack);
     command.args(["--count", "100", "--event-rate", "100/min", "--run-id", "single", "--from", "2026-11-22T09:00:00Z"]);
@@ -145,7 +145,7 @@ fn rebuild_of_one_file(stack: &Stack) -> Child {
     rebuild_as(stack, WRITER, &["--writers", "1"]).spawn().unwrap()
 }
 
-/// Asserts that a rebuild that was asked to end counts the file as left, and is not finished.
+/// Asserts that a rebuild that was asked to stop counts the file as left and is not finished.
 fn assert_left(stack: &Stack, rebuild: Child) {
     let output = rebuild.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -161,7 +161,7 @@ fn assert_left(stack: &Stack, rebuild: Child) {
 fn the_last_file_is_left_if_the_end_comes_while_it_is_retried() {
     let stack = Stack::ephemeral().unwrap();
     migrate(&stack);
-    // One session is enough to begin with, and none is left to write with.
+    // One session suffices to start, but leaves no connection for the writer.
     execute(&stack, "ALTER ROLE event_writer CONNECTION LIMIT 1");
     let mut child = rebuild_of_one_file(&stack);
     let mut log = BufReader::new(child.stderr.take().unwrap());
@@ -229,14 +229,14 @@ fn what_postgresql_or_the_rules_refuse_is_told_and_the_rest_goes_in() {
     rebuild(&stack, &[]);
     assert_eq!(rows(&stack), 30_000);
 
-    // Retention took the day.
+    // Retention has dropped the day.
     execute(&stack, "TRUNCATE staging.product_events_raw");
     succeed(program(&stack, OWNER, &["retention", "--keep", "1d"]));
     let gone = rebuild(&stack, &[]);
     assert_eq!((gone["expired"].as_i64(), gone["rows"].as_i64()), (Some(30_000), Some(0)));
 }
 
-/// The same errors lead to the same ends as in a consumer, and the message is PostgreSQL's own.
+/// Errors have the same outcome as in a consumer, and the message is PostgreSQL's own.
 #[test]
 fn errors_of_rows_and_of_the_table_are_told_apart() {
     let stack = Stack::ephemeral().unwrap();

@@ -1,4 +1,4 @@
-//! Every event of a run accounted for; whatever is damaged is found and named.
+//! Accounts for every event of a run; `reconcile` finds and names each kind of damage.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -16,7 +16,7 @@ use workload::{MAX_INDEX, RunTag, decode_event_id, event_id};
 
 const RUN: &str = "accounted";
 
-/// A run that is where it belongs.
+/// A run whose events are in all stores.
 struct Landed {
     stack: Stack,
     lake: Lake,
@@ -26,7 +26,7 @@ impl Landed {
     fn new() -> Self {
         let stack = Stack::ephemeral().unwrap();
         publish(&stack, RUN);
-        // Another run and a foreign producer share topic, table and lake.
+        // Another run and a foreign producer share the topic, table and lake.
         publish(&stack, "other");
         let foreign = support::records::event(1, support::records::now(), "tools");
         produce(&stack, &[Record::of(0, foreign), Record::of(1, "no event".to_owned())]);
@@ -46,7 +46,7 @@ impl Landed {
         Self { stack, lake }
     }
 
-    /// As one who may only read.
+    /// Returns a `reconcile` command of a read-only user.
     fn command(&self, more: &[&str]) -> Command {
         let (stack, s3) = (&self.stack, self.stack.s3());
         let servers = stack.bootstrap_servers();
@@ -68,7 +68,8 @@ impl Landed {
         assert_eq!(code, Some(0), "{report:#}");
     }
 
-    /// These checks differ, each by one example that has a text, and no others but those of whole hours.
+    /// Asserts that exactly these checks differ, except those of whole hours, each with an example that contains the
+    /// text.
     fn differs(&self, expected: &[(&str, &str)]) {
         let (code, report) = self.reconcile(&[]);
         assert_eq!(code, Some(3), "{report:#}");
@@ -87,14 +88,14 @@ impl Landed {
         manifest.run.tag.parse().unwrap()
     }
 
-    /// An event of the run that is a row, of the first day.
+    /// Returns the ID of an event of the run that is a row.
     fn some_row(&self) -> Uuid {
         let sql = "SELECT event_id FROM staging.product_events_raw ORDER BY 1 LIMIT 1000";
         let ids = query(&self.stack, sql).into_iter().map(|row| row.get::<_, Uuid>(0));
         ids.into_iter().find(|id| decode_event_id(*id).unwrap().0 == self.tag()).unwrap()
     }
 
-    /// An id with the run's tag that it has not made.
+    /// Returns an event ID with the run's tag that the run has not generated.
     fn invented(&self) -> Uuid {
         event_id(support::records::now(), self.tag(), MAX_INDEX)
     }
@@ -108,13 +109,13 @@ fn differing(report: &Value) -> Vec<(&str, &Value)> {
 fn publish(stack: &Stack, run: &str) {
     let mut command = generator(stack);
     let faults = "invalid=1%,corrupt=1%,duplicate=1%";
-    // Forty minutes around a midnight.
+    // Forty minutes around midnight.
     command.args(["--count", "20000", "--event-rate", "500/min", "--from", "2026-11-24T23:40:00Z", "--run-id", run]);
     command.args(["--fault", faults]);
     succeed(command);
 }
 
-/// All kinds of faults at once: the verifier, which shares no code with us, is content, and so is this.
+/// All kinds of faults at once: the verifier, which shares no code with `reconcile`, passes, and so does `reconcile`.
 #[test]
 fn every_kind_of_fault_ends_where_it_should() {
     let stack = Stack::ephemeral().unwrap();
@@ -156,7 +157,7 @@ fn rows_and_dead_letters_that_are_damaged() {
     let (code, _) = landed.reconcile(&["--only", "kafka,lake"]);
     assert_eq!(code, Some(0), "the others have it");
 
-    // Under another id of the run, which it has not made.
+    // Gives the row another ID with the run's tag, which the run has not generated.
     let (invented, id) = (landed.invented().to_string(), id.to_string());
     execute(stack, &format!("INSERT INTO {table} SELECT * FROM public.kept"));
     execute(stack, &format!("UPDATE {table} SET event_id = '{invented}' WHERE event_id = '{id}'"));
@@ -168,7 +169,7 @@ fn rows_and_dead_letters_that_are_damaged() {
         &format!("DELETE FROM {table} WHERE event_id = '{id}'; INSERT INTO {table} SELECT * FROM public.kept"),
     );
 
-    // Once more, on the next day.
+    // Duplicates the row on the next day.
     execute(stack, "UPDATE public.kept SET event_timestamp = '2026-11-25T00:10:00Z'");
     execute(stack, &format!("INSERT INTO {table} SELECT * FROM public.kept"));
     landed.differs(&[("more than once in the table", &id), ("rows with another content", &id)]);
@@ -178,7 +179,7 @@ fn rows_and_dead_letters_that_are_damaged() {
     );
     landed.is_clean();
 
-    // Far from the run's hours it is looked for when that is asked for.
+    // A row far from the run's hours is found only with `--whole-table`.
     execute(stack, "UPDATE public.kept SET event_timestamp = '2026-10-01T00:00:00Z'");
     execute(
         stack,
@@ -189,7 +190,7 @@ fn rows_and_dead_letters_that_are_damaged() {
     assert!(code == Some(3) && report.to_string().contains(&format!("{id} (index ")), "{report:#}");
     execute(stack, &format!("DELETE FROM {table} WHERE event_timestamp < '2026-10-02'"));
 
-    // Dead letters.
+    // Damages a dead letter.
     let sql = "SELECT partition, \"offset\" FROM pipeline.dead_letters WHERE header_names[1] = 'run'
         AND header_values[1] = convert_to($$TAG$$, 'UTF8') ORDER BY 1, 2 LIMIT 1";
     let place = &query(stack, &sql.replace("TAG", &landed.tag().to_string()))[0];
@@ -216,7 +217,7 @@ fn offsets_records_and_files_that_are_damaged() {
     execute(stack, "UPDATE pipeline.consumer_offsets SET next_offset = next_offset + 1 WHERE partition = 2");
     landed.is_clean();
 
-    // A file that is gone, one of another content, one that is no file.
+    // A missing file, one with other content, and one that is not a Parquet file.
     let (lake, key) = (&landed.lake, raw_file(&landed));
     let bytes = runtime().block_on(lake.get(&key)).unwrap().unwrap();
     runtime().block_on(lake.remove(&key)).unwrap();
@@ -244,7 +245,7 @@ fn offsets_records_and_files_that_are_damaged() {
     runtime().block_on(lake.remove(&copy)).unwrap();
     landed.is_clean();
 
-    // Records: one of another content under an id that is there, one of an id that the run has not made.
+    // Records: one with other content under an existing ID, and one with an ID that the run has not generated.
     let (id, invented) = (landed.some_row().to_string(), landed.invented().to_string());
     let value = |id: &str| {
         let foreign = support::records::event(1, "2026-11-24T23:50:00Z".parse().unwrap(), "tools");
@@ -260,7 +261,7 @@ fn offsets_records_and_files_that_are_damaged() {
     ]);
 }
 
-/// A run whose events cannot be made again, as another version's.
+/// The events of the run cannot be generated again, as after a change of version.
 #[test]
 fn what_another_version_made_is_verified_by_its_sums() {
     let landed = Landed::new();
@@ -290,7 +291,7 @@ fn what_another_version_made_is_verified_by_its_sums() {
     assert_eq!(code, Some(0), "{report:#}");
     assert!(report["notes"][0].as_str().unwrap().starts_with("event-generator 0.0.0 made the run"), "{report:#}");
 
-    // A row that is gone, changed, and there twice.
+    // A row that is missing, changed, and duplicated.
     let id = landed.some_row();
     let index = format!("index {};", decode_event_id(id).unwrap().1);
     let table = "staging.product_events_raw";
@@ -311,7 +312,7 @@ fn what_another_version_made_is_verified_by_its_sums() {
         &format!("DELETE FROM {table} WHERE event_id = '{id}' AND event_timestamp = '2026-11-25T00:10:00Z'"),
     );
 
-    // A file that is gone, and a dead letter.
+    // A missing file, and a dead letter.
     let key = raw_file(&landed);
     let bytes = runtime().block_on(landed.lake.get(&key)).unwrap().unwrap();
     runtime().block_on(landed.lake.remove(&key)).unwrap();

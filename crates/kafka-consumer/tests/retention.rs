@@ -1,4 +1,4 @@
-//! Old days go, and do not come back.
+//! Retention drops old days, and they are not created again.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -106,7 +106,7 @@ fn what_was_interrupted_is_finished_by_the_next_run() {
     for day in ["2026-01-01", "2026-01-02", "2026-01-03"] {
         execute_as(&stack, WRITER, &format!("SELECT pipeline.ensure_partition('{day}')")).unwrap();
     }
-    // One that a person has taken out to keep it.
+    // A day that a user has detached to keep it.
     execute(&stack, "ALTER TABLE staging.product_events_raw DETACH PARTITION staging.product_events_raw_20260103");
     let runtime = runtime();
     let reader = runtime.block_on(async {
@@ -128,7 +128,7 @@ fn what_was_interrupted_is_finished_by_the_next_run() {
     assert_eq!(said.lines().count(), 3, "{said}");
     assert_eq!((number(&stack, pending), number(&stack, PARTITIONS), number(&stack, TABLES)), (0, 0, 1));
 
-    // Stopped between the detachment and the drop: what is noted goes, and nothing else.
+    // Interrupted between the detach and the drop: the noted table is dropped, and no other one.
     execute(
         &stack,
         "CREATE TABLE staging.product_events_raw_20260104 (LIKE staging.product_events_raw);

@@ -1,4 +1,4 @@
-//! `rebuild` from a lake that other programs rewrote, or whose files are damaged.
+//! `rebuild` from a lake that other programs have rewritten, or whose files are damaged.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::ffi::OsStr;
@@ -15,7 +15,7 @@ use tempfile::TempDir;
 
 const EVENTS: i64 = 3000;
 
-/// A database with the tables, and nothing beside it: these lakes are folders.
+/// A database with the tables and no other servers, because these lakes are folders.
 struct Warehouse(Postgres);
 
 impl Warehouse {
@@ -31,7 +31,7 @@ impl Warehouse {
         command
     }
 
-    /// Runs a rebuild; returns its exit code, the line of its summary and all that it printed.
+    /// Runs a rebuild. Returns its exit code, the log line with the summary, and its whole output.
     fn rebuild(&self, lake: &Path, flags: &[&str]) -> (Option<i32>, Value, String) {
         let mut command = self.program(&["rebuild", "--log-format", "json", "--lake", &url(lake)]);
         let output = command.args(flags).output().unwrap();
@@ -70,7 +70,7 @@ fn succeed(mut command: Command) -> Output {
     output
 }
 
-/// A lake of four hours, 08 to 11, with two dozen files of ours.
+/// Creates a lake of four hours, 08 to 11, with two dozen files written by `event-generator`.
 fn lake_of_ours() -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     let state = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn url(folder: &Path) -> String {
     format!("file://{}", folder.display())
 }
 
-/// The files below `raw/`, in the order of their paths.
+/// Returns the files below `raw/`, sorted by path.
 fn files(folder: &Path) -> Vec<PathBuf> {
     fn walk(folder: &Path, found: &mut Vec<PathBuf>) {
         for entry in fs::read_dir(folder).unwrap() {
@@ -113,10 +113,10 @@ fn copy_of(lake: &TempDir) -> TempDir {
     copy
 }
 
-/// A change of a lake's folder.
+/// A modification of a lake's folder.
 type Change = fn(&Path);
 
-/// Writes the rows of some files into one, and removes them.
+/// Merges the rows of some files into one and removes the files.
 fn compact(files: &[PathBuf], into: &Path) {
     let mut columns = EventColumns::with_capacity(0);
     for file in files {
@@ -131,7 +131,7 @@ fn compact(files: &[PathBuf], into: &Path) {
     fs::write(into, EventFileWriter::encode(&columns.finish()).unwrap().bytes).unwrap();
 }
 
-/// Moves each file to where `place` says, by its folder of the hour and its number.
+/// Moves each file to the path that `place` returns for its hour's folder and its number.
 fn move_all(lake: &Path, place: impl Fn(&Path, usize) -> PathBuf) {
     for (number, file) in files(lake).into_iter().enumerate() {
         let to = place(file.parent().unwrap(), number);
@@ -285,7 +285,7 @@ fn a_file_that_changed_since_an_interruption_is_read_again() {
     let warehouse = Warehouse::new();
     let lake = lake_of_ours();
     let all = files(lake.path());
-    // A damaged file keeps the rebuild from its end, as an interruption would.
+    // A damaged file prevents the rebuild from finishing, as an interruption would.
     let last = all.last().unwrap();
     let whole = fs::read(last).unwrap();
     fs::write(last, "").unwrap();

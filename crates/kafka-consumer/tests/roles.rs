@@ -1,4 +1,4 @@
-//! Who may do what in the warehouse.
+//! Privileges of the roles in the warehouse.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -36,7 +36,7 @@ fn the_writer_can_not_take_away_and_the_reader_can_not_write() {
     let tables: Vec<String> = tables.iter().map(|row| row.get(0)).collect();
     assert!(tables.len() >= 9 && tables.contains(&leaf.to_owned()), "{tables:?}");
     for table in &tables {
-        // What is derived can be made anew, so a writer may take it away.
+        // Derived tables can be computed again, so a writer may delete their rows.
         let is_derived = table.starts_with("refined.") || table == "pipeline.touched_hours";
         for user in [WRITER, READER] {
             if is_derived && user == WRITER {
@@ -92,6 +92,6 @@ fn roles_that_came_after_the_tables_get_their_rights_by_a_call() {
     for user in [WRITER, READER] {
         execute_as(&stack, user, read).unwrap();
     }
-    // The owner's role owns nothing here: the tables are whose they were.
+    // The role `pipeline_owner` owns nothing here: the tables keep their owner.
     denied(&stack, OWNER, &["DROP TABLE pipeline.consumer_offsets"]);
 }

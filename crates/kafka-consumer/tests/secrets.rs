@@ -1,4 +1,4 @@
-//! Secrets stay where they are: each is a canary here, and nothing that the programs write has one, however much they log.
+//! Secrets do not leak: each one is a canary here, and no output of the programs contains one, at any log level.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -16,11 +16,11 @@ use rdkafka::config::ClientConfig;
 use support::runtime;
 use support::watched::Watched;
 
-/// What all canaries have in common, and nothing else has.
+/// Text that all canaries contain and nothing else does.
 const CANARY: &str = "kanarienvogel";
 const USER: (&str, &str) = ("singer", "kanarienvogel-sasl");
 const DATABASE_PASSWORD: &str = "kanarienvogel-pg";
-/// What the object store knows as the right secret.
+/// Secret key that the object store accepts.
 const S3_SECRET: &str = "local-stack-secret";
 
 struct Cage {
@@ -113,7 +113,7 @@ impl Cage {
     }
 }
 
-/// Runs to the end that is expected. Everything that was written to either stream is free of canaries.
+/// Runs a command, expects this exit code, and asserts that neither stream contains a secret.
 fn silent(mut command: Command, code: i32) {
     let output = command.output().unwrap();
     let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
@@ -170,7 +170,7 @@ fn variables_and_the_password_file_are_kept_secret_too() {
     };
     silent(by_variables(Some(DATABASE_PASSWORD)), 0);
     silent(by_variables(Some("kanarienvogel-wrong")), 1);
-    // The password file's, which is a wrong one.
+    // The password file, whose password is wrong.
     silent(by_variables(None), 1);
     let mut session = cage.generator("kafka.properties", S3_SECRET);
     session.env("AWS_SESSION_TOKEN", "kanarienvogel-token");
@@ -183,7 +183,7 @@ fn variables_and_the_password_file_are_kept_secret_too() {
     }
 }
 
-/// While all is well, and while PostgreSQL is away and what is shown has errors in it.
+/// Covers normal operation, and an outage of PostgreSQL, when the pages contain errors.
 #[test]
 fn nothing_that_is_served_has_a_secret_in_it() {
     let mut cage = Cage::start();

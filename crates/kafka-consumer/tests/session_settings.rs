@@ -1,4 +1,4 @@
-//! A database whose settings are not PostgreSQL's own: each command does the same there as with plain settings.
+//! A database with unusual settings: each command behaves as with the default settings.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -9,7 +9,7 @@ use serde_json::Value;
 use support::records::{days_ago, now};
 use support::{OWNER, READER, WRITER, catch_up, execute, generator, make_users, printed, program, runtime, succeed};
 
-/// Settings that change what a statement means or how a value looks.
+/// Settings that change the meaning of statements or the format of values.
 const ODD: [(&str, &str); 18] = [
     ("standard_conforming_strings", "off"),
     ("datestyle", "'German, DMY'"),
@@ -31,7 +31,7 @@ const ODD: [(&str, &str); 18] = [
     ("search_path", "look_alikes, public, pg_temp, pg_catalog"),
 ];
 
-/// Functions, operators and tables that are called like PostgreSQL's or the program's own, and do something else.
+/// Functions, operators and tables that have the names of PostgreSQL's or the program's own, and behave differently.
 const LOOK_ALIKES: &str = "
     CREATE SCHEMA look_alikes;
     GRANT USAGE ON SCHEMA look_alikes TO PUBLIC;
@@ -59,10 +59,10 @@ const LOOK_ALIKES: &str = "
     CREATE TABLE look_alikes.staged (event_id uuid);
     GRANT ALL ON ALL TABLES IN SCHEMA look_alikes TO PUBLIC;";
 
-/// Sets the database to the odd settings, for all users but the one that the test itself asks with.
+/// Applies the unusual settings to the database, for all users except the one of the test itself.
 fn make_odd(stack: &Stack) {
     make_users(stack);
-    // The settings of a role win over those of its database.
+    // The settings of a role override those of its database.
     for (name, _) in ODD {
         execute(stack, &format!("ALTER ROLE admin SET {name} FROM CURRENT"));
     }
@@ -84,7 +84,7 @@ impl Tour {
         self.0.push(format!("{step}: {found}"));
     }
 
-    /// Notes the figures that the tables have.
+    /// Records the figures in the tables.
     fn figures(&mut self, step: &str, stack: &Stack) {
         for sql in [
             "SELECT (sum(records), sum(rows_inserted), sum(duplicates), sum(dead_letters), sum(expired))::text
@@ -109,7 +109,7 @@ fn lines(output: &str) -> String {
     output.lines().map(str::trim).collect::<Vec<_>>().join(" | ")
 }
 
-/// Drops what stands in parentheses at the end of each line: the size on disk depends on the server's vacuum.
+/// Removes the part in parentheses at the end of each line: the size on disk depends on autovacuum.
 fn without_sizes(output: &str) -> String {
     lines(&output.lines().map(|line| line.split(" (").next().unwrap_or(line)).collect::<Vec<_>>().join("\n"))
 }
@@ -180,7 +180,7 @@ fn tour(stack: &Stack, from: &str, as_of: &str) -> Vec<String> {
     tour.0
 }
 
-/// A check may find something, the same with both settings.
+/// Runs all checks, which may have findings, the same ones with both kinds of settings.
 fn run_check(stack: &Stack) -> String {
     let output = program(stack, WRITER, &["check", "--json"]).output().unwrap();
     assert!([Some(0), Some(3)].contains(&output.status.code()), "{}", String::from_utf8_lossy(&output.stderr));
@@ -204,13 +204,13 @@ fn all_commands_do_the_same_with_odd_settings() {
         assert_eq!(found, expected);
     }
     assert_eq!(found.len(), expected.len());
-    // Versions before may have dropped nothing: the tour itself must have a day to drop.
+    // Without a day to drop, the comparison would not cover retention.
     assert!(expected.iter().any(|line| line.contains("would drop staging.product_events_raw_")), "{expected:#?}");
     let untouched = printed(&odd, &["status", "--bootstrap-servers", &odd.bootstrap_servers()]);
     assert!(!untouched.is_empty());
 }
 
-/// Returns a setting of a session of ours.
+/// Returns the value of a setting in one of the program's own sessions.
 fn setting(url: &str, name: &str) -> String {
     runtime().block_on(async {
         let client = connect(&resolve(Some(url)).unwrap().named("kafka-consumer test")).await.unwrap();
@@ -254,7 +254,7 @@ fn pinned_settings_win_and_others_stay() {
     ] {
         assert_eq!(setting(&url, name), expected, "{name}");
     }
-    // Empty, of a role, and read-only, which stays visible.
+    // An empty search path set for a role, and a read-only default, which stays visible.
     execute("ALTER ROLE admin SET search_path = ''");
     execute("ALTER ROLE admin SET default_transaction_read_only = on");
     assert_eq!(setting(&url, "search_path"), "pg_catalog, pg_temp, \"\"");

@@ -1,4 +1,6 @@
-//! How fast files of events are made, and how large they are: `cargo run --release -p lake --example file_speed`.
+//! Measures the speed of encoding files of events, and their size.
+//!
+//! Run it with `cargo run --release -p lake --example file_speed`.
 
 #![allow(clippy::print_stdout, reason = "a program for people who measure")]
 
@@ -46,7 +48,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// The largest segment there can be: the longest texts, each of them new, and nothing to compress.
+/// Encodes the largest possible segment: texts of maximum length, all distinct and incompressible.
 fn worst_case() -> Result<(u64, usize), Box<dyn Error>> {
     let rows = lake::segment_indices(u64::MAX, 1, 512, true);
     let mut state = 1_u64;
@@ -76,7 +78,7 @@ fn usual_texts() -> Vec<(String, String)> {
     (0..30).map(|n| (category(n), format!("exp_{}", n % 10 + 1))).collect()
 }
 
-/// Made up as the generator's are: ids of version 7 with tag and index, ten million a day.
+/// Returns an event like the generator's: a version 7 ID with tag and index, at a rate of ten million events a day.
 fn event(index: u64, texts: &[(String, String)]) -> ProductEvent<'_> {
     let micros = 1_795_341_600_000_000 + index * 8_640;
     let random = scramble(index);

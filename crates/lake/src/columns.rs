@@ -1,8 +1,8 @@
-//! Columns of a file, matched with the columns that this program knows.
+//! Matches the columns of a file with the known columns.
 //!
-//! Programs that rewrite files choose types of their own: Spark writes INT96, pandas nanoseconds, Snowflake decimals,
-//! `DuckDB` a UUID's 16 bytes. Types are converted only where the meaning is certain. A value without a counterpart, such
-//! as an integer that does not fit, becomes a null, which `event_model::read_batch` reports as an error of its row.
+//! Programs that rewrite files choose their own types: Spark writes INT96, pandas nanoseconds, Snowflake decimals,
+//! `DuckDB` UUIDs as 16 bytes. A type is converted only if its meaning is certain. A value that cannot be converted,
+//! such as an integer out of range, becomes a null, which `event_model::read_batch` reports as an error of its row.
 
 use std::sync::Arc;
 
@@ -17,25 +17,25 @@ use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef, TimeUnit};
 use event_model::{FIELDS, FieldKind};
 use uuid::Uuid;
 
-/// The known columns that a file has.
+/// The known columns of a file.
 pub(crate) struct Columns {
-    /// The columns with the known types, in the known order. The elements of a list keep the file's own name.
+    /// Columns with their known types, in the known order. List elements keep their name in the file.
     pub(crate) schema: SchemaRef,
-    /// Places of the columns in the file, in the same order.
+    /// Indices of the columns in the file, in the same order.
     pub(crate) roots: Vec<usize>,
-    /// For each column, its place among the columns read and its conversion.
+    /// For each column, its index among the columns read and its conversion.
     steps: Vec<(usize, Option<Convert>)>,
 }
 
-/// Turns an array of the file into one of the known type.
+/// Converts an array of the file to the known type.
 type Convert = fn(&ArrayRef) -> ArrayRef;
 
 impl Columns {
     /// Finds the columns of `known` in a file.
     ///
     /// # Errors
-    /// The reason, if a column has a type whose meaning is not certain, if two columns could be the same known one, or
-    /// if the file has no known column at all.
+    /// Returns the reason if a column has a type without a certain meaning, if two columns match the same known column,
+    /// or if the file has no known column.
     pub(crate) fn find(found: &Schema, known: &Schema) -> Result<Self, String> {
         let (mut fields, mut roots, mut converts) = (Vec::new(), Vec::new(), Vec::new());
         for field in known.fields() {
@@ -58,12 +58,12 @@ impl Columns {
         Ok(Self { schema: Arc::new(Schema::new(fields)), roots, steps })
     }
 
-    /// Returns true if the columns are all that the file has.
+    /// Returns true if the file has no other columns.
     pub(crate) fn are_all_of(&self, found: &Schema) -> bool {
         found.fields().len() == self.roots.len()
     }
 
-    /// Converts rows that were read from the file.
+    /// Converts rows read from the file.
     pub(crate) fn convert(&self, batch: &RecordBatch) -> Result<RecordBatch, String> {
         let columns = self.steps.iter().map(|(place, convert)| {
             let column = batch.columns().get(*place).ok_or("a column is missing")?;
@@ -74,7 +74,7 @@ impl Columns {
     }
 }
 
-/// Finds a column by its name, in another case if need be: Snowflake and others write names in upper case.
+/// Finds a column by name. Ignores case if no name matches exactly: Snowflake and others write names in upper case.
 fn place(found: &Schema, name: &str) -> Result<Option<usize>, String> {
     let places = |same: &dyn Fn(&str) -> bool| -> Vec<usize> {
         let fields = found.fields().iter().enumerate();
@@ -112,7 +112,7 @@ fn conversion(known: &FieldRef, found: &DataType) -> Result<Convert, String> {
         (Int32, UInt32) => integers::<UInt32Type>,
         (Int32, UInt64) => integers::<UInt64Type>,
         (Int32, Decimal128(_, 0)) => integers::<Decimal128Type>,
-        // pandas turns integers into these; a double holds each 32-bit integer exactly, a float does not.
+        // pandas converts nullable integers to doubles, which represent every 32-bit integer exactly. Floats do not.
         (Int32, Float64) => doubles,
         (Timestamp(..), Timestamp(TimeUnit::Microsecond, _)) => in_utc,
         (Timestamp(..), Timestamp(TimeUnit::Millisecond, _)) => milliseconds,
@@ -124,7 +124,7 @@ fn conversion(known: &FieldRef, found: &DataType) -> Result<Convert, String> {
     Ok(convert)
 }
 
-/// Returns true if the texts of a column are UUIDs.
+/// Returns true if the values of a column are UUIDs.
 fn is_uuid(column: &str) -> bool {
     FIELDS.iter().any(|field| field.name == column && field.kind == FieldKind::Uuid)
 }
@@ -140,7 +140,7 @@ fn doubles(array: &ArrayRef) -> ArrayRef {
     Arc::new(array.as_primitive::<Float64Type>().iter().map(|value| fits(value?)).collect::<Int32Array>())
 }
 
-/// Takes times without a zone for UTC, as the whole lake is in UTC.
+/// Sets the time zone to UTC. Timestamps without a time zone are taken as UTC, like all timestamps in the lake.
 fn in_utc(array: &ArrayRef) -> ArrayRef {
     Arc::new(array.as_primitive::<TimestampMicrosecondType>().clone().with_timezone("UTC"))
 }
@@ -149,7 +149,7 @@ fn milliseconds(array: &ArrayRef) -> ArrayRef {
     timestamps::<TimestampMillisecondType>(array, |millis| millis.checked_mul(1000))
 }
 
-/// Cuts to microseconds, as the event's own rule for texts does.
+/// Rounds down to microseconds, as the parser of event timestamps does.
 fn nanoseconds(array: &ArrayRef) -> ArrayRef {
     timestamps::<TimestampNanosecondType>(array, |nanos| Some(nanos.div_euclid(1000)))
 }
@@ -160,12 +160,12 @@ fn timestamps<T: ArrowPrimitiveType<Native = i64>>(array: &ArrayRef, micros: fn(
     Arc::new(micros.collect::<TimestampMicrosecondArray>().with_timezone("UTC"))
 }
 
-/// Texts that Impala, Hive and `ClickHouse` do not mark as UTF-8.
+/// Decodes strings that Impala, Hive and `ClickHouse` write without marking them as UTF-8.
 fn texts(array: &ArrayRef) -> ArrayRef {
     from_bytes(array, |bytes, texts| texts.append_option(str::from_utf8(bytes).ok()))
 }
 
-/// UUIDs as 16 bytes in the order of RFC 9562, or as text.
+/// Decodes UUIDs, either 16 bytes in the order of RFC 9562 or text.
 fn uuids(array: &ArrayRef) -> ArrayRef {
     from_bytes(array, |bytes, texts| match Uuid::from_slice(bytes) {
         Ok(uuid) => texts.append_value(uuid.hyphenated().encode_lower(&mut Uuid::encode_buffer())),
@@ -186,7 +186,9 @@ fn from_bytes(array: &ArrayRef, append: fn(&[u8], &mut StringBuilder)) -> ArrayR
     Arc::new(texts.finish())
 }
 
-/// Replaces the nanoseconds that INT96 columns are read as, whose range ends in 2262 and begins in 1677.
+/// Reads INT96 columns as microseconds instead of nanoseconds, whose range is limited to the years 1677 to 2262.
+///
+/// Returns `None` if the schema has no INT96 column.
 pub(crate) fn int96_as_microseconds(found: &Schema, int96: impl Fn(usize) -> bool) -> Option<SchemaRef> {
     let mut changed = false;
     let fields = found.fields().iter().enumerate().map(|(root, field)| {

@@ -1,26 +1,26 @@
-//! What a file says, as one hash that does not depend on how it was written.
+//! Hash of a file's rows that does not depend on their encoding.
 //!
-//! Two Parquet files with the same rows differ in their bytes as soon as another version of a writer made them. What
-//! the lake compares is therefore a hash of the content. Another implementation can compute it from this description:
+//! Different versions of a Parquet writer encode the same rows as different bytes. The lake therefore compares a hash
+//! of the content. Other implementations can compute it from this description.
 //!
-//! The hash is SHA-256 over the following, in this order; integers are little-endian.
+//! The hash is SHA-256 over the following, in this order. Integers are little-endian.
 //!
 //! 1. The ASCII text `lake content 1` and a line feed.
 //! 2. The number of rows, 8 bytes.
 //! 3. For each column, in the order of the file:
 //!    the length of its name in UTF-8, 4 bytes; the name;
 //!    one ASCII letter for its type: `i` int32, `l` int64, `t` timestamp(us, UTC), `s` string, `a` list of strings;
-//!    then one or more SHA-256 digests, 32 bytes each, of what the column holds over all its rows in their order:
+//!    then one or more SHA-256 digests, 32 bytes each, over the values of all rows in order:
 //!    - `i`: the values, 4 bytes each;
 //!    - `l`, `t`: the values, 8 bytes each (a timestamp in microseconds since the epoch);
-//!    - `s`: first the lengths in bytes of all values, 4 bytes each, then the bytes of all values, one after the other;
-//!    - `a`: first the numbers of elements of all rows, 4 bytes each, then the elements of all rows as in `s`.
+//!    - `s`: one digest of the lengths of all values in bytes, 4 bytes each, and one of the concatenated values;
+//!    - `a`: one digest of the number of elements of each row, 4 bytes each, then those of the elements of all rows as
+//!      in `s`.
 //!
-//! A column that has a default and nothing else in its rows is left out: a file from before the column was added has the
-//! same hash as one that has it.
+//! A column whose rows all have the column's default is omitted, so a file keeps its hash when a column is added later.
 //!
-//! There are no nulls. Column digests instead of a row format keep the hash at a few percent of the cost of writing,
-//! because each digest reads one Arrow buffer from end to end.
+//! Nulls are not supported. Digests of columns instead of rows keep the cost of the hash at a few percent of the cost
+//! of writing, because each digest reads one Arrow buffer sequentially.
 
 use std::fmt::{self, Write};
 use std::str::FromStr;
@@ -32,12 +32,12 @@ use arrow_array::{Array, ArrayRef, RecordBatch, StringArray};
 use arrow_schema::{ArrowError, DataType, Schema, TimeUnit};
 use sha2::{Digest, Sha256};
 
-/// A SHA-256 of what a file says. `Display` and `FromStr` use 64 lower-case hexadecimal digits.
+/// SHA-256 of a file's content. `Display` and `FromStr` use 64 lowercase hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct ContentHash([u8; 32]);
 
 impl ContentHash {
-    /// The hash of a file that has only one form, such as a manifest: SHA-256 of its bytes.
+    /// Returns the SHA-256 of the bytes, for files with a single encoding, such as manifests.
     #[must_use]
     pub fn of_bytes(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
@@ -60,7 +60,7 @@ impl fmt::Debug for ContentHash {
     }
 }
 
-/// A text that is not 64 hexadecimal digits in lower case.
+/// Error for a text that is not 64 lowercase hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a content hash has 64 hexadecimal digits, in lower case")]
 pub struct BadContentHash;
@@ -87,7 +87,7 @@ impl FromStr for ContentHash {
     }
 }
 
-/// Computes the hash of rows that come in batches; where one batch ends and the next begins does not matter.
+/// Computes the content hash of batches of rows. Batch boundaries do not affect the hash.
 pub struct ContentHasher {
     columns: Vec<Column>,
     rows: u64,
@@ -97,23 +97,23 @@ struct Column {
     name: String,
     tag: u8,
     digests: Vec<Sha256>,
-    /// The default, in one row, as long as all rows have it.
+    /// Default of the column as a one-row array, as long as all rows have it.
     default: Option<ArrayRef>,
 }
 
 impl ContentHasher {
-    /// A hasher for rows of this schema.
+    /// Creates a hasher for rows with this schema.
     ///
     /// # Errors
-    /// When a column has a type that the canonical form does not know.
+    /// If a column has a type without a canonical form.
     pub fn new(schema: &Schema) -> Result<Self, ArrowError> {
         Self::with_defaults(schema, &[])
     }
 
-    /// Returns a hasher that leaves out the columns in which all rows have the column's default.
+    /// Creates a hasher that omits each column whose rows all have the column's default.
     ///
     /// # Errors
-    /// If a column has a type that the canonical form does not know.
+    /// If a column has a type without a canonical form.
     pub fn with_defaults(schema: &Schema, defaults: &[(&str, ArrayRef)]) -> Result<Self, ArrowError> {
         let column = |field: &arrow_schema::FieldRef| {
             let (tag, digests) = match field.data_type() {
@@ -132,7 +132,7 @@ impl ContentHasher {
         Ok(Self { columns, rows: 0 })
     }
 
-    /// Takes the next rows, whose columns are those of the schema.
+    /// Adds rows. Their columns must be those of the schema.
     pub fn update(&mut self, batch: &RecordBatch) {
         self.rows += batch.num_rows() as u64;
         for (column, array) in self.columns.iter_mut().zip(batch.columns()) {
@@ -140,7 +140,7 @@ impl ContentHasher {
         }
     }
 
-    /// The hash of all rows taken.
+    /// Returns the hash of all rows added.
     #[must_use]
     pub fn finish(self) -> ContentHash {
         let mut whole = Sha256::new();
@@ -182,7 +182,7 @@ impl Column {
     }
 }
 
-/// Returns true if all rows of an array have the value that the other one has in its only row.
+/// Returns true if all rows of `array` have the value in the only row of `default`.
 fn has_only(array: &dyn Array, default: &dyn Array, tag: u8) -> bool {
     fn numbers<T: ArrowPrimitiveType>(array: &dyn Array, default: &dyn Array) -> bool {
         let default = default.as_primitive::<T>().value(0);
@@ -206,7 +206,7 @@ fn strings(lengths: &mut Sha256, bytes: &mut Sha256, array: &StringArray) {
     bytes.update(&array.value_data()[first..last]);
 }
 
-/// The first and the last offset of an array, which is a part of its buffer where it is a slice.
+/// Returns the first and the last offset. The first is not 0 if the array is a slice of its buffer.
 fn ends(offsets: &[i32]) -> (usize, usize) {
     let end = |offset: Option<&i32>| offset.map_or(0, |&offset| usize::try_from(offset).unwrap_or(0));
     (end(offsets.first()), end(offsets.last()))
@@ -217,7 +217,7 @@ fn differences(digest: &mut Sha256, offsets: &[i32]) {
     little_endian(digest, &lengths, i32::to_le_bytes);
 }
 
-/// Hashes numbers in blocks: as many small updates would cost more than the hash itself.
+/// Hashes numbers in blocks, because one update per number would cost more than the hash.
 fn little_endian<T: Copy, const N: usize>(digest: &mut Sha256, values: &[T], bytes_of: impl Fn(T) -> [u8; N]) {
     let mut block = [[0; N]; 512];
     for values in values.chunks(block.len()) {
@@ -265,7 +265,7 @@ mod tests {
         hasher.finish()
     }
 
-    /// Computed once by another implementation, Python's hashlib, from the description at the top.
+    /// The expected hash was computed with Python's hashlib from the description in the module documentation.
     #[test]
     fn the_form_is_the_documented_one() {
         assert_eq!(hash(&[batch()]).to_string(), "d28d5c0e082c2ccad75fdf494f7535f53b614c43c2d4d6929773db4252f621d0");
@@ -290,7 +290,7 @@ mod tests {
         assert_ne!(of(vec!["ab", "c"]), of(vec!["a", "bc"]));
     }
 
-    /// Files from before a column was added have the hash that they had.
+    /// A file written before a column was added keeps its hash.
     #[test]
     fn a_column_of_defaults_is_left_out() {
         let defaults: [(&str, ArrayRef); 2] =

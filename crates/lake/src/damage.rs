@@ -1,8 +1,8 @@
 //! Protection against panics of the Parquet decoder.
 //!
-//! The `parquet` crate checks most of its input. Damaged bytes still make it panic in a few places: an index or
-//! length out of bounds, a missing dictionary, an overflow. Such a panic is an error of the file here, and nothing more:
-//! the panic hook of the program, which may end the process, does not see it.
+//! The `parquet` crate validates most of its input, but damaged bytes still make it panic in a few places: an index or
+//! length out of bounds, a missing dictionary, an overflow. Here such a panic becomes an error of the file. It does not
+//! reach the panic hook of the program, which may end the process.
 
 use std::any::Any;
 use std::cell::Cell;
@@ -13,12 +13,12 @@ thread_local! {
     static DECODING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Runs a step of the decoder.
+/// Runs a step of the decoder and turns a panic into an error.
 ///
-/// The caller must drop what `step` borrows after an error: a panic may have left it in any state.
+/// After an error the caller must drop everything that `step` borrows: a panic may have left it inconsistent.
 ///
 /// # Errors
-/// The message of the panic.
+/// Returns the message of the panic.
 pub(crate) fn without_panic<T>(step: impl FnOnce() -> T) -> Result<T, String> {
     hide_decoder_panics();
     DECODING.set(true);
@@ -27,7 +27,7 @@ pub(crate) fn without_panic<T>(step: impl FnOnce() -> T) -> Result<T, String> {
     done.map_err(|panic| format!("the decoder stopped at damaged bytes ({})", message(panic.as_ref())))
 }
 
-/// Keeps panics of the decoder from the hook that is installed at the first call, and passes on all others.
+/// Hides panics of the decoder from the panic hook that is installed at the first call. Other panics still reach it.
 fn hide_decoder_panics() {
     static HIDDEN: Once = Once::new();
     HIDDEN.call_once(|| {

@@ -1,4 +1,4 @@
-//! What can go wrong with a lake, in words that say what, where and what to do.
+//! Errors of a lake.
 
 use std::error::Error;
 use std::io;
@@ -6,68 +6,68 @@ use std::path::PathBuf;
 
 use crate::content_hash::ContentHash;
 
-/// Why something could not be done with the lake.
+/// Error of an operation on a lake.
 ///
-/// The message says what failed, where, and what to do; `source()` has the cause where there is one.
+/// The message names the operation, the place and the remedy; `source()` returns the cause if there is one.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum LakeError {
-    /// A text that is not a lake's address.
+    /// The text is not the address of a lake.
     #[error("`{text}` is no lake's address: {problem}. Write s3://bucket, s3://bucket/prefix or file:///folder")]
     Url {
-        /// The text.
+        /// The rejected text.
         text: String,
-        /// What is wrong with it.
+        /// Reason for the rejection.
         problem: &'static str,
     },
-    /// A text that can't name a run.
+    /// The text is not a valid run ID.
     #[error(
         "`{text}` can't name a run: a run's id has 1 to 64 characters out of A-Z, a-z, 0-9, `_` and `-`, and begins \
          with a letter or digit"
     )]
     RunId {
-        /// The text.
+        /// The rejected text.
         text: String,
     },
-    /// A key that the lake has no place for.
+    /// The key is outside the layout of the lake.
     #[error("`{key}` is not a key of the lake: it has empty or hidden parts, or characters that no key has")]
     Key {
-        /// The key.
+        /// The rejected key.
         key: String,
     },
-    /// The certificates to trust could not be used.
+    /// The trusted certificates could not be loaded.
     #[error("AWS_CA_BUNDLE names {}, which is no file of certificates in PEM form: {cause}", path.display())]
     CaBundle {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Reason for the failure.
         cause: String,
     },
-    /// Nobody answered, or not in time, or only with errors that pass, for as long as the lake was to be patient.
+    /// No response, or only transient errors, until the timeout or the retry deadline.
     #[error("{action} got no good answer from {place}: {cause}. Is it running, and is this its address?")]
     Unreachable {
-        /// What was tried.
+        /// Operation that failed.
         action: String,
-        /// The server and bucket.
+        /// Server and bucket.
         place: String,
-        /// What came back last.
+        /// Last error or response.
         cause: String,
     },
-    /// The bucket is not there.
+    /// The bucket does not exist.
     #[error("there is no bucket `{bucket}` at {place}: make it, or name another lake")]
     NoBucket {
-        /// The bucket.
+        /// Name of the bucket.
         bucket: String,
         /// The server.
         place: String,
     },
-    /// The folder is not there.
+    /// The folder does not exist.
     #[error("there is no folder {}: make it (mkdir -p), or name another lake", path.display())]
     NoFolder {
-        /// The folder.
+        /// Path of the folder.
         path: PathBuf,
     },
-    /// The standard AWS chain has no credentials.
+    /// The standard AWS chain provides no credentials.
     #[error(
         "there are no AWS credentials for {place}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or \
          run where a role is attached. The standard chain says: {cause}"
@@ -75,60 +75,60 @@ pub enum LakeError {
     NoCredentials {
         /// The lake.
         place: String,
-        /// What the chain said.
+        /// Error of the chain.
         cause: String,
     },
-    /// The standard AWS chain has no region.
+    /// The standard AWS chain provides no region.
     #[error("there is no AWS region for {place}: set AWS_REGION, or a region in the profile")]
     NoRegion {
         /// The lake.
         place: String,
     },
-    /// The server knows these credentials not, or no longer.
+    /// The server does not accept the credentials, or no longer does.
     #[error(
         "{place} refuses the credentials ({cause}) at {action}: check the access key, the secret key and the session \
          token, and that this machine's clock is right"
     )]
     BadCredentials {
-        /// What was tried.
+        /// Operation that failed.
         action: String,
-        /// The server and bucket.
+        /// Server and bucket.
         place: String,
-        /// The server's own words.
+        /// Error reported by the server.
         cause: String,
     },
-    /// The credentials are known but may not do this.
+    /// The credentials are valid but lack a permission.
     #[error(
         "{place} denies {action} ({cause}): the lake needs s3:ListBucket on the bucket, s3:GetObject and \
          s3:PutObject below it, and s3:DeleteObject on runs/*.draft.json"
     )]
     Denied {
-        /// What was tried.
+        /// Operation that failed.
         action: String,
-        /// The server and bucket.
+        /// Server and bucket.
         place: String,
-        /// The server's own words.
+        /// Error reported by the server.
         cause: String,
     },
-    /// The bucket is in another region than the one that was asked.
+    /// The bucket is in a region other than the one requested.
     #[error("the bucket at {place} is in another region ({cause}): set AWS_REGION to the bucket's")]
     WrongRegion {
-        /// The server and bucket.
+        /// Server and bucket.
         place: String,
-        /// The server's own words.
+        /// Error reported by the server.
         cause: String,
     },
-    /// Another refusal, which trying again would not change.
+    /// Any other error that a retry would not resolve.
     #[error("{place} refuses {action}: {cause}")]
     Refused {
-        /// What was tried.
+        /// Operation that failed.
         action: String,
-        /// The server and bucket.
+        /// Server and bucket.
         place: String,
-        /// The server's own words.
+        /// Error reported by the server.
         cause: String,
     },
-    /// The key is taken by something else.
+    /// The key exists with different content.
     #[error(
         "{key} is already in {place} with other content (there: {}, ours: {offered}). Nothing was overwritten: two \
          different runs share a run id, or the same run was made by a program that makes other events; choose another \
@@ -136,52 +136,52 @@ pub enum LakeError {
         stored.map_or_else(|| "not one of our files".to_owned(), |hash| hash.to_string())
     )]
     Conflict {
-        /// The key, within the lake.
+        /// Key within the lake.
         key: String,
         /// The lake.
         place: String,
-        /// The content hash of what is there; none if it is no file of ours.
+        /// Content hash of the existing file; `None` if it has none and is thus not one of our files.
         stored: Option<ContentHash>,
-        /// The content hash of what was to be written.
+        /// Content hash of the file to be written.
         offered: ContentHash,
     },
-    /// The file system said no.
+    /// A file system operation failed.
     #[error("can't {action} {}: {source}", path.display())]
     Io {
-        /// What was tried.
+        /// Operation that failed.
         action: &'static str,
-        /// On what.
+        /// File or folder.
         path: PathBuf,
-        /// The system's answer.
+        /// Error of the operating system.
         source: io::Error,
     },
-    /// A file in the lake whose bytes are not of the format for its key.
+    /// The bytes of a file are not in the format for its key.
     #[error("cannot read {key}: {problem}; restore the file from a copy")]
     BadFile {
-        /// The key, within the lake.
+        /// Key within the lake.
         key: String,
-        /// What is wrong with it.
+        /// Reason for the failure.
         problem: String,
     },
-    /// A manifest of a later version of the form.
+    /// The format version of a manifest is newer than the supported one.
     #[error(
         "{key} is a manifest of version {found}; this program reads up to version {known}. Use the release that wrote it \
          or a later one"
     )]
     NewerManifest {
-        /// The key, within the lake.
+        /// Key within the lake.
         key: String,
-        /// Its version.
+        /// Version of the manifest.
         found: u32,
-        /// The highest version that is known here.
+        /// Highest supported version.
         known: u32,
     },
-    /// Rows could not be brought into a file's form. This is a fault of the program, not of its surroundings.
+    /// A file could not be encoded. This is a bug, not a problem of the environment.
     #[error("can't make a {file}: {source}. Please report this")]
     Encode {
-        /// Which kind of file.
+        /// Kind of file.
         file: &'static str,
-        /// What the encoder said.
+        /// Error of the encoder.
         source: Box<dyn Error + Send + Sync>,
     },
 }

@@ -1,4 +1,4 @@
-//! Files of valid events: the event's columns as `event-model` defines them.
+//! Files of valid events, with the columns that `event-model` defines.
 
 use arrow_array::RecordBatch;
 use bytes::Bytes;
@@ -16,23 +16,23 @@ fn form() -> Form {
 pub struct EventFileWriter(Writer);
 
 impl EventFileWriter {
-    /// A file without rows yet.
+    /// Creates a writer without rows.
     pub fn new() -> Result<Self, LakeError> {
         let dictionary: Vec<&str> = dictionary_columns().collect();
         Writer::new("file of events", &form(), &dictionary).map(Self)
     }
 
-    /// Adds rows, which have the columns of [`arrow_schema`]. How rows are cut into batches doesn't matter to the hash.
+    /// Adds rows with the columns of [`arrow_schema`]. Batch boundaries do not affect the content hash.
     pub fn write(&mut self, batch: &RecordBatch) -> Result<(), LakeError> {
         self.0.write(batch)
     }
 
-    /// Closes the file.
+    /// Closes the file and returns it.
     pub fn finish(self) -> Result<Encoded, LakeError> {
         self.0.finish()
     }
 
-    /// A file of just these rows.
+    /// Encodes a file of exactly these rows.
     pub fn encode(batch: &RecordBatch) -> Result<Encoded, LakeError> {
         let mut writer = Self::new()?;
         writer.write(batch)?;
@@ -40,31 +40,33 @@ impl EventFileWriter {
     }
 }
 
-/// Reads a file of events batch by batch: an iterator of batches that [`event_model::read_batch`] takes.
+/// Reads a file of events: an iterator over batches for [`event_model::read_batch`].
 ///
-/// Any program may have written the file. Columns that this program does not know are left out, and a column that the
-/// file lacks is absent from the batches: `read_batch` uses the field's default, or reports the missing column. Types
-/// whose meaning is certain are converted. A value that does not fit, and a null, is an error of its row in `read_batch`.
+/// Any program may have written the file. Unknown columns are skipped. A column missing from the file is missing from
+/// the batches: `read_batch` uses the field's default or reports the missing column. Types with a certain meaning are
+/// converted. `read_batch` reports a null or a value out of range as an error of its row.
 pub struct EventFile(Reader);
 
 impl EventFile {
-    /// Opens a file; the key is for messages.
+    /// Opens a file. `key` is used in error messages.
     ///
     /// # Errors
-    /// [`LakeError::BadFile`] if it is not Parquet or a column has a type that cannot be converted. The iterator reports
-    /// the same error, and ends, at damaged pages, and after the last row of a file of ours whose rows do not have the
-    /// footer's content hash.
+    /// [`LakeError::BadFile`] if the file is not Parquet, has no known column, or has a column whose type cannot be
+    /// converted. The iterator returns the same error at a damaged page, and ends. It does so too after the last row of
+    /// a file written by this crate if the rows do not match the content hash in the footer.
     pub fn open(key: &str, bytes: Bytes) -> Result<Self, LakeError> {
         Reader::open(key, bytes, &form(), Nulls::Keep).map(Self)
     }
 
-    /// How many rows the file has.
+    /// Returns the number of rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.0.rows
     }
 
-    /// The content hash that the footer names; none in files that another program wrote anew.
+    /// Returns the content hash in the footer, if any.
+    ///
+    /// A file that another program rewrote may still have the hash of the original.
     #[must_use]
     pub fn content_hash(&self) -> Option<ContentHash> {
         self.0.hash

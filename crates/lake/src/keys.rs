@@ -1,4 +1,4 @@
-//! The names of things in the lake, and reading them back.
+//! Keys of the files in the lake, and their parser.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,20 +8,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::LakeError;
 
-/// Below this are the files of valid events.
+/// Prefix of the files of valid events.
 pub const RAW_PREFIX: &str = "raw/";
-/// Below this are the files of what the generator rejected.
+/// Prefix of the files of values that the generator rejected.
 pub const QUARANTINE_PREFIX: &str = "quarantine/";
-/// Below this are the manifests.
+/// Prefix of the manifests.
 pub const RUNS_PREFIX: &str = "runs/";
 
-/// What a run is called in keys: 1 to 64 characters out of `A-Z a-z 0-9 _ -`, the first a letter or digit.
+/// Name of a run in keys: 1 to 64 characters of `A-Z a-z 0-9 _ -`, starting with a letter or digit.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RunId(String);
 
 impl RunId {
-    /// The id as text.
+    /// Returns the ID as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
@@ -59,64 +59,68 @@ impl fmt::Display for RunId {
     }
 }
 
-/// A key, taken apart. `Display` writes it, `FromStr` reads back exactly what `Display` writes and nothing else.
+/// A parsed key. `Display` formats it; `FromStr` accepts exactly the output of `Display`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Key {
-    /// Valid events of one segment that happened within one hour.
+    /// Valid events of one segment with timestamps in one hour.
     Raw {
-        /// The hour of their `event_timestamp`, UTC.
+        /// Hour of `event_timestamp`, UTC.
         hour: Hour,
-        /// The run.
+        /// ID of the run.
         run: RunId,
-        /// The segment: an event's index divided by the run's segment size.
+        /// Segment number: the index of an event divided by the segment size of the run.
         segment: u64,
     },
-    /// Refused values of one segment that were due within one hour.
+    /// Rejected values of one segment that were due in one hour.
     Quarantine {
-        /// The hour in which they were due, UTC.
+        /// Hour of the due time, UTC.
         hour: Hour,
-        /// The run.
+        /// ID of the run.
         run: RunId,
-        /// The segment.
+        /// Segment number.
         segment: u64,
     },
-    /// A finished run's manifest.
+    /// Manifest of a finished run.
     Manifest {
-        /// The run.
+        /// ID of the run.
         run: RunId,
     },
-    /// The manifest of a run that goes on.
+    /// Draft manifest of an unfinished run.
     Draft {
-        /// The run.
+        /// ID of the run.
         run: RunId,
     },
 }
 
-/// The key of a segment's valid events of one hour: `raw/event_date=…/hour=…/<run>-<segment>.parquet`.
+/// Returns the key of a segment's valid events of one hour.
+///
+/// It has the form `raw/event_date=…/hour=…/<run>-<segment>.parquet`.
 #[must_use]
 pub fn raw_key(hour: Hour, run: &RunId, segment: u64) -> String {
     partitioned(RAW_PREFIX, hour, run, segment)
 }
 
-/// The key of a segment's rejected values of one hour: `quarantine/event_date=…/hour=…/<run>-<segment>.parquet`.
+/// Returns the key of a segment's rejected values of one hour.
+///
+/// It has the form `quarantine/event_date=…/hour=…/<run>-<segment>.parquet`.
 #[must_use]
 pub fn quarantine_key(hour: Hour, run: &RunId, segment: u64) -> String {
     partitioned(QUARANTINE_PREFIX, hour, run, segment)
 }
 
-/// The key of a run's manifest: `runs/<run>.json`.
+/// Returns the key of a run's manifest: `runs/<run>.json`.
 #[must_use]
 pub fn manifest_key(run: &RunId) -> String {
     format!("{RUNS_PREFIX}{run}.json")
 }
 
-/// The key of a run's manifest while the run goes on: `runs/<run>.draft.json`.
+/// Returns the key of a run's draft manifest: `runs/<run>.draft.json`.
 #[must_use]
 pub fn draft_key(run: &RunId) -> String {
     format!("{RUNS_PREFIX}{run}.draft.json")
 }
 
-/// The segment has at least eight digits, so that a listing by name is in order for as long as any run lasts.
+/// Pads the segment to eight digits, so that sorting a run's keys by name sorts them by segment.
 fn partitioned(prefix: &str, hour: Hour, run: &RunId, segment: u64) -> String {
     format!("{prefix}event_date={}/hour={:02}/{run}-{segment:08}.parquet", hour.date(), hour.hour_of_day())
 }

@@ -1,9 +1,10 @@
-//! The lake: what the generator writes beside Kafka and the consumer can read back.
+//! The data lake: files that the generator writes in addition to Kafka and that the consumer can read back.
 //!
-//! A run's events go in as Parquet files, each written once and never changed, and its manifest says at the end what
-//! there is. The same keys and files are made on S3 (`s3://bucket/prefix`) and in a folder (`file:///folder`).
+//! The events of a run are stored as immutable Parquet files. A manifest, written when the run ends, describes the run.
+//! Keys and files are the same on S3 (`s3://bucket/prefix`) and in a folder (`file:///folder`).
 //!
-//! Rights needed on S3: `s3:ListBucket`, `s3:GetObject`, `s3:PutObject`, and `s3:DeleteObject` on `runs/*.draft.json`.
+//! Permissions required on S3: `s3:ListBucket`, `s3:GetObject`, `s3:PutObject`, and `s3:DeleteObject` on
+//! `runs/*.draft.json`.
 
 mod url;
 

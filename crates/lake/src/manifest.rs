@@ -1,4 +1,4 @@
-//! The manifest: what a run was and what it made.
+//! The manifest: description of a run and its results.
 
 use std::collections::BTreeMap;
 
@@ -9,80 +9,80 @@ use crate::error::LakeError;
 use crate::keys::RunId;
 use crate::set_hash::SetHash;
 
-/// The version of the form that is written here. A later one may have fields that change the meaning of others.
+/// Format version of the manifests written here. A later version may change the meaning of existing fields.
 pub const MANIFEST_VERSION: u32 = 1;
 
-/// A run's manifest. Fields that are not known here are ignored when it is read.
+/// Manifest of a run. Unknown fields are ignored when it is read.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
-    /// The version of the form: [`MANIFEST_VERSION`].
+    /// Format version: [`MANIFEST_VERSION`].
     pub version: u32,
-    /// Which run.
+    /// Names of the run.
     pub run: RunName,
-    /// Which program made it.
+    /// Program that executed the run.
     pub program: Program,
-    /// The settings as resolved: what makes the same run again.
+    /// Resolved settings, which reproduce the run.
     pub settings: serde_json::Value,
-    /// When the run began, by the clock.
+    /// Start of the run by the system clock.
     pub started_at: Timestamp,
-    /// When it ended; none in a draft.
+    /// End of the run; `None` in a draft.
     pub finished_at: Option<Timestamp>,
-    /// Why it ended; none in a draft.
+    /// Reason for the end; `None` in a draft.
     pub end: Option<End>,
-    /// How often the run was gone on with after it had been stopped or killed: Kafka may have identical copies then.
+    /// Number of resumes after the run was stopped or killed. Each may leave identical copies of records in Kafka.
     #[serde(default)]
     pub resumes: u64,
-    /// The first index that was made.
+    /// First index generated.
     pub first_index: u64,
-    /// The index after the last one that was made.
+    /// Index after the last one generated.
     pub next_index: u64,
-    /// What was made.
+    /// Counts of the generated events.
     pub counts: Counts,
-    /// What went to Kafka; none with `--no-kafka`.
+    /// Records in Kafka; `None` with `--no-kafka`.
     pub kafka: Option<KafkaPart>,
-    /// What went to the lake; none with `--no-lake`.
+    /// Files in the lake; `None` with `--no-lake`.
     pub lake: Option<LakePart>,
 }
 
-/// A run's names.
+/// Names of a run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunName {
-    /// The name in keys.
+    /// Name in keys.
     pub id: RunId,
-    /// The run tag, which stands in every `event_id`: nine hexadecimal digits.
+    /// Run tag, part of every `event_id`: nine hexadecimal digits.
     pub tag: String,
 }
 
 /// A program and its version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Program {
-    /// The program's name.
+    /// Name of the program.
     pub name: String,
-    /// Its version.
+    /// Version of the program.
     pub version: String,
 }
 
-/// How a run ended.
+/// Reason for the end of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// All that was asked for is made.
+    /// The requested number of events was generated.
     CountReached,
-    /// It was asked to stop.
+    /// The run was stopped on request.
     Stopped,
 }
 
-/// What a run made.
+/// Counts of the events of a run.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Counts {
-    /// By outcome. An event that was sent twice is one valid event.
+    /// Indices by outcome. An event that was sent twice counts as one valid event.
     pub outcomes: OutcomeCounts,
-    /// By deliberate fault.
+    /// Indices by deliberate fault.
     pub faults: FaultCounts,
     /// Valid events by type.
     pub event_types: BTreeMap<String, u64>,
-    /// By hour: of `event_timestamp` for valid events, of the due time for the others.
+    /// Indices by hour: of `event_timestamp` for valid events, of the due time for all others.
     pub hours: BTreeMap<Hour, HourCounts>,
 }
 
@@ -94,22 +94,22 @@ pub struct OutcomeCounts {
     pub valid: u64,
     /// Values that the generator rejected.
     pub invalid: u64,
-    /// Values broken on purpose and sent.
+    /// Values that were deliberately corrupted and sent.
     pub corrupt: u64,
 }
 
-/// What is of one hour: numbers of indices by outcome, and what they say.
+/// Numbers of indices of one hour by outcome, and hashes of their content.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HourCounts {
-    /// How many there are.
+    /// Numbers by outcome.
     #[serde(flatten)]
     pub outcomes: OutcomeCounts,
-    /// Of the valid events.
+    /// Hash of the valid events.
     pub valid_hash: SetHash,
-    /// Of the rejected values.
+    /// Hash of the rejected values.
     pub invalid_hash: SetHash,
-    /// Of those that were sent broken.
+    /// Hash of the corrupt values.
     pub corrupt_hash: SetHash,
 }
 
@@ -117,41 +117,41 @@ pub struct HourCounts {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FaultCounts {
-    /// Refused by the generator.
+    /// Rejected by the generator.
     pub invalid: u64,
-    /// Sent as bytes that are no event; of the outcome `corrupt`.
+    /// Sent as bytes that are not an event; outcome `corrupt`.
     pub corrupt: u64,
-    /// Sent with a copy, of itself or of an earlier event, which is counted here and not there.
+    /// Sent with a duplicate of itself or of an earlier event. Counted at this index, not at that of the earlier event.
     pub duplicate: u64,
-    /// Sent larger than a record may be; of the outcome `corrupt` too.
+    /// Sent with more than the maximum size of a record; outcome `corrupt`.
     pub oversize: u64,
-    /// Valid, but sent long after it happened.
+    /// Valid, sent long after its timestamp.
     pub late: u64,
-    /// Valid, but sent after events that happened later.
+    /// Valid, sent after events with later timestamps.
     pub out_of_order: u64,
-    /// Valid, and moved to the most active user.
+    /// Valid, reassigned to the most active user.
     pub hot_key: u64,
-    /// Valid, and sent at once with others.
+    /// Valid, sent at the same time as others.
     pub burst: u64,
 }
 
-/// What went to Kafka.
+/// Records of a run in Kafka.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KafkaPart {
-    /// The topic.
+    /// Name of the topic.
     pub topic: String,
-    /// Records that the broker acknowledged.
+    /// Number of records that the broker acknowledged.
     pub records: u64,
-    /// By partition, the offset after the last record that the broker acknowledged.
+    /// Offset after the last acknowledged record, by partition.
     pub end_offsets: BTreeMap<i32, i64>,
 }
 
-/// What went to the lake.
+/// Files of a run in the lake.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LakePart {
-    /// The lake's address.
+    /// Address of the lake.
     pub url: String,
-    /// How many indices a segment has.
+    /// Number of indices per segment.
     pub segment_indices: u64,
     /// Files of valid events.
     pub raw: FileCounts,
@@ -159,26 +159,26 @@ pub struct LakePart {
     pub quarantine: FileCounts,
 }
 
-/// Numbers of files and of rows in them.
+/// Numbers of files and of their rows.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct FileCounts {
-    /// Files.
+    /// Number of files.
     pub files: u64,
-    /// Rows in them.
+    /// Number of rows.
     pub rows: u64,
 }
 
-/// Expected numbers of records and rows of a run in each store, each index counted once.
+/// Expected numbers of records and rows of a run in each store. Each index counts once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExpectedCounts {
-    /// Records in Kafka; a resumed run may have added identical copies.
+    /// Records in Kafka. A resumed run may have added identical copies.
     pub kafka_records: u64,
     /// Rows in the raw lake.
     pub raw_rows: u64,
     /// Rows in the quarantine.
     pub quarantine_rows: u64,
-    /// Rows in the table.
+    /// Rows in the PostgreSQL table.
     pub table_rows: u64,
     /// Records that the consumer counts as duplicates.
     pub duplicates: u64,
@@ -187,7 +187,7 @@ pub struct ExpectedCounts {
 }
 
 impl FileCounts {
-    /// Adds others.
+    /// Adds other counts.
     pub fn add(&mut self, others: Self) {
         self.files += others.files;
         self.rows += others.rows;
@@ -195,7 +195,7 @@ impl FileCounts {
 }
 
 impl OutcomeCounts {
-    /// All of them.
+    /// Returns the number of generated indices.
     #[must_use]
     pub fn generated(&self) -> u64 {
         self.valid + self.invalid + self.corrupt
@@ -203,7 +203,7 @@ impl OutcomeCounts {
 }
 
 impl Counts {
-    /// Adds what another part of the run made.
+    /// Adds the counts of another part of the run.
     pub fn merge(&mut self, other: &Self) {
         add_outcomes(&mut self.outcomes, other.outcomes);
         add_faults(&mut self.faults, other.faults);
@@ -232,7 +232,7 @@ impl Counts {
 }
 
 impl HourCounts {
-    /// Adds others.
+    /// Adds other counts.
     pub fn add(&mut self, others: &Self) {
         add_outcomes(&mut self.outcomes, others.outcomes);
         self.valid_hash.add(others.valid_hash);
@@ -242,7 +242,7 @@ impl HourCounts {
 }
 
 fn add_faults(sum: &mut FaultCounts, other: FaultCounts) {
-    // Taken apart in full, so that a new kind can't be forgotten here.
+    // The exhaustive destructuring makes the compiler report a new kind that is missing here.
     let FaultCounts { invalid, corrupt, duplicate, oversize, late, out_of_order, hot_key, burst } = other;
     sum.invalid += invalid;
     sum.corrupt += corrupt;
@@ -261,7 +261,7 @@ fn add_outcomes(sum: &mut OutcomeCounts, other: OutcomeCounts) {
 }
 
 impl Manifest {
-    /// The JSON document, pretty-printed, with a line feed at its end.
+    /// Returns the manifest as indented JSON with a trailing line feed.
     pub fn to_json(&self) -> Result<Vec<u8>, LakeError> {
         let mut text = serde_json::to_vec_pretty(self)
             .map_err(|source| LakeError::Encode { file: "manifest", source: source.into() })?;
@@ -269,11 +269,11 @@ impl Manifest {
         Ok(text)
     }
 
-    /// Reads a document; the key is for messages.
+    /// Parses a manifest. `key` is used in error messages.
     ///
     /// # Errors
-    /// [`LakeError::NewerManifest`] for a later version of the form, [`LakeError::BadFile`] for anything else that is
-    /// no manifest.
+    /// [`LakeError::NewerManifest`] for a newer format version, [`LakeError::BadFile`] for anything else that is not a
+    /// manifest.
     pub fn from_json(key: &str, text: &[u8]) -> Result<Self, LakeError> {
         #[derive(Deserialize)]
         struct Form {
@@ -287,7 +287,7 @@ impl Manifest {
         serde_json::from_slice(text).map_err(bad)
     }
 
-    /// Which of the manifest's own sums do not add up, each as a sentence; none when all do.
+    /// Returns a sentence for each inconsistency between the counts of the manifest.
     #[must_use]
     pub fn discrepancies(&self) -> Vec<String> {
         let outcomes = self.counts.outcomes;

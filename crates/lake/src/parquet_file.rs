@@ -1,7 +1,7 @@
-//! Rows to Parquet and back, for both kinds of file.
+//! Encoding and decoding of Parquet files, for both kinds of rows.
 //!
-//! zstd at its fastest level, statistics for each row group, the logical types in Parquet's own schema (no Arrow schema
-//! in the footer), the content hash under `content_hash` in the footer's metadata.
+//! The files use zstd at its fastest level, statistics per row group, and the logical types of Parquet's own schema (no
+//! Arrow schema in the footer). The footer's metadata has the content hash under `content_hash`.
 
 use std::sync::Arc;
 
@@ -24,32 +24,33 @@ use crate::content_hash::{ContentHash, ContentHasher};
 use crate::damage::without_panic;
 use crate::error::LakeError;
 
-/// The footer's key for the content hash.
+/// Metadata key of the content hash in the footer.
 const CONTENT_HASH: &str = "content_hash";
-/// As `DuckDB` and others read row groups in parallel, a file of half a million rows should have several.
+/// Maximum number of rows per row group. `DuckDB` and others read row groups in parallel, so a file of half a million
+/// rows should have several.
 const ROW_GROUP_ROWS: usize = 131_072;
-/// Rows that the reader hands out at a time.
+/// Number of rows per batch that the reader returns.
 const READ_ROWS: usize = 16_384;
 
-/// A file's bytes and what they say.
+/// An encoded file.
 #[derive(Debug, Clone)]
 pub struct Encoded {
     /// The Parquet file.
     pub bytes: Bytes,
-    /// The hash of its rows, which is also in the footer.
+    /// Content hash of its rows, which the footer has too.
     pub hash: ContentHash,
-    /// How many rows it has.
+    /// Number of rows.
     pub rows: u64,
 }
 
 /// Columns of a kind of file.
 pub(crate) struct Form {
     pub(crate) schema: SchemaRef,
-    /// Defaults of the columns that have one, as arrays with one row. The content hash leaves out a column of defaults.
+    /// Defaults by column, as one-row arrays. The content hash omits a column whose rows all have the default.
     pub(crate) defaults: Vec<(&'static str, ArrayRef)>,
 }
 
-/// Writes one file, batch by batch.
+/// Writes one file batch by batch.
 pub(crate) struct Writer {
     file: &'static str,
     arrow: ArrowWriter<Vec<u8>>,
@@ -58,7 +59,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// `file` says in errors what is written; only the columns in `dictionary` get one.
+    /// Creates a writer. `file` names the kind of file in errors. `dictionary` lists the dictionary-encoded columns.
     pub(crate) fn new(file: &'static str, form: &Form, dictionary: &[&str]) -> Result<Self, LakeError> {
         let error = |source: ParquetError| encode_error(file, source);
         let level = ZstdLevel::try_new(1).map_err(error)?;
@@ -99,21 +100,21 @@ fn encode_error(file: &'static str, source: impl Into<Box<dyn std::error::Error 
     LakeError::Encode { file, source: source.into() }
 }
 
-/// Treatment of nulls, which our own files do not have.
+/// Treatment of nulls. Files written by this crate have none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Nulls {
-    /// They stay in the batches, and are errors of their rows.
+    /// Nulls stay in the batches and become errors of their rows.
     Keep,
-    /// They are an error of the file.
+    /// A null is an error of the file.
     Refuse,
 }
 
-/// Reads a file's rows, as far as their columns are known here.
+/// Reads the known columns of a file.
 pub(crate) struct Reader {
     key: String,
     columns: Columns,
     nulls: Nulls,
-    /// None after the last row, and after an error.
+    /// `None` after the last row and after an error.
     batches: Option<ParquetRecordBatchReader>,
     check: Option<ContentHasher>,
     pub(crate) rows: u64,
@@ -121,8 +122,9 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    /// Opens a file and finds the columns that the form has too. Further columns are left out; columns that the file lacks
-    /// are not in its batches either.
+    /// Opens a file and finds the columns of `form` in it.
+    ///
+    /// Skips unknown columns. A column missing from the file is missing from the batches.
     pub(crate) fn open(key: &str, bytes: Bytes, form: &Form, nulls: Nulls) -> Result<Self, LakeError> {
         let opened = without_panic(|| Self::try_open(key, bytes, form, nulls)).and_then(|opened| opened);
         opened.map_err(|problem| LakeError::BadFile { key: key.to_owned(), problem })
@@ -134,7 +136,7 @@ impl Reader {
         let columns = Columns::find(metadata.schema(), &form.schema)?;
         let rows = u64::try_from(metadata.metadata().file_metadata().num_rows()).unwrap_or(0);
         let hash = hash_in_footer(metadata.metadata());
-        // The hash is over all the file's columns, so that it can only be checked where all are read.
+        // The hash covers all columns of the file, so it can be verified only if all are read.
         let check = hash.is_some() && is_ours(metadata.metadata()) && columns.are_all_of(metadata.schema());
         let check = check.then(|| ContentHasher::with_defaults(&columns.schema, &form.defaults)).transpose();
         let check = check.map_err(|error| error.to_string())?;
@@ -149,7 +151,7 @@ impl Reader {
         &self.key
     }
 
-    /// Returns the next rows with the known columns.
+    /// Returns the next rows, with the known columns.
     fn next_rows(&mut self) -> Option<Result<RecordBatch, String>> {
         let batches = self.batches.as_mut()?;
         match without_panic(|| batches.next()) {
@@ -162,7 +164,7 @@ impl Reader {
 
     fn ours(&mut self, batch: &RecordBatch) -> Result<RecordBatch, String> {
         let ours = self.columns.convert(batch)?;
-        // Our own files have no nulls, so that a content hash does not know them.
+        // The content hash is not defined for nulls, and files written by this crate have none.
         if self.nulls == Nulls::Refuse || self.check.is_some() {
             let mut fields = ours.schema_ref().fields().iter().zip(ours.columns());
             if let Some((field, _)) = fields.find(|(_, column)| column.null_count() > 0) {
@@ -175,7 +177,7 @@ impl Reader {
         Ok(ours)
     }
 
-    /// Compares all rows, once they have been read, with the content hash of those that were written.
+    /// Compares the content hash of the rows read with the one in the footer. Called after the last row.
     fn mismatch(&mut self) -> Option<String> {
         let (read, written) = (self.check.take()?.finish(), self.hash?);
         (read != written).then(|| format!("its rows have the content hash {read}, its footer says {written}"))
@@ -194,8 +196,8 @@ impl Iterator for Reader {
     }
 }
 
-/// Reads a footer. Types follow from Parquet's own schema: an Arrow schema that another writer left in the metadata (large
-/// strings, dictionaries) does not change them.
+/// Reads the footer. The types follow from Parquet's own schema; an Arrow schema that another writer left in the
+/// metadata (large strings, dictionaries) is ignored.
 fn metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata, String> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let found = ArrowReaderMetadata::load(bytes, options.clone()).map_err(|error| error.to_string())?;
@@ -209,7 +211,7 @@ fn metadata(bytes: &Bytes) -> Result<ArrowReaderMetadata, String> {
     hinted.map_err(|error| error.to_string())
 }
 
-/// Checks that each column lies inside the file, which the decoder takes for granted.
+/// Checks that each column chunk lies inside the file. The decoder relies on it.
 fn check_ranges(metadata: &ParquetMetaData, length: u64) -> Result<(), String> {
     for column in metadata.row_groups().iter().flat_map(RowGroupMetaData::columns) {
         let start = column.dictionary_page_offset().unwrap_or_else(|| column.data_page_offset());
@@ -222,8 +224,10 @@ fn check_ranges(metadata: &ParquetMetaData, length: u64) -> Result<(), String> {
     Ok(())
 }
 
-/// Returns true if our writer wrote the file. Tools that rewrite files often keep the metadata of the files that they read:
-/// the content hash there is then not that of their rows. Our writer leaves out the Arrow schema, which others add.
+/// Returns true if this crate wrote the file.
+///
+/// Tools that rewrite files often copy the metadata of the original, with a content hash that does not match their
+/// rows. They can be told apart because this crate omits the Arrow schema, which others add.
 fn is_ours(metadata: &ParquetMetaData) -> bool {
     let file = metadata.file_metadata();
     let same_library = file.created_by().is_some_and(|by| by.starts_with("parquet-rs "));
@@ -231,7 +235,7 @@ fn is_ours(metadata: &ParquetMetaData) -> bool {
     same_library && entries.is_none_or(|entries| entries.iter().all(|entry| entry.key != ARROW_SCHEMA_META_KEY))
 }
 
-/// The content hash in a Parquet file's footer; none when there is none, or when it is no Parquet file.
+/// Returns the content hash in a Parquet footer, or `None` if there is none or the bytes are not a Parquet file.
 pub(crate) fn stored_hash(bytes: &Bytes) -> Option<ContentHash> {
     let metadata = without_panic(|| metadata(bytes)).ok()?.ok()?;
     hash_in_footer(metadata.metadata())

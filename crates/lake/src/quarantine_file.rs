@@ -1,4 +1,4 @@
-//! Files of what the generator rejected: the text, and why.
+//! Files of values that the generator rejected, with the reasons.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,26 +14,26 @@ use crate::content_hash::ContentHash;
 use crate::error::LakeError;
 use crate::parquet_file::{Encoded, Form, Nulls, Reader, Writer};
 
-/// One rejected value.
+/// A rejected value.
 ///
-/// `raw` is text so that every tool shows it. A value that is not UTF-8 has U+FFFD in the place of each bad sequence,
-/// and says so by its reason code `not_utf8`; the run's settings and the index give the exact bytes again.
+/// `raw` is text, so that every tool can display it. Each invalid UTF-8 sequence is replaced with U+FFFD and the reason
+/// code `not_utf8` marks the row. The settings of the run and the index reproduce the exact bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct QuarantineRow {
-    /// Its index in the run, below 2^63.
+    /// Index in the run, below 2^63.
     pub event_index: u64,
-    /// When it was due.
+    /// Due time.
     pub due: Timestamp,
-    /// The value.
+    /// The value as text.
     pub raw: String,
-    /// The codes of all rules it breaks, in order of precedence; never empty.
+    /// Codes of all violated rules, in order of precedence; never empty.
     pub reason_codes: Vec<String>,
-    /// The fields that fail, in the same order, each once; empty when the value as a whole is rejected.
+    /// Fields that violate a rule, in the same order, without repetition; empty if the value as a whole is rejected.
     pub fields: Vec<String>,
 }
 
 impl QuarantineRow {
-    /// The row for a value and why it was rejected.
+    /// Creates the row for a rejected value.
     #[must_use]
     pub fn new(event_index: u64, due: Timestamp, value: &[u8], rejection: &Rejection) -> Self {
         let mut fields: Vec<String> = Vec::new();
@@ -63,7 +63,7 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
     ]))
 });
 
-/// A file of the quarantine.
+/// Reads a file of the quarantine: an iterator over the rows of each batch.
 pub struct QuarantineFile(Reader);
 
 fn form() -> Form {
@@ -71,7 +71,7 @@ fn form() -> Form {
 }
 
 impl QuarantineFile {
-    /// A file of these rows.
+    /// Encodes a file of these rows.
     pub fn encode(rows: &[QuarantineRow]) -> Result<Encoded, LakeError> {
         const FILE: &str = "file of the quarantine";
         let dictionary = ["reason_codes.list.element", "fields.list.element"];
@@ -81,26 +81,26 @@ impl QuarantineFile {
         writer.finish()
     }
 
-    /// Opens a file; the key is for messages.
+    /// Opens a file. `key` is used in error messages.
     pub fn open(key: &str, bytes: Bytes) -> Result<Self, LakeError> {
         let reader = Reader::open(key, bytes, &form(), Nulls::Refuse)?;
         Ok(Self(reader))
     }
 
-    /// How many rows the file has.
+    /// Returns the number of rows.
     #[must_use]
     pub fn rows(&self) -> u64 {
         self.0.rows
     }
 
-    /// The content hash that the footer names.
+    /// Returns the content hash in the footer, if any.
     #[must_use]
     pub fn content_hash(&self) -> Option<ContentHash> {
         self.0.hash
     }
 }
 
-/// Gives the rows of a batch at a time.
+/// Yields the rows of one batch at a time.
 impl Iterator for QuarantineFile {
     type Item = Result<Vec<QuarantineRow>, LakeError>;
 

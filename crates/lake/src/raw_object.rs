@@ -1,30 +1,30 @@
-//! Recognition of the Parquet files below `raw/`, including those that other programs wrote.
+//! Recognition of Parquet files below `raw/`, including those that other programs wrote.
 
 use event_model::Hour;
 
 use crate::keys::{Key, RAW_PREFIX};
 use crate::store::Object;
 
-/// Extensions of Parquet files.
+/// File name extensions of Parquet files.
 const EXTENSIONS: [&str; 4] = [".parquet", ".parq", ".pqt", ".pq"];
-/// Extensions of a Parquet file that was compressed as a whole, which nothing reads.
+/// File name extensions of files compressed as a whole. No reader supports such Parquet files.
 const COMPRESSED: [&str; 8] = [".gz", ".gzip", ".zst", ".zstd", ".bz2", ".xz", ".lz4", ".br"];
-/// Bytes that the smallest Parquet file has: the magic number twice and the length of the footer.
+/// Size of the smallest Parquet file in bytes: two magic numbers and the length of the footer.
 const SMALLEST_FILE: u64 = 12;
 
-/// Kind of an object below `raw/`, as far as its name and size show it.
+/// Kind of an object below `raw/`, derived from its name and size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RawObject {
-    /// A file under a name that event-generator gives. It holds the events of one hour.
+    /// A file named by event-generator. It has the events of one hour.
     Own {
-        /// The hour of the events.
+        /// Hour of the events.
         hour: Hour,
     },
-    /// A Parquet file under another name, which does not tell the hours of its events.
+    /// A Parquet file with another name, which does not reveal the hours of its events.
     Foreign,
-    /// A file of which only the content shows if it is Parquet: see [`RawObject::is_parquet`].
+    /// A file that only its content identifies as Parquet or not: see [`RawObject::is_parquet`].
     Unclear,
-    /// No data: a folder's marker, or a hidden name such as `_SUCCESS`, `_delta_log/…` or `.part.crc`.
+    /// Not data: a folder marker, or a hidden name such as `_SUCCESS`, `_delta_log/…` or `.part.crc`.
     Ignored,
 }
 
@@ -32,7 +32,7 @@ impl RawObject {
     /// Number of bytes that [`RawObject::is_parquet`] needs.
     pub const MAGIC_BYTES: u64 = 4;
 
-    /// Classifies an object that was listed below `raw/`.
+    /// Classifies an object listed below `raw/`.
     #[must_use]
     pub fn of(object: &Object) -> Self {
         if let Ok(Key::Raw { hour, .. }) = object.key.parse() {
@@ -59,7 +59,7 @@ impl RawObject {
     }
 }
 
-/// Follows Hadoop, Spark and Hive: a leading `_` hides a name unless it is that of a partition column.
+/// Follows Hadoop, Spark and Hive: a leading `_` hides a name unless it is the name of a partition column.
 fn is_hidden(part: &str) -> bool {
     part.starts_with('.') || (part.starts_with('_') && !part.contains('='))
 }

@@ -1,4 +1,4 @@
-//! Segments: the runs of indices whose events share files.
+//! Segments: ranges of indices whose events share files.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -13,23 +13,26 @@ use crate::keys::{RunId, quarantine_key, raw_key};
 use crate::parquet_file::Encoded;
 use crate::quarantine_file::{QuarantineFile, QuarantineRow};
 
-/// No file of events is larger.
+/// Maximum size of a file of events in bytes.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
-/// A file spans at most this much event time while events are made as they are due.
+/// Maximum event time that a file spans if events are generated when they are due.
 const LIVE_SPAN_MICROS: u64 = 5 * 60 * 1_000_000;
-/// The same in a backfill.
+/// Maximum event time that a file spans in a backfill.
 const BACKFILL_SPAN_MICROS: u64 = 60 * 60 * 1_000_000;
-/// More rows would make what a kill loses, and the memory of an open segment, larger for nothing.
+/// Maximum number of indices per segment. More would only increase the memory of an open segment and the work lost when
+/// the process is killed.
 const MAX_INDICES: u64 = 500_000;
-/// What a row takes in Parquet uncompressed, without its two free texts: 36 bytes of id, 22 of event type (the longest),
-/// 8 of time, 12 of integers, 4 for the length of each of four texts. Pages and footer add less than the rest up to 128.
+/// Maximum size of an uncompressed row in Parquet without its two free texts.
+///
+/// It consists of 36 bytes for the ID, 22 for the longest event type, 8 for the timestamp, 12 for integers, and 4 for
+/// the length of each of the four texts. Pages and footer add less than the rest of the 128 bytes.
 const ROW_BYTES: u64 = 128;
 
-/// How many indices a segment has, for events that come at `events` in `per_micros` microseconds.
+/// Returns the number of indices per segment, for a rate of `events` per `per_micros` microseconds.
 ///
-/// So many that a file spans at most five minutes of event time (in a backfill an hour), has at most 500,000 rows, and
-/// stays under [`MAX_FILE_BYTES`] even if nothing could be compressed; but at least one. `text_bytes` is the length in
-/// UTF-8 of the run's longest category and longest experiment id together (at most 512).
+/// With this number a file spans at most five minutes of event time (an hour in a backfill), has at most 500,000 rows,
+/// and stays below [`MAX_FILE_BYTES`] even if nothing can be compressed. The minimum is one. `text_bytes` is the length
+/// in UTF-8 of the run's longest category and longest experiment ID together (at most 512).
 #[must_use]
 pub fn segment_indices(events: u64, per_micros: u64, text_bytes: usize, backfill: bool) -> u64 {
     let span = if backfill { BACKFILL_SPAN_MICROS } else { LIVE_SPAN_MICROS };
@@ -38,16 +41,16 @@ pub fn segment_indices(events: u64, per_micros: u64, text_bytes: usize, backfill
     u64::try_from(in_span).unwrap_or(u64::MAX).min(in_file).clamp(1, MAX_INDICES)
 }
 
-/// A file ready to be put into the lake.
+/// A file to be written to the lake.
 #[derive(Debug, Clone)]
 pub struct LakeFile {
-    /// Where it goes.
+    /// Key within the lake.
     pub key: String,
     /// The Parquet file.
     pub bytes: Bytes,
-    /// What it says.
+    /// Content hash of the file.
     pub hash: ContentHash,
-    /// How many rows it has.
+    /// Number of rows.
     pub rows: u64,
 }
 
@@ -57,9 +60,9 @@ impl LakeFile {
     }
 }
 
-/// Collects what one segment brings and makes its files, one for each hour.
+/// Collects the events of one segment and encodes its files, one per hour.
 ///
-/// Rows come in the order of their indices: that order is part of the content.
+/// Rows must be added in the order of their indices, because the order is part of the content.
 pub struct SegmentBuilder {
     run: RunId,
     segment: u64,
@@ -78,35 +81,37 @@ pub struct SegmentFiles {
 }
 
 impl SegmentBuilder {
-    /// An empty segment that expects so many rows.
+    /// Creates an empty segment with capacity for `rows_expected` rows.
     #[must_use]
     pub fn new(run: RunId, segment: u64, rows_expected: usize) -> Self {
         Self { run, segment, rows_expected, raw: BTreeMap::new(), quarantine: BTreeMap::new() }
     }
 
-    /// Adds a valid event, to the hour of its `event_timestamp`.
+    /// Adds a valid event to the file of its `event_timestamp`.
     #[inline]
     pub fn append(&mut self, event: &ProductEvent<'_>) {
         match self.raw.entry(event.event_timestamp.hour()) {
             Entry::Occupied(hour) => hour.into_mut().append(event),
             Entry::Vacant(hour) => hour.insert(EventColumns::with_capacity(self.rows_expected)).append(event),
         }
-        // What the first hour did not take is little; further hours grow as they need.
+        // The first hour usually has nearly all rows. The columns of further hours grow on demand.
         self.rows_expected = 0;
     }
 
-    /// Adds a rejected value, to the hour in which it was due.
+    /// Adds a rejected value to the file of its due time.
     pub fn append_rejected(&mut self, row: QuarantineRow) {
         self.quarantine.entry(row.due.hour()).or_default().push(row);
     }
 
-    /// Whether nothing was added.
+    /// Returns true if the segment is empty.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.raw.is_empty() && self.quarantine.is_empty()
     }
 
-    /// Makes the files, in the order of their keys. Pure computation, about half a microsecond a row.
+    /// Encodes the files, each kind in the order of its keys.
+    ///
+    /// Performs no I/O and takes about half a microsecond per row.
     pub fn finish(self) -> Result<SegmentFiles, LakeError> {
         let mut files = SegmentFiles::default();
         for (hour, mut columns) in self.raw {

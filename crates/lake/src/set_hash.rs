@@ -1,16 +1,17 @@
 //! Hash of a set of events that does not depend on their order.
 //!
-//! Each event has a hash of its canonical content; a set has their sum modulo 2^128. Unlike XOR, the sum detects
-//! duplicates. docs/manifest.md has the form for people, with queries that compute it in SQL and Python.
+//! The hash of a set is the sum of the hashes of its events modulo 2^128. Unlike XOR, a sum detects duplicates.
+//! `docs/manifest.md` describes the format and has queries that compute the hash in SQL and Python.
 //!
-//! The hash is the first 16 bytes of a SHA-256, read as a big-endian number. Its input is these texts, joined by line feeds:
+//! The hash of an event is the first 16 bytes of a SHA-256, read as a big-endian number. The input consists of these
+//! texts, joined by line feeds:
 //!
 //! - a valid event: `event_id` in lower case, `event_timestamp` in microseconds since 1970, `event_type`, `user_id`,
-//!   `account_id`, `product_id`, `category`, `experiment_id`; then `name=value` for each field with a default whose value
-//!   differs from it, in the order of the columns. An added field leaves the hashes of older events as they are. No field
-//!   can have a line feed;
+//!   `account_id`, `product_id`, `category`, `experiment_id`; then `name=value` for each field with a default whose
+//!   value differs from it, in the order of the columns. A new field thus preserves the hashes of older events. No
+//!   field can contain a line feed;
 //! - a rejected value: its index, its due time in microseconds since 1970, the text as stored in the quarantine;
-//! - a corrupt value, sent on purpose: its index, the record's key, the record's value.
+//! - a deliberately corrupt value: its index, the key and the value of its record.
 
 use std::fmt;
 use std::str::FromStr;
@@ -19,7 +20,7 @@ use event_model::{ProductEvent, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
-/// A sum of hashes modulo 2^128. `Display`, `FromStr` and JSON use 32 lower-case hexadecimal digits.
+/// Sum of hashes modulo 2^128. `Display`, `FromStr` and JSON use 32 lowercase hexadecimal digits.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct SetHash(u128);
 
@@ -29,19 +30,19 @@ impl SetHash {
         self.0 = self.0.wrapping_add(others.0);
     }
 
-    /// Removes the hashes of a set that was added before.
+    /// Subtracts the hashes of a set that was added before.
     pub fn subtract(&mut self, others: Self) {
         self.0 = self.0.wrapping_sub(others.0);
     }
 
-    /// Adds a valid event. `scratch` is working memory.
+    /// Adds a valid event. `scratch` is a reusable buffer.
     pub fn add_event(&mut self, event: &ProductEvent<'_>, scratch: &mut Vec<u8>) {
         scratch.clear();
         event.write_content(scratch);
         self.add_hash_of(scratch);
     }
 
-    /// Adds a rejected value. Invalid UTF-8 is hashed as the quarantine stores it, with replacement characters.
+    /// Adds a rejected value. Invalid UTF-8 is replaced with U+FFFD as in the quarantine before it is hashed.
     pub fn add_rejected(&mut self, index: u64, due: Timestamp, value: &[u8], scratch: &mut Vec<u8>) {
         scratch.clear();
         scratch.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
@@ -50,7 +51,7 @@ impl SetHash {
         self.add_hash_of(scratch);
     }
 
-    /// Adds a corrupt record, sent on purpose.
+    /// Adds a deliberately corrupt record.
     pub fn add_corrupt(&mut self, index: u64, key: i32, value: &[u8], scratch: &mut Vec<u8>) {
         scratch.clear();
         scratch.extend_from_slice(itoa::Buffer::new().format(index).as_bytes());
@@ -77,7 +78,7 @@ impl fmt::Display for SetHash {
     }
 }
 
-/// A text that is not 32 hexadecimal digits.
+/// Error for a text that is not 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("a sum of hashes has 32 hexadecimal digits")]
 pub struct BadSetHash;
@@ -127,7 +128,7 @@ mod tests {
         })
     }
 
-    /// Computed once by another implementation, Python's hashlib, from the description at the top.
+    /// The expected hashes were computed with Python's hashlib from the description in the module documentation.
     #[test]
     fn the_form_is_the_documented_one() {
         let mut scratch = Vec::new();

@@ -1,4 +1,4 @@
-//! Putting files into a lake and getting them back, wherever it is.
+//! Reading and writing files of a lake, in a folder or on S3.
 
 mod ca_bundle;
 mod folder;
@@ -27,9 +27,10 @@ pub use s3_access::{DEFAULT_RETRY_DEADLINE, S3Access};
 
 /// An open lake. Clones share their connections.
 ///
-/// Every operation on S3 has a time limit for each attempt and, by the retry deadline, for the whole. What passes (no answer,
-/// 409, 429, 5xx, `SlowDown`) is tried again with growing pauses; what does not (credentials, rights, a missing bucket,
-/// a conflict) is an error at once. An operation can be dropped at any point: a file is there whole or not at all.
+/// On S3 each attempt has a timeout, and the retry deadline limits the retries of an operation. Transient failures (no
+/// response, 408, 409, 429, most 5xx codes, `SlowDown`) are retried with exponential backoff. Permanent ones
+/// (credentials, permissions, a missing bucket, a conflict) are returned immediately. An operation can be dropped at
+/// any point: files are written atomically.
 #[derive(Debug, Clone)]
 pub struct Lake {
     url: LakeUrl,
@@ -43,7 +44,9 @@ enum Store {
 }
 
 impl Lake {
-    /// Opens a lake and checks within five seconds that the bucket or folder is there and may be listed.
+    /// Opens a lake. Fails if the bucket or folder does not exist or cannot be listed.
+    ///
+    /// On S3 this takes at most five seconds.
     pub async fn open(url: &LakeUrl, access: S3Access) -> Result<Self, LakeError> {
         let store = match url {
             LakeUrl::S3 { bucket, prefix } => Store::S3(S3Store::open(bucket, prefix, access).await?),
@@ -52,7 +55,7 @@ impl Lake {
         Ok(Self { url: url.clone(), store })
     }
 
-    /// Sets how long an operation is retried: `None` for as long as it takes. The default is [`DEFAULT_RETRY_DEADLINE`].
+    /// Sets the retry deadline of an operation; `None` retries indefinitely. The default is [`DEFAULT_RETRY_DEADLINE`].
     #[must_use]
     pub fn with_retry_deadline(mut self, retry_deadline: Option<Duration>) -> Self {
         if let Store::S3(store) = &mut self.store {
@@ -61,16 +64,16 @@ impl Lake {
         self
     }
 
-    /// Where it is.
+    /// Returns the address.
     #[must_use]
     pub fn url(&self) -> &LakeUrl {
         &self.url
     }
 
-    /// Writes a file where there is none.
+    /// Writes a file if the key does not exist.
     ///
     /// # Errors
-    /// [`LakeError::Conflict`] when the key is taken by a file with other content, which stays as it is.
+    /// [`LakeError::Conflict`] if the key exists with different content. The existing file is left unchanged.
     pub async fn put_new(&self, key: &str, bytes: Bytes, hash: ContentHash) -> Result<Put, LakeError> {
         match &self.store {
             Store::S3(store) => store.put_new(key, bytes, hash).await,
@@ -78,12 +81,12 @@ impl Lake {
         }
     }
 
-    /// Writes a segment's file.
+    /// Writes a file of a segment like [`Lake::put_new`].
     pub async fn put_file(&self, file: &LakeFile) -> Result<Put, LakeError> {
         self.put_new(&file.key, file.bytes.clone(), file.hash).await
     }
 
-    /// Writes a file whatever was there. For drafts: two writers would overwrite each other.
+    /// Writes a file, replacing an existing one. Intended for drafts: concurrent writers overwrite each other.
     pub async fn put_replacing(&self, key: &str, bytes: Bytes) -> Result<(), LakeError> {
         match &self.store {
             Store::S3(store) => store.put_replacing(key, bytes).await,
@@ -91,7 +94,7 @@ impl Lake {
         }
     }
 
-    /// A file's bytes; none where there is no such file.
+    /// Returns the bytes of a file, or `None` if it does not exist.
     pub async fn get(&self, key: &str) -> Result<Option<Bytes>, LakeError> {
         match &self.store {
             Store::S3(store) => store.get(key).await,
@@ -107,8 +110,10 @@ impl Lake {
         }
     }
 
-    /// All files whose keys begin with the prefix, in the order of their keys. Files that are being written are not
-    /// among them. Foreign files are: [`Key`] tells them apart.
+    /// Lists all files whose keys start with the prefix, in the order of their keys.
+    ///
+    /// Files that are still being written are not listed. Foreign files are, but their keys do not parse as a
+    /// [`Key`](crate::Key).
     pub async fn list(&self, prefix: &str) -> Result<Vec<Object>, LakeError> {
         let mut objects = match &self.store {
             Store::S3(store) => store.list(prefix).await?,
@@ -118,7 +123,7 @@ impl Lake {
         Ok(objects)
     }
 
-    /// Removes a file; nothing happens where there is none. For drafts.
+    /// Removes a file. Succeeds if it does not exist. Intended for drafts.
     pub async fn remove(&self, key: &str) -> Result<(), LakeError> {
         match &self.store {
             Store::S3(store) => store.remove(key).await,
@@ -126,10 +131,10 @@ impl Lake {
         }
     }
 
-    /// Writes a finished run's manifest, then removes its draft.
+    /// Writes the manifest of a finished run, then removes its draft.
     ///
     /// # Errors
-    /// [`LakeError::Conflict`] when the run has another manifest.
+    /// [`LakeError::Conflict`] if the run has a different manifest.
     pub async fn put_manifest(&self, manifest: &Manifest) -> Result<Put, LakeError> {
         let text = manifest.to_json()?;
         let hash = ContentHash::of_bytes(&text);
@@ -138,13 +143,15 @@ impl Lake {
         Ok(put)
     }
 
-    /// Writes the manifest as it stands so far.
+    /// Writes the current state of the manifest as a draft.
     pub async fn put_draft(&self, manifest: &Manifest) -> Result<(), LakeError> {
         self.put_replacing(&draft_key(&manifest.run.id), manifest.to_json()?.into()).await
     }
 
-    /// Writes the draft, and tells whether the store heeds `If-None-Match`: one that does not takes the draft for new when it
-    /// is written where it is already. There two writers would overwrite each other's files.
+    /// Writes the draft and returns true if the store supports `If-None-Match`.
+    ///
+    /// A store without support reports a conditional write of the existing draft as new. Concurrent writers would
+    /// overwrite each other's files there.
     pub async fn put_draft_and_probe(&self, manifest: &Manifest) -> Result<bool, LakeError> {
         self.put_draft(manifest).await?;
         let text = manifest.to_json()?;
@@ -156,12 +163,12 @@ impl Lake {
         }
     }
 
-    /// A finished run's manifest; none when it has none.
+    /// Returns the manifest of a finished run, or `None` if it does not exist.
     pub async fn manifest(&self, run: &RunId) -> Result<Option<Manifest>, LakeError> {
         self.read_manifest(&manifest_key(run)).await
     }
 
-    /// The manifest of a run that is not finished, as last written; none when it has none.
+    /// Returns the last written draft of an unfinished run, or `None` if it does not exist.
     pub async fn draft(&self, run: &RunId) -> Result<Option<Manifest>, LakeError> {
         self.read_manifest(&draft_key(run)).await
     }

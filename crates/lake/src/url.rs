@@ -1,4 +1,4 @@
-//! Where a lake is, as people write it.
+//! Address of a lake.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -9,19 +9,19 @@ use url::Url;
 
 use crate::error::LakeError;
 
-/// A lake's address: `s3://bucket`, `s3://bucket/prefix` or `file:///folder`.
+/// Address of a lake: `s3://bucket`, `s3://bucket/prefix` or `file:///folder`.
 ///
-/// `Display` gives back a text that parses to the same address.
+/// The output of `Display` parses to the same address.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum LakeUrl {
-    /// A bucket, or the part of one below a prefix.
+    /// A bucket, or the part of it below a prefix.
     S3 {
-        /// The bucket's name.
+        /// Name of the bucket.
         bucket: String,
-        /// What all keys begin with, without a slash at either end; empty for the whole bucket.
+        /// Prefix of all keys, without leading or trailing slash; empty for the whole bucket.
         prefix: String,
     },
-    /// A folder, by its absolute path.
+    /// A folder, given by its absolute path.
     Folder(PathBuf),
 }
 
@@ -56,7 +56,7 @@ fn parse_s3(rest: &str) -> Result<LakeUrl, &'static str> {
     Ok(LakeUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
 
-/// The rules of S3 for general-purpose buckets, less those that only a registry of all buckets can check.
+/// Checks the length and the characters of a name by S3's rules for general-purpose buckets.
 fn is_bucket_name(name: &str) -> bool {
     let letter_or_digit = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     let bytes = name.as_bytes();

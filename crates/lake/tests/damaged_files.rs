@@ -1,4 +1,4 @@
-//! Damaged files are errors: no panic, and no other rows.
+//! Damaged files cause errors, not panics or wrong rows.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -16,7 +16,7 @@ use parquet::basic::{BrotliLevel, Compression, GzipLevel, ZstdLevel};
 use parquet::file::properties::{WriterProperties, WriterVersion};
 use support::{encode, event};
 
-/// Panics that reached the program's hook.
+/// Number of panics that reached the program's hook.
 static PANICS: AtomicU64 = AtomicU64::new(0);
 
 const ROWS: u64 = 40;
@@ -33,7 +33,7 @@ fn batch() -> RecordBatch {
     columns.finish()
 }
 
-/// Files of the same rows as other programs encode them, which have no content hash.
+/// Encodes the same rows as other programs do, without a content hash.
 fn of_others() -> Vec<Bytes> {
     let codecs = [
         Compression::UNCOMPRESSED,
@@ -75,7 +75,7 @@ fn read(bytes: Bytes) -> Result<Vec<String>, LakeError> {
     Ok(read)
 }
 
-/// xorshift: the same damage in each run.
+/// xorshift generator, which makes the damage reproducible.
 struct Random(u64);
 
 impl Random {
@@ -87,7 +87,7 @@ impl Random {
     }
 }
 
-/// A single test, because the hook is one for the whole process.
+/// A single test, because the panic hook is global to the process.
 #[test]
 fn damaged_bytes_are_errors_of_the_file() {
     panic::set_hook(Box::new(|_| {

@@ -1,4 +1,4 @@
-//! Parquet files: what goes in comes out, and what is not ours is refused.
+//! Round trips of Parquet files, and the rejection of files of other formats.
 
 #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
 
@@ -22,7 +22,7 @@ fn batch(n: u64) -> RecordBatch {
     columns.finish()
 }
 
-/// A file as another program might write it.
+/// Encodes a file as another program might do.
 fn foreign(columns: Vec<(&str, ArrayRef)>) -> Bytes {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
     let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
@@ -157,7 +157,7 @@ fn what_is_not_our_file_is_refused_by_its_key() {
 fn rows_other_than_those_that_were_written_are_an_error_in_the_end() {
     let batch = batch(100);
     let hash = EventFileWriter::encode(&batch.slice(0, 99)).unwrap().hash;
-    // Our writer leaves the Arrow schema out; the writer of a program that kept our metadata adds it.
+    // Our writer omits the Arrow schema; the writer of a program that copied our metadata adds it.
     let with_our_hash = |ours: bool| {
         let options = ArrowWriterOptions::new().with_skip_arrow_metadata(ours);
         let mut writer = ArrowWriter::try_new_with_options(Vec::new(), batch.schema(), options).unwrap();

@@ -1,4 +1,4 @@
-//! The manifest's form, which other programs and later releases read.
+//! The JSON format of the manifest, which other programs and later releases read.
 
 #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
 

@@ -1,4 +1,4 @@
-//! pyarrow and `DuckDB` read what we write.
+//! pyarrow and `DuckDB` read the files of this crate.
 
 #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
 
@@ -17,7 +17,7 @@ use serde_json::{Map, Value, json};
 use support::{event, run};
 
 const FROM: &str = "2026-11-22T22:30:00Z";
-/// Twelve hours, a second apart: over midnight, and with an hour 09.
+/// One event per second for twelve hours: crosses midnight and includes an hour 09.
 const EVENTS: u64 = 43_200;
 const SEGMENT: u64 = 1_000;
 
@@ -36,7 +36,7 @@ async fn read_the_same_types_and_rows() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&said));
 }
 
-/// Fills a lake and says what must be found in it.
+/// Fills a lake and returns its expected content.
 async fn fill(folder: &Path) -> Value {
     let lake = Lake::open(&LakeUrl::Folder(folder.to_owned()), S3Access::Standard).await.unwrap();
     let (mut events, mut quarantine, mut hashes) = (Vec::new(), Vec::new(), Map::new());

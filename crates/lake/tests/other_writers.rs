@@ -1,4 +1,4 @@
-//! Files of events that pyarrow and `DuckDB` rewrote are read.
+//! Files of events that pyarrow and `DuckDB` rewrote can be read.
 
 #![allow(clippy::unwrap_used, reason = "tests")]
 
@@ -15,7 +15,7 @@ use support::{decode, encode, event};
 
 const FROM: &str = "2026-11-22T09:00:00Z";
 
-/// Events with numbers that fit into the smallest integers.
+/// Events with numbers that fit into the smallest integer type.
 fn events() -> Vec<ProductEvent<'static>> {
     let small = |n: u64| ProductEvent { user_id: i32::try_from(n % 120).unwrap() + 1, ..event(n, FROM) };
     (0..400).map(small).collect()

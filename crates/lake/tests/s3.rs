@@ -25,7 +25,7 @@ async fn open(server: &S3, prefix: &str) -> Lake {
 #[tokio::test(flavor = "multi_thread")]
 async fn behaves() {
     let server = S3::ephemeral().unwrap();
-    // SeaweedFS lets those that lose a race wait for seconds.
+    // SeaweedFS delays the losers of a race by seconds.
     behaves_as_a_lake(&open(&server, "").await, 3).await;
     behaves_as_a_lake(&open(&server, "a/prefix of its own=%2B+ä").await, 1).await;
 }

@@ -1,4 +1,4 @@
-//! What the lake makes of each answer of S3, and of none.
+//! Reactions of the lake to the responses of S3, and to their absence.
 
 #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
 
@@ -16,7 +16,7 @@ const PUT: &str = "PUT /lake/some/where/runs/r.json";
 const HEAD: &str = "HEAD /lake/some/where/runs/r.json";
 const GET: &str = "GET /lake/some/where/runs/r.json";
 const KEY: &str = "runs/r.json";
-/// SHA-256 of nothing, in the metadata of the object that is there.
+/// SHA-256 of empty content, as metadata of the existing object.
 const OF_NOTHING: Does =
     Does::Gives("x-amz-meta-content-hash: e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", "");
 
@@ -125,7 +125,7 @@ async fn a_server_that_keeps_silent_is_named_within_ten_seconds() {
 
 #[tokio::test]
 async fn where_nobody_listens_the_address_is_named_within_ten_seconds() {
-    // Bound for the moment, so that the port is free and nobody's.
+    // Binding and dropping a listener yields a free port.
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let endpoint = format!("http://{free}");
     let url = LakeUrl::S3 { bucket: "lake".to_owned(), prefix: String::new() };

@@ -1,7 +1,7 @@
-//! The standard AWS chain: variables, and what is said when they are missing.
+//! The standard AWS chain: variables, and the errors if they are missing.
 //!
-//! Each case needs variables of its own, so it runs in a child process: this program once more, with the test below
-//! that is otherwise ignored.
+//! Each case needs its own variables, so it runs in a child process: this test binary with the otherwise ignored
+//! test `child`.
 
 #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
 
@@ -24,7 +24,7 @@ async fn child() {
     assert!(started.elapsed() < Duration::from_secs(10));
 }
 
-/// What a lake says that is opened with these variables and no others of AWS.
+/// Opens a lake with only these variables and returns the output.
 fn open(url: &str, variables: &[(&str, &str)]) -> String {
     let home = tempfile::tempdir().unwrap();
     let output = Command::new(std::env::current_exe().unwrap())
@@ -47,7 +47,7 @@ fn variables_are_enough_and_a_region_is_not_needed_elsewhere() {
     let access = server.access();
     let keys = [("AWS_ACCESS_KEY_ID", access.access_key.as_str()), ("AWS_SECRET_ACCESS_KEY", &access.secret_key)];
     let url = format!("s3://{}", access.bucket);
-    // By name, because with a number for a host every client addresses buckets by path.
+    // A host name, because clients address buckets by path if the host is an IP address.
     let named = access.endpoint.replace("127.0.0.1", "localhost");
     for endpoint in ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"] {
         let said = open(&url, &[keys[0], keys[1], NO_IMDS, (endpoint, &named)]);
@@ -97,7 +97,7 @@ fn a_missing_region_is_named_where_it_is_needed() {
 
 #[test]
 fn an_instance_that_is_none_does_not_take_long_to_say_so() {
-    // The address of the instance metadata service, where nobody listens.
+    // Address of the instance metadata service, without a listener.
     let said = open(
         "s3://some-bucket",
         &[("AWS_REGION", "us-east-1"), ("AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1:1")],

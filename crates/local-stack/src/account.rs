@@ -1,4 +1,4 @@
-//! Whom PostgreSQL runs as. It refuses root, for a good reason; an ordinary user runs it as himself.
+//! The account that runs PostgreSQL. PostgreSQL refuses to run as root; any other user runs it under their own account.
 
 use std::fs::{self, Metadata};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
@@ -17,7 +17,7 @@ pub(crate) struct Account {
 }
 
 impl Account {
-    /// None for whoever isn't root.
+    /// Returns the account to switch to, or `None` if the current user is not root.
     pub(crate) fn for_postgres() -> Result<Option<Self>, StackError> {
         if !is_root() {
             return Ok(None);
@@ -42,7 +42,7 @@ impl Account {
         })
     }
 
-    /// Whether this account can read `path`, going by the rights of the folders above it.
+    /// Returns true if the permissions of `path` and its parent folders let this account enter them.
     pub(crate) fn reaches(&self, path: &Path) -> bool {
         path.ancestors().all(|folder| fs::metadata(folder).is_ok_and(|found| self.may_enter(&found)))
     }
@@ -56,17 +56,17 @@ impl Account {
         folder.permissions().mode() & bit != 0
     }
 
-    /// Makes a file or folder the account's own.
+    /// Changes the owner of a file or folder to this account.
     pub(crate) fn own(&self, path: &Path) -> Result<(), StackError> {
         chown(path, Some(self.uid), Some(self.gid)).at("giving to PostgreSQL's account", path)
     }
 
-    /// Makes a command run as this account.
+    /// Sets the user and group of a command to this account.
     pub(crate) fn run(&self, command: &mut Command) {
         command.uid(self.uid).gid(self.gid);
     }
 
-    /// Whether a file is of the user that we are.
+    /// Returns true if the current user owns the file.
     pub(crate) fn is_ours(file: &Metadata) -> bool {
         own_uid() == Some(file.uid())
     }

@@ -1,4 +1,4 @@
-//! Certificates for servers and clients of tests: an authority and what it issues, as PEM.
+//! Certificate authority and certificates for test servers and clients, in PEM format.
 
 use openssl::asn1::Asn1Time;
 use openssl::bn::{BigNum, MsbOption};
@@ -15,14 +15,14 @@ use crate::error::StackError;
 
 const VALID_DAYS: u32 = 2;
 
-/// A certificate authority that nobody knows yet.
+/// A self-signed certificate authority.
 #[derive(Debug, Clone)]
 pub struct Authority {
     certificate: X509,
     key: PKey<Private>,
 }
 
-/// A certificate with its key.
+/// A certificate with its private key.
 #[derive(Debug, Clone)]
 pub struct Identity {
     certificate: X509,
@@ -30,7 +30,7 @@ pub struct Identity {
 }
 
 impl Authority {
-    /// A new authority with this common name.
+    /// Creates an authority with the given common name.
     pub fn new(name: &str) -> Result<Self, StackError> {
         let issue = || {
             let key = new_key()?;
@@ -44,8 +44,8 @@ impl Authority {
         issue().map_err(StackError::Certificate)
     }
 
-    /// A certificate for a server or client: the first name is its common name, all are alternative names (addresses
-    /// where they are written as such).
+    /// Issues a certificate for a server or client. The first name is its common name; all names are subject
+    /// alternative names, of type IP address if they parse as one.
     pub fn issue(&self, names: &[&str]) -> Result<Identity, StackError> {
         let issue = || {
             let key = new_key()?;
@@ -67,24 +67,24 @@ impl Authority {
         issue().map_err(StackError::Certificate)
     }
 
-    /// Its certificate, for those who are to trust it.
+    /// Returns the authority's certificate, for a trust store.
     pub fn certificate(&self) -> Result<String, StackError> {
         pem(self.certificate.to_pem())
     }
 }
 
 impl Identity {
-    /// The certificate.
+    /// Returns the certificate.
     pub fn certificate(&self) -> Result<String, StackError> {
         pem(self.certificate.to_pem())
     }
 
-    /// The key, as PKCS #8.
+    /// Returns the private key in PKCS #8 format.
     pub fn key(&self) -> Result<String, StackError> {
         pem(self.key.private_key_to_pem_pkcs8())
     }
 
-    /// The key, encrypted.
+    /// Returns the private key in PKCS #8 format, encrypted with AES-256.
     pub fn encrypted_key(&self, password: &str) -> Result<String, StackError> {
         pem(self.key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), password.as_bytes()))
     }
@@ -99,7 +99,8 @@ fn new_key() -> Result<PKey<Private>, ErrorStack> {
     PKey::from_ec_key(EcKey::generate(&curve)?)
 }
 
-/// What both kinds have in common; the issuer, the extensions and the signature are to follow.
+/// Returns a builder with the fields common to both kinds; the caller adds the issuer, the extensions and the
+/// signature.
 fn builder(name: &str, key: &PKey<Private>) -> Result<X509Builder, ErrorStack> {
     let mut serial = BigNum::new()?;
     serial.rand(127, MsbOption::MAYBE_ZERO, false)?;

@@ -1,4 +1,4 @@
-//! Where a topic's partitions end.
+//! End offsets of a topic's partitions.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -8,18 +8,19 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaResult;
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
 
-/// How long a broker may take to lead all partitions.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Deadline for the broker to lead all partitions.
+const TIMEOUT: Duration = Duration::from_mins(1);
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 
-/// The end offset of each partition, also of what no transaction has committed. A broker that has just come back may not
-/// yet lead them all: it is asked again, for a minute.
+/// Returns the end offset of each partition, including uncommitted records.
+///
+/// Retries for a minute: a broker that has just restarted may not lead all partitions yet.
 pub fn end_offsets(bootstrap_servers: &str, topic: &str) -> KafkaResult<BTreeMap<i32, i64>> {
     let client: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", bootstrap_servers)
         .set("isolation.level", "read_uncommitted")
         .create()?;
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     loop {
         let ends = ask(&client, topic);
         if ends.is_ok() || Instant::now() >= deadline {

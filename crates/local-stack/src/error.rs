@@ -1,4 +1,4 @@
-//! What can go wrong when servers are started and stopped.
+//! Errors of starting, querying and stopping servers.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,96 +10,96 @@ use thiserror::Error;
 use crate::name::Name;
 use crate::process::Holder;
 
-/// Why a server, or the whole stack, could not be started, asked or stopped.
+/// Failure to start, query or stop a server or the whole stack.
 #[derive(Debug, Error)]
 pub enum StackError {
-    /// The servers' programs have not been fetched, or not completely.
+    /// The servers' programs are not fetched, or not completely.
     #[error("{} is not there: Kafka, PostgreSQL and SeaweedFS have not been fetched yet. Run scripts/setup", missing.display())]
     NotFetched {
-        /// The first file that was looked for in vain.
+        /// First file that is missing.
         missing: PathBuf,
     },
-    /// Another process listens on the port that a server was to have.
+    /// Another process listens on the server's port.
     #[error(
         "port {port}, where {server} is to listen, is taken by {holder}. Stop that, or choose another port (--{server}-port)"
     )]
     PortTaken {
-        /// The server that was to have it.
+        /// Server that needs the port.
         server: Name,
-        /// The port on 127.0.0.1.
+        /// Port on 127.0.0.1.
         port: u16,
-        /// Who has it.
+        /// Process that listens on the port.
         holder: Holder,
     },
-    /// The server already runs, elsewhere than asked for.
+    /// The server already runs on a port other than the requested one.
     #[error(
         "{server} already runs on port {port}, not on {wanted}. Run `local-stack down` first, or leave --{server}-port out"
     )]
     RunsElsewhere {
-        /// Which one.
+        /// The running server.
         server: Name,
-        /// Where it listens.
+        /// Port it listens on.
         port: u16,
-        /// What was asked for.
+        /// Requested port.
         wanted: u16,
     },
-    /// A certificate could not be made.
+    /// Creating a certificate failed.
     #[error("a certificate could not be made: {0}")]
     Certificate(openssl::error::ErrorStack),
-    /// The server ended before it answered.
+    /// The server exited before it answered.
     #[error("{server} ended at its start ({status}). The end of {}:\n{tail}", log.display())]
     EndedEarly {
-        /// Which one.
+        /// The server that exited.
         server: Name,
-        /// How.
+        /// Its exit status.
         status: ExitStatus,
         /// Its log file.
         log: PathBuf,
-        /// The log's last lines.
+        /// Last lines of the log.
         tail: String,
     },
-    /// The server runs and does not answer.
+    /// The server runs but does not answer.
     #[error("{server} has not answered for {} s ({last}). See {}", after.as_secs(), log.display())]
     NoAnswer {
-        /// Which one.
+        /// The server that does not answer.
         server: Name,
-        /// How long it was waited for.
+        /// Time waited for an answer.
         after: Duration,
-        /// What the last attempt said.
+        /// Error of the last attempt.
         last: String,
         /// Its log file.
         log: PathBuf,
     },
-    /// A server answers, but refuses what makes it ready for the pipeline.
+    /// A server answers, but rejects the setup for the pipeline.
     #[error("{server} could not be made ready, {step}: {cause}")]
     SetUp {
-        /// Which one.
+        /// The server being set up.
         server: Name,
-        /// The database, bucket or script.
+        /// The database, bucket or script being set up.
         step: String,
-        /// The server's words.
+        /// Error message of the server.
         cause: String,
     },
-    /// A server did not end, not even killed.
+    /// A server is still alive after SIGKILL.
     #[error("{server} (process {pid}) is still there after SIGKILL")]
     NotStopped {
-        /// Which one.
+        /// The server that is still alive.
         server: Name,
-        /// Its process.
+        /// Its process ID.
         pid: u32,
     },
-    /// PostgreSQL refuses to run as root, and there is no other account.
+    /// PostgreSQL refuses to run as root, and no other account exists.
     #[error("PostgreSQL does not run as root, and /etc/passwd has neither a user postgres nor nobody to run it as")]
     NoAccount,
-    /// A folder outside the repository belongs to somebody else.
+    /// A folder outside the repository belongs to another user.
     #[error("{} belongs to another user; remove it or set LOCAL_STACK_DIR to a folder that all users can reach", .0.display())]
     NotOurs(PathBuf),
-    /// No free port was found.
+    /// All ports of the range are in use.
     #[error("no free port between {first} and {last} on 127.0.0.1")]
     NoFreePort {
-        /// Where the search begins.
+        /// First port of the range.
         first: u16,
-        /// Where it ends.
+        /// Last port of the range.
         last: u16,
     },
     /// A program could not be started.
@@ -107,24 +107,24 @@ pub enum StackError {
     Program {
         /// Its name or path.
         program: String,
-        /// Why.
+        /// Cause of the failure.
         cause: io::Error,
-        /// How to get it.
+        /// Remedy, such as the script that installs the program.
         advice: &'static str,
     },
     /// Reading or writing a file failed.
     #[error("{action} {}: {cause}", path.display())]
     File {
-        /// What was being done.
+        /// Operation that failed, such as `reading`.
         action: &'static str,
-        /// With which file or folder.
+        /// File or folder of the operation.
         path: PathBuf,
-        /// Why it failed.
+        /// Cause of the failure.
         cause: io::Error,
     },
 }
 
-/// Adds what was being done with which file to an I/O error.
+/// Adds the operation and the path to an I/O error.
 pub(crate) trait At<T> {
     fn at(self, action: &'static str, path: &Path) -> Result<T, StackError>;
 }

@@ -1,4 +1,4 @@
-//! Kafka: one JVM that is broker and controller.
+//! Kafka as one JVM in the broker and controller roles.
 
 use std::borrow::BorrowMut;
 use std::collections::hash_map::RandomState;
@@ -26,10 +26,10 @@ const SERVER_PROPERTIES: &str = include_str!("../../../deploy/local-stack/kafka/
 const LOG4J2_PROPERTIES: &str = include_str!("../../../deploy/local-stack/kafka/log4j2.properties");
 const QUESTION_LIMIT: Duration = Duration::from_secs(2);
 
-/// A Kafka of one's own.
+/// A dedicated Kafka broker.
 pub type Kafka = Server<KafkaService>;
 
-/// Kafka's folder and ports.
+/// Folder and ports of a Kafka broker.
 #[derive(Debug, Clone)]
 pub struct KafkaService {
     dist: Dist,
@@ -41,7 +41,7 @@ pub struct KafkaService {
     security: Option<Security>,
 }
 
-/// A further listener, which tells clients to come to another port: a proxy's.
+/// An additional listener that advertises another port: that of a proxy.
 #[derive(Debug, Clone, Copy)]
 struct Behind {
     port: u16,
@@ -49,13 +49,15 @@ struct Behind {
 }
 
 impl Kafka {
-    /// A broker that is also reached through a proxy: clients that first ask the proxy's port stay behind it, those that ask
-    /// [`Kafka::bootstrap_servers`] don't.
+    /// Starts a broker that is also reachable through a proxy.
+    ///
+    /// Clients that bootstrap from the proxy's port stay behind the proxy; clients that bootstrap from
+    /// [`Kafka::bootstrap_servers`] bypass it.
     pub fn ephemeral_behind(proxy: &Proxy) -> Result<Self, StackError> {
         Self::ephemeral_behind_all(&[proxy])
     }
 
-    /// The same with several proxies, of which each can fail by itself.
+    /// Starts a broker behind several proxies, each of which can fail independently.
     pub fn ephemeral_behind_all(proxies: &[&Proxy]) -> Result<Self, StackError> {
         let kafka = Self::ephemeral_as(|mut service| {
             for proxy in proxies {
@@ -71,19 +73,20 @@ impl Kafka {
         Ok(kafka)
     }
 
-    /// A Kafka that wants TLS and a login with SCRAM-SHA-512, and allows nothing that [`Kafka::allow`] does not allow.
+    /// Starts a broker that requires TLS and SCRAM-SHA-512 and denies all operations except those allowed by
+    /// [`Kafka::allow`].
     pub fn secured(security: &Security) -> Result<Self, StackError> {
         Self::ephemeral_as(|service| Ok(KafkaService { security: Some(security.clone()), ..service }))
     }
 
-    /// librdkafka's properties for the user of a secured one who may do everything; none otherwise.
+    /// Returns the librdkafka properties of a secured broker's superuser, or nothing for an unsecured broker.
     #[must_use]
     pub fn admin_properties(&self) -> Vec<(&'static str, String)> {
         let security = self.service.security.iter();
         security.flat_map(|_| Security::admin_properties(&self.service.folder)).collect()
     }
 
-    /// Allows users an operation, on a secured one: `READ` on `--topic product-events`, for example.
+    /// Adds ACLs on a secured broker that allow users an operation, such as `READ` on `--topic product-events`.
     pub fn allow(&self, users: &[&str], operation: &str, resource: &[&str]) -> Result<(), StackError> {
         let (servers, settings) = (self.bootstrap_servers(), self.service.folder.join("admin.properties"));
         let settings = settings.to_string_lossy();
@@ -95,14 +98,15 @@ impl Kafka {
         run(self.tool("org.apache.kafka.tools.AclCommand", &arguments), "AclCommand")
     }
 
-    /// For `bootstrap.servers`: `127.0.0.1:PORT`.
+    /// Returns the value of `bootstrap.servers`: `127.0.0.1:PORT`.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
         format!("127.0.0.1:{}", self.port())
     }
 
-    /// One of Kafka's own command line tools, of the same version as the broker: `org.apache.kafka.tools.ConsoleProducer`,
-    /// `TopicCommand`, `ConsumerPerformance` and the like. The arguments have to name the broker.
+    /// Returns a command that runs one of Kafka's own command line tools, of the same version as the broker:
+    /// `org.apache.kafka.tools.ConsoleProducer`, `TopicCommand`, `ConsumerPerformance` and others. The arguments must
+    /// name the broker.
     ///
     /// ```no_run
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -121,7 +125,7 @@ impl Kafka {
 }
 
 impl KafkaService {
-    /// `java` with Kafka's class path and log settings; JVM flags may follow, then the class.
+    /// Returns `java` with Kafka's class path and log settings. The caller appends JVM flags, then the class.
     fn java(&self) -> Command {
         let mut command = Command::new(java());
         command
@@ -152,7 +156,8 @@ impl KafkaService {
         }
     }
 
-    /// The listeners with those for proxies; the last line of a name counts.
+    /// Returns the listeners including those of the proxies. These lines follow the defaults, as the last value of a
+    /// property wins.
     fn listeners_behind(&self) -> String {
         let Self { port, controller_port, .. } = self;
         let mut listeners = format!("listeners=BROKER://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}");
@@ -166,7 +171,7 @@ impl KafkaService {
         format!("{listeners}\n{advertised}\n{protocols}\n")
     }
 
-    /// A log folder as Kafka's own format command makes it, but for the cluster's id, which is a new one.
+    /// Creates a log folder like Kafka's own format command, with a new cluster ID.
     fn format(&self, log: &Path) -> Result<(), StackError> {
         let unfinished = self.folder.join("log.new");
         if unfinished.exists() {
@@ -244,7 +249,7 @@ impl Service for KafkaService {
         command.arg("-Xmx512m");
         let archive = self.dist.folder.join("kafka.jsa");
         if archive.exists() {
-            // Classes as they are in memory; one of another Java is ignored.
+            // Class data archive; the JVM ignores an archive of another Java version.
             command.arg(format!("-XX:SharedArchiveFile={}", archive.display())).arg("-Xshare:auto");
         }
         command.arg("kafka.Kafka").arg(self.folder.join("server.properties")).current_dir(&self.folder);
@@ -281,10 +286,11 @@ fn run(mut command: impl BorrowMut<Command>, step: &str) -> Result<(), StackErro
     Err(refused(String::from_utf8_lossy(&said).trim().to_owned()))
 }
 
-/// 22 characters, as Kafka prints 16 bytes in base 64. The last one has only two bits.
+/// Returns 22 characters, the length of 16 bytes in base64. Only two bits of the last character count, hence a
+/// constant.
 fn cluster_id() -> String {
     const DIGITS: &[u8; 62] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789";
-    // Seeded by the system, so no crate for random numbers is needed.
+    // The hasher's keys are random, so no crate for random numbers is needed.
     let digit = |place: u64| {
         let mut hasher = RandomState::new().build_hasher();
         hasher.write_u64(place);
@@ -294,7 +300,7 @@ fn cluster_id() -> String {
     (0..21).map(digit).chain(['A']).collect()
 }
 
-/// The Java to run: that of `JAVA_HOME`, else the one on the path.
+/// Returns the Java executable: that of `JAVA_HOME`, else the one on the `PATH`.
 #[must_use]
 pub fn java() -> PathBuf {
     match std::env::var_os("JAVA_HOME") {

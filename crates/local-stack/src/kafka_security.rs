@@ -1,4 +1,4 @@
-//! A broker that wants TLS and a login, and asks who may do what.
+//! Settings of a broker that requires TLS, SASL authentication and ACLs.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ const ADMIN: &str = "admin";
 const ADMIN_PASSWORD: &str = "admin-password";
 const LOGIN: &str = "org.apache.kafka.common.security.scram.ScramLoginModule required";
 
-/// What a secured broker shows and whom it knows.
+/// Certificate and users of a secured broker.
 #[derive(Debug, Clone)]
 pub struct Security {
     certificate: String,
@@ -20,8 +20,9 @@ pub struct Security {
 }
 
 impl Security {
-    /// A broker with this certificate, which `authority` issued, and these users with their passwords. Clients that show
-    /// a certificate of the same authority are believed too.
+    /// Creates the settings of a broker with this certificate, which `authority` issued, and these users and passwords.
+    ///
+    /// The broker requests client certificates without requiring them, and accepts those of the same authority.
     pub fn new(server: &Identity, authority: &Authority, users: &[(&str, &str)]) -> Result<Self, StackError> {
         let users = users.iter().map(|(name, password)| ((*name).to_owned(), (*password).to_owned())).collect();
         let (certificate, key) = (server.certificate()?, server.key()?);
@@ -68,7 +69,7 @@ impl Security {
         users.flat_map(|user| ["--add-scram".to_owned(), add(user)]).collect()
     }
 
-    /// librdkafka's properties for the user who may do everything.
+    /// Returns the librdkafka properties of the superuser.
     pub(crate) fn admin_properties(folder: &Path) -> [(&'static str, String); 5] {
         [
             ("security.protocol", "SASL_SSL".to_owned()),

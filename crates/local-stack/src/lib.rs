@@ -1,20 +1,20 @@
 //! Kafka, PostgreSQL and S3 as child processes, without containers.
 //!
-//! Two uses. Tests start a [`Stack`], or one server alone, on free ports and throw it away. People run `local-stack up`, which
-//! is [`Resident`]: the same servers on the ports that the programs have as defaults, with their data in `.local-stack/data`,
-//! until `local-stack down`. The servers' programs are fetched by `scripts/setup`. Linux only: processes and ports are looked
-//! up in /proc.
+//! Tests start a [`Stack`], or a single server, on free ports with temporary data. Developers run `local-stack up`,
+//! which is [`Resident`]: the same servers on the default ports of the pipeline's programs, with their data in
+//! `.local-stack/data`, until `local-stack down`. `scripts/setup` fetches the servers' programs. Linux only: processes
+//! and ports are read from /proc.
 //!
-//! - [`certificates`]: for servers that are asked for TLS
-//! - [`kafka`], [`postgres`], [`s3`]: how each server is prepared, started and asked whether it works
-//! - [`kafka_security`]: a broker that wants TLS and a login
-//! - [`service`]: what they have in common, and the wait for an answer
-//! - [`server`]: one of them as a child of a test; [`watch`] ends it when the test is killed
-//! - [`stack`]: all three
-//! - [`resident`]: all three as servers that outlive the program that started them
-//! - [`program`]: our programs as children of a tool
-//! - [`proxy`]: a connection that can be cut, slowed down and swallowed, for tests
-//! - `places`, `account`, `ports`, `process`: folders, whom PostgreSQL runs as, who listens where, processes and signals
+//! - [`certificates`]: certificates for servers with TLS
+//! - [`kafka`], [`postgres`], [`s3`]: preparation, start and health check of each server
+//! - [`kafka_security`]: a broker with TLS, SASL and ACLs
+//! - [`service`]: the trait of the three servers, and the wait until they answer
+//! - [`server`]: a server as a child process of a test; [`watch`] ends it if the test is killed
+//! - [`stack`]: all three servers
+//! - [`resident`]: all three servers, outliving the program that started them
+//! - [`program`]: the pipeline's programs as child processes of a tool
+//! - [`proxy`]: a TCP proxy for tests that cuts, slows down and swallows connections
+//! - `places`, `account`, `ports`, `process`: folders, PostgreSQL's account, port owners, processes and signals
 
 mod account;
 pub mod certificates;

@@ -1,4 +1,4 @@
-//! Kafka, PostgreSQL and S3 on this machine, for the pipeline's programs and whoever wants to look into them.
+//! Runs Kafka, PostgreSQL and S3 on this machine, for the pipeline's programs and for inspection.
 
 mod output;
 
@@ -97,7 +97,7 @@ fn main() -> ExitCode {
         }
     };
     match result {
-        // Whoever reads has heard enough: `local-stack logs | head`.
+        // The reader closed the pipe, as in `local-stack logs | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "local-stack: {error:#}");
@@ -143,5 +143,5 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
-/// How often `logs --follow` looks for new lines.
+/// Interval at which `logs --follow` polls for new lines.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(200);

@@ -1,21 +1,21 @@
 //! Names of the servers.
 
-/// The three servers.
+/// One of the three servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Name {
-    /// The broker.
+    /// The Kafka broker.
     Kafka,
-    /// The database.
+    /// The PostgreSQL server.
     Postgres,
     /// The object store.
     S3,
 }
 
 impl Name {
-    /// All of them, in the order in which they are shown.
+    /// All servers, in display order.
     pub const ALL: [Self; 3] = [Self::Kafka, Self::Postgres, Self::S3];
 
-    /// As in flags, file names and messages.
+    /// Returns the name used in flags, file names and messages.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         match self {

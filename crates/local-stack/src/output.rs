@@ -1,4 +1,4 @@
-//! What people read: addresses, the status table, the servers' logs.
+//! Output of the commands: addresses, the status table, the servers' logs.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
@@ -16,7 +16,7 @@ use local_stack::resident::{Resident, State, Status};
 
 use crate::FOLLOW_PAUSE;
 
-/// Prints the addresses of the three servers, after `up`, within 80 columns.
+/// Prints the addresses of the three servers after `up`, within 80 columns.
 pub(crate) fn addresses(resident: &Resident, took: Duration) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     writeln!(out, "The local stack is up ({}).", seconds(took))?;
@@ -39,7 +39,7 @@ fn address(status: &Status) -> String {
     }
 }
 
-/// The table of `status`.
+/// Prints the table of `status`.
 pub(crate) fn table(all: &[Status]) -> io::Result<()> {
     let mut table = Table::new();
     table.load_style(UTF8_BORDERS_ONLY).set_header(["server", "state", "pid", "address", "up for", "log", "data"]);
@@ -84,7 +84,8 @@ pub(crate) fn seconds(duration: Duration) -> String {
     format!("{:.1} s", duration.as_secs_f64())
 }
 
-/// The last lines of logs, and new ones as they come when `follow` is set. A missing log is an empty one.
+/// Prints the last lines of the logs, and with `follow` also new lines until interrupted. A missing log counts as
+/// empty.
 pub(crate) fn logs(resident: &Resident, names: &[Name], lines: usize, follow: bool) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     let mut logs: Vec<Log> = names.iter().map(|name| Log::new(*name, resident, names.len() > 1)).collect();
@@ -107,11 +108,11 @@ pub(crate) fn logs(resident: &Resident, names: &[Name], lines: usize, follow: bo
     }
 }
 
-/// A log that is read as it grows.
+/// A log file that is read while it grows.
 struct Log {
     path: std::path::PathBuf,
     prefix: String,
-    /// Bytes read so far: whole lines only.
+    /// Number of bytes read so far; complete lines only.
     position: u64,
 }
 
@@ -127,7 +128,7 @@ impl Log {
             opened => opened?,
         };
         if file.metadata()?.len() < self.position {
-            // Removed and made anew, by `down --purge` and `up`.
+            // The file was recreated by `down --purge` and `up`.
             self.position = 0;
         }
         file.seek(SeekFrom::Start(self.position))?;

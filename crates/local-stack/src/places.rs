@@ -1,4 +1,4 @@
-//! Where things are: the repository, the fetched programs, and folders that another account can reach.
+//! Paths: the repository, the fetched programs, and folders that another account can read.
 
 use std::env;
 use std::fs;
@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use crate::account::Account;
 use crate::error::{At, StackError};
 
-/// What marks the repository's root.
+/// File that identifies the repository's root.
 const LANDMARK: &str = "deploy/local-stack/pom.xml";
 
-/// The fetched programs: `.local-stack/dist`.
+/// Folder of the fetched programs: `.local-stack/dist`.
 #[derive(Debug, Clone)]
 pub(crate) struct Dist {
     pub(crate) folder: PathBuf,
@@ -36,7 +36,7 @@ impl Dist {
         self.folder.join("seaweedfs/weed")
     }
 
-    /// PostgreSQL's folder with bin, lib and share, readable by `account`: a copy where the original isn't.
+    /// Returns PostgreSQL's folder with `bin`, `lib` and `share`. Copies it if `account` cannot read the original.
     pub(crate) fn postgres_for(&self, account: Option<&Account>) -> Result<PathBuf, StackError> {
         let original = self.folder.join("postgres");
         let Some(account) = account else { return Ok(original) };
@@ -48,11 +48,11 @@ impl Dist {
         let version = version.get(..12).unwrap_or("unknown");
         let copy = outside_folder(&stack_folder())?.join(format!("postgres-{version}"));
         if !copy.exists() {
-            // Under a name of its own first, so that nobody meets half a copy.
+            // Copied under a unique name and then renamed, so that no process sees a partial copy.
             let own = copy.with_extension(std::process::id().to_string());
             copy_folder(&original, &own)?;
             if fs::rename(&own, &copy).is_err() {
-                // Another process was quicker.
+                // Another process created the copy first.
                 let _ = fs::remove_dir_all(&own);
             }
         }
@@ -60,7 +60,7 @@ impl Dist {
     }
 }
 
-/// The repository's root: above the current folder, else where this crate was built.
+/// Returns the repository's root: the nearest one above the current folder, else the one this crate was built in.
 pub(crate) fn repository() -> PathBuf {
     let built = Path::new(env!("CARGO_MANIFEST_DIR"));
     let here = env::current_dir().unwrap_or_default();
@@ -68,7 +68,7 @@ pub(crate) fn repository() -> PathBuf {
     above.or_else(|| built.ancestors().nth(2)).unwrap_or(built).to_owned()
 }
 
-/// `.local-stack` in the repository, or what `LOCAL_STACK_DIR` says.
+/// Returns `LOCAL_STACK_DIR` if it is set, else `.local-stack` in the repository.
 #[must_use]
 pub fn stack_folder() -> PathBuf {
     match env::var_os("LOCAL_STACK_DIR") {
@@ -77,7 +77,8 @@ pub fn stack_folder() -> PathBuf {
     }
 }
 
-/// The folder below /var/tmp for what would lie in `inside`, if only other accounts could reach that. Made when absent.
+/// Returns the folder below /var/tmp that replaces `inside` where other accounts cannot read that. Creates it if
+/// missing.
 pub(crate) fn outside_folder(inside: &Path) -> Result<PathBuf, StackError> {
     let mut hasher = DefaultHasher::new();
     inside.hash(&mut hasher);
@@ -91,7 +92,7 @@ pub(crate) fn outside_folder(inside: &Path) -> Result<PathBuf, StackError> {
     Ok(folder)
 }
 
-/// Copies files, folders and links with their rights.
+/// Copies files, folders and symbolic links with their permissions.
 pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), StackError> {
     fs::create_dir_all(to).at("making", to)?;
     let rights = fs::metadata(from).at("looking at", from)?.permissions();

@@ -1,4 +1,4 @@
-//! Ports on 127.0.0.1: finding free ones, and saying who has one that isn't.
+//! Ports on 127.0.0.1: finds free ones and the process that listens on one.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
@@ -7,21 +7,22 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::error::StackError;
 use crate::process::{self, Holder};
 
-/// Below where the kernel takes ports for outgoing connections (32768), so that no client walks into one.
+/// Start of a range below the kernel's ephemeral ports (32768 and up), so that no outgoing connection takes one.
 const FIRST: u16 = 15_000;
 const LAST: u16 = 31_999;
 
-/// Whether a server could listen there now.
+/// Returns true if a server could bind the port now.
 pub(crate) fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// A port for which `fits` holds, free at the moment. Another process may still take it first, so whoever starts a server
-/// on it tries again with another one.
+/// Returns a port that satisfies `fits` and is currently free.
+///
+/// Another process may still bind it first, so the caller retries with another port.
 pub(crate) fn free_where(fits: impl Fn(u16) -> bool) -> Result<u16, StackError> {
     static TURN: AtomicU32 = AtomicU32::new(0);
     let span = u32::from(LAST - FIRST) + 1;
-    // Processes start at different places, and one process never offers the same port twice in a row.
+    // Processes start at different offsets, and a process does not return the same port twice in a row.
     let start = std::process::id().wrapping_mul(7_919);
     for _ in 0..span {
         let turn = TURN.fetch_add(1, Ordering::Relaxed);
@@ -34,18 +35,18 @@ pub(crate) fn free_where(fits: impl Fn(u16) -> bool) -> Result<u16, StackError> 
     Err(StackError::NoFreePort { first: FIRST, last: LAST })
 }
 
-/// A port that is free at the moment, below those that the kernel takes for outgoing connections.
+/// Returns a currently free port below the kernel's ephemeral range.
 pub fn free() -> Result<u16, StackError> {
     free_where(|_| true)
 }
 
-/// Whether process `pid` listens on `port`.
+/// Returns true if process `pid` listens on `port`.
 pub(crate) fn listens(pid: u32, port: u16) -> bool {
     let sockets = listening_sockets(port);
     !sockets.is_empty() && has_one(pid, &sockets)
 }
 
-/// Who listens on `port`; none when nobody does.
+/// Returns the process that listens on `port`, if any.
 pub(crate) fn holder(port: u16) -> Option<Holder> {
     let sockets = listening_sockets(port);
     if sockets.is_empty() {
@@ -64,13 +65,15 @@ fn has_one(pid: u32, sockets: &[String]) -> bool {
         .any(|link| sockets.iter().any(|socket| link.as_os_str() == socket.as_str()))
 }
 
-/// The sockets that listen on a port, as /proc/PID/fd names them.
+/// Returns the sockets that listen on a port, in the notation of /proc/PID/fd.
 fn listening_sockets(port: u16) -> Vec<String> {
     let tables = ["/proc/net/tcp", "/proc/net/tcp6"].map(|path| fs::read_to_string(path).unwrap_or_default());
     tables.iter().flat_map(|table| table.lines().skip(1)).filter_map(|line| listening_socket(line, port)).collect()
 }
 
-/// A line of /proc/net/tcp: `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`, state 0A is LISTEN.
+/// Parses a line of /proc/net/tcp: `sl local_address rem_address st tx:rx tr:when retrnsmt uid timeout inode …`.
+///
+/// State 0A is LISTEN.
 fn listening_socket(line: &str, port: u16) -> Option<String> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let (_, local_port) = fields.get(1)?.rsplit_once(':')?;

@@ -19,13 +19,13 @@ use crate::server::Server;
 use crate::service::{Service, StopSignal, apart, wait_for};
 
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-/// The database that is always there.
+/// Database that `initdb` creates.
 const MAINTENANCE: &str = "postgres";
 
-/// A PostgreSQL of one's own.
+/// A dedicated PostgreSQL server.
 pub type Postgres = Server<PostgresService>;
 
-/// PostgreSQL's folders, port and account.
+/// Folders, port and account of a PostgreSQL server.
 #[derive(Debug, Clone)]
 pub struct PostgresService {
     programs: PathBuf,
@@ -36,20 +36,22 @@ pub struct PostgresService {
 }
 
 impl Postgres {
-    /// The database `warehouse` as the superuser, as a URL.
+    /// Returns the URL of the database `warehouse` for the superuser.
     #[must_use]
     pub fn url(&self) -> String {
         url(self.port(), DATABASE)
     }
 
-    /// Offers TLS with this certificate from now on, asks clients for one of `clients`, and admits whom `rules` (lines of
-    /// `pg_hba.conf`) admit; the superuser is admitted as ever. Restarts the server.
+    /// Enables TLS with this certificate and restarts the server.
+    ///
+    /// The server requests client certificates issued by `clients` and admits the connections that match `rules`, lines
+    /// of `pg_hba.conf`. The superuser is admitted as before.
     pub fn offer_tls(&mut self, server: &Identity, clients: &Authority, rules: &str) -> Result<(), StackError> {
         self.service.install_tls(server, clients, rules)?;
         self.restart()
     }
 
-    /// Another database of the same server as a URL; it is not made by this.
+    /// Returns the URL of another database of the same server, without creating it.
     #[must_use]
     pub fn url_of(&self, database: &str) -> String {
         url(self.port(), database)
@@ -86,7 +88,7 @@ impl PostgresService {
         Ok(())
     }
 
-    /// One of PostgreSQL's programs, as the right user. Messages in English and times in UTC, wherever it runs.
+    /// Returns a command for one of PostgreSQL's programs under the right account, with English messages and UTC times.
     fn program(&self, name: &str) -> Command {
         let mut command = Command::new(self.programs.join("bin").join(name));
         if let Some(account) = &self.account {
@@ -98,7 +100,7 @@ impl PostgresService {
 
     fn init(&self) -> Result<(), StackError> {
         let (data, password) = (self.data(), self.folder.join("password"));
-        // What an interrupted attempt left.
+        // Left behind by an interrupted attempt.
         if data.exists() {
             fs::remove_dir_all(&data).at("removing", &data)?;
         }
@@ -155,9 +157,9 @@ impl PostgresService {
 
 impl Service for PostgresService {
     const NAME: Name = Name::Postgres;
-    /// "Fast": SIGTERM would wait for clients to leave.
+    /// Fast shutdown: the smart shutdown of SIGTERM would wait for clients to disconnect.
     const STOP: StopSignal = StopSignal(Signal::Int);
-    /// "Immediate": also ends the processes that serve clients, which SIGKILL of the first one leaves to themselves.
+    /// Immediate shutdown: also ends the backend processes, which a SIGKILL of the postmaster alone leaves running.
     const ABORT: StopSignal = StopSignal(Signal::Quit);
 
     fn at(folder: &Path, log: &Path, port: u16) -> Result<Self, StackError> {
@@ -191,7 +193,7 @@ impl Service for PostgresService {
     fn command(&self) -> Result<Command, StackError> {
         let mut command = self.program("postgres");
         command.arg("-D").arg(self.data()).arg("-p").arg(self.port.to_string());
-        // No socket file: paths of sockets are limited to 107 bytes, and clients come by TCP.
+        // No Unix socket: its path is limited to 107 bytes, and clients connect over TCP.
         for setting in ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=100"] {
             command.arg("-c").arg(setting);
         }
@@ -216,7 +218,8 @@ impl Service for PostgresService {
     }
 }
 
-/// The scripts that are not migrations, because roles belong to the whole cluster; in the order of their names.
+/// Returns the role scripts in the order of their names. They are no migrations because roles belong to the whole
+/// cluster.
 fn role_scripts() -> Result<Vec<PathBuf>, StackError> {
     let folder = repository().join("db_table_scripts/roles");
     if !folder.exists() {
@@ -229,7 +232,7 @@ fn role_scripts() -> Result<Vec<PathBuf>, StackError> {
     Ok(scripts)
 }
 
-/// The server's own message where there is one; the driver's text is only "db error".
+/// Returns the server's error message if there is one; the driver's text is only "db error".
 fn explain(error: &tokio_postgres::Error) -> String {
     match error.as_db_error() {
         Some(refusal) => format!("{} (SQLSTATE {})", refusal.message(), refusal.code().code()),

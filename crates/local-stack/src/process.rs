@@ -1,4 +1,4 @@
-//! Processes that may not be our children: recognising them again, and ending them.
+//! Identifies, signals and ends processes that need not be children of this one.
 
 use std::fmt;
 use std::fs;
@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-/// How often something awaited is looked at.
+/// Interval between two polls.
 pub(crate) const PAUSE: Duration = Duration::from_millis(10);
 
-/// Who listens on a port, as far as the system lets us see.
+/// Process that listens on a port, as far as /proc shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Holder {
-    /// The process; none when it is another user's and we may not look.
+    /// Process ID; `None` if it belongs to another user and /proc hides it.
     pub pid: Option<u32>,
     /// Its command line.
     pub command: Option<String>,
@@ -29,15 +29,15 @@ impl fmt::Display for Holder {
     }
 }
 
-/// A process, told from a later one with the same number by when it began.
+/// A process, identified by its number and start time because numbers are reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Process {
     pub(crate) pid: u32,
-    /// Field 22 of /proc/PID/stat: clock ticks from the machine's start.
+    /// Field 22 of /proc/PID/stat: clock ticks since boot.
     start_ticks: u64,
 }
 
-/// A signal by the name that `kill` knows.
+/// A signal, named as for `kill`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Signal {
     Term,
@@ -58,27 +58,27 @@ impl Signal {
 }
 
 impl Process {
-    /// The process that has this number now.
+    /// Returns the process that currently has this number, unless it is a zombie.
     pub(crate) fn with(pid: u32) -> Option<Self> {
         let (state, start_ticks) = stat(pid)?;
         (state != 'Z').then_some(Self { pid, start_ticks })
     }
 
-    /// Whether it still runs. A zombie doesn't.
+    /// Returns true if the process still runs. A zombie does not.
     pub(crate) fn is_alive(self) -> bool {
         Self::with(self.pid) == Some(self)
     }
 
-    /// Sends a signal, unless the process is gone.
+    /// Sends a signal if the process is still alive.
     pub(crate) fn send(self, signal: Signal) {
         if self.is_alive() {
-            // The standard library only knows SIGKILL for children; sh has `kill` built in.
+            // The standard library sends only SIGKILL, and only to children; `kill` is a builtin of `sh`.
             let script = format!("kill -{} {}", signal.name(), self.pid);
             let _ = Command::new("sh").args(["-c", &script]).stderr(Stdio::null()).status();
         }
     }
 
-    /// Sends `first`, and SIGKILL when the process is still there after `timeout`. Tells whether it is gone.
+    /// Sends `first`, then SIGKILL if the process is still alive after `timeout`. Returns true if the process is gone.
     pub(crate) fn end(self, first: Signal, timeout: Duration) -> bool {
         self.send(first);
         if self.is_gone_within(timeout) {
@@ -100,7 +100,7 @@ impl Process {
     }
 }
 
-/// The command line of a process, its words joined by spaces; cut where it gets long.
+/// Returns the command line of a process with its words joined by spaces, truncated after 100 characters.
 pub(crate) fn command_line(pid: u32) -> Option<String> {
     let raw = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
     let text = String::from_utf8_lossy(&raw).replace('\0', " ");
@@ -111,7 +111,7 @@ pub(crate) fn command_line(pid: u32) -> Option<String> {
     }
 }
 
-/// State and start of a process. The command's name, in parentheses, may itself have spaces and parentheses.
+/// Returns the state and start time of a process. The command name, in parentheses, may contain spaces and parentheses.
 fn stat(pid: u32) -> Option<(char, u64)> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let mut fields = stat[stat.rfind(')')? + 1..].split_whitespace();

@@ -1,13 +1,13 @@
-//! The pipeline's programs as children of a tool: with the tool's settings only.
+//! Runs the pipeline's programs as child processes with the caller's settings only.
 
 use std::path::Path;
 use std::process::Command;
 
-/// The tool's own settings count, not those of the shell that it is called from.
+/// Prefixes of variables to remove, so that settings of the calling shell do not apply.
 const FOREIGN_VARIABLES: [&str; 7] =
     ["EVENT_GENERATOR_", "KAFKA_CONSUMER_", "AWS_", "PG", "DATABASE_URL", "RUST_LOG", "FAILPOINTS"];
 
-/// A program without the variables of the shell that it would heed.
+/// Returns a command for a program, without the environment variables that would configure it.
 #[must_use]
 pub fn command(path: &Path) -> Command {
     let mut command = Command::new(path);

@@ -1,4 +1,4 @@
-//! A TCP proxy that breaks connections on purpose, between a program and a server.
+//! A TCP proxy between a program and a server that breaks connections on purpose.
 
 mod pump;
 mod state;
@@ -13,22 +13,22 @@ use std::time::Duration;
 use state::{Connection, Shared, Trigger, guard};
 pub use state::{CutAt, ProxyMode};
 
-/// What has happened so far.
+/// Counters of a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Seen {
     /// Connections that clients opened.
     pub accepted: u64,
-    /// Connections that were ended by [`Proxy::cut`] or at the bytes of [`Proxy::cut_at`].
+    /// Connections closed by [`Proxy::cut`] or a trigger of [`Proxy::cut_at`].
     pub cut: u64,
-    /// Bytes that were passed on.
+    /// Bytes forwarded.
     pub passed: u64,
-    /// Bytes that went nowhere.
+    /// Bytes dropped.
     pub swallowed: u64,
-    /// How often [`Proxy::cut_at`] met its bytes.
+    /// Number of triggers of [`Proxy::cut_at`] that matched.
     pub triggered: u64,
 }
 
-/// Listens on a free port of 127.0.0.1 until it is dropped, and passes on what comes to a port of the same machine.
+/// A proxy that listens on a free port of 127.0.0.1 until it is dropped, and forwards to a port of the same machine.
 #[derive(Debug)]
 pub struct Proxy {
     port: u16,
@@ -36,7 +36,7 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Listens, and passes on nothing until it is told where to.
+    /// Listens without a target: closes each connection until [`Proxy::pass_to`] sets one.
     pub fn listen() -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
         let port = listener.local_addr()?.port();
@@ -46,30 +46,30 @@ impl Proxy {
         Ok(Self { port, shared })
     }
 
-    /// In front of a port of this machine.
+    /// Listens and forwards to a port of this machine.
     pub fn to(target: u16) -> io::Result<Self> {
         let proxy = Self::listen()?;
         proxy.pass_to(target);
         Ok(proxy)
     }
 
-    /// Connections from now on go to this port.
+    /// Sets the target port of new connections.
     pub fn pass_to(&self, target: u16) {
         *guard(&self.shared.target) = Some(target);
     }
 
-    /// Where it listens on 127.0.0.1.
+    /// Returns the port on 127.0.0.1 that the proxy listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// From now on.
+    /// Sets the mode of all connections, open and new.
     pub fn set(&self, way: ProxyMode) {
         *guard(&self.shared.way) = way;
     }
 
-    /// Ends all connections that are open now.
+    /// Closes all open connections.
     pub fn cut(&self) {
         for connection in guard(&self.shared.open).drain(..) {
             connection.close();
@@ -82,7 +82,7 @@ impl Proxy {
         *guard(&self.shared.trigger) = Some(Trigger { bytes: bytes.to_vec(), at });
     }
 
-    /// What has happened so far.
+    /// Returns the current counters.
     #[must_use]
     pub fn seen(&self) -> Seen {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
@@ -101,7 +101,7 @@ impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.over.store(true, Ordering::Relaxed);
         self.cut();
-        // Wakes the thread that waits for connections.
+        // Wakes the accept loop.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
 }
@@ -113,7 +113,7 @@ fn accept(listener: &TcpListener, shared: &Arc<Shared>) {
         }
         let Ok(client) = client else { continue };
         shared.accepted.fetch_add(1, Ordering::Relaxed);
-        // A client that cannot be served sees its connection close, as with a server that is away.
+        // On failure the client's connection closes, as if the server were unavailable.
         let _ = connect(client, shared);
     }
 }

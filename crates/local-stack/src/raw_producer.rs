@@ -1,4 +1,5 @@
-//! Producer of records that no client library sends: any timestamp, and header names of any bytes. Speaks Kafka's protocol.
+//! A producer that sends records no client library sends: any timestamp, and header names of any bytes. It encodes
+//! Kafka's protocol itself.
 
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -7,23 +8,23 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 
-/// Deadline for the broker's answer to one record, and for a leader to be there.
+/// Deadline for the broker's answer to one record, and for the election of a leader.
 const ANSWER: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
-/// Error codes of a partition without a leader yet: unknown topic or partition, leader not available, not the leader.
+/// Error codes of a partition without a leader: unknown topic or partition, leader not available, not leader.
 const NO_LEADER: [i16; 3] = [3, 5, 6];
 
-/// Polynomial of CRC-32C, bits reversed.
+/// Polynomial of CRC-32C in reversed bit order.
 const CASTAGNOLI: u32 = 0x82f6_3b78;
 
-/// A record, as its bytes are sent.
+/// A record as encoded on the wire.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RawRecord {
     /// Partition.
     pub partition: i32,
-    /// Timestamp, in milliseconds since 1970 by Kafka's rule.
+    /// Timestamp; Kafka expects milliseconds since 1970.
     pub timestamp: i64,
-    /// Key, if it has one.
+    /// Key, if any.
     pub key: Option<Vec<u8>>,
     /// Value.
     pub value: Vec<u8>,
@@ -46,7 +47,7 @@ impl<'a> RawProducer<'a> {
         Ok(Self { broker, topic })
     }
 
-    /// Sends a record and returns its offset once the leader has it. Waits for a leader after a start of the broker.
+    /// Sends a record and returns its offset once it is acknowledged. Retries while the partition has no leader.
     pub fn send(&mut self, record: &RawRecord) -> anyhow::Result<i64> {
         let deadline = Instant::now() + ANSWER;
         loop {
@@ -69,7 +70,7 @@ impl<'a> RawProducer<'a> {
         self.broker.read_exact(&mut size).context("no answer of Kafka to a record")?;
         let mut answer = vec![0; usize::try_from(u32::from_be_bytes(size))?];
         self.broker.read_exact(&mut answer)?;
-        // Correlation ID, number of topics, name, number of partitions and the partition come first.
+        // Correlation ID, number of topics, name, number of partitions and partition ID come first.
         let (_, rest) = answer.split_at_checked(18 + self.topic.len()).context("Kafka's answer is cut off")?;
         let (code, rest) = rest.split_first_chunk().context("Kafka's answer is cut off")?;
         let (offset, _) = rest.split_first_chunk().context("Kafka's answer is cut off")?;
@@ -77,7 +78,7 @@ impl<'a> RawProducer<'a> {
     }
 }
 
-/// Encodes Produce, version 3, to be acknowledged by all replicas.
+/// Encodes a Produce request, version 3, with acks from all in-sync replicas.
 fn produce_request(topic: &str, record: &RawRecord) -> Vec<u8> {
     let batch = batch(record);
     // API key, version, correlation ID, no client ID.
@@ -130,13 +131,13 @@ fn body(record: &RawRecord) -> Vec<u8> {
     body
 }
 
-/// Appends bytes and, before them, their length.
+/// Appends the length of the bytes, then the bytes.
 fn field(out: &mut Vec<u8>, bytes: &[u8]) {
     varint(out, bytes.len());
     out.extend(bytes);
 }
 
-/// Appends a number, zigzag-encoded: a non-negative one is doubled.
+/// Appends a non-negative number as a zigzag-encoded varint.
 fn varint(out: &mut Vec<u8>, number: usize) {
     let mut rest = number << 1;
     while rest >= 0x80 {
@@ -161,7 +162,7 @@ mod tests {
 
     #[test]
     fn checksums_and_numbers_are_kafkas() {
-        // The check value of CRC-32C.
+        // Check value of CRC-32C.
         assert_eq!(crc32c(b"123456789"), 0xe306_9283);
         let encoded = |number| {
             let mut out = Vec::new();

@@ -1,4 +1,4 @@
-//! The three servers that outlive the program that started them: `local-stack up`, `down` and `status`.
+//! The servers of `local-stack up`, `down` and `status`, which outlive the program that starts them.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,73 +17,73 @@ use crate::ports;
 use crate::postgres::PostgresService;
 use crate::process::{PAUSE, Process};
 use crate::s3::S3Service;
-use crate::server::{PORT_ATTEMPTS, STOP_PATIENCE};
+use crate::server::{PORT_ATTEMPTS, STOP_TIMEOUT};
 use crate::service::{Service, ask, is_port_race, launch};
 
-/// How long a server that runs already may take to answer.
+/// Deadline for a server that already runs to answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(10);
 
-/// Servers with their data, logs and pid files in one folder.
+/// The three servers, with their data, logs and pid files in one folder.
 #[derive(Debug, Clone)]
 pub struct Resident {
     data: PathBuf,
 }
 
-/// Where the servers are to listen on 127.0.0.1. None: where they run already, else on the default port.
+/// Requested ports on 127.0.0.1. `None` keeps the port of a running server, else selects the default.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ports {
-    /// Instead of 9092.
+    /// Port of Kafka; 9092 by default.
     pub kafka: Option<u16>,
-    /// Instead of 5433.
+    /// Port of PostgreSQL; 5433 by default.
     pub postgres: Option<u16>,
-    /// Instead of 9000.
+    /// Port of S3; 9000 by default.
     pub s3: Option<u16>,
 }
 
-/// What [`Resident::up`] did with a server.
+/// Progress of [`Resident::up`] with one server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// It did not run and is being started.
+    /// The server was not running and is being started.
     Starting,
-    /// It was started, and this is how long it took to answer.
+    /// The server was started and answered after this time.
     Started(Duration),
-    /// It was running.
+    /// The server was already running.
     RanAlready,
 }
 
-/// How a server is.
+/// State of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// It runs and answers.
+    /// The server runs and answers.
     Running,
-    /// It runs, and this is what came instead of an answer.
+    /// The server runs but its health check failed with this error.
     NotAnswering(String),
-    /// It was started and not stopped, and its process is gone.
+    /// The server was started and not stopped, but its process is gone.
     Died,
-    /// It does not run.
+    /// The server does not run.
     Stopped,
 }
 
-/// A server as [`Resident::status`] finds it.
+/// Status of a server, as returned by [`Resident::status`].
 #[derive(Debug, Clone)]
 pub struct Status {
-    /// Which one.
+    /// The server.
     pub name: Name,
-    /// How it is.
+    /// Its state.
     pub state: State,
-    /// Its process, also when that has died.
+    /// Process ID, also of a process that died.
     pub pid: Option<u32>,
-    /// Its port on 127.0.0.1; when it doesn't run, the default one.
+    /// Port on 127.0.0.1; the default port if the server does not run.
     pub port: u16,
-    /// Since when it runs.
+    /// Time of its start.
     pub since: Option<SystemTime>,
-    /// What it writes to its standard output and error.
+    /// Log file with its standard output and error.
     pub log: PathBuf,
-    /// Its data.
+    /// Folder of its data.
     pub folder: PathBuf,
 }
 
-/// A pid file.
+/// Contents of a pid file.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Record {
     process: Process,
@@ -94,14 +94,14 @@ struct Record {
 }
 
 impl Resident {
-    /// The servers with their data in `data`, by default `.local-stack/data`.
+    /// Returns the servers with their data in `data`; the default is `.local-stack/data`.
     #[must_use]
     pub fn new(data: Option<PathBuf>) -> Self {
         let data = data.unwrap_or_else(|| stack_folder().join("data"));
         Self { data: std::path::absolute(&data).unwrap_or(data) }
     }
 
-    /// Starts what does not run, all at once, and returns when all three answer. `report` hears of each step.
+    /// Starts the servers that do not run, in parallel, and returns when all three answer. `report` receives each step.
     pub fn up(&self, ports: Ports, report: impl Fn(Name, Step) + Sync) -> Result<(), StackError> {
         fs::create_dir_all(&self.data).at("making", &self.data)?;
         let _lock = self.lock()?;
@@ -112,12 +112,12 @@ impl Resident {
                 scope.spawn(move || self.up_one::<PostgresService>(ports.postgres, report)),
                 scope.spawn(move || self.up_one::<S3Service>(ports.s3, report)),
             ];
-            // All are waited for, also when one fails.
+            // Waits for all threads, also after one fails.
             all.map(joined).into_iter().collect()
         })
     }
 
-    /// Stops what runs, all at once, and returns which ones that were. `purge` also removes data and logs.
+    /// Stops the running servers in parallel and returns their names. `purge` also removes data and logs.
     pub fn down(&self, purge: bool) -> Result<Vec<Name>, StackError> {
         if !self.data.exists() {
             return Ok(Vec::new());
@@ -142,18 +142,18 @@ impl Resident {
         Ok(stopped)
     }
 
-    /// Looks at each server and asks it.
+    /// Returns the state of each server, including a health check.
     pub fn status(&self) -> Result<Vec<Status>, StackError> {
         Ok(vec![self.look::<KafkaService>()?, self.look::<PostgresService>()?, self.look::<S3Service>()?])
     }
 
-    /// What a server writes to its standard output and error.
+    /// Returns the log file with a server's standard output and error.
     #[must_use]
     pub fn log(&self, name: Name) -> PathBuf {
         self.data.join(format!("{name}.log"))
     }
 
-    /// The data folder.
+    /// Returns the data folder.
     #[must_use]
     pub fn data(&self) -> &Path {
         &self.data
@@ -177,7 +177,8 @@ impl Resident {
         let launched = loop {
             let service = S::at(&self.folder(S::NAME)?, &self.log(S::NAME), port)?;
             match launch(&service, |child| self.note(&service, child.id())) {
-                // Its own port is there: somebody was quicker with one of those that it uses within itself.
+                // The client port is free, so another process took one of the server's internal ports: retry with
+                // others.
                 Err(error) if attempt < PORT_ATTEMPTS && is_port_race(&error) && ports::is_free(port) => attempt += 1,
                 launched => break launched,
             }
@@ -209,7 +210,7 @@ impl Resident {
     fn down_one<S: Service>(&self) -> Result<Option<Name>, StackError> {
         let Some(record) = self.record(S::NAME) else { return Ok(None) };
         let ran = record.process.is_alive();
-        if !record.process.end(S::STOP.0, STOP_PATIENCE) {
+        if !record.process.end(S::STOP.0, STOP_TIMEOUT) {
             return Err(StackError::NotStopped { server: S::NAME, pid: record.process.pid });
         }
         S::tidy(&record.all_ports);
@@ -235,7 +236,7 @@ impl Resident {
         Ok(Status { name: S::NAME, state, pid: Some(record.process.pid), port: record.port, since, log, folder })
     }
 
-    /// Where a server's data is: PostgreSQL's below /var/tmp when its account can't reach our folder.
+    /// Returns the data folder of a server. PostgreSQL's is below /var/tmp if its account cannot reach this folder.
     fn folder(&self, name: Name) -> Result<PathBuf, StackError> {
         let inside = self.data.join(name.as_str());
         let account = if name == Name::Postgres { Account::for_postgres()? } else { None };
@@ -247,7 +248,8 @@ impl Resident {
         }
     }
 
-    /// Held while servers are started or stopped, so that two of us don't do it at once. Beside the folder, which may go.
+    /// Locks out other processes that start or stop servers. The file is beside the data folder, which `down` may
+    /// remove.
     fn lock(&self) -> Result<File, StackError> {
         let path = self.data.with_extension("lock");
         let file = File::create(&path).at("making", &path)?;
@@ -259,14 +261,15 @@ impl Resident {
         self.data.join(format!("{name}.pid"))
     }
 
-    /// None also for half a file, which a crash of the machine may leave: nothing it names can still run then.
+    /// Returns the record of a pid file. A truncated file, as a machine crash may leave, counts as none: its process is
+    /// gone.
     fn record(&self, name: Name) -> Option<Record> {
         serde_json::from_str(&fs::read_to_string(self.pid_file(name)).ok()?).ok()
     }
 
     fn note<S: Service>(&self, service: &S, pid: u32) -> Result<(), StackError> {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |elapsed| elapsed.as_secs());
-        // A process that is gone already is reported by whoever waits for it.
+        // The caller of `launch` reports a process that has already exited.
         let Some(process) = Process::with(pid) else { return Ok(()) };
         let record = Record { process, port: service.port(), all_ports: service.ports(), since };
         let file = self.pid_file(S::NAME);

@@ -1,4 +1,4 @@
-//! S3 by SeaweedFS, all of its parts in one process.
+//! S3 served by SeaweedFS, with all of its components in one process.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -29,9 +29,9 @@ const QUESTION_LIMIT: Duration = Duration::from_secs(5);
 const STORAGE_LIMIT: Duration = Duration::from_mins(1);
 const STORAGE_PAUSE: Duration = Duration::from_millis(50);
 const PROBE_KEY: &str = ".local-stack";
-/// SeaweedFS' admin part looks for its gRPC port here, whatever the flags say.
+/// The admin component expects its gRPC port at this offset and ignores the flags.
 const ADMIN_GRPC_OFFSET: u16 = 10_000;
-/// The parts that can be told their port.
+/// Components with a flag for their port.
 const PARTS: [&str; 7] = [
     "s3.port.grpc",
     "master.port",
@@ -42,26 +42,26 @@ const PARTS: [&str; 7] = [
     "filer.port.grpc",
 ];
 
-/// An S3 of one's own.
+/// A dedicated S3 server.
 pub type S3 = Server<S3Service>;
 
-/// How to reach an S3.
+/// Endpoint and credentials of an S3 server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct S3Access {
-    /// `http://127.0.0.1:PORT`, or `https://…`; buckets are in the path, not in the host's name.
+    /// `http://127.0.0.1:PORT` or `https://…`, with path-style bucket addresses.
     pub endpoint: String,
-    /// The access key.
+    /// Access key.
     pub access_key: String,
-    /// The secret key.
+    /// Secret key.
     pub secret_key: String,
-    /// The region.
+    /// Region.
     pub region: String,
-    /// The bucket that is there from the start.
+    /// Bucket that exists from the start.
     pub bucket: String,
 }
 
 impl S3Access {
-    /// The same as the variables of AWS's tools, with their names.
+    /// Returns the environment variables of the AWS tools, as names and values.
     #[must_use]
     pub fn variables(&self) -> [(&'static str, &str); 4] {
         [
@@ -83,7 +83,7 @@ impl S3Access {
     }
 }
 
-/// SeaweedFS' folder and ports.
+/// Folder and ports of an S3 server.
 #[derive(Debug, Clone)]
 pub struct S3Service {
     weed: PathBuf,
@@ -96,7 +96,7 @@ pub struct S3Service {
     tls: Option<Tls>,
 }
 
-/// What an S3 with TLS shows, and who vouches for it.
+/// Certificate and key of an HTTPS server, and the authority that clients trust.
 #[derive(Debug, Clone)]
 struct Tls {
     certificate: String,
@@ -105,14 +105,14 @@ struct Tls {
 }
 
 impl S3 {
-    /// An S3 that is spoken to by HTTPS only.
+    /// Starts a server that accepts HTTPS only.
     pub fn secured(server: &Identity, authority: &Authority) -> Result<Self, StackError> {
         let (certificate, key) = (server.certificate()?, server.key()?);
         let tls = Tls { certificate, key, authority: authority.certificate()? };
         Self::ephemeral_as(|service| Ok(S3Service { tls: Some(tls.clone()), ..service }))
     }
 
-    /// Endpoint, keys, region and bucket.
+    /// Returns endpoint, keys, region and bucket.
     #[must_use]
     pub fn access(&self) -> S3Access {
         self.service.access()
@@ -152,8 +152,10 @@ impl S3Service {
         }
     }
 
-    /// The S3 part answers before the part that keeps the objects has joined it, which can take 5 s and more; until then each
-    /// object is an `InternalError`. An object of our own that comes and goes tells.
+    /// Waits until an object can be stored and removed.
+    ///
+    /// The S3 component answers before the storage component joins, which can take 5 s or more; until then each request
+    /// for an object fails with `InternalError`.
     async fn await_storage(&self) -> Result<(), String> {
         let deadline = Instant::now() + STORAGE_LIMIT;
         loop {
@@ -244,7 +246,7 @@ impl Service for S3Service {
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }]});
         fs::write(&identities, text.to_string()).at("writing", &identities)?;
-        // The last start's ports, which SeaweedFS would prefer to ours.
+        // SeaweedFS would prefer the ports of the last start to the flags.
         match fs::remove_file(data.join("mini.options")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                 Err(error).at("removing", &data.join("mini.options"))
@@ -264,9 +266,9 @@ impl Service for S3Service {
             "-admin.ui=false",
         ]);
         command.args(["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]);
-        // As in Amazon's: a bucket that isn't there is an error, not an invitation.
+        // As in Amazon S3, a write to a missing bucket is an error.
         command.arg("-s3.autoCreateBucket=false");
-        // Small volumes and many of them, because each bucket takes seven.
+        // Many small volumes, because each bucket takes seven.
         command.args(["-master.volumeSizeLimitMB=128", "-volume.max=1000"]);
         command
             .arg(format!("-dir={}", self.data().display()))
@@ -294,7 +296,7 @@ impl Service for S3Service {
         apart(|| wait_for(self.await_storage())).map_err(step("an object kept".to_owned()))
     }
 
-    /// Its sockets' place and names are not for us to choose.
+    /// Removes the sockets in /tmp; SeaweedFS does not let us choose their folder and names.
     fn tidy(ports: &[u16]) {
         let endings: Vec<String> = ports.iter().map(|port| format!("-{port}.sock")).collect();
         for entry in fs::read_dir("/tmp").into_iter().flatten().flatten() {

@@ -1,4 +1,4 @@
-//! A server that a test has to itself: it ends with its owner.
+//! A dedicated server of a test, which ends with its owner.
 
 use std::cell::RefCell;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,16 @@ use crate::process::{Process, Signal};
 use crate::service::{Service, is_port_race, launch};
 use crate::watch::Watch;
 
-/// How long an orderly end may take before the server is killed.
-pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(20);
-/// How long a PostgreSQL that is told to end at once may take.
-const ABORT_PATIENCE: Duration = Duration::from_secs(5);
-/// How often another port is tried.
+/// Deadline for an orderly shutdown before the server is killed.
+pub(crate) const STOP_TIMEOUT: Duration = Duration::from_secs(20);
+/// Deadline for an immediate shutdown of a dropped server.
+const ABORT_TIMEOUT: Duration = Duration::from_secs(5);
+/// Maximum number of attempts with different ports.
 pub(crate) const PORT_ATTEMPTS: usize = 5;
 
-/// A running server of one's own. Dropping it ends the process, and removes its folder when that was a temporary one;
-/// when the owning process is killed, a small watcher process does the same.
+/// A running server. Dropping it ends the process and removes a temporary folder.
+///
+/// If the owning process is killed, a small watcher process does the same.
 #[derive(Debug)]
 pub struct Server<S: Service> {
     pub(crate) service: S,
@@ -32,17 +33,17 @@ pub struct Server<S: Service> {
 #[derive(Debug)]
 struct Running {
     child: Child,
-    /// Held for its Drop.
+    /// Held until the process has ended.
     watch: Option<Watch>,
 }
 
 impl<S: Service> Server<S> {
-    /// A server with new data in a temporary folder, on a free port of 127.0.0.1.
+    /// Starts a server with new data in a temporary folder, on a free port of 127.0.0.1.
     pub fn ephemeral() -> Result<Self, StackError> {
         Self::ephemeral_as(Ok)
     }
 
-    /// The same with another form of the service.
+    /// Starts an ephemeral server whose service `form` has configured.
     pub(crate) fn ephemeral_as(form: impl Fn(S) -> Result<S, StackError>) -> Result<Self, StackError> {
         let temporary = temporary_folder()?;
         let mut server = Self::start_as(&temporary.path().join(S::NAME.as_str()), 0, form)?;
@@ -53,8 +54,10 @@ impl<S: Service> Server<S> {
         Ok(server)
     }
 
-    /// A server with its data in `folder` (made when absent, kept at the end), on `port` of 127.0.0.1; 0 is any free one.
-    /// Its log is beside the folder: `<name>.log`. Returns when it answers.
+    /// Starts a server with its data in `folder`, on `port` of 127.0.0.1, and returns when it answers.
+    ///
+    /// The folder is created if missing and kept at the end. Port 0 selects a free port. The log is `<name>.log` beside
+    /// the folder.
     pub fn start(folder: &Path, port: u16) -> Result<Self, StackError> {
         Self::start_as(folder, port, Ok)
     }
@@ -73,35 +76,37 @@ impl<S: Service> Server<S> {
         }
     }
 
-    /// The process, while it is meant to run.
+    /// Returns the process ID, or `None` after the server was stopped or killed.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.running.as_ref().map(|running| running.child.id())
     }
 
-    /// The port on 127.0.0.1; the same for as long as this value lives.
+    /// Returns the port on 127.0.0.1, which stays the same across restarts.
     #[must_use]
     pub fn port(&self) -> u16 {
         self.service.port()
     }
 
-    /// What it writes to its standard output and error.
+    /// Returns the log file with the server's standard output and error.
     #[must_use]
     pub fn log(&self) -> PathBuf {
         self.service.log().to_owned()
     }
 
-    /// Ends it in order (Kafka closes its logs, PostgreSQL makes a checkpoint); killed after 20 s. Data stays.
+    /// Shuts the server down in order: Kafka closes its logs, PostgreSQL writes a checkpoint.
+    ///
+    /// A server that takes longer than 20 s is killed. Data is kept.
     pub fn stop(&mut self) -> Result<(), StackError> {
-        self.end(S::STOP.0, STOP_PATIENCE)
+        self.end(S::STOP.0, STOP_TIMEOUT)
     }
 
-    /// Kills it (SIGKILL), as a power cut would. Data stays.
+    /// Kills the server with SIGKILL, as a power failure would. Data is kept.
     pub fn kill(&mut self) -> Result<(), StackError> {
-        self.end(Signal::Kill, STOP_PATIENCE)
+        self.end(Signal::Kill, STOP_TIMEOUT)
     }
 
-    /// Starts it again on the same port and data, stopping it first when it runs. Returns when it answers.
+    /// Starts the server again on the same port and data and returns when it answers. Stops it first if it runs.
     pub fn restart(&mut self) -> Result<(), StackError> {
         self.stop()?;
         let watch = RefCell::new(None);
@@ -131,12 +136,12 @@ impl<S: Service> Server<S> {
 
 impl<S: Service> Drop for Server<S> {
     fn drop(&mut self) {
-        // There is no one to tell; the watcher has another try.
-        let _ = self.end(S::ABORT.0, ABORT_PATIENCE);
+        // Drop cannot report an error; the watcher tries again.
+        let _ = self.end(S::ABORT.0, ABORT_TIMEOUT);
     }
 }
 
-/// A temporary folder that PostgreSQL's account can reach.
+/// Creates a temporary folder that PostgreSQL's account can reach.
 pub(crate) fn temporary_folder() -> Result<TempDir, StackError> {
     use std::os::unix::fs::PermissionsExt;
     let account = crate::account::Account::for_postgres()?;

@@ -1,4 +1,4 @@
-//! What the three servers have in common: how one is prepared, started and asked, without a word on who keeps the process.
+//! Preparation, start and health check of the three servers, independent of the owner of the process.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -12,57 +12,57 @@ use crate::name::Name;
 use crate::ports;
 use crate::process::{Holder, PAUSE, Signal};
 
-/// Generous: a machine that compiles on all cores starts a JVM slowly.
+/// Deadline for a start. Generous, because a JVM starts slowly while all cores compile.
 const START_LIMIT: Duration = Duration::from_mins(1);
 
 /// One of the three servers, with its folder and ports.
 pub trait Service: Clone + Send + Sync + Sized + 'static {
-    /// Which one.
+    /// Name of the server.
     const NAME: Name;
-    /// Asks for an orderly end.
+    /// Signal for an orderly shutdown.
     #[doc(hidden)]
     const STOP: StopSignal;
-    /// Ends at once and takes helper processes along.
+    /// Signal that ends the server and its helper processes at once.
     #[doc(hidden)]
     const ABORT: StopSignal;
 
-    /// The service with its data in `folder`, its port for clients on `port` and free ones for the rest.
+    /// Creates the service with its data in `folder`, clients on `port` and free ports for its internal listeners.
     #[doc(hidden)]
     fn at(folder: &Path, log: &Path, port: u16) -> Result<Self, StackError>;
-    /// A port on which [`Service::at`] finds all it needs free.
+    /// Returns a port with which [`Service::at`] finds all other ports free.
     #[doc(hidden)]
     fn free_port() -> Result<u16, StackError> {
         ports::free()
     }
-    /// The port for clients.
+    /// Returns the port for clients.
     #[doc(hidden)]
     fn port(&self) -> u16;
-    /// What it writes to its standard output and error.
+    /// Returns the log file with the server's standard output and error.
     #[doc(hidden)]
     fn log(&self) -> &Path;
-    /// Makes the data folder, unless it is there.
+    /// Creates the data folder if it is missing.
     #[doc(hidden)]
     fn prepare(&self) -> Result<(), StackError>;
-    /// What to run.
+    /// Returns the command that runs the server.
     #[doc(hidden)]
     fn command(&self) -> Result<Command, StackError>;
-    /// Asks the question that only a working server answers; the error is for people.
+    /// Sends a request that only a working server answers. The error is text for the user.
     #[doc(hidden)]
     fn ask(&self) -> Result<(), String>;
-    /// Makes what the pipeline expects to be there.
+    /// Creates the objects that the pipeline expects, such as databases and buckets.
     #[doc(hidden)]
     fn furnish(&self) -> Result<(), StackError> {
         Ok(())
     }
-    /// All ports that it listens on.
+    /// Returns all ports that the server listens on.
     #[doc(hidden)]
     fn ports(&self) -> Vec<u16>;
-    /// Takes away what a server on these ports leaves outside its folder.
+    /// Removes files that a server on these ports leaves outside its folder.
     #[doc(hidden)]
     fn tidy(_ports: &[u16]) {}
 }
 
-/// A signal, for [`Service`]'s constants.
+/// A signal for the constants of [`Service`].
 #[derive(Debug, Clone, Copy)]
 pub struct StopSignal(pub(crate) Signal);
 
@@ -72,7 +72,7 @@ impl fmt::Display for Name {
     }
 }
 
-/// Starts a service and returns when it answers and is furnished. `spawned` hears of each process that is started.
+/// Starts a service and returns when it answers and is furnished. `spawned` is called with each process started.
 pub(crate) fn launch<S: Service>(
     service: &S,
     spawned: impl Fn(&Child) -> Result<(), StackError>,
@@ -94,12 +94,12 @@ pub(crate) fn launch<S: Service>(
     }
 }
 
-/// PostgreSQL's last processes outlive a killed postmaster for a moment, and a new one refuses to start meanwhile.
+/// After the postmaster is killed, backends live on briefly, and a new postmaster refuses to start until they exit.
 fn is_aftermath(error: &StackError) -> bool {
     matches!(error, StackError::EndedEarly { server: Name::Postgres, tail, .. } if tail.contains("shared memory block"))
 }
 
-/// Whether the server ended because somebody else was quicker to take one of its ports.
+/// Returns true if the server failed because another process bound one of its ports first.
 pub(crate) fn is_port_race(error: &StackError) -> bool {
     match error {
         StackError::PortTaken { .. } => true,
@@ -119,7 +119,7 @@ fn spawn<S: Service>(service: &S) -> Result<Child, StackError> {
     let log = open_log(service.log())?;
     let errors = log.try_clone().at("opening", service.log())?;
     let mut command = service.command()?;
-    // A process group of its own: Ctrl-C in the terminal is for us, not for the servers.
+    // A separate process group, so that Ctrl-C in the terminal does not reach the servers.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command.stdin(Stdio::null()).stdout(log).stderr(errors);
     command.spawn().map_err(|cause| StackError::Program {
@@ -143,7 +143,7 @@ fn await_answer<S: Service>(service: &S, child: &mut Child, deadline: Instant) -
             let tail = tail(service.log(), 20).unwrap_or_default();
             return Err(StackError::EndedEarly { server: S::NAME, status, log: service.log().to_owned(), tail });
         }
-        // An answer alone could be another server's that took the port first.
+        // An answer alone could come from another server that bound the port first.
         if ports::listens(child.id(), service.port()) {
             match ask(service) {
                 Ok(()) => return Ok(()),
@@ -162,12 +162,12 @@ fn await_answer<S: Service>(service: &S, child: &mut Child, deadline: Instant) -
     }
 }
 
-/// [`Service::ask`] from a thread of its own, because callers may be inside an asynchronous runtime.
+/// Calls [`Service::ask`] on a separate thread, because the caller may be inside an asynchronous runtime.
 pub(crate) fn ask<S: Service>(service: &S) -> Result<(), String> {
     apart(|| service.ask())
 }
 
-/// Runs something on a thread that belongs to no asynchronous runtime.
+/// Runs a closure on a thread outside any asynchronous runtime.
 pub(crate) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| match scope.spawn(work).join() {
         Ok(value) => value,
@@ -175,14 +175,14 @@ pub(crate) fn apart<T: Send>(work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Waits for a future on a runtime made for it.
+/// Runs a future to completion on a new runtime.
 pub(crate) fn wait_for<T>(future: impl Future<Output = Result<T, String>>) -> Result<T, String> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     runtime.block_on(future)
 }
 
-/// The last lines of a text file.
+/// Returns the last lines of a text file.
 pub(crate) fn tail(path: &Path, lines: usize) -> io::Result<String> {
     let text = String::from_utf8_lossy(&fs::read(path)?).into_owned();
     let all: Vec<&str> = text.lines().collect();

@@ -9,20 +9,21 @@ use crate::postgres::Postgres;
 use crate::proxy::Proxy;
 use crate::s3::{S3, S3Access};
 
-/// A Kafka, a PostgreSQL and an S3 of one's own, on free ports of 127.0.0.1 and in temporary folders. All end when this is
-/// dropped, and also when the process that has it is killed.
+/// A Kafka broker, a PostgreSQL server and an S3 server on free ports of 127.0.0.1 and in temporary folders.
+///
+/// All end when this is dropped, and also when the owning process is killed.
 #[derive(Debug)]
 pub struct Stack {
-    /// The broker.
+    /// The Kafka broker.
     pub kafka: Kafka,
-    /// The database; `warehouse` is there, with the roles of `db_table_scripts/roles` and without tables.
+    /// The PostgreSQL server. Its database `warehouse` has the roles of `db_table_scripts/roles` and no tables.
     pub postgres: Postgres,
-    /// The object store; its bucket is there and empty.
+    /// The S3 server, with an empty bucket.
     pub object_store: S3,
 }
 
 impl Stack {
-    /// Starts all three at once. Takes two to three seconds on a quiet machine.
+    /// Starts the three servers in parallel, in two to three seconds on an idle machine.
     pub fn ephemeral() -> Result<Self, StackError> {
         Self::around(Kafka::ephemeral)
     }
@@ -36,35 +37,35 @@ impl Stack {
         })
     }
 
-    /// The same with a broker that is also reached through a proxy.
+    /// Starts the three servers with the broker also reachable through a proxy.
     pub fn ephemeral_behind(proxy: &Proxy) -> Result<Self, StackError> {
         Self::around(|| Kafka::ephemeral_behind(proxy))
     }
 
-    /// The same with several proxies before the broker, of which each can fail by itself.
+    /// Starts the three servers with the broker behind several proxies, each of which can fail independently.
     pub fn ephemeral_behind_all(proxies: &[&Proxy]) -> Result<Self, StackError> {
         Self::around(|| Kafka::ephemeral_behind_all(proxies))
     }
 
-    /// For `bootstrap.servers`.
+    /// Returns the value of `bootstrap.servers`.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {
         self.kafka.bootstrap_servers()
     }
 
-    /// The database `warehouse`, as the superuser.
+    /// Returns the URL of the database `warehouse` for the superuser.
     #[must_use]
     pub fn database_url(&self) -> String {
         self.postgres.url()
     }
 
-    /// Endpoint, keys, region and bucket of the object store.
+    /// Returns endpoint, keys, region and bucket of the S3 server.
     #[must_use]
     pub fn s3(&self) -> S3Access {
         self.object_store.access()
     }
 
-    /// The lake that is the whole bucket: `s3://product-events-lake`.
+    /// Returns the URL of a lake that spans the whole bucket: `s3://product-events-lake`.
     #[must_use]
     pub fn lake_url(&self) -> String {
         format!("s3://{BUCKET}")

@@ -1,4 +1,4 @@
-//! Ends a test's server, or a tool's program, when its owner cannot do it any more, because it was killed.
+//! Ends a test's server or a tool's program after its owner was killed.
 
 use std::io::Write;
 use std::os::unix::process::CommandExt;
@@ -8,8 +8,8 @@ use std::process::{Child, Command, Stdio};
 use crate::error::StackError;
 use crate::process::Signal;
 
-/// Reads a line that never comes: the pipe's other end is closed by the kernel when the owner dies, however it dies. A line means
-/// that the owner has ended the server itself. $1 is the process, $2 the signal, $3 the folder to remove.
+/// Waits on a pipe whose write end the kernel closes when the owner dies, however it dies. A line on the pipe means
+/// that the owner has ended the process itself. $1 is the process, $2 the signal, $3 the folder to remove.
 const SCRIPT: &str = r#"
 read -r word && exit 0
 kill "-$2" "$1" 2>/dev/null
@@ -18,19 +18,19 @@ kill -KILL "$1" 2>/dev/null
 if [ -n "$3" ]; then sleep 0.5; rm -rf -- "$3"; fi
 "#;
 
-/// A shell of a few hundred kilobytes that waits for its owner's end.
+/// A shell of a few hundred kilobytes that waits for the death of its owner.
 #[derive(Debug)]
 pub struct Watch {
     shell: Child,
 }
 
 impl Watch {
-    /// Kills process `pid` when we die, however we die. Dropped after its end.
+    /// Kills process `pid` when the current process dies. Drop this after `pid` has ended.
     pub fn killing(pid: u32) -> Result<Self, StackError> {
         Self::over(pid, Signal::Kill, None)
     }
 
-    /// Watches over process `pid`; `folder` is removed after its end, too.
+    /// Sends `signal` to process `pid` when the current process dies, then removes `folder`.
     pub(crate) fn over(pid: u32, signal: Signal, folder: Option<&Path>) -> Result<Self, StackError> {
         let shell = Command::new("sh")
             .args(["-c", SCRIPT, "local-stack-watch", &pid.to_string(), signal.name()])

@@ -1,4 +1,4 @@
-//! Servers that a test has to itself: they answer, keep their data over a kill, and leave nothing behind.
+//! Ephemeral servers: they answer, keep their data after a kill, and leave nothing behind.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -46,7 +46,7 @@ fn clients_stay_behind_the_proxy_that_they_came_through() {
         let through = format!("127.0.0.1:{}", second.port());
         let create = ["--bootstrap-server", &through, "--create", "--topic", topic];
         assert!(kafka.tool("org.apache.kafka.tools.TopicCommand", &create).output().unwrap().status.success());
-        // Also those that come after a restart.
+        // New connections after a restart use the proxy, too.
         kafka.restart().unwrap();
     }
     assert_eq!(topics(&kafka.bootstrap_servers()).len(), 2);
@@ -132,7 +132,7 @@ fn stacks_start_beside_each_other() {
     assert_eq!(ports.len(), 4);
 }
 
-/// The test that is killed below; does nothing when it is run with the others.
+/// Body of the process that the test below kills; does nothing in a normal test run.
 #[test]
 fn holds_a_server_until_it_is_killed() {
     if let Some(file) = std::env::var_os("LOCAL_STACK_TEST_HOLD") {
@@ -171,7 +171,7 @@ fn a_killed_test_takes_its_servers_along() {
     eventually("the folder is gone", || !data.exists());
 }
 
-/// The processes whose parent is `pid`.
+/// Returns the child processes of `pid`.
 fn children(pid: u32) -> Vec<u32> {
     let text = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
     text.split_whitespace().map(|word| word.parse().unwrap()).collect()

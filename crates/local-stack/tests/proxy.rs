@@ -1,4 +1,4 @@
-//! The proxy's faults, seen from both of its sides.
+//! Faults of the proxy, observed by the client and the server.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::io::{ErrorKind, Read, Write};
@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use local_stack::Proxy;
 use local_stack::proxy::{CutAt, ProxyMode};
 
-/// A proxy and both ends of a connection through it: the client's and the server's.
+/// Returns a proxy with the client's and the server's end of a connection through it.
 fn through() -> (Proxy, TcpStream, TcpStream) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let proxy = Proxy::to(listener.local_addr().unwrap().port()).unwrap();
@@ -70,7 +70,7 @@ fn slow_and_late() {
     arrives(&client, &server, "late");
     assert!(began.elapsed() >= Duration::from_millis(300));
     proxy.set(ProxyMode::Throttled(1_000));
-    // The reader of the proxy asks for the way before it waits; what it waits for now goes by the former one.
+    // The proxy reads its mode before it blocks on a read, so the first bytes still pass in the previous mode.
     arrives(&client, &server, "x");
     let began = Instant::now();
     arrives(&client, &server, &"y".repeat(500));

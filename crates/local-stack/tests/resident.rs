@@ -1,5 +1,5 @@
-//! The program: `up` twice, `down` without remains, taken ports, stale pid files. On other ports and data than a stack that a
-//! developer may have running.
+//! The `local-stack` program: repeated `up`, complete `down`, occupied ports, stale pid files. Ports and data differ
+//! from those of a developer's running stack.
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
 
 mod common;
@@ -16,7 +16,7 @@ use local_stack::S3Access;
 use local_stack::defaults::{BUCKET, S3_ACCESS_KEY, S3_REGION, S3_SECRET_KEY};
 use tempfile::TempDir;
 
-/// A stack of its own for the program; whatever a test does, nothing is left running.
+/// A dedicated stack of the program. Dropping it stops the servers, even after a failed test.
 struct Place {
     folder: TempDir,
     ports: [u16; 3],
@@ -43,7 +43,7 @@ impl Place {
         command.output().unwrap()
     }
 
-    /// Runs the program and expects it to succeed; its standard output and error.
+    /// Runs the program, expects success, and returns its standard output and error.
     fn must(&self, words: &[&str]) -> String {
         let output = self.run(words);
         let text = text(&output);
@@ -133,7 +133,7 @@ fn a_pid_that_now_is_another_process_is_left_alone() {
     let place = Place::new();
     place.must(&["up"]);
     place.must(&["down"]);
-    // What a crash leaves, after which the system has given the number to somebody else: us.
+    // State after a crash: the process ID was reused, here by this test.
     let us = std::process::id();
     let record = serde_json::json!({
         "process": {"pid": us, "start_ticks": 1}, "port": place.ports[2], "all_ports": [], "since": 0
@@ -190,7 +190,7 @@ fn data_below_a_folder_that_postgres_cannot_reach() {
     let status = place.must(&["status"]);
     let outside: Vec<&str> =
         status.split_whitespace().filter(|word| word.starts_with("/var/tmp/local-stack-")).collect();
-    // An ordinary user's PostgreSQL is run by that user, who reaches his own folders.
+    // An ordinary user's PostgreSQL runs as that user, who can reach the folder.
     let are_root = fs::metadata(place.folder.path().join("data/postgres")).is_err();
     assert_eq!(outside.len(), usize::from(are_root), "{status}");
     place.must(&["down", "--purge"]);
@@ -213,7 +213,7 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr)
 }
 
-/// Below the ports that the library takes for itself.
+/// Returns a free port below the range that the library allocates from.
 fn free_port() -> u16 {
     static TURN: AtomicU16 = AtomicU16::new(0);
     loop {

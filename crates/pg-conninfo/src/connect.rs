@@ -1,4 +1,4 @@
-//! Opening a session: host by host, with or without TLS as the mode demands.
+//! Opens sessions host by host, with or without TLS as the mode requires.
 
 use std::io;
 use std::pin::Pin;
@@ -16,8 +16,10 @@ use crate::host::HostConfig;
 use crate::session_attributes::{ServerState, SessionAttributes};
 use crate::tls::{Protection, SslMode, tls_failure};
 
-/// Opens a session on the first host that has the attributes. A host that refuses the user or the database ends the search,
-/// as in libpq. A spawned task drives the connection until the client is dropped.
+/// Opens a session on the first host with the required attributes.
+///
+/// As in libpq, an error that a server reports ends the search unless it is `cannot_connect_now`. A spawned task drives
+/// the connection until the client is dropped.
 pub async fn connect(conninfo: &Conninfo) -> Result<Client, Error> {
     let mut last = None;
     let passes = conninfo.attributes().passes();
@@ -54,7 +56,7 @@ async fn enter_in_time(
     }
 }
 
-/// Tries a host with TLS, without, or with one after the other.
+/// Connects to a host with TLS, without TLS, or with one after the other.
 async fn enter(host: &HostConfig, protection: &Protection, demand: SessionAttributes) -> Result<Client, Error> {
     let tries: &[bool] = match protection.mode {
         _ if host.is_socket() => &[false],
@@ -70,8 +72,8 @@ async fn enter(host: &HostConfig, protection: &Protection, demand: SessionAttrib
     }
 }
 
-/// Returns true if the server refused the kind of connection (no TLS there, no line in `pg_hba.conf` for it), not the user or
-/// the password.
+/// Returns true if the server refused the kind of connection (it has no TLS, or `pg_hba.conf` has no line for it), not
+/// the user or the password.
 fn asks_for_the_other(error: &Error) -> bool {
     error.code() == Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) || tls_failure(error).is_some()
 }
@@ -103,8 +105,9 @@ async fn attempt(
     Ok(client)
 }
 
-/// Opens a session. Returns the server's state as well if the server reports it, as PostgreSQL 14 and later do; a pooler may
-/// keep it to itself.
+/// Opens a session. Also returns the state of the server if the server reports it.
+///
+/// PostgreSQL 14 and later do; a pooler may not.
 async fn open<T>(config: &Config, tls: T) -> Result<(Client, Option<ServerState>), Error>
 where
     T: MakeTlsConnect<Socket>,
@@ -114,7 +117,7 @@ where
     let is_on = |name: &str| connection.parameter(name).map(|value| value == "on");
     let state = is_on("in_hot_standby").zip(is_on("default_transaction_read_only"));
     tokio::spawn(async move {
-        // The waiting client receives the error too, and decides about it.
+        // The waiting client receives the error too and handles it.
         if let Err(error) = connection.await {
             tracing::debug!(%error, "PostgreSQL connection ended");
         }
@@ -133,7 +136,7 @@ async fn ask_state(client: &Client) -> Result<ServerState, Error> {
     Ok(state)
 }
 
-/// Makes an error of tokio-postgres, which has no constructor for one.
+/// Creates an error of `tokio-postgres`, which has no constructor for one.
 async fn error_of(kind: io::ErrorKind, text: &'static str) -> Error {
     match Config::new().user("nobody").connect_raw(Failing { kind, text }, NoTls).await {
         Ok(_) => unreachable!("every call fails"),

@@ -1,4 +1,4 @@
-//! A database and the way to it.
+//! Settings for connecting to a database.
 
 use std::collections::hash_map::RandomState;
 use std::env;
@@ -17,19 +17,19 @@ use crate::session_attributes::SessionAttributes;
 use crate::settings::{Environment, Settings};
 use crate::tls::{Protection, SslMode};
 
-/// Variables that name a server, a database or a user. Without them and without a connection string, the default is meant.
+/// Variables that name a server, a database or a user. If none is set, the default applies without a connection string.
 const NAMING: [&str; 6] = ["PGHOST", "PGHOSTADDR", "PGPORT", "PGUSER", "PGDATABASE", "PGSERVICE"];
 
-/// `keepalives_idle` of the system, which 0 asks for.
+/// System default of `keepalives_idle`, which 0 requests.
 const SYSTEM_KEEPALIVES_IDLE: Duration = Duration::from_hours(2);
 
-/// A database and the way to it. Shown without the password.
+/// Settings for connecting to a database. `Display` omits the password.
 #[derive(Clone)]
 pub struct Conninfo {
     hosts: Vec<HostConfig>,
     shuffled: bool,
     database: String,
-    /// Name that the user gives the sessions.
+    /// Application name set by the user.
     application: Option<String>,
     timeout: ConnectTimeout,
     attributes: SessionAttributes,
@@ -37,18 +37,20 @@ pub struct Conninfo {
     passwords: PasswordFile,
 }
 
-/// Limit for connecting to one host.
+/// Timeout for connecting to one host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ConnectTimeout {
-    /// Given; `None` waits indefinitely.
+    /// Set by the user; `None` waits indefinitely.
     Given(Option<Duration>),
-    /// Bounds the TCP connection, and the whole of it where another host is left.
+    /// Default. Limits the TCP connection, and the whole attempt to twice this time if another host follows.
     Default(Duration),
 }
 
 impl Conninfo {
-    /// Resolves `text`, else what the environment names, else `default`. What the connection string leaves open comes from
-    /// its service, then from the environment, a password also from the password file.
+    /// Resolves `text`, or else the environment if it names a server, a database or a user, or else `default`.
+    ///
+    /// Settings missing from the connection string come from its service, then from the environment. A missing password
+    /// also comes from the password file.
     pub fn resolve(text: Option<&str>, default: &str) -> Result<Self, ConninfoError> {
         Self::from(text, default, &|name| env::var(name).ok().filter(|value| !value.is_empty()))
     }
@@ -90,7 +92,7 @@ impl Conninfo {
         })
     }
 
-    /// Returns true if all hosts are this machine.
+    /// Returns true if all hosts are on this machine.
     #[must_use]
     pub fn is_local(&self) -> bool {
         self.hosts.iter().all(HostConfig::is_local)
@@ -102,8 +104,9 @@ impl Conninfo {
         self.protection.mode
     }
 
-    /// Returns the same database for sessions called `name`. The user's `application_name` follows in parentheses: the
-    /// program recognizes its sessions by the beginning.
+    /// Returns the same settings with `name` as the application name.
+    ///
+    /// The user's `application_name` follows in parentheses, so that the program recognizes its sessions by the prefix.
     #[must_use]
     pub fn named(&self, name: &str) -> Self {
         let mut named = self.clone();
@@ -117,7 +120,7 @@ impl Conninfo {
         named
     }
 
-    /// Returns the hosts in connection order.
+    /// Returns the hosts in connection order, with their passwords.
     pub(crate) fn hosts(&self) -> Vec<HostConfig> {
         let mut hosts = self.hosts.clone();
         if self.shuffled {
@@ -130,11 +133,11 @@ impl Conninfo {
         hosts
     }
 
-    /// Returns the limit for a host. Without a setting the last one is waited for as long as the caller likes.
+    /// Returns the timeout for a host. By default the last host has none: the caller decides how long to wait.
     pub(crate) fn limit(&self, is_last: bool) -> Option<Duration> {
         match self.timeout {
             ConnectTimeout::Given(limit) => limit,
-            // Time for TLS and authentication besides the TCP connection.
+            // Twice the time, for TLS and authentication in addition to the TCP connection.
             ConnectTimeout::Default(limit) => (!is_last).then_some(limit * 2),
         }
     }
@@ -157,7 +160,7 @@ impl fmt::Display for Conninfo {
     }
 }
 
-/// Returns what all hosts have in common.
+/// Returns the settings that all hosts share.
 fn common(settings: &Settings, environment: Environment<'_>) -> Result<Config, ConninfoError> {
     let mut config = Config::new();
     if let Some(password) = settings.get("password") {
@@ -178,9 +181,9 @@ fn common(settings: &Settings, environment: Environment<'_>) -> Result<Config, C
     Ok(config)
 }
 
-/// Bounds how long a dead server goes unnoticed.
+/// Sets keepalives and timeouts that limit the time until a dead server is detected.
 fn keepalives(settings: &Settings, config: &mut Config) -> Result<(), ConninfoError> {
-    // 0 and less mean the system's default, as in libpq.
+    // Zero and negative values select the system default, as in libpq.
     let positive = |name: &str| Ok(settings.integer(name)?.map(|value| u32::try_from(value).unwrap_or_default()));
     config.keepalives(settings.integer("keepalives")?.is_none_or(|value| value != 0));
     config.keepalives_idle(match positive("keepalives_idle")? {

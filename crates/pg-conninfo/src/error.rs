@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-/// Connection settings that cannot be used. Never contains a password.
+/// Error in the connection settings. Never contains a password.
 #[derive(Debug, Error)]
 pub enum ConninfoError {
     /// The connection string has neither of libpq's forms.
@@ -10,25 +10,25 @@ pub enum ConninfoError {
         "invalid connection string: {0}; write postgres://user@host:port/database?keyword=value or keyword=value pairs"
     )]
     Syntax(String),
-    /// libpq has no such keyword.
+    /// The keyword does not exist in libpq.
     #[error("unknown connection option {0}; see docs/connection-settings.md for the supported ones")]
     UnknownKeyword(String),
-    /// libpq has the option, this program has not.
+    /// libpq supports the option, this crate does not.
     #[error("connection option {name} is not supported: {reason}; remove it")]
     Unsupported {
-        /// Keyword, or the variable that the value came from.
+        /// Keyword, or the variable that provided the value.
         name: String,
         /// Reason, and the alternative if there is one.
         reason: String,
     },
-    /// The option cannot have this value.
+    /// The value is invalid for the option.
     #[error("invalid connection option {name}={value}: expected {expected}")]
     Value {
-        /// Keyword, or the variable that the value came from.
+        /// Keyword, or the variable that provided the value.
         name: String,
-        /// Value that was given.
+        /// The invalid value.
         value: String,
-        /// Values that are possible.
+        /// Permitted values.
         expected: String,
     },
     /// Two options contradict each other.
@@ -39,10 +39,10 @@ pub enum ConninfoError {
     Service {
         /// Name of the service.
         service: String,
-        /// Reason, with the file.
+        /// Reason, including the file.
         reason: String,
     },
-    /// A certificate or key cannot be used. Begins with the option that names it.
+    /// A certificate or key cannot be used. The message starts with the option that names it.
     #[error("{0}")]
     Tls(String),
     /// Neither the settings nor the operating system name a user.

@@ -1,4 +1,4 @@
-//! One of the hosts of a connection.
+//! Hosts of a connection.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -9,7 +9,7 @@ use crate::error::ConninfoError;
 use crate::password_file::PasswordFile;
 use crate::settings::Settings;
 
-/// A host, with a configuration that names no other.
+/// A host and its configuration, which names no other host.
 #[derive(Clone)]
 pub(crate) struct HostConfig {
     pub(crate) config: Config,
@@ -19,7 +19,7 @@ pub(crate) struct HostConfig {
 }
 
 impl HostConfig {
-    /// Returns true if nothing that is sent there leaves this machine.
+    /// Returns true if traffic to the host does not leave this machine.
     pub(crate) fn is_local(&self) -> bool {
         match self.address {
             Some(address) => address.is_loopback(),
@@ -32,12 +32,12 @@ impl HostConfig {
         self.address.is_none() && self.name.starts_with('/')
     }
 
-    /// Takes the password from the password file if none is given otherwise.
+    /// Sets the password from the password file unless one is set already.
     pub(crate) fn take_password(&mut self, file: &PasswordFile) {
         if self.config.get_password().is_none() {
             let user = self.config.get_user().unwrap_or_default();
             let database = self.config.get_dbname().unwrap_or(user);
-            // libpq's name for every socket.
+            // libpq looks up every socket under this name.
             let host = if self.is_socket() { "localhost" } else { &self.name };
             if let Some(password) = file.password([host, &self.port.to_string(), database, user]) {
                 self.config.password(password);
@@ -59,7 +59,7 @@ impl fmt::Display for HostConfig {
     }
 }
 
-/// Returns the hosts of the settings in their order, each with what `common` has.
+/// Returns the hosts in the order of the settings, each with the settings in `common`.
 pub(crate) fn hosts(settings: &Settings, common: &Config) -> Result<Vec<HostConfig>, ConninfoError> {
     let (names, addresses) = (settings.list("host"), settings.list("hostaddr"));
     let ports = settings.list("port");
@@ -98,7 +98,7 @@ fn host(
         return Err(settings.unsupported("host", "Unix sockets in the abstract namespace cannot be reached"));
     }
     let name = match (name, address) {
-        // The certificate is checked for the address then.
+        // The certificate is then verified for the address.
         ("", Some(address)) => address.to_string(),
         ("", None) => "localhost".to_owned(),
         (name, _) => name.to_owned(),

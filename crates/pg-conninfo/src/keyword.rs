@@ -5,11 +5,11 @@
 pub struct Keyword {
     /// Name in a connection string.
     pub name: &'static str,
-    /// Environment variable that gives the value if neither the connection string nor the service does.
+    /// Environment variable that provides the value if neither the connection string nor the service does.
     pub variable: Option<&'static str>,
     /// Effect of the keyword.
     pub handling: Handling,
-    /// Difference from libpq, or the reason for the handling. Empty where there is none.
+    /// Difference from libpq, or the reason for the handling. Empty if there is none.
     pub note: &'static str,
 }
 
@@ -27,11 +27,11 @@ pub struct Variable {
 /// Effect of a setting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Handling {
-    /// Has libpq's meaning.
+    /// Has the same meaning as in libpq.
     Supported,
-    /// Changes nothing. Other values than these are refused; an empty list admits all.
+    /// Has no effect. Only the listed values are accepted; an empty list accepts all.
     Accepted(&'static [&'static str]),
-    /// Refused by name.
+    /// Is refused by name.
     Refused,
 }
 

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A setting comes from the connection string, else from the service, else from its environment variable, else from
-//! libpq's default. [`KEYWORDS`] and [`VARIABLES`] list every setting of libpq: each is supported with libpq's meaning,
-//! accepted because it changes nothing here, or refused by name. None is ignored.
+//! libpq's default. [`KEYWORDS`] and [`VARIABLES`] list every setting of libpq. Each one is supported with libpq's
+//! meaning, accepted because it has no effect here, or refused by name. No setting is ignored.
 
 mod connect;
 mod conninfo;

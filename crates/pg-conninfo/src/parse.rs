@@ -10,7 +10,7 @@ pub(crate) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
     let uri = ["postgresql://", "postgres://"].iter().find_map(|scheme| text.strip_prefix(scheme));
     match uri {
         Some(rest) => parse_uri(rest),
-        // Read as keywords, it would put the password into an error.
+        // Parsed as keywords, it would put the password into an error.
         None if text.split(['=', ' ']).next().is_some_and(|word| word.contains("://")) => {
             Err(syntax("the scheme is not postgres:// or postgresql://"))
         }
@@ -58,7 +58,7 @@ fn parse_uri(text: &str) -> Result<Pairs, ConninfoError> {
     Ok(pairs)
 }
 
-/// Splits off a host, with an IPv6 address in brackets.
+/// Splits off a host name, an IPv4 address or a bracketed IPv6 address.
 fn split_host(text: &str) -> Result<(&str, &str), ConninfoError> {
     let Some(after) = text.strip_prefix('[') else { return Ok(split_before(text, &[':', '/', '?', ','])) };
     let (address, rest) = after.split_once(']').ok_or_else(|| syntax("the \"]\" of an IPv6 address is missing"))?;
@@ -83,7 +83,7 @@ fn parse_parameters(text: &str, pairs: &mut Pairs) -> Result<(), ConninfoError> 
             return Err(syntax("a parameter has more than one \"=\"; write %3D for one in a value"));
         }
         match (decode(name)?, decode(value)?) {
-            // As JDBC has it; libpq takes it too.
+            // JDBC's spelling, which libpq accepts too.
             (name, value) if name == "ssl" && value == "true" => pairs.push(("sslmode".into(), "require".into())),
             pair => pairs.push(pair),
         }
@@ -91,7 +91,7 @@ fn parse_parameters(text: &str, pairs: &mut Pairs) -> Result<(), ConninfoError> 
     Ok(())
 }
 
-/// Adds a part of a URI unless it is empty or only separates empty parts.
+/// Adds a part of a URI unless it is empty or consists only of separators.
 fn push(pairs: &mut Pairs, name: &str, value: &str) -> Result<(), ConninfoError> {
     if !value.chars().all(|letter| letter == ',') {
         pairs.push((name.to_owned(), decode(value)?));
@@ -99,7 +99,7 @@ fn push(pairs: &mut Pairs, name: &str, value: &str) -> Result<(), ConninfoError>
     Ok(())
 }
 
-/// Replaces `%XX` by the byte.
+/// Decodes `%XX` sequences.
 fn decode(text: &str) -> Result<String, ConninfoError> {
     let invalid = || syntax("a percent sign is not followed by two hexadecimal digits; write %25 for the sign itself");
     let mut bytes = Vec::with_capacity(text.len());
@@ -122,8 +122,9 @@ fn decode(text: &str) -> Result<String, ConninfoError> {
     String::from_utf8(bytes).map_err(|_| syntax("a decoded part is not UTF-8"))
 }
 
-/// Parses space-separated `keyword = value` pairs. Single quotes enclose a value with spaces. A backslash makes the next
-/// character literal.
+/// Parses space-separated `keyword = value` pairs.
+///
+/// Single quotes enclose a value with spaces. A backslash makes the next character literal.
 fn parse_words(text: &str) -> Result<Pairs, ConninfoError> {
     let mut pairs = Pairs::new();
     let mut rest = text.trim_start();
@@ -138,7 +139,7 @@ fn parse_words(text: &str) -> Result<Pairs, ConninfoError> {
     Ok(pairs)
 }
 
-/// Returns the value at the beginning of a text, and its length there in bytes.
+/// Returns the value at the start of a text, and its length in the text in bytes.
 fn split_value(text: &str) -> Result<(String, usize), ConninfoError> {
     let quoted = text.starts_with('\'');
     let mut value = String::new();
@@ -167,7 +168,7 @@ mod tests {
         pairs.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
     }
 
-    /// libpq's own examples are among these (`src/interfaces/libpq/t/001_uri.pl`).
+    /// Includes libpq's own examples (`src/interfaces/libpq/t/001_uri.pl`).
     #[test]
     fn uris() {
         for (uri, expected) in [

@@ -10,7 +10,9 @@ use std::path::Path;
 pub(crate) struct PasswordFile(Vec<[String; 5]>);
 
 impl PasswordFile {
-    /// Reads a file. Ignores one that others may read, and one that cannot be read, with a warning.
+    /// Reads a file. A missing file is empty.
+    ///
+    /// Warns about a file that others can access or that cannot be read, and ignores it.
     pub(crate) fn read(path: &Path) -> Self {
         let read = fs::metadata(path).and_then(|found| Ok((found.permissions().mode(), fs::read_to_string(path)?)));
         match read {
@@ -32,7 +34,7 @@ impl PasswordFile {
         Self(lines.filter_map(|line| fields(line).try_into().ok()).collect())
     }
 
-    /// Returns the password of the first line that fits host, port, database and user.
+    /// Returns the password of the first line that matches host, port, database and user.
     pub(crate) fn password(&self, wanted: [&str; 4]) -> Option<&str> {
         let fits = |line: &&[String; 5]| line.iter().zip(wanted).all(|(field, wanted)| field == "*" || field == wanted);
         self.0.iter().find(fits).map(|line| line[4].as_str())

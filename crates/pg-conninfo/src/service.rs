@@ -7,21 +7,21 @@ use crate::error::ConninfoError;
 use crate::keyword;
 use crate::parse::Pairs;
 
-/// Folders of the system's service file if `PGSYSCONFDIR` is not set: Debian's, Red Hat's and PostgreSQL's own.
+/// Folders of the system-wide service file if `PGSYSCONFDIR` is not set: Debian's, Red Hat's and PostgreSQL's own.
 const SYSTEM_FOLDERS: [&str; 3] = ["/etc/postgresql-common", "/etc/sysconfig/pgsql", "/usr/local/pgsql/etc"];
 
 /// Files that may define a service.
 pub(crate) struct ServiceFiles {
-    /// File that was named; it must exist.
+    /// File named by a setting; it must exist.
     pub(crate) named: Option<PathBuf>,
     /// Home folder of the user, for `.pg_service.conf`.
     pub(crate) home: Option<PathBuf>,
-    /// Folder of the system's file.
+    /// Folder of the system-wide file.
     pub(crate) system: Option<PathBuf>,
 }
 
 impl ServiceFiles {
-    /// Returns the settings of a service: from the user's file, else from the system's.
+    /// Returns the settings of a service from the named or the user's file, or else from the system-wide file.
     pub(crate) fn load(&self, service: &str) -> Result<Pairs, ConninfoError> {
         let failed = |reason: String| ConninfoError::Service { service: service.to_owned(), reason };
         let users = self.home.as_ref().map(|home| home.join(".pg_service.conf")).filter(|path| path.exists());
@@ -48,7 +48,7 @@ fn shown(path: &Path) -> String {
     path.display().to_string()
 }
 
-/// Returns the settings of a service, or `None` if the file does not define it. The first value of a keyword counts.
+/// Returns the settings of a service, or `None` if the file does not define it. The first value of a keyword wins.
 fn parse(text: &str, service: &str) -> Result<Option<Pairs>, String> {
     let mut pairs: Option<Pairs> = None;
     for (number, line) in (1..).zip(text.lines()) {

@@ -1,9 +1,9 @@
-//! libpq's `target_session_attrs`: the kind of server that a session must be on.
+//! libpq's `target_session_attrs`: requirements on the server of a session.
 
 use crate::error::ConninfoError;
 use crate::settings::Settings;
 
-/// Demand on the server of a session.
+/// Requirement on the server of a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SessionAttributes {
     Any,
@@ -14,17 +14,17 @@ pub(crate) enum SessionAttributes {
     PreferStandby,
 }
 
-/// State of a server, as a session sees it.
+/// State of a server, as a session reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ServerState {
-    /// The server is a standby.
+    /// True if the server is a standby.
     pub(crate) in_hot_standby: bool,
-    /// Transactions are read-only unless they say otherwise.
+    /// True if transactions are read-only by default.
     pub(crate) read_only: bool,
 }
 
 impl SessionAttributes {
-    /// Reads the demand. Of several servers the one that can be written to is meant by default.
+    /// Parses the requirement. With several hosts the default is a server that accepts writes.
     pub(crate) fn of(settings: &Settings, several: bool) -> Result<Self, ConninfoError> {
         let choices = [
             ("any", Self::Any),
@@ -38,7 +38,7 @@ impl SessionAttributes {
         Ok(settings.choice("target_session_attrs", &choices)?.unwrap_or(default))
     }
 
-    /// Returns the demands for which all hosts are tried, one after the other.
+    /// Returns the requirements to try in turn, each with all hosts.
     pub(crate) fn passes(self) -> &'static [Self] {
         match self {
             Self::Any => &[Self::Any],
@@ -50,7 +50,7 @@ impl SessionAttributes {
         }
     }
 
-    /// Returns why a server does not meet the demand, or `None` if it does.
+    /// Returns the reason if a server does not meet the requirement, or `None` if it does.
     pub(crate) fn objection(self, server: ServerState) -> Option<&'static str> {
         let read_only = server.read_only || server.in_hot_standby;
         let (met, objection) = match self {

@@ -1,4 +1,4 @@
-//! The settings of a connection, gathered from all of their sources.
+//! The settings of a connection, merged from all sources.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,11 +27,11 @@ enum Source {
 }
 
 impl Settings {
-    /// Gathers the settings: the connection string comes first, then the service, then the environment.
+    /// Merges the settings of the connection string, the service and the environment, in this order of precedence.
     pub(crate) fn gather(text: &str, environment: Environment<'_>) -> Result<Self, ConninfoError> {
         let mut settings = Self(BTreeMap::new());
         settings.add(parse(text)?, Source::ConnectionString, true)?;
-        // A service that is given in the connection string hides the variable.
+        // A service in the connection string overrides the variable.
         settings.add_variables(environment, |name| ["service", "servicefile"].contains(&name));
         if let Some(service) = settings.get("service") {
             let files = ServiceFiles {
@@ -70,7 +70,7 @@ impl Settings {
         }
     }
 
-    /// Refuses options that the program cannot honour.
+    /// Refuses options that this crate does not support.
     fn check(&self) -> Result<(), ConninfoError> {
         for keyword in KEYWORDS {
             let Some(value) = self.get(keyword.name) else { continue };
@@ -86,7 +86,7 @@ impl Settings {
         Ok(())
     }
 
-    /// Returns a value. An empty one means the default, as in libpq.
+    /// Returns a value. An empty value selects the default, as in libpq.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).map(|setting| setting.value.as_str()).filter(|value| !value.is_empty())
     }
@@ -122,18 +122,18 @@ impl Settings {
         Err(self.invalid(name, &format!("one of {}", names.join(", "))))
     }
 
-    /// Returns the error of a value that is not possible.
+    /// Returns the error for an invalid value.
     pub(crate) fn invalid(&self, name: &str, expected: &str) -> ConninfoError {
         let value = self.get(name).unwrap_or_default().to_owned();
         ConninfoError::Value { name: self.shown(name), value, expected: expected.to_owned() }
     }
 
-    /// Returns the error of an option that is not supported.
+    /// Returns the error for an unsupported option.
     pub(crate) fn unsupported(&self, name: &str, reason: &str) -> ConninfoError {
         ConninfoError::Unsupported { name: self.shown(name), reason: reason.to_owned() }
     }
 
-    /// Returns the name of an option as the user knows it.
+    /// Returns the name under which the user set an option.
     fn shown(&self, name: &str) -> String {
         match self.0.get(name).map(|setting| setting.source) {
             Some(Source::Variable(variable)) => variable.to_owned(),
@@ -143,7 +143,7 @@ impl Settings {
     }
 }
 
-/// Returns the error of an unknown keyword. What does not look like a keyword may be a secret.
+/// Returns the error for an unknown keyword. Omits text that does not look like a keyword and may be a secret.
 fn unknown(name: &str) -> ConninfoError {
     let word = name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
     ConninfoError::UnknownKeyword(if word { name.to_owned() } else { "(not a word of lower case letters)".to_owned() })

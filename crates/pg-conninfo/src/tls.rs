@@ -1,4 +1,4 @@
-//! TLS: libpq's modes, certificates, and errors of a handshake.
+//! TLS: libpq's modes, certificates, and handshake errors.
 
 use std::error::Error as _;
 use std::fmt;
@@ -26,17 +26,17 @@ use crate::settings::Settings;
 /// libpq's `sslmode` (<https://www.postgresql.org/docs/current/libpq-ssl.html>).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum SslMode {
-    /// Without TLS.
+    /// No TLS.
     Disable,
-    /// Without TLS, and with TLS if the server insists on it.
+    /// No TLS unless the server requires it.
     Allow,
-    /// With TLS if the server offers it.
+    /// TLS if the server supports it.
     Prefer,
-    /// With TLS, to any server.
+    /// TLS with any server. If a root certificate is configured, the same as `VerifyCa`.
     Require,
-    /// With TLS, to a server that one of the root certificates vouches for.
+    /// TLS with a server whose certificate was issued by a trusted authority.
     VerifyCa,
-    /// Like `VerifyCa`, and the certificate is for the host's name.
+    /// Like `VerifyCa`, and the certificate must match the host name.
     VerifyFull,
 }
 
@@ -57,29 +57,29 @@ impl fmt::Display for SslMode {
     }
 }
 
-/// Protection of a connection.
+/// TLS protection of a connection.
 #[derive(Clone)]
 pub(crate) struct Protection {
     pub(crate) mode: SslMode,
-    /// Connector; `None` without TLS.
+    /// Connector; `None` if TLS is disabled.
     pub(crate) connector: Option<MakeTlsConnector>,
     pub(crate) negotiation: SslNegotiation,
-    /// The server's certificate is checked.
+    /// True if the server's certificate is verified.
     pub(crate) verified: bool,
-    /// Warnings that were given already.
+    /// Warnings that were already logged.
     pub(crate) exposure: Arc<Exposure>,
 }
 
-/// Certificates that a server's certificate may go back to.
+/// Trusted root certificates.
 enum Roots {
-    /// Those of a PEM file.
+    /// Certificates in a PEM file.
     File(PathBuf),
-    /// Those that the system trusts.
+    /// Certificates that the system trusts.
     System,
 }
 
 impl Protection {
-    /// Reads the TLS settings. `local` means that no host is on another machine.
+    /// Reads the TLS settings. `local` is true if all hosts are on this machine.
     pub(crate) fn of(settings: &Settings, local: bool, home: Option<&Path>) -> Result<Self, ConninfoError> {
         let roots = match settings.get("sslrootcert") {
             Some("system") => Some(Roots::System),
@@ -100,7 +100,7 @@ impl Protection {
             let text = format!("sslnegotiation=direct asks for sslmode=require or stronger, not {mode}");
             return Err(ConninfoError::Conflict(text));
         }
-        // As in libpq: a root certificate that is given with sslmode=require is checked.
+        // As in libpq, a root certificate with sslmode=require enables verification.
         let checked = if mode == SslMode::Require && roots.is_some() { SslMode::VerifyCa } else { mode };
         let roots = roots.unwrap_or(Roots::System);
         let handshake = Handshake {
@@ -153,7 +153,7 @@ impl Handshake {
     }
 }
 
-/// Returns the lowest and the highest version of TLS.
+/// Returns the minimum and the maximum TLS version.
 fn versions(settings: &Settings) -> Result<(SslVersion, Option<SslVersion>), ConninfoError> {
     let versions = [
         ("TLSv1", (1, SslVersion::TLS1)),
@@ -170,7 +170,7 @@ fn versions(settings: &Settings) -> Result<(SslVersion, Option<SslVersion>), Con
     Ok((lowest.1, highest.map(|(_, version)| version)))
 }
 
-/// Returns true if a client certificate may be shown.
+/// Returns true if a client certificate may be sent.
 fn shows_certificate(settings: &Settings) -> Result<bool, ConninfoError> {
     match settings.get("sslcertmode") {
         None | Some("allow") => Ok(true),
@@ -182,7 +182,7 @@ fn shows_certificate(settings: &Settings) -> Result<bool, ConninfoError> {
     }
 }
 
-/// Starts a connector for `mode`. Errors begin with the option that is wrong.
+/// Creates a connector builder for `mode`. Errors start with the invalid option.
 fn builder(
     mode: SslMode,
     roots: &Roots,
@@ -213,7 +213,7 @@ fn builder(
     Ok(builder)
 }
 
-/// Trusts the certificates of a file and no others.
+/// Trusts only the certificates in a file.
 fn trust(builder: &mut SslConnectorBuilder, path: &Path) -> Result<(), String> {
     let pem = fs::read(path).map_err(|error| error.to_string())?;
     let certificates = X509::stack_from_pem(&pem).map_err(|error| openssl_reason(&error))?;
@@ -228,7 +228,7 @@ fn trust(builder: &mut SslConnectorBuilder, path: &Path) -> Result<(), String> {
     Ok(())
 }
 
-/// Refuses the certificates of a revocation list.
+/// Rejects the certificates on a revocation list.
 fn revoke_by_file(builder: &mut SslConnectorBuilder, path: &Path) -> Result<(), String> {
     fs::metadata(path).map_err(|error| error.to_string())?;
     let store = builder.cert_store_mut();
@@ -239,7 +239,7 @@ fn revoke_by_file(builder: &mut SslConnectorBuilder, path: &Path) -> Result<(), 
     load(store).map_err(|error| openssl_reason(&error))
 }
 
-/// Refuses the certificates of the revocation lists in a folder that `openssl rehash` has prepared.
+/// Rejects the certificates on the revocation lists in a folder prepared by `openssl rehash`.
 fn revoke_by_folder(builder: &mut SslConnectorBuilder, path: &Path) -> Result<(), String> {
     fs::metadata(path).map_err(|error| error.to_string())?;
     let name = path.to_str().ok_or("the path is not UTF-8")?;
@@ -251,7 +251,7 @@ fn revoke_by_folder(builder: &mut SslConnectorBuilder, path: &Path) -> Result<()
     load(store).map_err(|error| openssl_reason(&error))
 }
 
-/// Shows a client certificate if there is one: `sslcert` and `sslkey`, else libpq's files in the home folder.
+/// Sets the client certificate if there is one: `sslcert` and `sslkey`, or else libpq's files in the home folder.
 fn identify(builder: &mut SslConnectorBuilder, settings: &Settings, home: Option<&Path>) -> Result<(), String> {
     let named = settings.get("sslcert").map(PathBuf::from);
     let Some(certificate) = named.or_else(|| in_home(home, "postgresql.crt").filter(|path| path.exists())) else {
@@ -266,7 +266,7 @@ fn identify(builder: &mut SslConnectorBuilder, settings: &Settings, home: Option
     check_is_private(&key).map_err(unusable)?;
     let pem = fs::read(&key).map_err(|error| unusable(error.to_string()))?;
     let password = settings.get("sslpassword").unwrap_or_default().as_bytes();
-    // Without a callback OpenSSL would ask on the terminal.
+    // Without a callback OpenSSL would prompt on the terminal.
     let read = PKey::private_key_from_pem_callback(&pem, |buffer| {
         let length = password.len().min(buffer.len());
         buffer[..length].copy_from_slice(&password[..length]);
@@ -278,7 +278,7 @@ fn identify(builder: &mut SslConnectorBuilder, settings: &Settings, home: Option
     builder.set_private_key(&read).and_then(|()| builder.check_private_key()).map_err(mismatch)
 }
 
-/// Checks libpq's rule for a private key: only its owner may read it; root's key may be read by its group.
+/// Checks the permissions of a private key like libpq: only its owner may access it, and the group may read root's key.
 fn check_is_private(key: &Path) -> Result<(), String> {
     let found = fs::metadata(key).map_err(|error| error.to_string())?;
     let forbidden = if found.uid() == 0 { 0o037 } else { 0o077 };
@@ -299,10 +299,10 @@ pub fn openssl_reason(error: &ErrorStack) -> String {
     if reasons.is_empty() { "not usable".to_owned() } else { reasons.join(", ") }
 }
 
-/// Returns the reason of a failed TLS handshake; `None` if the connection was cut during it.
+/// Returns the reason of a failed TLS handshake. Returns `None` for any other error and if the connection was closed.
 #[must_use]
 pub fn tls_failure(error: &tokio_postgres::Error) -> Option<String> {
-    // tokio-postgres has no other way to ask.
+    // `tokio-postgres` offers no other way to detect it.
     let handshake = error.to_string().starts_with("error performing TLS handshake");
     let causes = || successors(error.source(), |cause| (**cause).source());
     if !handshake || causes().any(|cause| cause.is::<io::Error>() || handshake_was_cut(cause)) {
@@ -311,12 +311,12 @@ pub fn tls_failure(error: &tokio_postgres::Error) -> Option<String> {
     let text = error.source()?.to_string();
     let reasons = causes().find_map(|cause| cause.downcast_ref::<ssl::Error>()).and_then(ssl::Error::ssl_error);
     let Some(reasons) = reasons else { return Some(text) };
-    // The result for the certificate, which follows OpenSSL's own lines.
+    // The verification result, which follows OpenSSL's own lines.
     let result = text.rsplit_once("::").map(|(_, result)| result.trim_start_matches([':', ' '])).unwrap_or_default();
     Some([openssl_reason(reasons).as_str(), result].join(": ").trim_end_matches([':', ' ']).to_owned())
 }
 
-/// Returns true if the other end closed the connection during the handshake.
+/// Returns true if the peer closed the connection during the handshake.
 #[must_use]
 pub fn handshake_was_cut(cause: &(dyn std::error::Error + 'static)) -> bool {
     let Some(error) = cause.downcast_ref::<ssl::Error>() else { return false };
@@ -326,8 +326,9 @@ pub fn handshake_was_cut(cause: &(dyn std::error::Error + 'static)) -> bool {
 }
 
 impl Protection {
-    /// Warns, before a password goes to a host, of a protection weaker than that of `verify-ca`. Within one machine there is
-    /// no third party.
+    /// Warns before a password is sent over a connection with weaker protection than `verify-ca`.
+    ///
+    /// A local connection has no third party.
     pub(crate) fn warn_of(&self, host: &HostConfig, encrypted: bool) {
         if host.is_local() || (encrypted && self.verified) || !self.exposure.is_new(host, encrypted) {
             return;

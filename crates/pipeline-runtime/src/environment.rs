@@ -1,4 +1,4 @@
-//! The command line: every flag is also a variable, and help goes to an output that may be closed.
+//! Command-line parsing. Each flag has an environment variable, and help output tolerates a closed pipe.
 
 use clap::{ArgMatches, Command};
 use clap_complete::{Shell, generate};
@@ -6,8 +6,9 @@ use clap_complete::{Shell, generate};
 use crate::exit::Failure;
 use crate::output;
 
-/// Parses the command line. `None` if it asked for help or the version, which is printed then. Wrong usage ends the
-/// process with clap's message and exit code 2.
+/// Parses the command line. Prints help or the version if requested and returns `None`.
+///
+/// A usage error ends the process with clap's message and exit code 2.
 pub fn parse(command: Command) -> Result<Option<ArgMatches>, Failure> {
     match command.try_get_matches() {
         Ok(matches) => Ok(Some(matches)),
@@ -19,15 +20,16 @@ pub fn parse(command: Command) -> Result<Option<ArgMatches>, Failure> {
     }
 }
 
-/// Prints the completion script of a program for a shell.
+/// Prints the shell completion script of a program.
 pub fn completions(shell: Shell, command: &mut Command, program: &str) -> Result<(), Failure> {
     let mut script = Vec::new();
     generate(shell, command, program, &mut script);
     output::print(String::from_utf8_lossy(&script))
 }
 
-/// Gives each flag of a command and of its subcommands the variable `<PREFIX>_<FLAG>`, such as
-/// `KAFKA_CONSUMER_GROUP_ID` for `--group-id`. A flag that names a variable of its own keeps that one.
+/// Adds the variable `<PREFIX>_<FLAG>` to each flag of a command and of its subcommands.
+///
+/// For example, `--group-id` gets `KAFKA_CONSUMER_GROUP_ID`. A flag that already has a variable keeps it.
 #[must_use]
 pub fn with_variables(command: Command, prefix: &str) -> Command {
     let command = command.mut_args(|argument| {

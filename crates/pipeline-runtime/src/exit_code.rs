@@ -3,27 +3,27 @@
 use signal_hook::low_level;
 use thiserror::Error;
 
-/// Why a program did not do what it was asked.
+/// Failure of a program.
 #[derive(Debug, Error)]
 pub enum Failure {
-    /// It could not: a service is away, refuses, or something broke. Exit code 1.
+    /// The program failed: a service is unavailable or refuses a request, or something broke. Exit code 1.
     #[error("{0:#}")]
     Failed(#[from] anyhow::Error),
-    /// It was asked wrongly: flags, variables or configuration. Exit code 2.
+    /// The flags, variables or configuration are invalid. Exit code 2.
     #[error("{0}")]
     Usage(String),
-    /// It did, and found that something is not as it should be. Exit code 3.
+    /// The program completed and found a difference. Exit code 3.
     #[error("{0}")]
     Difference(String),
 }
 
 impl Failure {
-    /// Wrong usage or configuration, in words.
+    /// Returns the failure for wrong usage or configuration.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::Usage(message.into())
     }
 
-    /// The code for the shell.
+    /// Returns the exit code.
     #[must_use]
     pub fn code(&self) -> u8 {
         match self {
@@ -34,7 +34,7 @@ impl Failure {
     }
 }
 
-/// Ends the process at once, without exit handlers: OpenSSL's frees what threads of the Kafka client still use.
+/// Ends the process immediately. Skips exit handlers: OpenSSL's would free memory that Kafka threads still use.
 pub fn now(code: u8) -> ! {
     low_level::exit(code.into())
 }

@@ -1,10 +1,10 @@
-//! Places where a test makes a process die, stop, panic or hang. Without the feature `failpoints` there are none.
+//! Failpoints, at which a test makes the process die, stop, panic or hang. They require the feature `failpoints`.
 //!
-//! The variable `FAILPOINTS` lists them: `after-copy=kill@3,before-commit=stop` kills the process when it passes
-//! `after-copy` for the third time, and stops it (SIGSTOP) when it passes `before-commit` for the first time. `panic` panics
-//! in the thread that passes, `hang` keeps that thread forever. The programs name their places.
+//! The variable `FAILPOINTS` arms them: `after-copy=kill@3,before-commit=stop` kills the process when it passes
+//! `after-copy` for the third time, and stops it (SIGSTOP) when it passes `before-commit` for the first time. `panic`
+//! panics in the passing thread, `hang` blocks it forever. Each program defines the names of its failpoints.
 
-/// Passes a place.
+/// Does nothing without the feature `failpoints`.
 #[cfg(not(feature = "failpoints"))]
 #[inline]
 pub fn pass(_: &'static str) {}
@@ -21,10 +21,10 @@ mod armed {
 
     use crate::output::note;
 
-    /// By place: the signal, and how many passes until then.
+    /// Signal and remaining passes, by failpoint.
     type Armed = BTreeMap<String, (String, u32)>;
 
-    /// None at all where the variable is not set: some places are passed a million times a second.
+    /// `None` if the variable is not set, so that unarmed passes are cheap: some happen a million times per second.
     static ARMED: LazyLock<Option<Mutex<Armed>>> = LazyLock::new(|| {
         let text = std::env::var("FAILPOINTS").ok()?;
         Some(Mutex::new(text.split(',').filter_map(parse).collect()))
@@ -36,10 +36,10 @@ mod armed {
         Some((place.to_owned(), (signal.to_uppercase(), nth.parse().ok()?)))
     }
 
-    /// Passes a place.
+    /// Passes a failpoint. Executes its action if it is armed and this is the configured pass.
     ///
     /// # Panics
-    /// If the action is `panic`, or the signal cannot be sent: a test whose fault does not happen must not continue.
+    /// If the action is `panic`, or the signal cannot be sent: a test must not continue without its fault.
     pub fn pass(place: &'static str) {
         let Some(armed) = &*ARMED else { return };
         let mut guard = armed.lock().unwrap_or_else(PoisonError::into_inner);
@@ -62,7 +62,7 @@ mod armed {
         }
         let sent = Command::new("kill").args([flag, std::process::id().to_string()]).status();
         assert!(sent.is_ok_and(|status| status.success()), "failpoint {place}: the signal was not sent");
-        // A signal that kills may need a moment; the work must not go on meanwhile.
+        // The delivery of a fatal signal may take a moment. The thread must not continue until then.
         std::thread::sleep(Duration::from_millis(200));
     }
 }

@@ -1,4 +1,4 @@
-//! `healthcheck`: asks a running program how it is.
+//! `healthcheck`: queries the probes of a running program.
 
 use clap::Args;
 
@@ -23,7 +23,9 @@ pub struct HealthcheckArgs {
 }
 
 impl HealthcheckArgs {
-    /// Succeeds when the answer is yes; prints the answer. `default` is where the program serves unless told otherwise.
+    /// Queries the probe and prints its response. `default` is the address if `--http-addr` is not given.
+    ///
+    /// Fails unless the status is 200.
     pub async fn run(&self, default: &str) -> Result<(), Failure> {
         let address = match &self.http_addr {
             None => default,

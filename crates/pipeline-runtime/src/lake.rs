@@ -1,4 +1,4 @@
-//! Which lake is meant, and how to reach it.
+//! Selection of the lake and access to it.
 
 use anyhow::anyhow;
 use clap::Args;
@@ -6,7 +6,7 @@ use lake::{Lake, LakeError, LakeUrl, S3Access};
 
 use crate::START_LOCAL_STACK;
 
-/// The local stack's bucket and how to reach it: for the lake that is meant when none is named, and for no other.
+/// Bucket, endpoint and credentials of the local stack. They apply only if no lake is given.
 const LOCAL_BUCKET: &str = "product-events-lake";
 const LOCAL_ENDPOINT: &str = "http://localhost:9000";
 const LOCAL_ACCESS_KEY: &str = "local-stack";
@@ -23,7 +23,7 @@ pub struct LakeArgs {
 }
 
 impl LakeArgs {
-    /// Its address.
+    /// Returns the address of the lake.
     #[must_use]
     pub fn url(&self) -> LakeUrl {
         let local = || LakeUrl::S3 { bucket: LOCAL_BUCKET.to_owned(), prefix: String::new() };
@@ -42,13 +42,13 @@ impl LakeArgs {
         }
     }
 
-    /// Opens it; fails within about ten seconds where it is not there.
+    /// Opens the lake. Fails after five seconds if S3 does not respond.
     pub async fn open(&self) -> anyhow::Result<Lake> {
         Lake::open(&self.url(), self.access()).await.map_err(with_hint)
     }
 }
 
-/// An error of the lake with what to do about it.
+/// Adds a remedy to an error of the lake.
 #[must_use]
 pub fn with_hint(error: LakeError) -> anyhow::Error {
     match error {

@@ -1,5 +1,7 @@
-//! The run time that both programs share: command line and units, terminal and log, shutdown and exit codes, access to
-//! Kafka and the lake, metrics and HTTP endpoints.
+//! Runtime shared by both programs.
+//!
+//! It covers the command line and its units, terminal and log, shutdown and exit codes, access to Kafka and the lake,
+//! metrics and HTTP endpoints.
 
 pub mod environment;
 pub mod exit;
@@ -17,5 +19,5 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod units;
 
-/// The command that starts the local stack, for messages about a service that does not answer.
+/// Command that starts the local stack, for messages about a service that does not respond.
 pub const START_LOCAL_STACK: &str = "cargo run -p local-stack -- up";

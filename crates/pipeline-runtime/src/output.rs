@@ -1,37 +1,38 @@
-//! Standard output and standard error whose readers may be gone.
+//! Output to stdout and stderr that tolerates closed readers.
 //!
-//! `println!` and its relatives panic then. A closed reader of standard output is no error; any other failed write is.
-//! Errors of standard error are ignored: they cannot be reported.
+//! `println!` and related macros panic in this case. Here a closed reader of stdout is not an error; any other failed
+//! write is. Failed writes to stderr are ignored, because they cannot be reported.
 
 use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 
 use crate::exit_code::Failure;
 
-/// Prints a text and a line feed.
+/// Prints a text with a trailing line feed to stdout.
 pub fn line(text: impl Display) -> Result<(), Failure> {
     print(format_args!("{text}\n"))
 }
 
-/// Prints a text as it is.
+/// Prints a text to stdout.
 pub fn print(text: impl Display) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
     unless_closed(write!(out, "{text}").and_then(|()| out.flush()).map_err(Into::into))
 }
 
-/// Prints the configuration of `--print-config`: one JSON object, in the same form for both programs. Durations and
-/// byte sizes are texts in the units of the flags.
+/// Prints the configuration for `--print-config` as one JSON object.
+///
+/// Both programs use the same format. Durations and byte sizes are strings in the units of the flags.
 pub fn config(config: &serde_json::Value) -> Result<(), Failure> {
     line(format_args!("{config:#}"))
 }
 
-/// Writes a line to standard error.
+/// Writes a line to stderr.
 pub fn note(text: impl Display) {
-    // In one piece, so that lines of several threads do not mix.
+    // A single write keeps the lines of several threads apart.
     let _ = io::stderr().write_all(format!("{text}\n").as_bytes());
 }
 
-/// Returns success if the reader of our output has closed it, and names the output in any other error of writing.
+/// Ignores an error caused by a closed reader of stdout. Adds the name of the output to any other write error.
 pub fn unless_closed(printed: anyhow::Result<()>) -> Result<(), Failure> {
     match printed {
         Ok(()) => Ok(()),

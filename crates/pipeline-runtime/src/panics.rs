@@ -1,7 +1,7 @@
-//! A panic in any thread ends the process.
+//! Ends the process on a panic in any thread.
 //!
-//! Otherwise the other threads would wait forever for the work of the one that panicked, while the process looks alive from
-//! outside.
+//! Otherwise the other threads would wait forever for the work of the panicked thread, while the process still appears
+//! to be alive.
 
 use std::panic;
 use std::thread;
@@ -10,15 +10,17 @@ use std::time::Duration;
 use crate::exit_code;
 use crate::output::note;
 
-/// Time for the panic's message. Standard error may block, and a backtrace takes a while.
+/// Time limit for printing the panic message: stderr may block, and a backtrace takes time.
 const TIME_TO_PRINT: Duration = Duration::from_secs(5);
 
-/// Ends the process with exit code 1 at the first panic, after a line that ends with `safe` and the usual message. The
-/// message comes last: its backtrace may take longer than there is time.
+/// Installs a panic hook that ends the process with exit code 1.
+///
+/// The hook prints a line that ends with `safe`, then the usual message. The usual message comes last because its
+/// backtrace may exceed the time limit.
 pub fn exit_on_panic(safe: &'static str) {
     let usual = panic::take_hook();
     panic::set_hook(Box::new(move |panic| {
-        // Without a thread for it, the limit is left out.
+        // If the thread cannot be started, printing has no time limit.
         let _ = thread::Builder::new().name("panic-exit".to_owned()).spawn(|| {
             thread::sleep(TIME_TO_PRINT);
             exit_code::now(1);

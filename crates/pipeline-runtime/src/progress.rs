@@ -1,4 +1,4 @@
-//! What a person sees while a program runs: a bar for bounded work, one live line otherwise.
+//! Progress on the terminal: a bar for bounded work, a live line otherwise.
 
 use std::io;
 use std::sync::LazyLock;
@@ -9,7 +9,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, T
 
 static SCREEN: LazyLock<MultiProgress> = LazyLock::new(|| screen(Term::buffered_stderr()));
 
-/// As often as indicatif itself draws.
+/// Maximum redraw rate, the same as indicatif's default.
 const DRAWS_PER_SECOND: u8 = 20;
 
 fn screen(term: impl TermLike + IsTerm + 'static) -> MultiProgress {
@@ -31,7 +31,7 @@ impl IsTerm for Term {
     }
 }
 
-/// A terminal that may be gone: indicatif panics at an error of writing.
+/// A terminal that ignores write errors, which happen when it is closed: indicatif panics on them.
 #[derive(Debug)]
 struct Unfailing<T>(T);
 
@@ -82,17 +82,18 @@ fn ignored(_: io::Result<()>) -> io::Result<()> {
     Ok(())
 }
 
-/// Runs a piece of output to stderr with the progress line out of its way.
+/// Runs a function that writes to stderr, with the progress line hidden.
 pub fn above<R>(write: impl FnOnce() -> R) -> R {
     SCREEN.suspend(write)
 }
 
-/// The progress of one piece of work. Drawn at most ten times a second; gone when dropped.
+/// Progress of one task. Redrawn at most 20 times per second and removed on drop.
 pub struct Progress(ProgressBar);
 
 impl Progress {
-    /// A bar with rate and time to go where the length is known, a live line otherwise; nothing at all where it is
-    /// not to be shown.
+    /// Creates a bar with rate and remaining time if the length is known, else a live line.
+    ///
+    /// Draws nothing unless `show` is true.
     #[must_use]
     pub fn new(show: bool, length: Option<u64>, unit: &str) -> Self {
         if !show {
@@ -111,17 +112,17 @@ impl Progress {
         Self(bar)
     }
 
-    /// How much is done.
+    /// Sets the amount of completed work.
     pub fn set(&self, position: u64) {
         self.0.set_position(position);
     }
 
-    /// How much there is to do, where that grows.
+    /// Sets the total amount of work, for work that grows.
     pub fn set_length(&self, length: u64) {
         self.0.set_length(length);
     }
 
-    /// What else there is to say, such as the lag. Kept short for narrow terminals.
+    /// Sets the message, such as the lag. Keep it short for narrow terminals.
     pub fn say(&self, message: String) {
         self.0.set_message(message);
     }
@@ -138,7 +139,7 @@ impl Drop for Progress {
 mod tests {
     use super::*;
 
-    /// A terminal that was closed.
+    /// A terminal that has been closed.
     #[derive(Debug)]
     struct Gone;
 

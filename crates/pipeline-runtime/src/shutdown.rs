@@ -1,4 +1,4 @@
-//! The shutdown that a person or a supervisor requests.
+//! Graceful shutdown, requested by a user or a supervisor.
 
 use std::io;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -11,23 +11,24 @@ use tokio_util::sync::CancellationToken;
 
 use crate::exit;
 
-/// Time from the signal to the end of the process, even if something hangs. The graces of the programs are shorter;
-/// supervisors wait for ten seconds.
+/// Time from the signal to the end of the process, even if something hangs.
+///
+/// The grace periods of the programs are shorter; supervisors wait for ten seconds.
 const DEADLINE: Duration = Duration::from_millis(9_900);
-/// Part of it for the error message, in case standard error blocks.
+/// Part of `DEADLINE` reserved for the error message, in case stderr blocks.
 const TIME_TO_PRINT: Duration = Duration::from_millis(200);
 /// Interval of the checks for a second signal and for the deadline.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Part of the shutdown that the process waits for.
+/// Part of the shutdown that the process currently waits for.
 static WAITING_FOR: Mutex<&str> = Mutex::new("nothing yet");
 
-/// Names what the shutdown waits for from now on, for the message of a missed deadline.
+/// Sets the part of the shutdown that the process waits for. The message of an exceeded deadline names it.
 pub fn waiting_for(part: &'static str) {
     *WAITING_FOR.lock().unwrap_or_else(PoisonError::into_inner) = part;
 }
 
-/// A shutdown that a signal or the program itself requests, and the time by which its work must be done.
+/// A shutdown requested by a signal or by the program, and the deadline for the work in flight.
 ///
 /// Clones share one shutdown.
 #[derive(Clone, Debug)]
@@ -38,17 +39,17 @@ pub struct ShutdownDeadline {
 }
 
 impl ShutdownDeadline {
-    /// Returns a shutdown that nothing requests yet. `grace` is the time for the work in flight.
+    /// Creates a shutdown that is not requested yet. `grace` is the time for the work in flight.
     #[must_use]
     pub fn new(grace: Duration) -> Self {
         Self { token: CancellationToken::new(), requested_at: Arc::default(), grace }
     }
 
-    /// Returns a shutdown that SIGINT or SIGTERM requests: finish the work in flight and end.
+    /// Creates a shutdown that SIGINT or SIGTERM requests.
     ///
-    /// A second signal ends the process at once, with the exit code that shells use for a process killed by that signal.
-    /// A process that still runs 9.9 s after the first one ends with exit code 1, whatever its grace. A separate thread
-    /// does both, so no other thread can delay them.
+    /// A second signal ends the process at once, with the exit code that shells use for a process killed by that
+    /// signal. A process that still runs 9.9 s after the first signal ends with exit code 1, regardless of its grace
+    /// period. A separate thread does both, so no other thread can delay them.
     pub fn on_signal(grace: Duration) -> io::Result<Self> {
         let shutdown = Self::new(grace);
         let mut signals = Signals::new([SIGINT, SIGTERM])?;
@@ -74,19 +75,19 @@ impl ShutdownDeadline {
         Ok(shutdown)
     }
 
-    /// Requests the shutdown. Its time starts with the first request.
+    /// Requests the shutdown. The grace period starts with the first request.
     pub fn request(&self) {
         self.requested_at.get_or_init(Instant::now);
         self.token.cancel();
     }
 
-    /// Returns true once the shutdown is requested.
+    /// Returns true if the shutdown has been requested.
     #[must_use]
     pub fn is_requested(&self) -> bool {
         self.requested_at.get().is_some()
     }
 
-    /// Returns true once the time for the work in flight is over.
+    /// Returns true if the grace period has elapsed.
     #[must_use]
     pub fn is_over(&self) -> bool {
         self.requested_at.get().is_some_and(|requested_at| requested_at.elapsed() >= self.grace)
@@ -97,23 +98,23 @@ impl ShutdownDeadline {
         self.token.cancelled().await;
     }
 
-    /// Waits until the shutdown is requested and the time for the work in flight is over.
+    /// Waits until the shutdown is requested and the grace period has elapsed.
     pub async fn over(&self) {
         self.requested().await;
         let requested_at = *self.requested_at.get_or_init(Instant::now);
         tokio::time::sleep_until((requested_at + self.grace).into()).await;
     }
 
-    /// Returns the time for the work in flight.
+    /// Returns the grace period: the time for the work in flight.
     #[must_use]
     pub const fn grace(&self) -> Duration {
         self.grace
     }
 }
 
-/// Logs on another thread, since standard error may block.
+/// Logs on a separate thread, because stderr may block.
 fn log(line: impl FnOnce() + Send + 'static) {
-    // Without a thread there is no line.
+    // If the thread cannot be started, the line is lost.
     let _ = thread::Builder::new().name("shutdown-log".to_owned()).spawn(line);
 }
 

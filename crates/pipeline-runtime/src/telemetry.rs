@@ -1,4 +1,4 @@
-//! The log, on stderr.
+//! Logging to stderr.
 
 use std::io::{self, IsTerminal};
 
@@ -35,19 +35,19 @@ pub enum LogFormat {
 }
 
 impl LogArgs {
-    /// Whether people are to see progress: stderr is a terminal, and the log is text that is not silenced.
+    /// Returns true if progress is shown: stderr is a terminal, and neither `--quiet` nor JSON is requested.
     #[must_use]
     pub fn shows_progress(&self) -> bool {
         io::stderr().is_terminal() && self.quiet == 0 && self.log_format != Some(LogFormat::Json)
     }
 
-    /// Whether the log is for people.
+    /// Returns true if the log format is text.
     #[must_use]
     pub fn is_text(&self) -> bool {
         self.log_format.map_or_else(|| io::stderr().is_terminal(), |format| format == LogFormat::Text)
     }
 
-    /// Starts the log of this process, once.
+    /// Installs the logger of this process. Fails if one is installed already or `RUST_LOG` is invalid.
     pub fn start(&self) -> Result<(), Failure> {
         let level = match (self.quiet, self.verbose) {
             (0, 0) => "info",
@@ -56,7 +56,7 @@ impl LogArgs {
             (1, _) => "warn",
             _ => "error",
         };
-        // The clients' own lines repeat what our events say once, and the SDK's would show requests.
+        // librdkafka's own lines repeat events that the programs log, and the AWS SDK would log requests.
         let default =
             format!("{level},librdkafka=off,rdkafka=off,aws=warn,aws_config=error,hyper=warn,refinery_core=warn");
         let filter = match std::env::var("RUST_LOG") {
@@ -76,7 +76,7 @@ impl LogArgs {
     }
 }
 
-/// Writes each line to stderr without tearing the progress line that may stand there.
+/// Writes each line to stderr without corrupting the progress line.
 struct AboveProgress;
 
 impl<'a> MakeWriter<'a> for AboveProgress {
@@ -87,7 +87,7 @@ impl<'a> MakeWriter<'a> for AboveProgress {
     }
 }
 
-/// A line that is written whole when it ends.
+/// A buffered line, written in one piece on drop.
 struct Line(Vec<u8>);
 
 impl io::Write for Line {

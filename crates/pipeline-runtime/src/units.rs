@@ -1,7 +1,7 @@
 //! Units of the command line: byte sizes, durations and counts.
 //!
-//! Each type has one parser and a `Display` form that the parser reads back. The crates `bytesize` and `humantime` accept
-//! more than that: `bytesize` takes `256M` for a decimal unit and rounds fractions, `humantime` has months and years.
+//! Each type has one parser, which also accepts the output of `Display`. The crates `bytesize` and `humantime` accept
+//! more forms: `bytesize` parses `256M` as a decimal unit and rounds fractions, `humantime` has months and years.
 
 use std::fmt::{self, Display};
 use std::ops::{Bound, RangeBounds};
@@ -12,19 +12,19 @@ use serde::de::{self, Deserialize, Deserializer};
 use serde::ser::{Serialize, Serializer};
 use thiserror::Error;
 
-/// A number of bytes, such as `256MiB`. Units are KiB, MiB and GiB; a number without a unit is bytes.
+/// Number of bytes, such as `256MiB`. The units are KiB, MiB and GiB; without a unit the number is in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteSize(u64);
 
-/// A duration in whole milliseconds, such as `90s`. Units are ms, s, m, h and d.
+/// Duration in whole milliseconds, such as `90s`. The units are ms, s, m, h and d.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct TimeSpan(u64);
 
-/// A number of things, such as `250k` or `10M`. A number may stand without a unit.
+/// Number of items, such as `250k` or `10M`. The unit is optional.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Count(u64);
 
-/// A quantity that cannot be parsed, or that lies outside the range of its flag.
+/// Error for a quantity that cannot be parsed or is outside the range of its flag.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("invalid {quantity}: {problem}; {}", .problem.remedy(*.quantity))]
 pub struct UnitError {
@@ -32,7 +32,6 @@ pub struct UnitError {
     problem: Problem,
 }
 
-/// The kinds of quantities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Quantity {
     Bytes,
@@ -55,7 +54,7 @@ enum Problem {
 }
 
 impl Quantity {
-    /// Factors by unit. The first name of a unit is the one that is printed.
+    /// Returns the factors with the names of their units. The first name is the one that is printed.
     const fn units(self) -> &'static [(u64, &'static [&'static str])] {
         match self {
             Self::Bytes => &[(1 << 30, &["GiB"]), (1 << 20, &["MiB"]), (1 << 10, &["KiB"]), (1, &[""])],
@@ -122,7 +121,7 @@ impl Problem {
 macro_rules! quantity {
     ($type:ident, $kind:expr) => {
         impl $type {
-            /// Returns a parser for clap that refuses values outside a range.
+            /// Returns a parser for clap that refuses values outside `range`.
             pub fn within<R>(range: R) -> impl Fn(&str) -> Result<Self, UnitError> + Clone + Send + Sync + 'static
             where
                 R: RangeBounds<Self> + Clone + Send + Sync + 'static,
@@ -180,19 +179,19 @@ fn described<T: Display>(range: &impl RangeBounds<T>) -> String {
 }
 
 impl ByteSize {
-    /// Returns a size of that many bytes.
+    /// Creates a size from a number of bytes.
     #[must_use]
     pub const fn from_bytes(bytes: u64) -> Self {
         Self(bytes)
     }
 
-    /// Returns a size of that many KiB.
+    /// Creates a size from a number of KiB.
     #[must_use]
     pub const fn from_kib(kib: u64) -> Self {
         Self(kib << 10)
     }
 
-    /// Returns a size of that many MiB.
+    /// Creates a size from a number of MiB.
     #[must_use]
     pub const fn from_mib(mib: u64) -> Self {
         Self(mib << 20)
@@ -204,7 +203,7 @@ impl ByteSize {
         self.0
     }
 
-    /// Returns the number of bytes as a size in memory.
+    /// Returns the number of bytes as `usize`, saturating at its maximum.
     #[must_use]
     pub fn to_usize(self) -> usize {
         usize::try_from(self.0).unwrap_or(usize::MAX)
@@ -212,34 +211,34 @@ impl ByteSize {
 }
 
 impl TimeSpan {
-    /// The shortest span that is not zero.
+    /// Shortest time span other than zero.
     pub const SHORTEST: Self = Self(1);
 
-    /// Returns a span of that many milliseconds.
+    /// Creates a time span from milliseconds.
     #[must_use]
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)
     }
 
-    /// Returns a span of that many seconds.
+    /// Creates a time span from seconds.
     #[must_use]
     pub const fn from_secs(seconds: u64) -> Self {
         Self(seconds * 1_000)
     }
 
-    /// Returns a span of that many days of 24 hours.
+    /// Creates a time span from days of 24 hours.
     #[must_use]
     pub const fn from_days(days: u64) -> Self {
         Self(days * 86_400_000)
     }
 
-    /// Returns the span in microseconds; the longest ones are cut.
+    /// Returns the time span in microseconds, saturating at the maximum of `u64`.
     #[must_use]
     pub const fn micros(self) -> u64 {
         self.0.saturating_mul(1_000)
     }
 
-    /// Returns the span as the standard library's type.
+    /// Returns the time span as a [`Duration`].
     #[must_use]
     pub const fn get(self) -> Duration {
         Duration::from_millis(self.0)
@@ -247,7 +246,7 @@ impl TimeSpan {
 }
 
 impl Count {
-    /// Returns a count.
+    /// Creates a count.
     #[must_use]
     pub const fn new(count: u64) -> Self {
         Self(count)
@@ -260,7 +259,7 @@ impl Count {
     }
 }
 
-/// Parses a count into an integer type, for flags whose value needs no type of its own.
+/// Parses a count into an integer type, for flags without a dedicated type.
 pub fn count<T: TryFrom<u64>>(text: &str) -> Result<T, UnitError> {
     narrow(Quantity::Count, text)
 }
@@ -274,7 +273,7 @@ fn narrow<T: TryFrom<u64>>(quantity: Quantity, text: &str) -> Result<T, UnitErro
     T::try_from(quantity.parse(text)?).map_err(|_| UnitError { quantity, problem: Problem::TooLarge })
 }
 
-/// Writes a number with its digits in groups of three, such as `1,234,567`.
+/// Formats a number with its digits in groups of three, such as `1,234,567`.
 #[must_use]
 pub fn grouped(number: u64) -> String {
     let digits = number.to_string();

@@ -1,4 +1,4 @@
-//! The server as a client sees it.
+//! The HTTP server, tested through a client.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 use std::io::{Read, Write};
@@ -33,9 +33,9 @@ impl Answers for Program {
     }
 }
 
-const PATIENCE: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// What comes back for bytes, to the end of the connection.
+/// Sends a raw request and reads the response until the connection is closed.
 async fn raw(address: SocketAddr, request: &'static str) -> String {
     let asked = tokio::task::spawn_blocking(move || {
         let mut stream = TcpStream::connect(address).unwrap();
@@ -52,7 +52,7 @@ async fn probes_metrics_and_other_paths() {
     let program = Arc::new(Program::default());
     let server = Server::start("127.0.0.1:0", program.clone()).await.unwrap();
     let address = server.address().to_string();
-    let ask = async |path: &str| get(&address, path, PATIENCE).await.unwrap();
+    let ask = async |path: &str| get(&address, path, TIMEOUT).await.unwrap();
     assert_eq!(ask("/metrics").await, (200, "things_total 3\n".to_owned()));
     assert_eq!(ask("/livez").await, (200, "ok\n".to_owned()));
     assert_eq!(ask("/readyz").await.0, 200);
@@ -76,7 +76,7 @@ async fn a_taken_port_is_said_and_a_dropped_server_frees_it() {
     let second = Server::start(&address, Arc::new(Program::default())).await.unwrap_err();
     assert!(matches!(second, HttpError::Taken { .. }) && second.to_string().contains("--http-addr off"), "{second}");
     drop(first);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + TIMEOUT;
     while Server::start(&address, Arc::new(Program::default())).await.is_err() {
         assert!(tokio::time::Instant::now() < deadline, "the port was not freed");
         tokio::task::yield_now().await;
@@ -88,12 +88,12 @@ async fn nobody_there_is_said_with_the_address() {
     let closed = Server::start("127.0.0.1:0", Arc::new(Program::default())).await.unwrap().address().to_string();
     let refused = async {
         loop {
-            if let Err(error) = get(&closed, "/livez", PATIENCE).await {
+            if let Err(error) = get(&closed, "/livez", TIMEOUT).await {
                 return error.to_string();
             }
             tokio::task::yield_now().await;
         }
     };
-    let said = tokio::time::timeout(PATIENCE, refused).await.unwrap();
+    let said = tokio::time::timeout(TIMEOUT, refused).await.unwrap();
     assert!(said.contains(&closed) && said.contains("--http-addr"), "{said}");
 }

@@ -1,7 +1,7 @@
-//! Calls of librdkafka that the `rdkafka` crate does not offer.
+//! Functions of librdkafka that the `rdkafka` crate does not expose.
 //!
-//! - [`topic_id()`]: the ID that a cluster gives a topic when it is created (KIP-516)
-//! - [`headers()`]: a record's headers with their names as bytes
+//! - [`topic_id()`]: the ID that a cluster assigns to a topic on creation (KIP-516)
+//! - [`headers()`]: the headers of a record with their names as bytes
 //!
 //! All unsafe code of the workspace is in this crate.
 

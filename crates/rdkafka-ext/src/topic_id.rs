@@ -9,19 +9,19 @@ use rdkafka::client::{Client, ClientContext};
 use rdkafka::error::{IsError, KafkaError, KafkaResult, RDKafkaErrorCode};
 use uuid::Uuid;
 
-/// Returns the ID that the cluster gave the topic when it was created (KIP-516): a topic that is deleted and recreated
-/// gets another one. `None` if the broker has no topic IDs (Kafka before 2.8).
+/// Returns the ID that the cluster assigned to the topic on creation (KIP-516).
 ///
-/// Sends one metadata request and blocks for its answer, at most for `timeout`.
+/// A topic that is deleted and recreated gets a new ID. Returns `None` if the broker has no topic IDs (Kafka before
+/// 2.8). Sends one metadata request and blocks until the response or for at most `timeout`.
 ///
 /// # Errors
-/// `UnknownTopicOrPartition` if there is no such topic, `OperationTimedOut` without an answer.
+/// `UnknownTopicOrPartition` if the topic does not exist, `OperationTimedOut` if there is no response.
 pub fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Duration) -> KafkaResult<Option<Uuid>> {
     let name = CString::new(topic).map_err(|_| failed(RDKafkaErrorCode::InvalidTopic))?;
     let millis = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
     let mut names = [name.as_ptr()];
-    // SAFETY: the client outlives the call. Each handle is made here, used while it is valid and destroyed once, the event
-    // after all that was read of it. librdkafka copies the names and the options.
+    // SAFETY: the client outlives the call. Each handle is created here, used only while it is valid and destroyed
+    // once; the event is destroyed after everything has been read from it. librdkafka copies the names and the options.
     unsafe {
         let rk = client.native_ptr();
         let queue = sys::rd_kafka_queue_new(rk);
@@ -39,12 +39,12 @@ pub fn topic_id<C: ClientContext>(client: &Client<C>, topic: &str, timeout: Dura
     }
 }
 
-/// Reads the ID out of the answer for a single topic.
+/// Reads the ID from the response for a single topic.
 ///
 /// # Safety
-/// The event is valid.
+/// The event must be valid.
 unsafe fn id_of(event: *mut sys::rd_kafka_event_t) -> KafkaResult<Option<Uuid>> {
-    // SAFETY: the caller's event is valid, and so is all that it owns.
+    // SAFETY: the caller passes a valid event, and everything that it owns is valid.
     unsafe {
         let error = sys::rd_kafka_event_error(event);
         if error.is_error() {

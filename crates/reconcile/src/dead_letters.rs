@@ -1,4 +1,4 @@
-//! The group's dead letters, by the indices of their records.
+//! The group's dead letters, by the positions of their records.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,18 +9,18 @@ use xxhash_rust::xxh3::xxh3_64;
 /// A position in the topic: partition and offset.
 pub(crate) type RecordIndex = (i32, i64);
 
-/// One letter, as far as it matters here.
+/// The compared properties of a dead letter.
 #[derive(Debug)]
 pub(crate) struct DeadLetter {
-    /// XXH3 of the payload; none of a discarded one and of a tombstone.
+    /// XXH3 of the payload. `None` if the dead letter was discarded or its record is a tombstone.
     payload: Option<u64>,
     discarded: bool,
-    /// Whether its event came into the table after all.
+    /// True if the dead letter was replayed.
     pub(crate) replayed: bool,
     has_record: AtomicBool,
 }
 
-/// All of them.
+/// All dead letters of a group in one topic.
 #[derive(Debug, Default)]
 pub(crate) struct DeadLetters(HashMap<RecordIndex, DeadLetter>);
 
@@ -29,7 +29,7 @@ impl DeadLetter {
         Self { payload: payload.map(xxh3_64), discarded, replayed, has_record: AtomicBool::new(false) }
     }
 
-    /// Whether it has the record's bytes. One that was discarded has none any more.
+    /// Returns true if the payload is the record's. The payload of a discarded dead letter is deleted and not compared.
     pub(crate) fn is_of(&self, payload: Option<&[u8]>) -> bool {
         self.discarded || self.payload == payload.map(xxh3_64)
     }
@@ -44,14 +44,15 @@ impl DeadLetters {
         self.0.len() as u64
     }
 
-    /// The letter of a record that is there.
+    /// Returns the dead letter of a record, and marks that the record exists.
     pub(crate) fn find(&self, position: RecordIndex) -> Option<&DeadLetter> {
         let letter = self.0.get(&position)?;
         letter.has_record.store(true, Ordering::Relaxed);
         Some(letter)
     }
 
-    /// The indices of letters whose record is not there, though the partition has what lies around it.
+    /// Returns the positions of dead letters without a record, in ascending order. Offsets outside of the partition's
+    /// span are left out, since retention may have removed their records.
     pub(crate) fn without_record(&self, span: impl Fn(i32) -> Option<Watermarks>) -> Vec<RecordIndex> {
         let within = |(partition, offset): &RecordIndex| {
             span(*partition).is_some_and(|span| (span.low..span.high).contains(offset))

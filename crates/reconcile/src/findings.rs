@@ -1,12 +1,12 @@
-//! What is wrong: how often, and examples.
+//! Counts differences and collects examples of them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-/// Examples that are kept of each kind.
+/// Maximum number of examples of each kind of difference.
 pub(crate) const EXAMPLES: usize = 10;
 
-/// Counted by any number of threads.
+/// Differences of one kind. Any number of threads may add to them.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     count: AtomicU64,

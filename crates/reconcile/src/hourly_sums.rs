@@ -1,4 +1,4 @@
-//! What a store has, hour by hour: how many, and what they say.
+//! Counts and hashes of the contents of a store by hour.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 use event_model::{Hour, ProductEvent, Timestamp};
 use lake::SetHash;
 
-/// A number and a sum of hashes, as the manifest has them of each hour and outcome.
+/// A count and a sum of hashes, as in the manifest for each hour and outcome.
 pub(crate) type Sum = (u64, SetHash);
 
-/// Such sums by hour, of what was read. Filled by any number of threads.
+/// Sums of the values read, by hour. Any number of threads may add to them.
 #[derive(Debug, Default)]
 pub(crate) struct HourlySums(Mutex<Filling>);
 
@@ -20,17 +20,17 @@ struct Filling {
 }
 
 impl HourlySums {
-    /// Adds a valid event, to the hour of its time.
+    /// Adds a valid event to the hour of its timestamp.
     pub(crate) fn add_event(&self, event: &ProductEvent<'_>) {
         self.add(event.event_timestamp.hour(), |sum, scratch| sum.add_event(event, scratch));
     }
 
-    /// Adds a refused value, to the hour in which it was due.
+    /// Adds a rejected value to the hour of its due time.
     pub(crate) fn add_rejected(&self, index: u64, due: Timestamp, value: &[u8]) {
         self.add(due.hour(), |sum, scratch| sum.add_rejected(index, due, value, scratch));
     }
 
-    /// Adds a value broken on purpose. Nobody but the run knows when it was due.
+    /// Adds a corrupt value to hour 0, since the record does not carry its due time.
     pub(crate) fn add_corrupt(&self, index: u64, key: i32, value: &[u8]) {
         self.add(Hour::from_hours(0), |sum, scratch| sum.add_corrupt(index, key, value, scratch));
     }
@@ -43,7 +43,7 @@ impl HourlySums {
         add(sum, scratch);
     }
 
-    /// As it is now.
+    /// Returns a copy of the sums.
     pub(crate) fn sums(&self) -> BTreeMap<Hour, Sum> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).hours.clone()
     }

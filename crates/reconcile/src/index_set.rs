@@ -1,8 +1,8 @@
-//! Which indices were seen: one bit each.
+//! A concurrent bit set of indices.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// A set of indices below a length, filled by any number of threads.
+/// A set of indices below a length, one bit each. Any number of threads may insert.
 #[derive(Debug)]
 pub(crate) struct IndexSet {
     words: Vec<AtomicU64>,
@@ -10,13 +10,13 @@ pub(crate) struct IndexSet {
 }
 
 impl IndexSet {
-    /// An empty set of indices below `length`.
+    /// Creates an empty set of indices below `length`.
     pub(crate) fn new(length: u64) -> Self {
         let words = usize::try_from(length.div_ceil(64)).unwrap_or(usize::MAX);
         Self { words: (0..words).map(|_| AtomicU64::new(0)).collect(), length }
     }
 
-    /// Puts an index in. Whether it is new.
+    /// Inserts an index. Returns true if it is new.
     pub(crate) fn insert(&self, index: u64) -> bool {
         let (word, bit) = position(index);
         self.words.get(word).is_some_and(|word| word.fetch_or(bit, Ordering::Relaxed) & bit == 0)
@@ -31,7 +31,8 @@ impl IndexSet {
         self.words.iter().map(|word| u64::from(word.load(Ordering::Relaxed).count_ones())).sum()
     }
 
-    /// The indices that are in this set and in none of the others.
+    /// Returns the indices in this set and in none of the others, in ascending order. The others must have the same
+    /// length.
     pub(crate) fn without<'a>(&'a self, others: &'a [&'a Self]) -> impl Iterator<Item = u64> + 'a {
         let of_word = move |word: usize| {
             let mut bits = self.words[word].load(Ordering::Relaxed);

@@ -1,4 +1,4 @@
-//! The run's files in the lake.
+//! Reads the run's files in the lake.
 
 use std::sync::Arc;
 
@@ -15,29 +15,29 @@ use crate::index_set::IndexSet;
 use crate::run_under_test::{Ownership, RunUnderTest};
 use crate::store::StoreContents;
 
-/// Files that are fetched or read at the same time: one is read while the next one comes.
+/// Maximum number of files in flight: one is read while the next one is downloaded.
 const AT_ONCE: usize = 2;
 
-/// What they have.
+/// Contents of the run's files.
 pub(crate) struct Files {
     pub(crate) raw: StoreContents,
     pub(crate) raw_count: u64,
     pub(crate) quarantine_count: u64,
-    /// Refused values.
+    /// Rejected values.
     pub(crate) quarantine: IndexSet,
-    /// What they say.
+    /// Their counts and hashes, without duplicates.
     pub(crate) quarantine_hours: HourlySums,
-    /// In quarantine more than once.
+    /// Further rows of a rejected value in quarantine.
     pub(crate) quarantine_repeated: Findings,
-    /// In quarantine, though the run has no such refused value.
+    /// Rows in quarantine of values that the run did not reject.
     pub(crate) quarantine_extra: Findings,
-    /// Files that are no such files, or whose rows are not those of their content hash.
+    /// Files that are not valid Parquet files of their kind, or whose rows do not match their content hash.
     pub(crate) unreadable: Findings,
-    /// Rows in a file of another hour or segment.
+    /// Rows in a file of another hour or, for raw files, of another segment.
     pub(crate) misplaced: Findings,
 }
 
-/// Reads them all.
+/// Reads all files of the run.
 pub(crate) async fn read(lake: &Lake, run: &Arc<RunUnderTest>) -> anyhow::Result<Files> {
     let mut keys = Vec::new();
     for prefix in [RAW_PREFIX, QUARANTINE_PREFIX] {

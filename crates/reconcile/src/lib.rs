@@ -1,9 +1,9 @@
 //! Compares the expected events of a run with every store.
 //!
-//! Each store is summed up by hour, as counts and sums of hashes, and compared with the manifest. If this version generates the
-//! same events from the manifest's settings, each event in a store is also compared with the generated event of its index, so
-//! that nothing rests on what the programs counted. A run of another version is compared by its sums, and its stores with one
-//! another. The indices in a store take one bit each.
+//! Counts and sums of hashes by hour are computed for each store and compared with the manifest. If this version
+//! generates the same events from the manifest's settings, each event in a store is also compared with the generated
+//! event of its index, so that no check depends on the programs' own counts. A run of another version is compared by
+//! its sums, and its stores with each other. Each store takes one bit of memory per index.
 
 mod dead_letters;
 mod findings;
@@ -32,16 +32,16 @@ use crate::table::Table;
 /// Stores to compare.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stores {
-    /// The topic.
+    /// True to compare the topic.
     pub kafka: bool,
-    /// The raw files and the quarantine.
+    /// True to compare the raw files and the quarantine.
     pub lake: bool,
-    /// The table and the dead letters.
+    /// True to compare the table and the dead letters.
     pub table: bool,
 }
 
 impl Stores {
-    /// Returns the stores that the run filled.
+    /// Returns these stores without those that the run did not write to.
     #[must_use]
     pub fn filled_by(self, manifest: &Manifest) -> Self {
         Self {
@@ -56,13 +56,13 @@ impl Stores {
 pub struct ReconcileConfig {
     /// Manifest of the finished run.
     pub manifest: Manifest,
-    /// Search the whole table for the run's ids, not only the hours of its events.
+    /// True to search the whole table for the run's IDs, not only the hours of its events.
     pub whole_table: bool,
     /// Configuration of the Kafka client; the topic is not read if it is `None`.
     pub kafka: Option<ClientConfig>,
     /// Topic that the run was sent to.
     pub topic: String,
-    /// Consumer group that inserted it.
+    /// Consumer group that inserted the run into the table.
     pub group: String,
     /// The lake; its files are not read if it is `None`.
     pub lake: Option<Lake>,

@@ -1,4 +1,4 @@
-//! What was found, drawn up as sums that must be equal.
+//! Builds the report: pairs of counts that must be equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Write as _};
@@ -19,7 +19,7 @@ use crate::run_under_test::{ExpectedRun, RunUnderTest};
 use crate::table::{GroupOffset, Rows};
 use crate::topic::Topic;
 
-/// All that was seen.
+/// Data read from the stores. A store that was not read is `None`.
 pub(crate) struct Evidence<'a> {
     pub(crate) run: &'a Arc<RunUnderTest>,
     pub(crate) topic: Option<Topic>,
@@ -29,39 +29,39 @@ pub(crate) struct Evidence<'a> {
     pub(crate) offsets: Vec<GroupOffset>,
 }
 
-/// Two numbers that must be equal.
+/// A comparison of two numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Check {
-    /// What is counted.
+    /// Name of the count.
     pub what: &'static str,
-    /// What the run's settings give, or another store has.
+    /// Expected number, from the run's settings, its manifest or another store.
     pub expected: u64,
-    /// What is there.
+    /// Number found.
     pub found: u64,
-    /// Whether more than expected is as good: a run that was resumed may have sent identical copies.
+    /// True if more than expected is allowed too: a resumed run may have sent identical copies.
     pub or_more: bool,
-    /// Whether they are as they must be.
+    /// True if the check passed.
     pub holds: bool,
-    /// Some of what is missing, extra, doubled or changed, and where it was seen.
+    /// Examples of missing, extra, duplicate or changed events, with their positions.
     pub examples: Vec<String>,
 }
 
-/// The whole of it.
+/// Result of a comparison.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Report {
-    /// The run.
+    /// Name of the run.
     pub run: String,
-    /// The stores that were looked at.
+    /// Names of the stores that were read.
     pub stores: Vec<&'static str>,
-    /// Whether all checks hold.
+    /// True if all checks passed.
     pub holds: bool,
     /// The checks.
     pub checks: Vec<Check>,
-    /// Explanations of differences, such as rows that retention has removed.
+    /// Remarks on the checks, such as the number of events that retention has removed.
     pub notes: Vec<String>,
 }
 
-/// Draws the report up.
+/// Builds the report.
 pub(crate) fn build(evidence: &Evidence<'_>) -> Report {
     let mut builder = ReportBuilder { evidence, checks: Vec::new(), notes: Vec::new() };
     builder.manifest();
@@ -96,7 +96,7 @@ impl ReportBuilder<'_> {
         self.put(what, 0, findings.count(), findings.examples());
     }
 
-    /// Of indices that must be in a store: how many are. The missing ones are the examples.
+    /// Checks that each index of `must` is `there` or in one of the `allowed` sets. The missing ones are the examples.
     fn all_of(&mut self, what: &'static str, must: &IndexSet, there: &IndexSet, allowed: &[&IndexSet]) {
         let others: Vec<&IndexSet> = [there].into_iter().chain(allowed.iter().copied()).collect();
         let missing = must.without(&others).count() as u64;
@@ -105,7 +105,7 @@ impl ReportBuilder<'_> {
         self.put(what, expected, expected - missing, examples);
     }
 
-    /// An event and where it is.
+    /// Describes an event and the stores that have it.
     fn whereabouts(&self, offset: u64) -> String {
         let Evidence { run, topic, files, rows, .. } = self.evidence;
         let mut text = run.describe(offset);
@@ -136,7 +136,7 @@ impl ReportBuilder<'_> {
         text
     }
 
-    /// What the manifest says, against what its settings give.
+    /// Compares the counts of the manifest with those of the events generated from its settings.
     fn manifest(&mut self) {
         let run = self.evidence.run;
         let OutcomeCounts { valid, invalid, corrupt } = run.manifest.counts.outcomes;
@@ -168,7 +168,7 @@ impl ReportBuilder<'_> {
         self.put(what, all, held, examples);
     }
 
-    /// What the manifest says of each hour.
+    /// Returns a sum of the manifest by hour, without hours whose count is 0.
     fn said(&self, of: impl Fn(&HourCounts) -> Sum) -> BTreeMap<Hour, Sum> {
         let hours = &self.evidence.run.manifest.counts.hours;
         hours.iter().map(|(hour, counts)| (*hour, of(counts))).filter(|(_, sum)| sum.0 > 0).collect()
@@ -210,7 +210,7 @@ impl ReportBuilder<'_> {
         }
     }
 
-    /// Whether the values broken on purpose say what the manifest says, over all hours.
+    /// Returns true if the sum of hashes of all corrupt values matches the manifest.
     fn broken_agree(&self, topic: &Topic) -> bool {
         let mut expected = SetHash::default();
         let mut found = SetHash::default();
@@ -255,7 +255,7 @@ impl ReportBuilder<'_> {
         let allowed: Vec<&IndexSet> = expired.iter().chain(lettered).collect();
         match (&run.made, topic) {
             (Some(made), _) => self.all_of("valid events in the table", &made.valid, &rows.store.indices, &allowed),
-            // Which ones retention has taken is not known by their ids.
+            // The IDs of rows that retention has removed are not known without the generated events.
             (None, Some(topic)) if !self.retention_took(rows) => {
                 self.all_of(
                     "events of the topic that the table has",
@@ -291,7 +291,7 @@ impl ReportBuilder<'_> {
         self.notes.push(format!("{} dead letters of the group, of all runs and producers", letters.count()));
     }
 
-    /// The hours that retention has left, without the events whose only records are dead letters.
+    /// Compares the hours that retention has kept. Events whose records all have dead letters are not expected.
     fn table_hours(&mut self, rows: &Rows, topic: Option<&Topic>) {
         let mut expected = self.said(valid);
         let lettered = topic.into_iter().flat_map(|topic| {
@@ -314,13 +314,14 @@ impl ReportBuilder<'_> {
         self.hours("hours of the table", &expected, &found);
     }
 
-    /// Whether retention has taken an hour of the run from the table.
+    /// Returns true if retention has removed any hour of the run from the table.
     fn retention_took(&self, rows: &Rows) -> bool {
         let early = |hour: &Hour| rows.floor.is_some_and(|floor| hour.start().days() < floor);
         self.evidence.run.manifest.counts.hours.keys().any(early)
     }
 
-    /// Valid events of days that retention has taken from the table.
+    /// Returns the valid events without a row of days that retention has removed from the table. Returns `None` if it
+    /// has removed none or the run's events cannot be generated.
     fn expired(&mut self, rows: &Rows) -> Option<IndexSet> {
         let run = self.evidence.run;
         let floor = rows.floor.filter(|_| self.retention_took(rows))?;
@@ -339,7 +340,8 @@ impl ReportBuilder<'_> {
         Some(expired)
     }
 
-    /// Notes the group's suppressed rows. An event without a row has not arrived, so the checks differ by those of the run.
+    /// Adds a note on the group's suppressed rows. The run's own suppressed rows are missing in the table, so checks
+    /// fail.
     fn suppressed(&mut self, offsets: &[GroupOffset]) {
         let count: i64 = offsets.iter().map(|position| position.suppressed).sum();
         if count > 0 {
@@ -362,13 +364,13 @@ impl ReportBuilder<'_> {
     }
 }
 
-/// What an hour's valid events say.
+/// Returns the count and the sum of hashes of an hour's valid events.
 fn valid(counts: &HourCounts) -> Sum {
     (counts.outcomes.valid, counts.valid_hash)
 }
 
 impl fmt::Display for Report {
-    /// Within 80 columns but for the examples.
+    /// Formats the report as a table of at most 80 columns. The notes and examples may be wider.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::UTF8_BORDERS_ONLY);

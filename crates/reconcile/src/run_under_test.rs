@@ -1,4 +1,4 @@
-//! The run that is looked at: its events made once more from its settings, where that can be.
+//! The run to compare, with its events generated again from its settings if possible.
 
 use std::ops::Range;
 
@@ -9,7 +9,7 @@ use workload::{Fault, Generated, RunTag, Settings, Source, decode_event_id};
 
 use crate::index_set::IndexSet;
 
-/// Indices that a thread takes at a time.
+/// Number of consecutive indices that a thread generates at a time.
 const CHUNK: u64 = 1 << 16;
 
 /// A finished run.
@@ -17,35 +17,36 @@ pub(crate) struct RunUnderTest {
     pub(crate) manifest: Manifest,
     tag: RunTag,
     indices: Range<u64>,
-    /// Its events; none where another version of the programs made it, whose events this one can't make.
+    /// Its expected events. `None` if this version generates other events from the settings.
     pub(crate) made: Option<ExpectedRun>,
 }
 
-/// The run once more.
+/// The events of a run, generated again.
 pub(crate) struct ExpectedRun {
     source: Source,
-    /// Offsets into the run's indices: those of valid events, of refused values, and of values broken on purpose.
+    /// Valid events, as offsets from the run's first index. The sets of rejected and corrupt values have the same form.
     pub(crate) valid: IndexSet,
     pub(crate) invalid: IndexSet,
     pub(crate) corrupt: IndexSet,
 }
 
-/// What an id says.
+/// Owner of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Ownership {
-    /// Another run's or a foreign producer's.
+    /// Another run or a foreign producer.
     Foreign,
-    /// It carries the run's tag, but no index that the run has made.
+    /// No run: the ID has the run's tag, but its index is outside of the run.
     Invented,
-    /// The run's.
+    /// The run. The value is the offset from its first index.
     Ours(u64),
 }
 
 impl RunUnderTest {
-    /// Makes all its events, where this version can: where the manifest's settings give its run tag.
+    /// Generates all events of a run, provided that the manifest's settings result in its run tag. Fails if the run is
+    /// not finished.
     pub(crate) fn new(manifest: Manifest) -> anyhow::Result<Self> {
         if manifest.end.is_none() {
-            bail!("run {} is not finished: its manifest is a builder", manifest.run.id);
+            bail!("run {} is not finished: its manifest is a draft", manifest.run.id);
         }
         let tag: RunTag = manifest.run.tag.parse().context("the manifest's run tag")?;
         let indices = manifest.first_index..manifest.next_index;
@@ -55,7 +56,7 @@ impl RunUnderTest {
         Ok(Self { manifest, tag, indices, made })
     }
 
-    /// How many indices there are.
+    /// Returns the number of indices.
     pub(crate) fn length(&self) -> u64 {
         self.indices.end.saturating_sub(self.indices.start)
     }
@@ -64,7 +65,7 @@ impl RunUnderTest {
         self.tag.to_string()
     }
 
-    /// Returns the owner of an event. An index counts from the run's first.
+    /// Returns the owner of an event, by its ID.
     pub(crate) fn ownership(&self, event: &ProductEvent<'_>) -> Ownership {
         match decode_event_id(event.event_id) {
             Some((tag, index)) if tag == self.tag => self.at(index),
@@ -72,32 +73,32 @@ impl RunUnderTest {
         }
     }
 
-    /// The same for an index in a header or in a quarantine file.
+    /// Returns the owner of an index from a header or from a quarantine file.
     pub(crate) fn at(&self, index: u64) -> Ownership {
         if self.indices.contains(&index) { Ownership::Ours(index - self.indices.start) } else { Ownership::Invented }
     }
 
-    /// The event that must be there, where it can be made.
+    /// Returns the expected event, if the run's events can be generated.
     pub(crate) fn event(&self, offset: u64) -> Option<ProductEvent<'_>> {
         Some(self.made.as_ref()?.source.make(self.indices.start + offset).event)
     }
 
-    /// Whether the index may be that of a valid event; not known of a run that can't be made.
+    /// Returns true if the event is valid, or if the run's events cannot be generated.
     pub(crate) fn may_be_valid(&self, offset: u64) -> bool {
         self.made.as_ref().is_none_or(|made| made.valid.contains(offset))
     }
 
-    /// The same of a refused value.
+    /// Returns true if the event is rejected, or if the run's events cannot be generated.
     pub(crate) fn may_be_refused(&self, offset: u64) -> bool {
         self.made.as_ref().is_none_or(|made| made.invalid.contains(offset))
     }
 
-    /// The same of a value broken on purpose.
+    /// Returns true if the event is corrupt, or if the run's events cannot be generated.
     pub(crate) fn may_be_broken(&self, offset: u64) -> bool {
         self.made.as_ref().is_none_or(|made| made.corrupt.contains(offset))
     }
 
-    /// For people.
+    /// Describes an event by its index and, if it can be generated, by its ID and timestamp.
     pub(crate) fn describe(&self, offset: u64) -> String {
         let index = self.indices.start + offset;
         self.event(offset).map_or_else(
@@ -106,7 +107,7 @@ impl RunUnderTest {
         )
     }
 
-    /// The segment that an index belongs to.
+    /// Returns the number of the lake segment that contains an event.
     pub(crate) fn segment(&self, offset: u64) -> Option<u64> {
         let indices = self.manifest.lake.as_ref()?.segment_indices;
         (self.indices.start + offset).checked_div(indices)
@@ -114,7 +115,7 @@ impl RunUnderTest {
 }
 
 impl ExpectedRun {
-    /// Notes of each index what becomes of it.
+    /// Generates the events of all indices in parallel and records their outcomes.
     fn new(source: Source, indices: &Range<u64>) -> Self {
         let length = indices.end.saturating_sub(indices.start);
         let [valid, invalid, corrupt] = [(); 3].map(|()| IndexSet::new(length));
@@ -137,7 +138,7 @@ impl ExpectedRun {
         made
     }
 
-    /// As the generator validates.
+    /// Returns the set for an event's outcome, determined as the generator does: at the time at which the event is due.
     fn outcome(&self, generated: &Generated<'_>) -> &IndexSet {
         let due = Some(generated.due);
         let valid = match generated.fault {
@@ -152,7 +153,7 @@ impl ExpectedRun {
         if valid { &self.valid } else { &self.invalid }
     }
 
-    /// Numbers of indices by outcome.
+    /// Returns the number of events by outcome.
     pub(crate) fn outcomes(&self) -> OutcomeCounts {
         let [valid, invalid, corrupt] = [&self.valid, &self.invalid, &self.corrupt].map(IndexSet::count);
         OutcomeCounts { valid, invalid, corrupt }

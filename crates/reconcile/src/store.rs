@@ -1,4 +1,4 @@
-//! What one store has of the run.
+//! The events of the run in one store.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,18 +9,18 @@ use crate::hourly_sums::HourlySums;
 use crate::index_set::IndexSet;
 use crate::run_under_test::{Ownership, RunUnderTest};
 
-/// The run's valid events in a store, seen by any number of threads.
+/// The run's valid events in a store. Any number of threads may add to them.
 pub(crate) struct StoreContents {
     pub(crate) indices: IndexSet,
-    /// Of those, what they say. Repeats are not counted.
+    /// Their counts and hashes, without duplicates.
     pub(crate) hours: HourlySums,
-    /// Events of the run, repeats included.
+    /// Number of events, duplicates included.
     pub(crate) events: AtomicU64,
-    /// Seen once more.
+    /// Duplicates.
     pub(crate) repeated: Findings,
-    /// With other content than the settings give.
+    /// Events whose content differs from the generated event.
     pub(crate) changed: Findings,
-    /// With the run's tag, though it has not made such a valid event.
+    /// Events with the run's tag that are not valid events of the run.
     pub(crate) extra: Findings,
 }
 
@@ -36,7 +36,8 @@ impl StoreContents {
         }
     }
 
-    /// Looks at an event. Its offset in the run and whether it is new here, where it is the run's.
+    /// Adds an event. Returns its offset in the run and true if it is new in this store, or `None` if it is not a valid
+    /// event of the run.
     pub(crate) fn observe(
         &self,
         run: &RunUnderTest,

@@ -1,4 +1,4 @@
-//! The table, the dead letters and the offsets.
+//! Reads the table, the dead letters and the offsets in PostgreSQL.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -14,19 +14,19 @@ use crate::dead_letters::{DeadLetter, DeadLetters};
 use crate::run_under_test::RunUnderTest;
 use crate::store::StoreContents;
 
-/// Where the group stands in a partition.
+/// The group's offset in a partition.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct GroupOffset {
     pub(crate) partition: i32,
     pub(crate) next_offset: i64,
-    /// Records whose row a trigger suppressed.
+    /// Number of records whose row a trigger suppressed.
     pub(crate) suppressed: i64,
 }
 
 /// The rows of the run.
 pub(crate) struct Rows {
     pub(crate) store: StoreContents,
-    /// The first day that retention has left, in days since 1970-01-01.
+    /// First day that retention has kept, in days since 1970-01-01. `None` without a retention floor.
     pub(crate) floor: Option<i64>,
 }
 
@@ -37,7 +37,7 @@ pub(crate) struct Table {
 }
 
 impl Table {
-    /// Returns `None` without a session.
+    /// Creates a reader. Returns `None` without a session.
     pub(crate) fn new(group: String, topic: String, clients: Vec<Client>) -> Option<Self> {
         if clients.is_empty() { None } else { Some(Self { group, topic, clients }) }
     }
@@ -46,7 +46,7 @@ impl Table {
         &self.clients[0]
     }
 
-    /// The group's letters of the topic as it is now.
+    /// Reads the group's dead letters of the topic's current incarnation.
     pub(crate) async fn letters(&self) -> anyhow::Result<DeadLetters> {
         let sql = r#"SELECT partition, "offset", payload, replayed_at IS NOT NULL, discarded_at IS NOT NULL
             FROM pipeline.dead_letters WHERE consumer_group = $1 AND topic = $2 AND topic_incarnation =
@@ -72,7 +72,8 @@ impl Table {
         Ok(rows.iter().map(position).collect())
     }
 
-    /// Reads the rows of all hours in which the run has valid events, and of the hours beside them; or all rows.
+    /// Reads the rows from one hour before the run's first hour with valid events to one hour after the last one, or
+    /// all rows. The sessions read equal parts of that time in parallel.
     pub(crate) async fn rows(&self, run: &Arc<RunUnderTest>, all: bool) -> anyhow::Result<Rows> {
         let floor = "SELECT (max(floor) - date '1970-01-01')::bigint FROM pipeline.retention_floors";
         let floor = self.client().query_one(floor, &[]).await.context("retention's floor cannot be read")?.get(0);
@@ -95,7 +96,7 @@ impl Table {
 
 const HOUR: i64 = 3_600_000_000;
 
-/// Reads rows by their time, in microseconds since 1970, the end left out.
+/// Reads the rows of a time range in microseconds since 1970, `to` excluded.
 async fn copy_out(
     client: &Client,
     from: i64,
@@ -104,7 +105,7 @@ async fn copy_out(
     store: &StoreContents,
 ) -> anyhow::Result<()> {
     const WHAT: &str = "the table cannot be read";
-    // Numbers only: COPY takes no parameters.
+    // COPY takes no parameters. The text has only numbers, so nothing needs quoting.
     let time = |micros: i64| match micros {
         i64::MIN => "'-infinity'".to_owned(),
         i64::MAX => "'infinity'".to_owned(),
@@ -122,7 +123,7 @@ async fn copy_out(
     let mut header = COPY_HEADER.len();
     while let Some(bytes) = stream.try_next().await.context(WHAT)? {
         let bytes = skip(bytes, &mut header);
-        // PostgreSQL sends a row in a message; whatever is between us may cut them otherwise.
+        // PostgreSQL sends one row per message, but a proxy may divide the data differently.
         if buffer.is_empty() && row_length(&bytes) == Some(bytes.len()) {
             observe(&bytes, run, store)?;
             continue;
@@ -143,7 +144,7 @@ fn skip(mut bytes: Bytes, header: &mut usize) -> Bytes {
     bytes
 }
 
-/// The length of the row that the bytes begin with; none where it is not whole, and for what ends the rows.
+/// Returns the length of the first row. Returns `None` if the row is incomplete or is the trailer of the COPY.
 fn row_length(bytes: &[u8]) -> Option<usize> {
     let (fields, mut rest) = bytes.split_first_chunk::<2>()?;
     for _ in 0..u16::try_from(i16::from_be_bytes(*fields)).ok()? {

@@ -1,4 +1,4 @@
-//! The topic, read from its beginning to the end that it had at the start.
+//! Reads the topic from its beginning to its end at the start of the scan.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -19,39 +19,39 @@ use crate::index_set::IndexSet;
 use crate::run_under_test::{Ownership, RunUnderTest};
 use crate::store::StoreContents;
 
-/// How long Kafka may say nothing.
-const PATIENCE: Duration = Duration::from_mins(1);
+/// Maximum time without a record while any partition is not read to its end.
+const TIMEOUT: Duration = Duration::from_mins(1);
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// What the topic has.
+/// Contents of the topic.
 pub(crate) struct Topic {
     pub(crate) store: StoreContents,
-    /// Beginnings and ends of the partitions when the reading began.
+    /// Watermarks of the partitions at the start of the scan.
     pub(crate) spans: BTreeMap<i32, Watermarks>,
-    /// Values broken on purpose.
+    /// Corrupt values.
     pub(crate) corrupt: IndexSet,
-    /// What they say, repeats not counted.
+    /// Their counts and hashes, without duplicates.
     pub(crate) corrupt_sum: HourlySums,
-    /// Their records, repeats counted, and those that are no dead letters.
+    /// Number of their records, duplicates included.
     pub(crate) corrupt_records: u64,
     pub(crate) corrupt_unlettered: Findings,
-    /// With the run's tag in their headers, though the run has made no such value.
+    /// Invalid records with the run's tag and an index in their headers that are not corrupt values of the run.
     pub(crate) corrupt_extra: Findings,
-    /// Valid events with a record that is a dead letter, and not brought in since.
+    /// Valid events with a record in the dead letters that was not replayed.
     pub(crate) lettered: IndexSet,
-    /// What those say of which the first record is such a one, by their offset in the run.
+    /// Hour and hash of each of these events, by its offset in the run, from its first record with such a dead letter.
     pub(crate) lettered_events: BTreeMap<u64, HourlySums>,
-    /// Valid events with a record that is none.
+    /// Valid events with a record that has no dead letter or whose dead letter was replayed.
     pub(crate) unlettered: IndexSet,
-    /// Broken values whose record has a dead letter.
+    /// Corrupt values with a record that has a dead letter.
     pub(crate) corrupt_lettered: IndexSet,
-    /// Dead letters with other bytes than their record.
+    /// Records whose payload differs from that of their dead letter.
     pub(crate) other_bytes: Findings,
-    /// Records with another key than the event's user.
+    /// Records of valid events whose key is not the user ID.
     pub(crate) other_key: Findings,
 }
 
-/// Reads it. Blocks.
+/// Reads the topic. Blocks the calling thread.
 pub(crate) fn scan(
     config: &ClientConfig,
     topic: &str,
@@ -89,7 +89,7 @@ pub(crate) fn scan(
         match consumer.poll(Duration::from_millis(100)) {
             Some(Ok(record)) => {
                 last_word = Instant::now();
-                // What came since the start is nobody's loss yet.
+                // Later records are left out: the consumer may not have processed them yet.
                 if seen.spans.get(&record.partition()).is_some_and(|span| record.offset() < span.high) {
                     seen.add(&record, run, letters);
                 } else {
@@ -106,7 +106,7 @@ pub(crate) fn scan(
                 left -= 1;
             }
             Some(Err(error)) => tracing::warn!(%error, topic, "kafka error"),
-            None if last_word.elapsed() > PATIENCE => {
+            None if last_word.elapsed() > TIMEOUT => {
                 bail!("Kafka has said nothing for a minute; {left} partitions of {topic} are not read to their ends")
             }
             None => {}
@@ -175,7 +175,7 @@ impl Topic {
     }
 }
 
-/// The index in the headers of a value that was broken on purpose by this run.
+/// Returns the index in the headers of a corrupt record of this run.
 fn marked(record: &BorrowedMessage<'_>, tag: &str) -> Option<u64> {
     let headers = rdkafka_ext::headers(record);
     let value = |key: &str| headers.iter().find(|header| header.name == key.as_bytes())?.value;

@@ -1,6 +1,6 @@
-//! The retry policy of the programs and of the lake.
+//! Retry policy of the programs and of the lake.
 //!
-//! A policy states the delays between the attempts at an operation and when to give up:
+//! A policy defines the delays between the attempts at an operation, and their limit:
 //!
 //! ```
 //! use std::time::Duration;
@@ -37,32 +37,35 @@ pub struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Returns a policy whose delays double from `initial` to `maximum`. Jitter makes each of them up to twice as long.
-    /// There is no limit.
+    /// Creates a policy with delays that double from `initial` to `maximum`, without a limit.
+    ///
+    /// Jitter extends each delay to at most twice its length.
     #[must_use]
     pub const fn exponential(initial: Duration, maximum: Duration) -> Self {
         Self { initial, factor: 2.0, maximum, jitter: true, retries: None, deadline: None }
     }
 
-    /// Returns a policy whose delays are all the same, without jitter and without a limit.
+    /// Creates a policy with constant delays, without jitter and without a limit.
     #[must_use]
     pub const fn constant(delay: Duration) -> Self {
         Self { initial: delay, factor: 1.0, maximum: delay, jitter: false, retries: None, deadline: None }
     }
 
-    /// Sets the maximum number of attempts after the first one.
+    /// Sets the maximum number of retries.
     #[must_use]
     pub const fn with_retries(self, retries: usize) -> Self {
         Self { retries: Some(retries), ..self }
     }
 
-    /// Sets the time after which no attempt follows; `None` for no such limit. An attempt that is under way continues.
+    /// Sets the time after which a failed attempt is not retried; `None` for no such limit.
+    ///
+    /// An attempt in flight is not interrupted.
     #[must_use]
     pub const fn with_deadline(self, deadline: Option<Duration>) -> Self {
         Self { deadline, ..self }
     }
 
-    /// Starts the delays, and the time of the deadline.
+    /// Returns the delays of one operation. The deadline is measured from this call.
     #[must_use]
     pub fn delays(self) -> Delays {
         let Self { initial, factor, maximum, jitter, retries, deadline } = self;
@@ -89,7 +92,7 @@ impl BackoffBuilder for RetryPolicy {
     }
 }
 
-/// The delays of one operation. They end when the policy's limit is reached.
+/// Delays of one operation. The iterator ends when the limit of the policy is reached.
 #[derive(Debug)]
 pub struct Delays {
     backoff: ExponentialBackoff,
@@ -98,7 +101,7 @@ pub struct Delays {
 }
 
 impl Delays {
-    /// Returns the next delay of an operation that is never given up: the maximum once the limit is reached.
+    /// Returns the next delay of an operation that is retried indefinitely. After the limit this is the maximum.
     pub fn next_or_maximum(&mut self) -> Duration {
         self.next().unwrap_or(self.maximum)
     }

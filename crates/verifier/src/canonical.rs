@@ -1,11 +1,11 @@
-//! The canonical content of an event and its hash, by docs/manifest.md and by nothing else.
+//! The canonical content of an event and its hash, implemented from `docs/manifest.md` alone.
 
 use sha2::{Digest, Sha256};
 
 use crate::event::Event;
 use crate::field::fields;
 
-/// The hash of a valid event.
+/// Returns the hash of a valid event. A field at its default is left out.
 pub(crate) fn of_event(event: &Event) -> u128 {
     let mut lines = Vec::with_capacity(event.values.len());
     for (field, value) in fields().iter().zip(&event.values) {
@@ -18,12 +18,12 @@ pub(crate) fn of_event(event: &Event) -> u128 {
     hash(lines.join("\n").as_bytes())
 }
 
-/// The hash of a refused value as the quarantine shows it.
+/// Returns the hash of a rejected value, as stored in the quarantine.
 pub(crate) fn of_refused(index: u64, due_micros: i64, text: &str) -> u128 {
     hash(format!("{index}\n{due_micros}\n{text}").as_bytes())
 }
 
-/// The hash of a record that was sent broken on purpose.
+/// Returns the hash of a corrupt record.
 pub(crate) fn of_broken(index: u64, key: &[u8], value: &[u8]) -> u128 {
     hash(&[index.to_string().as_bytes(), key, value].join(&b'\n'))
 }

@@ -1,4 +1,4 @@
-//! The table, the dead letters and the offsets, all in one snapshot of PostgreSQL.
+//! Reads the table, the dead letters and the offsets in one snapshot of PostgreSQL.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -21,10 +21,10 @@ use crate::trace::RecordIndex;
 
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 
-/// PostgreSQL counts from 2000-01-01.
+/// The epoch of PostgreSQL's timestamps, 2000-01-01, in microseconds since 1970.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// What the offset row of one partition says.
+/// The group's offset and counts in one partition.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct OffsetRow {
     pub(crate) incarnation: i64,
@@ -38,7 +38,7 @@ pub(crate) struct OffsetRow {
 }
 
 impl OffsetRow {
-    /// Subtracts what had been counted earlier.
+    /// Subtracts earlier counts.
     fn since(self, earlier: &Self) -> Self {
         Self {
             records: self.records - earlier.records,
@@ -52,12 +52,12 @@ impl OffsetRow {
     }
 }
 
-/// Counts of a group beside its offsets, by partition.
+/// Counts that a group stores with its offsets, by partition.
 #[derive(Debug, Clone, Default)]
 pub struct Counts(pub(crate) HashMap<i32, OffsetRow>);
 
 impl Counts {
-    /// Subtracts what had been counted earlier.
+    /// Subtracts earlier counts.
     pub(crate) fn since(mut self, earlier: &Self) -> Self {
         for (partition, row) in &mut self.0 {
             if let Some(earlier) = earlier.0.get(partition) {
@@ -68,7 +68,7 @@ impl Counts {
     }
 }
 
-/// An open snapshot.
+/// A connection with an open read-only snapshot.
 pub(crate) struct Database {
     client: Client,
 }
@@ -87,7 +87,7 @@ impl Database {
         Ok(Self { client })
     }
 
-    /// The group's offset rows of a topic, by partition.
+    /// Returns the group's offset rows of a topic, by partition.
     pub(crate) async fn offsets(&self, group: &str, topic: &str) -> Result<Counts, Error> {
         let sql = "select partition::int, topic_incarnation::bigint, next_offset::bigint, records::bigint, \
                    rows_inserted::bigint, duplicates::bigint, dead_letters::bigint, expired::bigint, \
@@ -98,8 +98,8 @@ impl Database {
         rows.iter().map(offset_row).collect::<Result<_, _>>().map(Counts).map_err(fault)
     }
 
-    /// Enters the group's dead letters of a topic. Those of an earlier topic of the same name count for their index
-    /// alone: their places are no longer there.
+    /// Adds the group's dead letters of a topic to the ledger. `now` is the topic's current incarnation. Dead letters
+    /// of an earlier incarnation count for their event only, because their offsets no longer exist.
     pub(crate) async fn letters(&self, group: &str, topic: &str, now: i64, ledger: &mut Ledger) -> Result<(), Error> {
         let sql = "select topic_incarnation::bigint, partition::int, \"offset\"::bigint, key, payload, header_names, \
                    header_values, reason_code, replayed_at is not null, discarded_at is not null \
@@ -113,7 +113,7 @@ impl Database {
         Ok(())
     }
 
-    /// Enters every row of the table.
+    /// Adds all rows of the table to the ledger.
     pub(crate) async fn table(&self, ledger: &mut Ledger) -> Result<(), Error> {
         self.compare_columns().await?;
         let names: Vec<&str> = fields().iter().map(|field| field.name).collect();
@@ -131,7 +131,7 @@ impl Database {
         Ok(())
     }
 
-    /// Fails if the table has a column that would not be compared.
+    /// Fails if the table has a column that is missing in the schema and would not be compared.
     async fn compare_columns(&self) -> Result<(), Error> {
         let sql = "select column_name::text from information_schema.columns where table_schema = 'staging' \
                    and table_name = 'product_events_raw' and is_generated = 'NEVER'";
@@ -146,7 +146,7 @@ impl Database {
     }
 }
 
-/// The column that is no field: the time of the row.
+/// The only column that is not a field: the time at which the row was inserted.
 const INGESTED_AT: &str = "ingested_at";
 
 fn type_of(kind: Kind) -> Type {

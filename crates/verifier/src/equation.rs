@@ -1,92 +1,92 @@
-//! The names of the equations, as [`Check::name`](crate::Check) has them.
+//! Names of the equations, the values of [`Check::name`](crate::Check).
 
-/// I1: the sums within the manifest.
+/// I1: sums within the manifest that agree.
 pub const MANIFEST: &str = "sums that add up in the manifest";
-/// I1: every index is valid, invalid or corrupt, and shows as nothing else.
+/// I1: indices that the stores show as exactly one of valid, invalid and corrupt.
 pub const ONE_KIND: &str = "indices of exactly one kind in the stores";
-/// I1: ids and indices of the run that are not in its manifest.
+/// I1: records, rows and dead letters with the run's tag or in its files that are not in its manifest.
 pub const STRAYS: &str = "of the run, but not in its manifest";
-/// I1: Kafka, distinct.
+/// I1: distinct valid events in Kafka.
 pub const KAFKA_EVENTS: &str = "valid events in Kafka";
-/// I1: Kafka, records.
+/// I1: records of valid events in Kafka, duplicates included.
 pub const KAFKA_RECORDS: &str = "their records, with duplicates";
-/// I1: Kafka, distinct.
+/// I1: distinct corrupt events in Kafka.
 pub const KAFKA_CORRUPT: &str = "corrupt events in Kafka";
-/// I1: Kafka, records.
+/// I1: records of the run in Kafka, against the acknowledged records in the manifest.
 pub const KAFKA_ACKNOWLEDGED: &str = "records of the run in Kafka, as acknowledged";
-/// I1: raw lake, distinct.
+/// I1: distinct valid events in the raw lake.
 pub const LAKE_EVENTS: &str = "valid events in the raw lake";
-/// I1: raw lake.
+/// I1: files in the raw lake.
 pub const LAKE_FILES: &str = "files in the raw lake";
-/// I1: quarantine, distinct.
+/// I1: distinct invalid events in quarantine.
 pub const QUARANTINE_EVENTS: &str = "invalid events in quarantine";
-/// I1: quarantine.
+/// I1: files in quarantine.
 pub const QUARANTINE_FILES: &str = "files in quarantine";
-/// I1: raw lake and quarantine.
+/// I1: unreadable files of the raw lake and the quarantine.
 pub const UNREADABLE_FILES: &str = "files of the run that cannot be read";
-/// I1: raw lake and quarantine.
+/// I1: rows whose hour differs from that of their file, in the raw lake and in quarantine.
 pub const MISPLACED: &str = "rows in a file of another hour";
-/// I1: raw lake, by hour and by event type, against the manifest.
+/// I1: hours and event types whose count of distinct events in the raw lake differs from the manifest's.
 pub const LAKE_COUNTS: &str = "hours and types with another count in the raw lake";
-/// I1: quarantine, by hour, against the manifest.
+/// I1: hours whose count of distinct events in quarantine differs from the manifest's.
 pub const QUARANTINE_COUNTS: &str = "hours with another count in quarantine";
-/// I1: table, distinct.
+/// I1: distinct valid events in the table.
 pub const TABLE_EVENTS: &str = "valid events in the table";
-/// I1: table, by hour and by event type, against the manifest.
+/// I1: hours and event types whose count of distinct events in the table differs from the manifest's.
 pub const TABLE_COUNTS: &str = "hours and types with another count in the table";
-/// I1: dead letters, distinct.
+/// I1: distinct corrupt events in the dead letters.
 pub const DEAD_LETTERS: &str = "corrupt events in the dead letters";
-/// I2
+/// I2: valid events in Kafka that the raw lake lacks.
 pub const ONLY_KAFKA: &str = "in Kafka, not in the raw lake";
-/// I2
+/// I2: valid events in the raw lake that Kafka lacks.
 pub const ONLY_LAKE: &str = "in the raw lake, not in Kafka";
-/// I3
+/// I3: records without a row and without a dead letter.
 pub const UNACCOUNTED: &str = "records neither row, dead letter nor repeat";
-/// I3
+/// I3: dead letters without a record, at offsets that retention has not removed.
 pub const LETTERS_WITHOUT_RECORD: &str = "dead letters without a record";
-/// I3
+/// I3: rows of events whose records all have dead letters, some of them not replayed.
 pub const LETTERED_ROWS: &str = "rows whose only records are dead letters";
-/// I3
+/// I3: rows of the run's events without a record.
 pub const ROWS_WITHOUT_RECORD: &str = "rows without a record";
-/// I3, the group's counts: all records of the topic.
+/// I3: the group's count of records, against all records of the topic.
 pub const COUNTED_RECORDS: &str = "records, as the group counted";
-/// I3, the group's counts: their sum.
+/// I3: the sum of the group's counts by result, against its count of records.
 pub const COUNTED_SUM: &str = "rows + duplicates + dead letters + expired + suppressed, as counted";
-/// I3, the group's counts.
+/// I3: the group's count of inserted rows.
 pub const COUNTED_ROWS: &str = "rows, as counted";
-/// I3, the group's counts: repeats of an id.
+/// I3: the group's count of duplicates, against the repeated records of an ID.
 pub const COUNTED_DUPLICATES: &str = "duplicates, as counted";
-/// I3, the group's counts, where it is known which rows triggers suppress.
+/// I3: the group's count of suppressed rows, if the terms list the suppressed events.
 pub const COUNTED_SUPPRESSED: &str = "suppressed, as counted";
-/// I3, where rows also came from elsewhere: the sums of both.
+/// I3: the group's counts of rows and duplicates together, if a rebuild inserted rows too.
 pub const COUNTED_ROWS_AND_DUPLICATES: &str = "rows + duplicates, as counted";
-/// I3, the group's counts.
+/// I3: the group's count of dead letters.
 pub const COUNTED_LETTERS: &str = "dead letters, as counted";
-/// I4
+/// I4: events with more than one row in the table.
 pub const TABLE_ONCE: &str = "events more than once in the table";
-/// I4
+/// I4: events with more than one row in the raw lake or in quarantine.
 pub const LAKE_ONCE: &str = "events more than once in the lake";
-/// I4
+/// I4: records with more than one dead letter.
 pub const LETTER_ONCE: &str = "records with more than one dead letter";
-/// I5: records of one id.
+/// I5: events whose records have different contents.
 pub const KAFKA_CONTENT: &str = "records whose repeat has another content";
-/// I5: raw lake against Kafka.
+/// I5: events whose content in the raw lake differs from Kafka.
 pub const LAKE_CONTENT: &str = "events of another content in the raw lake";
-/// I5: table against Kafka.
+/// I5: events whose content in the table differs from Kafka or, if Kafka lacks them, from the raw lake.
 pub const TABLE_CONTENT: &str = "events of another content in the table";
-/// I5: dead letter against its record: key, value and headers.
+/// I5: dead letters whose key, value or headers differ from those of their record.
 pub const LETTER_CONTENT: &str = "dead letters with other bytes than their record";
-/// I5: a record's key is its `user_id`.
+/// I5: records whose key is not their `user_id`.
 pub const KEYS: &str = "records with another key than their user_id";
-/// I6
+/// I6: partitions whose stored offset is their end offset.
 pub const AT_THE_END: &str = "partitions whose next_offset is their end";
-/// I5: Kafka's distinct events against the manifest.
+/// I5: hours whose sum of hashes of the distinct events in Kafka differs from the manifest's.
 pub const KAFKA_HASHES: &str = "hours with another sum of hashes in Kafka";
-/// I5: what was sent broken, distinct, against the manifest.
+/// I5: 1 if the sum of hashes of the distinct corrupt events in Kafka differs from the manifest's, else 0.
 pub const CORRUPT_HASH: &str = "other sums of hashes of corrupt events in Kafka";
-/// I5: raw lake, every row, against the manifest.
+/// I5: hours whose sum of hashes of all rows in the raw lake differs from the manifest's.
 pub const LAKE_HASHES: &str = "hours with another sum of hashes in the raw lake";
-/// I5: quarantine, every row, against the manifest.
+/// I5: hours whose sum of hashes of all rows in quarantine differs from the manifest's.
 pub const QUARANTINE_HASHES: &str = "hours with another sum of hashes in quarantine";
-/// I5: table, every row, against the manifest.
+/// I5: hours whose sum of hashes of the run's rows in the table differs from the manifest's.
 pub const TABLE_HASHES: &str = "hours with another sum of hashes in the table";

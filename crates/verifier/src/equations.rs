@@ -1,4 +1,4 @@
-//! The arithmetic of the guarantee, drawn from what was seen.
+//! Evaluates the equations of the invariants I1 to I6.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use crate::ledger::Tally;
 use crate::report::{Check, EXAMPLES, Expected, Finding};
 use crate::sweep::{Held, Sweep};
 
-/// Judges all that was seen.
+/// Evaluates all equations that apply to the evidence.
 pub(crate) fn evaluate(seen: &Evidence) -> Report {
     let sweep = Sweep::over(seen);
     let mut scales = Scales { seen, sweep: &sweep, checks: Vec::new() };
@@ -54,7 +54,8 @@ impl Scales<'_> {
         self.put(invariant, name, Expected::Exactly(0), finding.count, &finding.examples);
     }
 
-    /// A store that holds too few shows what is missing, one that holds too many what contradicts itself.
+    /// Adds the number of events in a store. The examples are its missing events or, if it lacks none, the indices that
+    /// are not of exactly one kind.
     fn held(&mut self, name: &'static str, expected: Expected, held: &Held) {
         let examples = if held.missing.count > 0 { &held.missing } else { &self.sweep.not_one_kind };
         self.put("I1", name, expected, held.events, &examples.examples);
@@ -142,7 +143,7 @@ impl Scales<'_> {
         self.put("I3", name::UNACCOUNTED, expected, count, &unaccounted);
         let mut unmet = Finding::default();
         for (place, letter) in ledger.letters.unmet() {
-            // Retention may have taken the record of an old letter.
+            // Retention may have removed the record of an old dead letter.
             if self.seen.spans.get(&place.partition()).is_none_or(|span| place.offset() >= span.low) {
                 unmet.note(|| format!("{place}: {}", letter.reason));
             }
@@ -178,8 +179,9 @@ impl Scales<'_> {
             let suppressed = self.counted(|row| row.suppressed);
             self.put("I3", name::COUNTED_SUPPRESSED, Expected::Exactly(sweep.suppressed), suppressed, &[]);
         }
-        // A repeat of a suppressed record is suppressed or a duplicate, depending on how records fall into batches. The
-        // counted sum and the counted rows are exact, so the two together are.
+        // The repeat of a suppressed record is counted as suppressed or as a duplicate, depending on the batch that has
+        // it. Only an upper bound of the duplicates is known. The counted sum and the counted rows are exact, so the
+        // sum of suppressed rows and duplicates is exact too.
         let or_suppressed = |repeats| match self.suppressed_at_will() {
             0 => Expected::Exactly(repeats),
             _ => Expected::AtMost(repeats + sweep.rowless_repeats),
@@ -263,28 +265,30 @@ impl Scales<'_> {
         self.put("I6", name::AT_THE_END, Expected::Exactly(partitions), found, &elsewhere.examples);
     }
 
-    /// Records that the group settled without a row, whichever they are: expired or suppressed.
+    /// Returns the number of expired records and of suppressed ones that the terms do not list. They have no row, and
+    /// nothing shows which records they are.
     fn rowless(&self) -> u64 {
         self.counted(|row| row.expired) + self.suppressed_at_will()
     }
 
-    /// Suppressed records, unless it is known which ones they are.
+    /// Returns the number of suppressed records, or 0 if the terms list the suppressed events.
     fn suppressed_at_will(&self) -> u64 {
         if self.seen.terms.suppressed.is_some() { 0 } else { self.counted(|row| row.suppressed) }
     }
 
-    /// Repeats of events without a row, of which any may be counted as a duplicate if their first record was suppressed.
+    /// Returns the number of repeated records of events without a row. Each may be counted as a duplicate if the first
+    /// record of its event was suppressed.
     fn suppressed_repeats(&self) -> u64 {
         if self.suppressed_at_will() > 0 { self.sweep.rowless_repeats } else { 0 }
     }
 
-    /// A count of the group over all partitions.
+    /// Returns the sum of a count of the group over all partitions.
     fn counted(&self, count: impl Fn(&OffsetRow) -> i64) -> u64 {
         self.seen.offsets.values().map(|row| count(row).unsigned_abs()).sum()
     }
 }
 
-/// The hours and the types whose count is not the manifest's.
+/// Returns the hours and the event types whose count differs from the manifest's.
 fn other_counts(hours: &BTreeMap<i64, u64>, types: Option<&BTreeMap<String, u64>>, tally: &Tally) -> Finding {
     let mut finding = Finding::default();
     differing(hours, &tally.hours, |hour| show_hour(*hour), &mut finding);
@@ -294,7 +298,7 @@ fn other_counts(hours: &BTreeMap<i64, u64>, types: Option<&BTreeMap<String, u64>
     finding
 }
 
-/// The hours whose sum of hashes is not the manifest's.
+/// Returns the hours whose sum of hashes differs from the manifest's.
 fn other_hashes(claimed: &BTreeMap<i64, u128>, tally: &Tally) -> Finding {
     let mut finding = Finding::default();
     differing(claimed, &tally.hashes, |hour| show_hour(*hour), &mut finding);

@@ -1,26 +1,27 @@
-//! Why a run could not be verified. A difference between the stores is no error: it is a [`Report`](crate::Report).
+//! Errors that prevent a verification. A difference between the stores is not an error but a result in the
+//! [`Report`](crate::Report).
 
 use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 
-/// A store or the manifest that could not be read.
+/// Error of reading the manifest or a store.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// The manifest is absent, is not JSON or lacks a part.
+    /// The manifest is missing, is not valid JSON or lacks a field.
     #[error("manifest {place}: {problem}")]
     Manifest {
-        /// File, key or "text".
+        /// Path or key of the manifest.
         place: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         problem: String,
     },
-    /// Kafka answered with an error.
+    /// Kafka returned an error.
     #[error("Kafka at {servers}, {doing}: {}; is it running, and is the address right?", whole(cause))]
     Kafka {
         /// Bootstrap servers.
         servers: String,
-        /// What was tried.
+        /// Operation that failed.
         doing: &'static str,
         /// librdkafka's error.
         cause: KafkaError,
@@ -30,23 +31,23 @@ pub enum Error {
     TopicMissing {
         /// Bootstrap servers.
         servers: String,
-        /// The topic.
+        /// Name of the topic.
         topic: String,
     },
-    /// A partition gave nothing within the scan's timeout.
+    /// No record arrived within the scan's timeout, although partitions were left unread.
     #[error("topic {topic}: no record and no end of partition within {waited:?}; {left} partitions were left unread")]
     Stalled {
-        /// The topic.
+        /// Name of the topic.
         topic: String,
-        /// How long nothing came.
+        /// Timeout of the scan.
         waited: Duration,
-        /// Partitions whose end was not reached.
+        /// Number of partitions that were not read to their end.
         left: usize,
     },
-    /// PostgreSQL answered with an error.
+    /// PostgreSQL returned an error.
     #[error("PostgreSQL, {doing}: {}; are the address and the tables right?", whole(cause))]
     Database {
-        /// What was tried.
+        /// Operation that failed.
         doing: &'static str,
         /// The driver's error.
         cause: tokio_postgres::Error,
@@ -54,9 +55,9 @@ pub enum Error {
     /// The lake could not be listed or read.
     #[error("lake {place}, {doing}: {}; are address, keys and name right?", whole(cause.as_ref()))]
     Lake {
-        /// Bucket and key, or path.
+        /// URL of the object, or path of the file.
         place: String,
-        /// What was tried.
+        /// Operation that failed.
         doing: &'static str,
         /// The store's error.
         cause: Box<dyn std::error::Error + Send + Sync>,
@@ -64,15 +65,16 @@ pub enum Error {
     /// The address of a lake is neither `s3://bucket[/prefix]` nor `file:///folder`.
     #[error("lake {0:?}: give s3://bucket, s3://bucket/prefix or file:///folder")]
     LakeUrl(String),
-    /// The schema of events does not describe what the stores hold.
+    /// The JSON schema of events is invalid or does not match the stores.
     #[error("docs/product-event.schema.json: {0}; write it with 'make schema' and build the verifier again")]
     Schema(String),
-    /// No thread or runtime could be started.
+    /// A thread or a runtime could not be started, or the thread panicked.
     #[error("cannot start a thread: {0}")]
     Thread(String),
 }
 
-/// An error with its causes, each said once. The driver's errors differ in whether they repeat theirs.
+/// Returns an error with its causes, each only once. Some errors of the drivers include the text of their causes,
+/// others do not.
 fn whole(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();

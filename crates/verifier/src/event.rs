@@ -1,4 +1,4 @@
-//! An event as every store shows it, and where it came from. Read here on the verifier's own terms.
+//! An event as read from any store, and its origin. The parser is independent of the programs' own.
 
 use serde_json::Value;
 use uuid::Uuid;
@@ -9,7 +9,7 @@ use crate::field::{Field, Scalar, fields};
 const MICROS_PER_HOUR: i64 = 3_600_000_000;
 const HOURS_PER_DAY: i64 = 24;
 
-/// An event, wherever it was read.
+/// An event read from any store.
 pub(crate) struct Event<'a> {
     /// The UUID as one number, most significant byte first.
     pub(crate) id: u128,
@@ -22,9 +22,9 @@ pub(crate) struct Event<'a> {
 }
 
 impl<'a> Event<'a> {
-    /// Returns the event of a record's value. `None` if a required field is absent or a field is of another type: such a
-    /// record must be a dead letter. The reverse does not hold: the pipeline's rules are stricter than this reading, which
-    /// only has to tell one content from another.
+    /// Parses a record's value. Returns `None` if a required field is absent or a field has another type; such a record
+    /// must have a dead letter. The converse does not hold: the rules of the pipeline are stricter than this parser,
+    /// which only has to distinguish contents.
     pub(crate) fn of_json(value: &'a Value) -> Option<Self> {
         let object = value.as_object()?;
         let value = |field: &Field| match object.get(field.name) {
@@ -34,7 +34,8 @@ impl<'a> Event<'a> {
         Self::of_values(fields().iter().map(value).collect::<Option<_>>()?)
     }
 
-    /// Returns the event with a value for each of the [`fields`].
+    /// Creates an event from the values of all [`fields`]. Returns `None` if its ID, timestamp, type or user ID is
+    /// absent or has another type.
     pub(crate) fn of_values(values: Vec<Scalar<'a>>) -> Option<Self> {
         let value = |name| Some(values[fields().iter().position(|field| field.name == name)?]);
         match [value("event_id")?, value("event_timestamp")?, value("event_type")?, value("user_id")?] {
@@ -45,8 +46,8 @@ impl<'a> Event<'a> {
         }
     }
 
-    /// Returns a hash of all fields. Two contents of one id are compared, never one with all: 64 bits are ample. `scratch`
-    /// is working memory.
+    /// Returns a hash of all fields. Only contents of the same ID are compared, so 64 bits suffice. `scratch` is a
+    /// reusable buffer.
     pub(crate) fn content(&self, scratch: &mut Vec<u8>) -> u64 {
         scratch.clear();
         for value in &self.values {
@@ -55,35 +56,38 @@ impl<'a> Event<'a> {
         xxh3_64(scratch)
     }
 
-    /// Whole hours since 1970, UTC.
+    /// Returns the whole hours since 1970, UTC.
     pub(crate) fn hour(&self) -> i64 {
         hour_of(self.micros)
     }
 
-    /// Whole days since 1970, UTC.
+    /// Returns the whole days since 1970, UTC.
     pub(crate) fn day(&self) -> i64 {
         self.hour().div_euclid(HOURS_PER_DAY)
     }
 }
 
-/// Whole hours since 1970 of microseconds since 1970.
+/// Converts microseconds since 1970 to whole hours, rounded down.
 pub(crate) fn hour_of(micros: i64) -> i64 {
     micros.div_euclid(MICROS_PER_HOUR)
 }
 
-/// `2026-11-22T10` as whole hours since 1970.
+/// Parses an hour such as `2026-11-22T10` to hours since 1970.
 pub(crate) fn parse_hour(text: &str) -> Option<i64> {
     let start: jiff::Timestamp = format!("{text}:00:00Z").parse().ok()?;
     Some(hour_of(start.as_microsecond()))
 }
 
-/// `2026-11-22T10` of whole hours since 1970.
+/// Formats hours since 1970 as `2026-11-22T10`.
 pub(crate) fn show_hour(hour: i64) -> String {
     jiff::Timestamp::from_second(hour.saturating_mul(3600))
         .map_or_else(|_| format!("hour {hour}"), |start| start.strftime("%Y-%m-%dT%H").to_string())
 }
 
-/// What a run's `UUIDv7` carries beside its 48 bits of milliseconds: 12 + 24 bits of run tag around the variant, then 38 bits of index.
+/// Run tag and index in the `UUIDv7` of an event.
+///
+/// After 48 bits of milliseconds and the version come the upper 12 bits of the tag, the variant, the lower 24 bits of
+/// the tag and 38 bits of index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Origin {
     pub(crate) tag: u64,
@@ -94,7 +98,8 @@ const INDEX_BITS: u32 = 38;
 const TAG_LOW_BITS: u32 = 24;
 
 impl Origin {
-    /// `None` if the id is no `UUIDv7`. Any other `UUIDv7` has an origin too, of a run that nobody made.
+    /// Decodes an ID. Returns `None` if it is not a `UUIDv7`. The `UUIDv7` of a foreign producer decodes to a tag that
+    /// belongs to no run.
     pub(crate) fn of(id: u128) -> Option<Self> {
         let bits = |shift: u32, width: u32| -> u64 {
             let mask = (1_u128 << width) - 1;
@@ -108,7 +113,7 @@ impl Origin {
         })
     }
 
-    /// The whole id, put together again from its milliseconds.
+    /// Encodes the ID with these milliseconds since 1970.
     pub(crate) fn id(self, millis: u64) -> Uuid {
         let tag_low = self.tag & ((1 << TAG_LOW_BITS) - 1);
         let low = (0b10 << 62) | (tag_low << INDEX_BITS) | self.index;
@@ -117,7 +122,7 @@ impl Origin {
     }
 }
 
-/// The 48 bits of milliseconds at the head of a `UUIDv7`.
+/// Returns the milliseconds in the first 48 bits of a `UUIDv7`.
 pub(crate) fn millis_of(id: u128) -> u64 {
     u64::try_from(id >> 80).unwrap_or(u64::MAX)
 }
@@ -130,7 +135,8 @@ mod tests {
     fn the_origin_of_an_id_is_read_from_its_bits() {
         let id: Uuid = "019aa9f0-0000-7abc-8def-0140000f4240".parse().unwrap_or_default();
         let origin = Origin::of(id.as_u128());
-        // rand_a = abc; rand_b = 0x0def_0140_000f_4240: its upper 24 of 62 bits are 0x37bc05, the lower 38 are 1,000,000
+        // rand_a is 0xabc, rand_b is 0x0def_0140_000f_4240: the upper 24 of its 62 bits are 0x37bc05, the lower 38 are
+        // 1,000,000.
         assert_eq!(origin, Some(Origin { tag: 0xabc_37b_c05, index: 1_000_000 }));
         assert_eq!(origin.map(|o| o.id(millis_of(id.as_u128()))), Some(id));
     }

@@ -1,4 +1,4 @@
-//! Everything that was read from the stores.
+//! The data read from all stores.
 
 use std::collections::HashMap;
 
@@ -9,7 +9,7 @@ use crate::ledger::Ledger;
 use crate::terms::Terms;
 use crate::topic::Span;
 
-/// Everything that was read about a run.
+/// Input of the equations: the run, the terms and the data read from the stores.
 pub(crate) struct Evidence<'a> {
     pub(crate) run: &'a Run,
     pub(crate) terms: &'a Terms,
@@ -17,6 +17,6 @@ pub(crate) struct Evidence<'a> {
     pub(crate) spans: HashMap<i32, Span>,
     pub(crate) offsets: HashMap<i32, OffsetRow>,
     pub(crate) files: Files,
-    /// Whether PostgreSQL was asked.
+    /// True if the table, the dead letters and the offsets were read.
     pub(crate) with_table: bool,
 }

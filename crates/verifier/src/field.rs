@@ -1,7 +1,7 @@
-//! The fields of an event and what a value of each can be, as docs/product-event.schema.json describes them.
+//! The fields of an event and their types, as described by `docs/product-event.schema.json`.
 //!
-//! The schema is the contract with everybody who reads records, rows or files. Taking the fields from it keeps the verifier
-//! independent of the programs and lets it compare a field that was added after it was written.
+//! The schema is the contract with all readers of records, rows and files. Reading the fields from it keeps the
+//! verifier independent of the programs, and the verifier compares added fields without a change.
 
 use std::fmt;
 use std::sync::LazyLock;
@@ -16,7 +16,7 @@ const SCHEMA: &str = include_str!("../../../docs/product-event.schema.json");
 pub(crate) struct Field {
     pub(crate) name: &'static str,
     pub(crate) kind: Kind,
-    /// Value of an event that lacks the field; `None` if no event may lack it.
+    /// Value of an event that lacks the field; `None` if the field is required.
     pub(crate) default: Option<Scalar<'static>>,
 }
 
@@ -40,18 +40,18 @@ pub(crate) enum Scalar<'a> {
     Text(&'a str),
 }
 
-/// The fields in the order of the columns, or the reason why the schema has none.
+/// The fields in the order of the columns, or an error if the schema cannot be interpreted.
 static FIELDS: LazyLock<Result<Vec<Field>, String>> = LazyLock::new(|| {
     static TREE: LazyLock<Value> = LazyLock::new(|| serde_json::from_str(SCHEMA).unwrap_or_default());
     read(&TREE)
 });
 
-/// Returns the fields in the order of the columns; none if the schema cannot be understood, see [`check`].
+/// Returns the fields in the order of the columns. Empty if the schema cannot be interpreted; see [`check`].
 pub(crate) fn fields() -> &'static [Field] {
     FIELDS.as_deref().unwrap_or_default()
 }
 
-/// Returns the reason why the schema cannot be understood.
+/// Fails with the reason if the schema cannot be interpreted.
 pub(crate) fn check() -> Result<(), String> {
     FIELDS.as_ref().map(drop).map_err(Clone::clone)
 }
@@ -83,7 +83,7 @@ fn read(schema: &'static Value) -> Result<Vec<Field>, String> {
 }
 
 impl Kind {
-    /// Returns the value in JSON, or `None` if it is not of this type.
+    /// Parses a JSON value. Returns `None` if it is not of this type.
     pub(crate) fn of_json(self, value: &Value) -> Option<Scalar<'_>> {
         match self {
             Self::Uuid => Some(Scalar::Uuid(Uuid::try_parse(value.as_str()?).ok()?.as_u128())),
@@ -95,7 +95,7 @@ impl Kind {
 }
 
 impl Scalar<'_> {
-    /// Appends bytes that differ from those of any other value of the type, and end where they end.
+    /// Appends a self-delimiting encoding, unique among the values of the type.
     pub(crate) fn write(&self, out: &mut Vec<u8>) {
         match self {
             Self::Uuid(number) => out.extend_from_slice(&number.to_be_bytes()),
@@ -109,7 +109,7 @@ impl Scalar<'_> {
     }
 }
 
-/// The value's text in the canonical content of an event.
+/// Formats the value as in the canonical content of an event.
 impl fmt::Display for Scalar<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

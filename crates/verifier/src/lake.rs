@@ -1,4 +1,4 @@
-//! The run's Parquet files, read column by column.
+//! Reads the run's Parquet files column by column.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type, TimestampMicrosecondType, UInt64Type};
@@ -17,14 +17,14 @@ use crate::store::Store;
 const RAW: &str = "raw";
 const QUARANTINE: &str = "quarantine";
 
-/// How many files of the run there are of each kind.
+/// Numbers of files of the run.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Files {
     pub(crate) raw: u64,
     pub(crate) quarantine: u64,
 }
 
-/// Enters every row of the run's files into the ledger.
+/// Adds all rows of the run's files to the ledger.
 pub(crate) async fn read_files(store: &Store, run_id: &str, ledger: &mut Ledger) -> Result<Files, Error> {
     Ok(Files {
         raw: read_folder(store, RAW, run_id, ledger).await?,
@@ -49,7 +49,8 @@ async fn read_folder(store: &Store, folder: &str, run_id: &str, ledger: &mut Led
     Ok(files)
 }
 
-/// The hour of `raw/event_date=2026-11-22/hour=10/<run>-<segment>.parquet`; `None` if it is no key of this run.
+/// Returns the hour in a key such as `raw/event_date=2026-11-22/hour=10/<run>-<segment>.parquet`, or `None` if the key
+/// is not of this run.
 fn hour_of_own_key(key: &str, folder: &str, run_id: &str) -> Option<i64> {
     let mut parts = key.strip_prefix(folder)?.strip_prefix('/')?.split('/');
     let date = parts.next()?.strip_prefix("event_date=")?;
@@ -60,7 +61,7 @@ fn hour_of_own_key(key: &str, folder: &str, run_id: &str) -> Option<i64> {
     hour.filter(|_| own)
 }
 
-/// The file's own schema counts, not one that a writer has put beside it.
+/// Adds the rows of a file to the ledger. Reads it by its Parquet schema and ignores an Arrow schema in its metadata.
 fn read_file(bytes: Bytes, folder: &str, file: FileRef, ledger: &mut Ledger) -> Result<(), String> {
     let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
     let reader = ParquetRecordBatchReaderBuilder::try_new_with_options(bytes, options)
@@ -92,13 +93,13 @@ fn read_events(batch: &RecordBatch, file: FileRef, ledger: &mut Ledger) -> Resul
     Ok(())
 }
 
-/// The column of a field.
+/// Column of a field.
 enum Column<'b> {
     Uuids(&'b StringArray),
     Times(&'b TimestampMicrosecondArray),
     Integers(&'b Int32Array),
     Texts(&'b StringArray),
-    /// The file is older than the field.
+    /// The file was written before the field was added.
     Default(Scalar<'static>),
 }
 

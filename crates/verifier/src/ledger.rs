@@ -1,4 +1,4 @@
-//! Everything that was seen of a run, entered store by store: dead letters, Kafka, lake, table.
+//! Collects the data about a run, store by store: dead letters, Kafka, lake, table.
 
 use std::collections::HashMap;
 
@@ -11,12 +11,12 @@ use crate::letters::{Bytes, Letters, Met};
 use crate::report::Finding;
 use crate::trace::{Mark, RecordIndex, Trace};
 
-/// Counts of the run's distinct events in one store.
+/// Counts of the run's distinct events in one store, by hours since 1970 and by event type.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
     pub(crate) hours: HashMap<i64, u64>,
     pub(crate) types: HashMap<String, u64>,
-    /// Sums of the hashes of what was seen, by hours since 1970. In lake and table of each row, in Kafka of each event.
+    /// Sums of hashes by hours since 1970: in lake, quarantine and table of all rows, in Kafka of distinct events.
     pub(crate) hashes: HashMap<i64, u128>,
 }
 
@@ -37,48 +37,50 @@ impl Tally {
     }
 }
 
-/// A lake file while its rows are entered.
+/// The lake file that is being read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct FileRef {
     pub(crate) number: u32,
-    /// The hour in its key, since 1970.
+    /// Hour in its key, in hours since 1970.
     pub(crate) hour: i64,
 }
 
-/// What was seen so far.
+/// The data read so far.
 pub(crate) struct Ledger {
     pub(crate) tag: u64,
     pub(crate) first_index: u64,
-    /// By index from the first one.
+    /// The run's events by index, counted from the first index of the run.
     pub(crate) own: Vec<Trace>,
-    /// By id: records in the topic that are not the run's. `None` if they are not asked for.
+    /// Other events of the topic by ID. `None` if the verification covers the run only.
     pub(crate) others: Option<HashMap<u128, Trace>>,
     pub(crate) letters: Letters,
     pub(crate) files: Vec<String>,
-    /// Of Kafka's events the hashes only.
+    /// Hashes only.
     pub(crate) kafka_tally: Tally,
     pub(crate) lake_tally: Tally,
     pub(crate) quarantine_tally: Tally,
     pub(crate) table_tally: Tally,
-    /// Of the run, not in the manifest.
+    /// Records, rows and dead letters of the run that are not in its manifest.
     pub(crate) strays: Finding,
-    /// Neither row, letter, repeat: those that can be told without the table.
+    /// Corrupt and unreadable records without a dead letter. [`Sweep`](crate::sweep::Sweep) adds those that only the
+    /// table shows.
     pub(crate) unaccounted: Finding,
     pub(crate) letters_that_differ: Finding,
     pub(crate) foreign_keys: Finding,
     pub(crate) misplaced: Finding,
     pub(crate) unreadable: Finding,
-    /// Records of the run's valid and corrupt events.
+    /// Number of records of valid events of the run.
     pub(crate) valid_records: u64,
     pub(crate) corrupt_records: u64,
-    /// The sum of the hashes of what was sent broken: when it was due is not in the record.
+    /// Sum of the hashes of distinct corrupt events. It is not split by hour, since a record does not carry its due
+    /// time.
     pub(crate) corrupt_hash: u128,
-    /// All records of the topic by partition.
+    /// Number of all records of the topic by partition.
     pub(crate) scanned: HashMap<i32, u64>,
     scratch: Vec<u8>,
 }
 
-/// Whose an event is.
+/// Owner of an event.
 enum Whose<'l> {
     Own(&'l mut Trace),
     Stray(u64),
@@ -131,7 +133,7 @@ impl Ledger {
         }
     }
 
-    /// The index of a record that was sent broken on purpose by this run.
+    /// Returns the index of a corrupt record of this run, from its headers.
     fn broken_index(&self, bytes: &Bytes) -> Option<u64> {
         self.is_own(bytes).then(|| bytes.header("index")?.parse().ok()).flatten()
     }
@@ -140,7 +142,8 @@ impl Ledger {
         bytes.header("run").and_then(|tag| u64::from_str_radix(tag, 16).ok()) == Some(self.tag)
     }
 
-    /// A dead letter. All of them are entered before the first record.
+    /// Adds a dead letter of a corrupt event. All dead letters are added before the first record, because
+    /// [`Ledger::record`] looks up the dead letter of each record.
     pub(crate) fn letter(&mut self, place: RecordIndex, bytes: &Bytes) {
         let Some(index) = self.broken_index(bytes) else {
             return;
@@ -151,7 +154,7 @@ impl Ledger {
         }
     }
 
-    /// A record of the topic.
+    /// Adds a record of the topic.
     pub(crate) fn record(&mut self, partition: i32, place: RecordIndex, bytes: &Bytes) {
         *self.scanned.entry(partition).or_default() += 1;
         let (met, same) = self.letters.meet(place, bytes);
@@ -225,7 +228,7 @@ impl Ledger {
         }
     }
 
-    /// A row of a raw file of the run.
+    /// Adds a row of a raw file of the run.
     pub(crate) fn lake_row(&mut self, event: &Event, file: FileRef) {
         let content = event.content(&mut self.scratch);
         let first = match self.whose(event.id) {
@@ -250,7 +253,7 @@ impl Ledger {
         }
     }
 
-    /// A row of a quarantine file of the run, by its due time's hour.
+    /// Adds a row of a quarantine file of the run, counted in the hour of its due time.
     pub(crate) fn quarantine_row(&mut self, index: u64, due_micros: i64, text: &str, file: FileRef) {
         let hour = hour_of(due_micros);
         let Some(trace) = self.at_index(index) else {
@@ -272,7 +275,7 @@ impl Ledger {
         self.strays.note(|| format!("{what}: row in {}", self.files[file.number as usize]));
     }
 
-    /// A row of the table, whoever made it.
+    /// Adds a row of the table. Rows of unknown events are ignored.
     pub(crate) fn table_row(&mut self, event: &Event) {
         let content = event.content(&mut self.scratch);
         let (trace, own) = match self.whose(event.id) {
@@ -285,7 +288,7 @@ impl Ledger {
         };
         let day = u32::try_from(event.day()).unwrap_or(u32::MAX);
         trace.compare(content, Mark::TableDiffers);
-        // An id of the run has one time, so a row on another day is as wrong as one on the same.
+        // An ID of the run has one timestamp, so a second row is wrong even on another day.
         if trace.table > 0 && (own || trace.day == day) {
             trace.mark(Mark::TwiceADay);
         }
@@ -300,7 +303,7 @@ impl Ledger {
         }
     }
 
-    /// One of the run's events: index, id if it is known, and where it was last seen.
+    /// Describes an event of the run by its index, its ID if known, and its positions in the stores.
     pub(crate) fn describe(&self, position: usize) -> String {
         let Some(trace) = self.own.get(position) else {
             return format!("position {position}");
@@ -314,7 +317,7 @@ impl Ledger {
         format!("index {index}{id}: {}", self.seen(trace))
     }
 
-    /// Where an event was seen.
+    /// Lists the stores that have an event, with the last position in each and the number of copies.
     pub(crate) fn seen(&self, trace: &Trace) -> String {
         let mut seen = Vec::new();
         let records = trace.kafka.max(trace.corrupt);

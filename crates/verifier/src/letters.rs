@@ -1,4 +1,4 @@
-//! The dead letters of one consumer group, met with the records that they stand for.
+//! The dead letters of one consumer group, matched with their records.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
@@ -9,7 +9,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::trace::RecordIndex;
 
-/// One record's bytes: of a record in Kafka, or as a dead letter keeps them.
+/// Key, value and headers of a record, read from Kafka or from a dead letter.
 pub(crate) struct Bytes<'a> {
     pub(crate) key: Option<&'a [u8]>,
     pub(crate) value: Option<&'a [u8]>,
@@ -17,12 +17,13 @@ pub(crate) struct Bytes<'a> {
 }
 
 impl<'a> Bytes<'a> {
-    /// Returns the headers of a record with their names as a dead letter must have them.
+    /// Returns the headers of a record with their names in the form that a dead letter stores.
     pub(crate) fn headers_of(headers: &[Header<'a>]) -> Vec<(Cow<'a, str>, Option<&'a [u8]>)> {
         headers.iter().map(|header| (stored_name(header.name), header.value)).collect()
     }
 
-    /// The text of the last header of that name, as Kafka's own readers take it.
+    /// Returns the value of the last header with this name, as Kafka's `Headers.lastHeader` does. Returns `None` if it
+    /// is not UTF-8.
     pub(crate) fn header(&self, name: &str) -> Option<&'a str> {
         let value = self.headers.iter().rev().find(|(key, _)| *key == name)?.1?;
         std::str::from_utf8(value).ok()
@@ -47,8 +48,8 @@ impl<'a> Bytes<'a> {
     }
 }
 
-/// Returns a header's name as docs/dead-letters.md states it: UTF-8 as it is; otherwise with `\xNN` for each byte that
-/// belongs to no character, and with each backslash twice.
+/// Returns a header's name as specified in `docs/dead-letters.md`: UTF-8 unchanged, otherwise with each invalid byte
+/// escaped as `\xNN` and each backslash doubled.
 fn stored_name(name: &[u8]) -> Cow<'_, str> {
     if let Ok(name) = std::str::from_utf8(name) {
         return Cow::Borrowed(name);
@@ -62,16 +63,16 @@ fn stored_name(name: &[u8]) -> Cow<'_, str> {
             }
         }
         for byte in part.invalid() {
-            // Writing to a string does not fail.
+            // Writing to a string cannot fail.
             let _ = write!(stored, "\\x{byte:02x}");
         }
     }
     Cow::Owned(stored)
 }
 
-/// What is remembered of a dead letter.
+/// Digests and state of a dead letter.
 pub(crate) struct Letter {
-    /// `None` once it was discarded: the payload goes, the row stays.
+    /// Digest of the payload. `None` if the dead letter was discarded, which deletes the payload and keeps the row.
     value: Option<u64>,
     envelope: u64,
     replayed: bool,
@@ -80,18 +81,18 @@ pub(crate) struct Letter {
     met: bool,
 }
 
-/// What a record's dead letter says.
+/// State of a record's dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Met {
-    /// There is none.
+    /// The record has no dead letter.
     None,
-    /// There is one, and it was not replayed.
+    /// The dead letter was not replayed.
     Open,
-    /// There is one, and it was replayed.
+    /// The dead letter was replayed.
     Replayed,
 }
 
-/// Dead letters of one group and topic by place.
+/// Dead letters of one group and topic, by the position of their records.
 #[derive(Default)]
 pub(crate) struct Letters {
     at: HashMap<RecordIndex, Letter>,
@@ -104,12 +105,13 @@ impl Letters {
         self.at.entry(place).or_insert(letter).copies += 1;
     }
 
-    /// Records that have a letter.
+    /// Returns the number of records with a dead letter.
     pub(crate) fn count(&self) -> u64 {
         self.at.len() as u64
     }
 
-    /// The letter of a record, and whether it keeps the record's bytes.
+    /// Marks the dead letter of a record as matched. Returns its state, and true unless its bytes differ from the
+    /// record's. The payload of a discarded dead letter is not compared.
     pub(crate) fn meet(&mut self, place: RecordIndex, record: &Bytes) -> (Met, bool) {
         let Some(letter) = self.at.get_mut(&place) else {
             return (Met::None, true);
@@ -120,12 +122,12 @@ impl Letters {
         (if letter.replayed { Met::Replayed } else { Met::Open }, same)
     }
 
-    /// Letters whose record was not met.
+    /// Returns the dead letters without a matching record.
     pub(crate) fn unmet(&self) -> impl Iterator<Item = (RecordIndex, &Letter)> {
         self.at.iter().filter(|(_, letter)| !letter.met).map(|(place, letter)| (*place, letter))
     }
 
-    /// Records with more than one letter.
+    /// Returns the positions of records with more than one dead letter, with the number of dead letters.
     pub(crate) fn repeated(&self) -> impl Iterator<Item = (RecordIndex, u32)> {
         self.at.iter().filter(|(_, letter)| letter.copies > 1).map(|(place, letter)| (*place, letter.copies))
     }

@@ -1,23 +1,23 @@
-//! Verifies a run: says from the stores alone what landed.
+//! Verifies a run from the contents of the stores alone.
 //!
-//! The generator writes a manifest of what it believes to have made. The verifier believes none of it: it scans the
-//! topic, reads the Parquet files, the table, the dead letters and the offsets by itself, shares no code with the
-//! programs it verifies, and weighs the equations that the pipeline promises:
+//! The generator's manifest states which events the run has. The verifier trusts none of it: it reads the topic, the
+//! Parquet files, the table, the dead letters and the offsets itself. It shares no code with the programs it verifies
+//! except `rdkafka-ext`, which only calls librdkafka. It checks the invariants of the pipeline:
 //!
-//! - I1: every event of the manifest is where its kind belongs, and nothing of the run is anywhere else;
-//! - I2: Kafka and the raw lake hold the same valid events;
-//! - I3: every record is a row, a dead letter, a repeat, expired or suppressed, and the group has counted it as that;
-//! - I4: nothing is there twice;
-//! - I5: the content of an event is the same everywhere;
-//! - I6: the group's offsets stand at the ends of the partitions.
+//! - I1: each event of the manifest is in the stores of its kind, and the stores have no other events of the run;
+//! - I2: Kafka and the raw lake have the same valid events;
+//! - I3: each record is a row, a dead letter, a duplicate, expired or suppressed, and the group counted it as such;
+//! - I4: no event is stored twice;
+//! - I5: the content of an event is the same in all stores;
+//! - I6: the group's offsets equal the end offsets of the partitions.
 //!
-//! An event of the run is known by the run tag and the index in its `UUIDv7`, a record that was sent broken on purpose
-//! by its headers `run` and `index`. Other runs and other producers may share topic and table.
+//! The run tag and the index in its `UUIDv7` identify an event of the run; the headers `run` and `index` identify a
+//! corrupt record. Other runs and other producers may share the topic and the table.
 //!
-//! What the fields of an event are is read from the JSON schema in docs, so that an added field is compared too.
+//! The fields of an event come from the JSON schema in `docs`, so that an added field is compared too.
 //!
-//! In the order of the flow: [`Run`] is the manifest's claim; [`Stores`] and [`Terms`] say where to look and what for;
-//! [`verify()`] gathers and weighs; [`Report`] is what came out, and [`equation`] names its rows.
+//! [`Run`] is the parsed manifest. [`Stores`] and [`Terms`] configure a verification, [`verify()`] executes it, and
+//! [`Report`] is its result. [`equation`] has the names of the checks.
 
 mod canonical;
 mod database;

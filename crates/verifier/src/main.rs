@@ -1,4 +1,4 @@
-//! Judges a run that its stores show, and prints the equations.
+//! Command line of the verifier: verifies a run and prints the report.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::PathBuf;
@@ -92,7 +92,7 @@ fn run(args: Args) -> anyhow::Result<bool> {
     let stores = Stores { bootstrap_servers: args.bootstrap_servers, database_url: args.database_url, lake };
     let report = verify(&stores, &run, &terms)?;
     match writeln!(io::stdout(), "{report}") {
-        // The reader closed the pipe early; the exit code still has the report.
+        // The reader closed the pipe early; the exit code still reports the result.
         Err(error) if error.kind() != ErrorKind::BrokenPipe => Err(error).context("cannot write to standard output"),
         _ => Ok(report.holds()),
     }

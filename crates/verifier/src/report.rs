@@ -1,43 +1,43 @@
-//! What the verifier found, for people and for tests.
+//! The result of a verification, printed as a table.
 
 use std::fmt;
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 
-/// How many examples a difference shows.
+/// Maximum number of examples per equation.
 pub const EXAMPLES: usize = 10;
 
-/// All equations of a run, in the order I1 to I6.
+/// Results of all equations of a run, in the order I1 to I6.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     title: String,
     checks: Vec<Check>,
 }
 
-/// One equation.
+/// Result of one equation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Check {
-    /// `I1` to `I6`.
+    /// Invariant that the equation belongs to, `I1` to `I6`.
     pub invariant: &'static str,
-    /// What is compared, the same text in every report.
+    /// Name of the equation, a constant of [`equation`](crate::equation).
     pub name: &'static str,
-    /// The figure that the run must show.
+    /// Expected number.
     pub expected: Expected,
-    /// The figure that the stores show.
+    /// Number found in the stores.
     pub found: u64,
-    /// Up to [`EXAMPLES`] of what is wrong: index, event id and where it was seen.
+    /// Up to [`EXAMPLES`] descriptions of differences: index, event ID and position.
     pub examples: Vec<String>,
 }
 
-/// What a figure must be.
+/// Condition on a number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
-    /// This number.
+    /// Equal to this number.
     Exactly(u64),
-    /// This number or more.
+    /// Equal to or greater than this number.
     AtLeast(u64),
-    /// This number or less.
+    /// Equal to or less than this number.
     AtMost(u64),
 }
 
@@ -46,30 +46,30 @@ impl Report {
         Self { title, checks }
     }
 
-    /// Whether every equation holds.
+    /// Returns true if all equations hold.
     #[must_use]
     pub fn holds(&self) -> bool {
         self.checks.iter().all(Check::holds)
     }
 
-    /// All equations.
+    /// Returns the results of all equations.
     #[must_use]
     pub fn checks(&self) -> &[Check] {
         &self.checks
     }
 
-    /// The equations that do not hold.
+    /// Returns the equations that do not hold.
     pub fn differences(&self) -> impl Iterator<Item = &Check> {
         self.checks.iter().filter(|check| !check.holds())
     }
 
-    /// The names of the equations that do not hold, for tests.
+    /// Returns the names of the equations that do not hold.
     #[must_use]
     pub fn different(&self) -> Vec<&'static str> {
         self.differences().map(|check| check.name).collect()
     }
 
-    /// The figure found for an equation; `None` if it was not verified.
+    /// Returns the number found for an equation, or `None` if it was not evaluated.
     #[must_use]
     pub fn found(&self, name: &str) -> Option<u64> {
         self.checks.iter().find(|check| check.name == name).map(|check| check.found)
@@ -77,7 +77,7 @@ impl Report {
 }
 
 impl Check {
-    /// Whether the equation holds.
+    /// Returns true if the equation holds.
     #[must_use]
     pub fn holds(&self) -> bool {
         match self.expected {
@@ -136,7 +136,7 @@ impl fmt::Display for Report {
     }
 }
 
-/// 1234567 as `1,234,567`.
+/// Formats a number with thousands separators, such as `1,234,567`.
 fn grouped(n: u64) -> String {
     let digits = n.to_string();
     let mut out = String::with_capacity(digits.len() + digits.len() / 3);
@@ -149,7 +149,7 @@ fn grouped(n: u64) -> String {
     out
 }
 
-/// Things of one kind, counted, the first few of them described.
+/// Number of differences of one kind, with descriptions of the first ones.
 #[derive(Debug, Default)]
 pub(crate) struct Finding {
     pub(crate) count: u64,

@@ -1,4 +1,5 @@
-//! What the run's manifest claims. The claim is what is verified; nothing else here is taken from the generator.
+//! Parses the manifest of a run. Its contents are the claims to verify; the verifier takes nothing else from the
+//! generator.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,57 +9,57 @@ use serde_json::Value;
 use crate::Error;
 use crate::event::parse_hour;
 
-/// The version of the manifest's form that is understood here.
+/// Supported version of the manifest's format.
 const MANIFEST_VERSION: u64 = 1;
 
-/// A run as its manifest states it.
+/// A run as described by its manifest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Names the run in the lake's keys.
+    /// Name of the run in the keys of the lake.
     pub id: String,
-    /// The 36 bits that every event id of the run carries.
+    /// Run tag, 36 bits in each event ID of the run.
     pub tag: u64,
     /// First index of the run.
     pub first_index: u64,
-    /// One past the last index of the run.
+    /// Index after the last one of the run.
     pub next_index: u64,
-    /// Events that passed the validation; each is one index, also where its record was sent twice.
+    /// Number of events that passed validation. An event whose record was sent twice counts once.
     pub valid: u64,
-    /// Events that the generator refused.
+    /// Number of events that the generator rejected.
     pub invalid: u64,
-    /// Records sent broken on purpose.
+    /// Number of corrupt events, sent as unparseable or oversized records.
     pub corrupt: u64,
-    /// Valid events whose record was sent twice on purpose.
+    /// Number of valid events whose record was sent twice, by the fault `duplicate`.
     pub duplicate: u64,
-    /// Faults of the kind `invalid`, and of the kinds `corrupt` and `oversize` together, counted where they were made.
+    /// Number of faults of the kind `invalid`, and of the kinds `corrupt` and `oversize` together.
     pub(crate) faults: (u64, u64),
-    /// Valid events by type.
+    /// Number of valid events by type.
     pub(crate) event_types: BTreeMap<String, u64>,
-    /// (valid, invalid, corrupt) by hours since 1970.
+    /// Numbers of (valid, invalid, corrupt) events by hours since 1970.
     pub(crate) hours: BTreeMap<i64, (u64, u64, u64)>,
     /// Sums of the hashes of (valid, invalid, corrupt) by hours since 1970.
     pub(crate) hashes: BTreeMap<i64, (u128, u128, u128)>,
-    /// Absent if the run went without Kafka.
+    /// `None` if the run was not sent to Kafka.
     pub kafka: Option<KafkaClaim>,
-    /// Absent if the run went without the lake.
+    /// `None` if the run was not written to the lake.
     pub lake: Option<LakeClaim>,
 }
 
-/// What the run says that it sent to Kafka.
+/// The manifest's section about Kafka.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KafkaClaim {
-    /// The topic.
+    /// Name of the topic.
     pub topic: String,
-    /// Records that the brokers acknowledged.
+    /// Number of acknowledged records.
     pub records: u64,
 }
 
-/// What the run says that it put into the lake.
+/// The manifest's section about the lake.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LakeClaim {
-    /// Files of valid events, and their rows.
+    /// Numbers of files of valid events and of their rows.
     pub raw: (u64, u64),
-    /// Files of refused events, and their rows.
+    /// Numbers of files of rejected events and of their rows.
     pub quarantine: (u64, u64),
 }
 
@@ -71,20 +72,20 @@ impl Run {
         Self::parse(&text, &place)
     }
 
-    /// Reads a manifest's text; `place` says in errors where the text is from.
+    /// Parses the text of a manifest. `place` names the source of the text in errors.
     pub fn parse(text: &str, place: &str) -> Result<Self, Error> {
         let fault = |problem: String| Error::Manifest { place: place.to_owned(), problem };
         let value: Value = serde_json::from_str(text).map_err(|e| fault(format!("is not JSON: {e}")))?;
         Part { value: &value, path: String::new() }.run().map_err(fault)
     }
 
-    /// All indices: valid, invalid and corrupt ones.
+    /// Returns the number of indices: valid, invalid and corrupt events.
     #[must_use]
     pub fn generated(&self) -> u64 {
         self.next_index.saturating_sub(self.first_index)
     }
 
-    /// The sums within the manifest that do not add up, each as a sentence; and how many sums there are.
+    /// Checks the sums within the manifest. Returns their number and a description of each one that does not agree.
     pub(crate) fn wrong_sums(&self) -> (u64, Vec<String>) {
         let by_hour = |pick: fn(&(u64, u64, u64)) -> u64| self.hours.values().map(pick).sum::<u64>();
         let mut sums = vec![
@@ -109,7 +110,7 @@ impl Run {
     }
 }
 
-/// A part of the manifest and the way to it, so that errors can name what is missing.
+/// A part of the manifest with its path, which errors name.
 struct Part<'v> {
     value: &'v Value,
     path: String,
@@ -134,7 +135,7 @@ impl<'v> Part<'v> {
         part.value.as_u64().ok_or_else(|| format!("{} is not a count", part.path))
     }
 
-    /// What older manifests don't have is none.
+    /// Returns a count, or 0 if the field is absent, as in older manifests.
     fn count_or_none(&self, field: &str) -> Result<u64, String> {
         if self.value.get(field).is_some() { self.count(field) } else { Ok(0) }
     }

@@ -1,4 +1,4 @@
-//! The lake's objects: listed and fetched, from S3 or from a folder.
+//! Lists and reads the objects of the lake, in S3 or in a folder.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -13,37 +13,37 @@ use crate::Error;
 
 const OPERATION_WITHIN: Duration = Duration::from_mins(1);
 
-/// Where a lake is.
+/// Location of a lake.
 #[derive(Debug, Clone)]
 pub enum LakeAt {
-    /// A bucket, or a prefix in it.
+    /// An S3 bucket, or a prefix in it.
     S3 {
-        /// The bucket.
+        /// Name of the bucket.
         bucket: String,
-        /// Without slashes at its ends; may be empty.
+        /// Prefix of the keys, without a leading or trailing slash; may be empty.
         prefix: String,
-        /// Address and keys; without them the standard AWS chain applies.
+        /// Endpoint and credentials. `None` uses the default AWS provider chain.
         access: Option<S3Access>,
     },
-    /// A folder.
+    /// A local folder.
     Folder(PathBuf),
 }
 
-/// Address and keys of an S3 that is not AWS's own.
+/// Endpoint and credentials of an S3-compatible store.
 #[derive(Debug, Clone)]
 pub struct S3Access {
-    /// `http://127.0.0.1:9000`
+    /// URL of the endpoint, such as `http://127.0.0.1:9000`.
     pub endpoint: String,
-    /// Access key.
+    /// Access key ID.
     pub access_key: String,
-    /// Secret key.
+    /// Secret access key.
     pub secret_key: String,
-    /// Region to sign for.
+    /// Region of the request signatures.
     pub region: String,
 }
 
 impl LakeAt {
-    /// `s3://bucket[/prefix]` or `file:///folder`; `access` is for S3 only.
+    /// Parses `s3://bucket[/prefix]` or `file:///folder`. `access` applies to S3 only.
     pub fn parse(url: &str, access: Option<S3Access>) -> Result<Self, Error> {
         if let Some(path) = url.strip_prefix("file://").filter(|path| path.starts_with('/')) {
             return Ok(Self::Folder(PathBuf::from(path)));
@@ -57,7 +57,7 @@ impl LakeAt {
     }
 }
 
-/// An open lake.
+/// A client for a lake.
 pub(crate) enum Store {
     S3 { client: Client, bucket: String, prefix: String },
     Folder(PathBuf),
@@ -78,7 +78,7 @@ impl Store {
         if prefix.is_empty() { key.to_owned() } else { format!("{prefix}/{key}") }
     }
 
-    /// All keys under a folder of the lake, in byte order whatever the store's order is.
+    /// Returns all keys under a folder of the lake, in byte order.
     pub(crate) async fn list(&self, folder: &str) -> Result<Vec<String>, Error> {
         let mut keys = match self {
             Self::Folder(root) => list_folder(root, folder)?,
@@ -100,7 +100,7 @@ impl Store {
         Ok(keys)
     }
 
-    /// The object's bytes.
+    /// Returns the contents of an object.
     pub(crate) async fn get(&self, key: &str) -> Result<Bytes, Error> {
         match self {
             Self::Folder(root) => {

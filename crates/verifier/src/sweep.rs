@@ -1,4 +1,4 @@
-//! One pass over all traces: what each store holds of the run, and what contradicts what.
+//! A pass over all traces that counts the events of each store and finds contradictions between the stores.
 
 use crate::evidence::Evidence;
 use crate::report::Finding;
@@ -8,11 +8,11 @@ use crate::trace::{Mark, Trace};
 #[derive(Default)]
 pub(crate) struct Held {
     pub(crate) events: u64,
-    /// Events that belong there by what other stores show, and are not there.
+    /// Events that the store lacks although other stores have them.
     pub(crate) missing: Finding,
 }
 
-/// The pass's results.
+/// Results of the pass.
 #[derive(Default)]
 pub(crate) struct Sweep {
     pub(crate) kafka: Held,
@@ -21,7 +21,7 @@ pub(crate) struct Sweep {
     pub(crate) quarantine: Held,
     pub(crate) table: Held,
     pub(crate) letters: Held,
-    /// Indices of no kind, or of more than one.
+    /// Indices that the stores do not show as exactly one of valid, invalid and corrupt.
     pub(crate) not_one_kind: Finding,
     pub(crate) only_kafka: Finding,
     pub(crate) only_lake: Finding,
@@ -33,13 +33,13 @@ pub(crate) struct Sweep {
     pub(crate) kafka_differs: Finding,
     pub(crate) lake_differs: Finding,
     pub(crate) table_differs: Finding,
-    /// Ids of the topic that are rows of the table.
+    /// Number of IDs with a row and at least one record without a dead letter.
     pub(crate) rows: u64,
-    /// Records beyond the first of such an id.
+    /// Number of further records of these IDs without a dead letter.
     pub(crate) repeats: u64,
-    /// Records beyond the first of an id of the topic that is no row of the table.
+    /// Number of further records without a dead letter of IDs without a row.
     pub(crate) rowless_repeats: u64,
-    /// Records of events of which a trigger is known to suppress the rows.
+    /// Number of records without a dead letter of the events whose rows the terms list as suppressed.
     pub(crate) suppressed: u64,
 }
 
@@ -97,8 +97,8 @@ impl Sweep {
         self.whoever(trace, describe);
     }
 
-    /// An id that another run or another producer has sent. It may repeat an id with another content, and may have
-    /// rows on several days.
+    /// Adds an event of another run or of a foreign producer. These may reuse an ID with another content and may have
+    /// rows on several days, so fewer checks apply.
     fn other(&mut self, trace: &Trace, describe: impl Fn() -> String) {
         if trace.has(Mark::TableDiffers) && !trace.has(Mark::KafkaDiffers) {
             self.table_differs.note(&describe);

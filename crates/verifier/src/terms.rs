@@ -1,4 +1,4 @@
-//! Stores to read, and the terms of a verification.
+//! Input of a verification: the stores and the terms.
 
 use std::collections::HashSet;
 
@@ -7,73 +7,73 @@ use uuid::Uuid;
 use crate::database::Counts;
 use crate::store::LakeAt;
 
-/// Where to look.
+/// Addresses of the stores to read.
 #[derive(Debug, Clone)]
 pub struct Stores {
-    /// Kafka.
+    /// Bootstrap servers of Kafka.
     pub bootstrap_servers: String,
-    /// PostgreSQL, as a libpq URL; plain connections only.
+    /// URL of the PostgreSQL database. Connections do not use TLS.
     pub database_url: String,
-    /// S3 or a folder.
+    /// Location of the lake.
     pub lake: LakeAt,
 }
 
-/// What to verify.
+/// Scope of a verification and the deviations that it allows.
 #[derive(Debug, Clone)]
 pub struct Terms {
-    /// The consumer group that was to bring the run into the table. `None`: the generator alone is verified, PostgreSQL
-    /// is not asked.
+    /// Consumer group that inserted the run into the table. `None` verifies the generator alone, without PostgreSQL.
     pub group: Option<String>,
-    /// Also account for the records that are not the run's, and for the group's own counts. Right where the group has
-    /// read the topic from its beginning, and no other group fills the same table.
+    /// Verifies the records of other runs and producers and the group's counts too. Requires that the group has read
+    /// the topic from its beginning and that no other group writes to the table.
     pub whole_topic: bool,
-    /// The run was resumed or sent again: Kafka may hold more identical copies than the manifest says.
+    /// Allows more identical copies in Kafka than the manifest states, for a run that was resumed or republished.
     pub copies: bool,
-    /// Rows also came from elsewhere, such as a rebuild from the lake: the group may count as duplicates what it found.
+    /// Allows rows that were not inserted from Kafka, such as those of a rebuild from the lake. The group may count the
+    /// records of such rows as duplicates.
     pub rebuilt: bool,
-    /// IDs of other producers' events whose rows triggers suppress, each of them; no other row is suppressed then. `None`: any
-    /// row may be.
+    /// IDs of all events, of other producers, whose rows triggers suppress. `None` allows any row to be suppressed.
     pub suppressed: Option<HashSet<u128>>,
-    /// Counts of the group when the topic was recreated: they are those of the topic's predecessors.
+    /// Counts of the group at the time when the topic was recreated. They belong to earlier topics of the same name and
+    /// are subtracted.
     pub earlier: Counts,
 }
 
 impl Terms {
-    /// All of it, for a consumer group.
+    /// Returns the terms that verify everything for a consumer group.
     #[must_use]
     pub fn for_group(group: &str) -> Self {
         Self { group: Some(group.to_owned()), whole_topic: true, ..Self::generator_only() }
     }
 
-    /// Kafka and lake alone.
+    /// Returns the terms that verify Kafka and the lake only.
     #[must_use]
     pub fn generator_only() -> Self {
         let earlier = Counts::default();
         Self { group: None, whole_topic: false, copies: false, rebuilt: false, suppressed: None, earlier }
     }
 
-    /// Leaves out what is not of the run.
+    /// Excludes the records of other runs and producers and the group's counts.
     #[must_use]
     pub fn of_the_run_only(mut self) -> Self {
         self.whole_topic = false;
         self
     }
 
-    /// Allows rows that did not come from Kafka.
+    /// Allows rows that were not inserted from Kafka.
     #[must_use]
     pub fn with_rows_from_elsewhere(mut self) -> Self {
         self.rebuilt = true;
         self
     }
 
-    /// Names the only events of which a trigger suppresses the rows: events of other producers.
+    /// Sets the IDs of all events whose rows triggers suppress. They must be events of other producers.
     #[must_use]
     pub fn with_suppressed(mut self, ids: impl IntoIterator<Item = Uuid>) -> Self {
         self.suppressed = Some(ids.into_iter().map(|id| id.as_u128()).collect());
         self
     }
 
-    /// Leaves out what the group had counted of earlier topics of that name.
+    /// Subtracts the group's counts of earlier topics of the same name.
     #[must_use]
     pub fn since(mut self, earlier: Counts) -> Self {
         self.earlier = earlier;

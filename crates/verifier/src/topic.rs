@@ -1,4 +1,5 @@
-//! A scan of the topic from its beginning to the end seen at the start. Assigned, never subscribed; nothing is committed.
+//! Reads the topic from its beginning to its end at the start of the scan. The partitions are assigned, not subscribed,
+//! and no offset is committed.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,7 +15,7 @@ use crate::ledger::Ledger;
 use crate::letters::Bytes;
 use crate::trace::RecordIndex;
 
-/// The oldest offset and the end of a partition, as they were at the start of the scan.
+/// Low watermark and end offset of a partition at the start of the scan.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Span {
     pub(crate) low: i64,
@@ -22,9 +23,9 @@ pub(crate) struct Span {
 }
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A topic and the client that reads it.
+/// A topic and its consumer.
 pub(crate) struct Topic<'a> {
     servers: &'a str,
     name: &'a str,
@@ -35,7 +36,7 @@ impl<'a> Topic<'a> {
     pub(crate) fn open(servers: &'a str, name: &'a str) -> Result<Self, Error> {
         let consumer = ClientConfig::new()
             .set("bootstrap.servers", servers)
-            // Never joined: the client only wants a name before it may assign.
+            // Never joined: librdkafka requires a group ID to assign partitions.
             .set("group.id", "verifier")
             .set("enable.auto.commit", "false")
             .set("enable.partition.eof", "true")
@@ -55,7 +56,7 @@ impl<'a> Topic<'a> {
         move |cause| Error::Kafka { servers, doing, cause }
     }
 
-    /// Oldest offset and end of every partition.
+    /// Returns the low watermark and the end offset of every partition.
     pub(crate) fn spans(&self) -> Result<HashMap<i32, Span>, Error> {
         let metadata = self
             .consumer
@@ -81,7 +82,7 @@ impl<'a> Topic<'a> {
         Ok(spans)
     }
 
-    /// Enters every record of the spans into the ledger.
+    /// Adds all records of the spans to the ledger.
     pub(crate) fn scan(&self, spans: &HashMap<i32, Span>, ledger: &mut Ledger) -> Result<(), Error> {
         let mut left: HashMap<i32, i64> = spans
             .iter()
@@ -102,13 +103,14 @@ impl<'a> Topic<'a> {
                     last = Instant::now();
                     take(&message, &mut left, ledger);
                 }
-                // Also where the end lies behind records that were rolled back or compacted.
+                // Transaction markers and aborted or compacted records may precede the end, so that the last record
+                // before it never arrives. EOF ends such a partition.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-                Some(Err(source)) if last.elapsed() > PATIENCE => return Err(self.fault("reading")(source)),
-                Some(Err(_)) | None if last.elapsed() <= PATIENCE => {}
+                Some(Err(source)) if last.elapsed() > TIMEOUT => return Err(self.fault("reading")(source)),
+                Some(Err(_)) | None if last.elapsed() <= TIMEOUT => {}
                 Some(Err(_)) | None => {
                     let topic = self.name.to_owned();
-                    return Err(Error::Stalled { topic, waited: PATIENCE, left: left.len() });
+                    return Err(Error::Stalled { topic, waited: TIMEOUT, left: left.len() });
                 }
             }
         }

@@ -1,49 +1,49 @@
-//! What the stores show of one event. Forty bytes, because a run may have tens of millions of them.
+//! The data about one event in all stores, in 40 bytes, because a run may have tens of millions of events.
 
 use std::fmt;
 
-/// Where one event was seen, how often, and with which content.
+/// Positions, copies and content of one event in the stores. Numbers of copies saturate at 255.
 #[derive(Debug, Default, Clone)]
 pub(crate) struct Trace {
-    /// Hash of the content where it was first seen: Kafka's, else the lake's, else the table's.
+    /// Hash of the first content read: Kafka's, else the lake's, else the table's.
     pub(crate) content: u64,
-    /// Of the last record in Kafka.
+    /// Position of the last record in Kafka.
     pub(crate) place: RecordIndex,
-    /// Milliseconds at the head of the id.
+    /// Milliseconds since 1970 in the ID.
     pub(crate) millis: u64,
-    /// The last lake file, as a number.
+    /// Number of the last lake file.
     pub(crate) file: u32,
-    /// Days since 1970 of the last row in the table.
+    /// Day of the last row in the table, in days since 1970.
     pub(crate) day: u32,
-    /// Readable records in Kafka.
+    /// Number of readable records in Kafka.
     pub(crate) kafka: u8,
-    /// Those among them that have a dead letter.
+    /// Number of these records that have a dead letter.
     pub(crate) lettered: u8,
-    /// Records in Kafka that were sent broken on purpose.
+    /// Number of corrupt records in Kafka.
     pub(crate) corrupt: u8,
-    /// Rows in the raw lake.
+    /// Number of rows in the raw lake.
     pub(crate) lake: u8,
-    /// Rows in quarantine.
+    /// Number of rows in quarantine.
     pub(crate) quarantine: u8,
-    /// Rows in the table.
+    /// Number of rows in the table.
     pub(crate) table: u8,
-    /// Dead letters of a record that was sent broken on purpose.
+    /// Number of dead letters of corrupt records.
     pub(crate) letters: u8,
     marks: u8,
 }
 
-/// Something seen of an event that counts cannot tell.
+/// A property of an event that the numbers of copies do not show.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Mark {
-    /// Records of one id whose content differs.
+    /// The records in Kafka have different contents.
     KafkaDiffers = 1,
-    /// The lake's content is another than Kafka's.
+    /// The content in the lake differs from Kafka's.
     LakeDiffers = 2,
-    /// The table's content is another than that of Kafka or the lake.
+    /// The content in the table differs from that of Kafka or, without a record, of the lake.
     TableDiffers = 4,
-    /// Two rows of one day in the table.
+    /// The table has two rows: of an event of the run, or of another event on one day.
     TwiceADay = 8,
-    /// A dead letter that was not replayed.
+    /// A record has a dead letter that was not replayed.
     OpenLetter = 16,
 }
 
@@ -56,7 +56,7 @@ impl Trace {
         self.marks & mark as u8 != 0
     }
 
-    /// Notes a content, and the mark if it is another than the one already known.
+    /// Records the first content, or marks the event if a later content differs from it.
     pub(crate) fn compare(&mut self, content: u64, differs: Mark) {
         if !self.is_valid() {
             self.content = content;
@@ -65,23 +65,25 @@ impl Trace {
         }
     }
 
-    /// Readable records without a dead letter: each must be the table's row or a repeat of it.
+    /// Returns the number of readable records without a dead letter. Each must be the row in the table or a duplicate
+    /// of it.
     pub(crate) fn clean(&self) -> u8 {
         self.kafka.saturating_sub(self.lettered)
     }
 
-    /// Whether it is anywhere as a valid event.
+    /// Returns true if any store has it as a valid event.
     pub(crate) fn is_valid(&self) -> bool {
         self.kafka > 0 || self.lake > 0 || self.table > 0
     }
 
-    /// As how many of the three kinds it shows: valid, invalid (in quarantine), corrupt (in Kafka or in the dead letters).
+    /// Returns the number of kinds that the stores show, 0 to 3: valid, invalid (in quarantine), corrupt (in Kafka or
+    /// in the dead letters).
     pub(crate) fn kinds(&self) -> u8 {
         u8::from(self.is_valid()) + u8::from(self.quarantine > 0) + u8::from(self.corrupt > 0 || self.letters > 0)
     }
 }
 
-/// Partition and offset in eight bytes.
+/// Partition and offset, packed into 16 and 48 bits.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct RecordIndex(u64);
 

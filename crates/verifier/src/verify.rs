@@ -1,4 +1,4 @@
-//! From the stores to the report: dead letters and offsets first, then the topic, the lake, the table.
+//! Reads the stores and evaluates the equations.
 
 use std::collections::HashMap;
 
@@ -13,20 +13,22 @@ use crate::terms::{Stores, Terms};
 use crate::topic::Topic;
 use crate::{Error, Report, Run};
 
-/// Reads the stores and verifies the run. They must have come to rest. Blocks; may be called from within a runtime too,
-/// since it works on a thread of its own.
+/// Reads the stores and verifies the run.
+///
+/// The stores must not change during the verification. Blocks the calling thread, but may be called inside a runtime:
+/// it uses its own thread and runtime.
 pub fn verify(stores: &Stores, run: &Run, terms: &Terms) -> Result<Report, Error> {
     on_own_thread(|| gather(stores, run, terms)).map(|seen| evaluate(&seen))
 }
 
-/// The same without blocking the caller's runtime.
+/// Verifies a run as [`verify()`] does, without blocking the caller's runtime.
 pub async fn verify_async(stores: &Stores, run: &Run, terms: &Terms) -> Result<Report, Error> {
     let (stores, run, terms) = (stores.clone(), run.clone(), terms.clone());
     let report = tokio::task::spawn_blocking(move || verify(&stores, &run, &terms)).await;
     report.map_err(|e| Error::Thread(e.to_string()))?
 }
 
-/// Reads what a group has counted so far.
+/// Reads the counts of a group for a topic.
 pub fn count(stores: &Stores, group: &str, topic: &str) -> Result<Counts, Error> {
     on_own_thread(|| async { Database::open(&stores.database_url).await?.offsets(group, topic).await })
 }

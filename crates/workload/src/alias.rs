@@ -9,7 +9,7 @@ pub(crate) struct AliasTable {
     columns: Vec<Column>,
 }
 
-/// Half of a choice: below `limit` the column itself, else `alias`.
+/// Column of an alias table: a random number below `limit` selects the column, any other its `alias`.
 #[derive(Clone, Copy, Debug)]
 struct Column {
     limit: u32,
@@ -17,15 +17,16 @@ struct Column {
 }
 
 impl AliasTable {
-    /// A table that chooses place `i` with the probability `weights[i] / sum`, to within 2^-32.
-    /// `None` if there is nothing to choose from, or too much for 32 bits.
+    /// Creates a table that selects index `i` with probability `weights[i] / sum`, to within 2^-32.
+    ///
+    /// Returns `None` if all weights are 0 or there are more than `u32::MAX` of them.
     pub(crate) fn new(weights: &[u64]) -> Option<Self> {
         let len = u32::try_from(weights.len()).ok()?;
         let total: u128 = weights.iter().copied().map(u128::from).sum();
         if total == 0 {
             return None;
         }
-        // Each column holds `total`; a weight fills `weight * len` of it.
+        // Scaled by `len`, so that each column holds exactly `total`, an integer.
         let mut filled: Vec<u128> = (weights.iter()).map(|&weight| u128::from(weight) * u128::from(len)).collect();
         let (mut small, mut large): (Vec<u32>, Vec<u32>) =
             (0..len).partition(|&column| filled[column as usize] < total);
@@ -44,10 +45,10 @@ impl AliasTable {
         Some(Self { columns })
     }
 
-    /// The place that a random number chooses: its upper bits the column, its lower the half.
+    /// Returns the index that a random number selects. Its upper bits select the column, its lower bits the half.
     pub(crate) fn choose(&self, random: u64) -> u32 {
         let place = scale(random, self.columns.len() as u64);
-        // The product's low half is as even as the number was, and independent of the place.
+        // The low half of the product is as uniform as `random` and independent of the column.
         let rest = random.wrapping_mul(self.columns.len() as u64) >> 32;
         let column = self.columns[usize::try_from(place).unwrap_or(0)];
         if rest < u64::from(column.limit) { u32::try_from(place).unwrap_or(0) } else { column.alias }

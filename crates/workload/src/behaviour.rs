@@ -1,17 +1,17 @@
-//! What people do: sessions, each a walk along a Markov chain that begins with a search.
+//! User behaviour: each session is a walk along a Markov chain and begins with a search.
 
 use event_model::EventType;
 
 use crate::effect::Effects;
 use crate::keyed_rng::scale;
 
-/// Probabilities are whole parts of a billion.
+/// Probability of 1: probabilities are integers in parts per billion.
 pub(crate) const WHOLE: u32 = 1_000_000_000;
 
 const PER_CENT: u32 = WHOLE / 100;
 
-/// What follows an event in its session, in per cent; what is left to a hundred ends the session.
-/// The order of the columns is that of [`EventType::ALL`]: search, result, view, recommendation, request.
+/// Transition probabilities in per cent; the remainder to 100 ends the session. The columns are in the order of
+/// [`EventType::ALL`]: search, result, view, recommendation, request.
 const STEPS: [(EventType, [u32; TYPES]); TYPES] = [
     (EventType::SearchPerformed, [20, 45, 0, 10, 0]),
     (EventType::ResultClicked, [10, 0, 70, 0, 0]),
@@ -22,16 +22,18 @@ const STEPS: [(EventType, [u32; TYPES]); TYPES] = [
 
 pub(crate) const TYPES: usize = EventType::ALL.len();
 
-/// The walk of one arm of an experiment.
+/// Markov chain of one arm of an experiment.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chain {
-    /// By event type, the parts of a billion below which each type follows: sums from the left.
+    /// Cumulative transition probabilities of each event type, in parts per billion.
     limits: [[u32; TYPES]; TYPES],
 }
 
 impl Chain {
-    /// The chain in which requests after views are `1 + effect` times as frequent as they are without an effect; the
-    /// sessions that end there are fewer by as many.
+    /// Creates the chain for an effect in parts per million.
+    ///
+    /// A request follows a view `1 + effect` times as often as without an effect. The probability that the session ends
+    /// after a view changes by the same amount in the other direction.
     pub(crate) fn new(effect: i32) -> Self {
         let mut limits = [[0; TYPES]; TYPES];
         for (from, parts) in STEPS {
@@ -48,14 +50,14 @@ impl Chain {
         Self { limits }
     }
 
-    /// What follows an event; none ends the session.
+    /// Returns the type of the next event, or `None` if the session ends.
     pub(crate) fn next(&self, from: EventType, random: u64) -> Option<EventType> {
         let part = scale(random, WHOLE.into());
         let limits = &self.limits[from as usize];
         EventType::ALL.into_iter().find(|to| part < u64::from(limits[*to as usize]))
     }
 
-    /// The probability that `to` follows `from`, in parts of a billion.
+    /// Returns the probability that `to` follows `from`, in parts per billion.
     pub(crate) fn probability(&self, from: EventType, to: EventType) -> u32 {
         let limits = &self.limits[from as usize];
         let before = (to as usize).checked_sub(1).map_or(0, |before| limits[before]);
@@ -63,7 +65,7 @@ impl Chain {
     }
 }
 
-/// Whether an event is about another product than the one before it: one that was searched for or recommended.
+/// Returns true if the event selects a new product: one found by a search or a recommendation.
 pub(crate) fn brings_a_product(event_type: EventType) -> bool {
     matches!(event_type, EventType::SearchPerformed | EventType::RecommendationClicked)
 }

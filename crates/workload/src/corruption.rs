@@ -1,22 +1,21 @@
-//! Bytes that are no event.
+//! Record values that are not events.
 
 use event_model::ProductEvent;
 
 use crate::keyed_rng::{KeyedRng, scale};
 
-/// How bytes are made that no reader of events can take for one. The numbers choose the place, the
-/// length or the form.
+/// Bytes that no reader can parse as an event. The number in a variant selects the position, the length or the form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corruption {
-    /// The event's JSON, cut off.
+    /// The event's JSON, truncated to at least one byte.
     Truncated(u64),
-    /// Bytes of no meaning, 1 to 256 of them.
+    /// Random bytes, 1 to 256 of them. The first is never valid in UTF-8.
     Noise(u64),
-    /// The event's JSON with a byte in it that UTF-8 doesn't have.
+    /// The event's JSON with one byte replaced by a byte that is never valid in UTF-8.
     NotUtf8(u64),
-    /// JSON, but an array, a text, a number or null.
+    /// JSON that is not an object: an array, a string, a number or null.
     NotAnObject(u64),
-    /// Two events in one value.
+    /// Two JSON objects in one value.
     TwoInOne,
 }
 
@@ -33,7 +32,7 @@ impl Corruption {
         }
     }
 
-    /// Appends the bytes that stand in the event's place. They do not depend on fields that are at their defaults.
+    /// Appends the bytes of the record value. They do not depend on fields that have their default values.
     pub(crate) fn write(self, event: &ProductEvent<'_>, out: &mut Vec<u8>) {
         let start = out.len();
         let within = |number, len: usize| usize::try_from(scale(number, len as u64)).unwrap_or(0);

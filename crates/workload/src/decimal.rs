@@ -1,17 +1,17 @@
-//! Decimal numbers as people write them, kept exact.
+//! Exact decimal numbers.
 
-/// `digits / 10^scale`.
+/// The number `digits / 10^scale`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Decimal {
     pub(crate) digits: u128,
     pub(crate) scale: u32,
 }
 
-/// More would not fit the arithmetic that comes after.
+/// Maximum number of digits; later `u128` arithmetic cannot overflow with them.
 const MAX_DIGITS: usize = 18;
 
 impl Decimal {
-    /// Reads `12`, `0.5` or `.5`: ASCII digits and at most one point, no sign, no exponent.
+    /// Parses a number such as `12`, `0.5` or `.5`: ASCII digits with at most one decimal point, no sign, no exponent.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
         let fraction = fraction.trim_end_matches('0');
@@ -32,7 +32,7 @@ impl Decimal {
         Self { digits: self.digits * factor, ..self }
     }
 
-    /// The value in units of `1 / 10^places`, where that is a whole number.
+    /// Returns the value in units of `1 / 10^places`, or `None` if it is not a whole number of them.
     pub(crate) fn in_units_of(self, places: u32) -> Option<u128> {
         if self.scale <= places {
             return Some(self.digits * 10_u128.pow(places - self.scale));
@@ -42,7 +42,7 @@ impl Decimal {
     }
 }
 
-/// `value / 10^places` without trailing zeros: the opposite of [`Decimal::parse`].
+/// Formats `value / 10^places` without trailing zeros: the inverse of [`Decimal::parse`].
 pub(crate) fn text_of(value: u128, places: u32) -> String {
     let unit = 10_u128.pow(places);
     let whole = value / unit;

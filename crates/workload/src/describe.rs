@@ -1,7 +1,8 @@
-//! The truth behind the settings: what to expect of events, as far as their fields can show it.
+//! Expected statistics of a run's events, as far as their fields can show them.
 //!
-//! Computed, not drawn: each lane is a renewal process whose sessions are walks along the chains, cut at the end of its
-//! chunk, and all of that is in the numbers. Floating point numbers are for people; they decide nothing.
+//! The statistics are computed, not sampled. A lane is a renewal process whose sessions are walks along the chains, cut
+//! off at the end of the chunk; the computation takes all of that into account. Floating-point numbers are for display
+//! only and never influence the events.
 #![expect(clippy::cast_precision_loss, reason = "counts of users and events are far below 2^52")]
 
 use std::collections::BTreeMap;
@@ -13,44 +14,44 @@ use crate::behaviour::{Chain, TYPES, WHOLE};
 use crate::session::CHUNK;
 use crate::source::Source;
 
-/// What to expect of a run's valid events.
+/// Expected statistics of a run's valid events.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Description {
-    /// The probability that a type follows another one in a session, without an effect; the rest ends it.
+    /// Probability that one type follows another in a session without an effect. The rest of a row ends the session.
     pub steps: BTreeMap<&'static str, BTreeMap<&'static str, f64>>,
-    /// All events.
+    /// All users.
     pub all: Group,
-    /// By experiment, in the order of the world's.
+    /// Users of each experiment, in the order of [`World::experiments`](crate::World::experiments).
     pub experiments: Vec<Group>,
-    /// Tenths of the users, the most active ones first.
+    /// Tenths of the users, the most active first.
     pub user_deciles: Vec<Group>,
 }
 
-/// What to expect of some users' events.
+/// Expected statistics of the events of a group of users.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Group {
-    /// Who they are.
+    /// Name of the group: `all`, an experiment or the number of a decile.
     pub name: String,
-    /// How many.
+    /// Number of users.
     pub users: u64,
-    /// Their part of all events, 0 to 1.
+    /// Fraction of all events, 0 to 1.
     pub share: f64,
-    /// By type, part of all events.
+    /// Events of each type, as a fraction of all events.
     #[serde(serialize_with = "by_name")]
     pub types: TypeCounts,
-    /// Requests for quotation for each view.
+    /// Requests for quotation per view.
     pub rfq_per_view: f64,
-    /// Clicks on results and recommendations for each search.
+    /// Clicks on results and recommendations per search.
     pub clicks_per_search: f64,
 }
 
-/// A number for each type, in the order of [`EventType::ALL`].
+/// One number per type, in the order of [`EventType::ALL`].
 pub type TypeCounts = [f64; TYPES];
 
 const STEPS: usize = CHUNK;
 
 impl Source {
-    /// What to expect of this run's events. Takes about a microsecond for each user.
+    /// Returns the expected statistics of this run's events. Takes about a microsecond per user.
     #[must_use]
     pub fn describe(&self) -> Description {
         let names = &self.settings().world.experiments;
@@ -85,7 +86,7 @@ impl Source {
         }
     }
 
-    /// The chains that differ, and which one each experiment has.
+    /// Returns the distinct chains, and for each experiment the index of its chain.
     fn arms(&self) -> (Vec<Arm>, Vec<usize>) {
         let mut different: Vec<&Chain> = Vec::new();
         let mut arm_of = Vec::new();
@@ -100,11 +101,11 @@ impl Source {
     }
 }
 
-/// What a session of one chain brings.
+/// Sessions of one chain.
 struct Arm {
-    /// By the number of steps that it has room for: the events to expect.
+    /// Expected number of events, indexed by the number of steps left in the chunk when the session begins.
     within: [TypeCounts; STEPS + 1],
-    /// The probability of each length.
+    /// Probability of each session length.
     length: [f64; STEPS + 1],
 }
 
@@ -130,8 +131,9 @@ impl Arm {
     }
 }
 
-/// By arm: the events to expect of a lane in a chunk if all its sessions were of that arm, but as many began, and when
-/// they do, as with all arms in the lane.
+/// Returns for each arm the expected events of a lane in one chunk if all its sessions belonged to that arm.
+///
+/// Session starts are distributed as in the real mix of arms, so weighting the results by user gives the lane's events.
 fn expected_of_lane(arms: &[Arm], mix: &[f64]) -> Vec<TypeCounts> {
     let mut begins = [0.0; STEPS];
     for step in 0..STEPS {
@@ -174,7 +176,7 @@ impl Group {
     }
 }
 
-/// Ten parts as `ntile(10)` makes them, the first ones one larger where it can't be helped.
+/// Splits the users as `ntile(10)` does: the first groups have one user more if the number is not divisible by ten.
 fn deciles(mut users: Vec<TypeCounts>) -> Vec<Group> {
     let share = |types: &TypeCounts| types.iter().sum::<f64>();
     users.sort_unstable_by(|a, b| share(b).total_cmp(&share(a)));

@@ -1,4 +1,4 @@
-//! What an experiment does to its users.
+//! Effects of experiments on user behaviour.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,50 +10,51 @@ use thiserror::Error;
 use crate::decimal::{self, Decimal};
 
 const MILLION: u32 = 1_000_000;
-/// Beyond it requests would leave no room for what else follows a view.
+/// A larger effect could raise the transition probabilities after a view above 100%.
 const MOST: u32 = 3 * MILLION;
 
-/// By how much an experiment changes how often a request for quotation follows a view, relatively: `+15%` makes 13.8%
-/// of 12%. -100% to +300%, in parts per million.
+/// Relative change of the probability that a request for quotation follows a view, in parts per million.
+///
+/// An effect of `+15%` turns 12% into 13.8%. The range is -100% to +300%.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Effect(i32);
 
-/// One effect as it is written, `exp_3=+15%`.
+/// Effect of one experiment, written `exp_3=+15%`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExperimentEffect {
-    /// The experiment's name.
+    /// Name of the experiment.
     pub experiment: String,
-    /// What it does.
+    /// Effect on its users.
     pub effect: Effect,
 }
 
-/// Effects by the names of experiments. Those that are not here have none.
+/// Effects by experiment name. An experiment that is not listed has no effect.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Effects(BTreeMap<String, Effect>);
 
-/// Why effects can't be had as they were asked for.
+/// Error returned when an effect is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EffectError {
-    /// No equals sign.
+    /// The equals sign is missing.
     #[error("`{0}` is not an experiment with its effect: write it as exp_3=+15%")]
     Form(String),
-    /// Not a signed number of per cent.
+    /// The number is not a percentage.
     #[error("`{0}` is not an effect: write +15% or -5%, with at most four decimals")]
     Number(String),
-    /// Outside the range.
+    /// The effect is out of range.
     #[error("`{0}` is not between -100% and +300%")]
     Range(String),
-    /// Given more than once.
+    /// An experiment is given more than once.
     #[error("the effect of {0} is given twice")]
     Twice(String),
-    /// An experiment that the world has not.
+    /// The world has no such experiment.
     #[error("there is no experiment `{0}`; there are {1}")]
     Unknown(String, String),
 }
 
 impl Effect {
-    /// The relative change in parts per million, -1,000,000 to 3,000,000.
+    /// Returns the relative change in parts per million, -1,000,000 to 3,000,000.
     #[must_use]
     pub const fn parts_per_million(self) -> i32 {
         self.0
@@ -61,7 +62,7 @@ impl Effect {
 }
 
 impl Effects {
-    /// Puts effects together. Fails on an experiment that comes twice.
+    /// Collects effects. Fails if an experiment occurs twice.
     pub fn new(effects: &[ExperimentEffect]) -> Result<Self, EffectError> {
         let mut all = BTreeMap::new();
         for ExperimentEffect { experiment, effect } in effects {
@@ -72,13 +73,13 @@ impl Effects {
         Ok(Self(all))
     }
 
-    /// The effect of an experiment.
+    /// Returns the effect of an experiment, or no effect if it is not listed.
     #[must_use]
     pub fn of(&self, experiment: &str) -> Effect {
         self.0.get(experiment).copied().unwrap_or_default()
     }
 
-    /// All that were given, by name.
+    /// Iterates over the listed effects in the order of the names.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Effect)> {
         self.0.iter().map(|(name, effect)| (name.as_str(), *effect))
     }
@@ -90,7 +91,7 @@ impl Effects {
         }
     }
 
-    /// A probability in whole parts, changed by so many parts per million of itself.
+    /// Changes a probability in integer parts by `effect` parts per million of itself.
     pub(crate) fn apply(parts: u32, effect: i32) -> u32 {
         let factor = i64::from(MILLION) + i64::from(effect);
         u32::try_from(i64::from(parts) * factor / i64::from(MILLION)).unwrap_or(0)

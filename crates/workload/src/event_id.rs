@@ -1,4 +1,4 @@
-//! Event ids, and the run tag that they carry.
+//! Event IDs and the run tag in them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,14 +7,14 @@ use event_model::Timestamp;
 use thiserror::Error;
 use uuid::{Uuid, Variant};
 
-/// Bits of a run tag.
+/// Number of bits in a run tag.
 const TAG_BITS: u32 = 36;
-/// Bits of the tag that stand in `rand_a`; the others stand in `rand_b`.
+/// Number of tag bits in `rand_a`; the others are in `rand_b`.
 const TAG_HIGH_BITS: u32 = 12;
 const TAG_LOW_BITS: u32 = TAG_BITS - TAG_HIGH_BITS;
 const INDEX_BITS: u32 = 38;
 
-/// Maximum index of an event, 2^38 - 1: seventy-five years at ten million a day.
+/// Maximum index of an event, 2^38 - 1: 75 years at ten million events a day.
 pub const MAX_INDEX: u64 = (1 << INDEX_BITS) - 1;
 
 /// 36-bit hash of a run's settings. Written as nine hexadecimal digits.
@@ -22,7 +22,7 @@ pub const MAX_INDEX: u64 = (1 << INDEX_BITS) - 1;
 pub struct RunTag(u64);
 
 impl RunTag {
-    /// Takes the upper 36 bits of a hash.
+    /// Returns the tag that consists of the upper 36 bits of a hash.
     pub(crate) const fn from_hash(hash: u64) -> Self {
         Self(hash >> (u64::BITS - TAG_BITS))
     }
@@ -34,7 +34,7 @@ impl RunTag {
     }
 }
 
-/// A text that is not nine hexadecimal digits.
+/// Error returned when a run tag is not nine hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{0}` is not a run tag: nine hexadecimal digits, as in 0a1b2c3d4")]
 pub struct ParseRunTagError(String);
@@ -57,7 +57,7 @@ impl fmt::Display for RunTag {
     }
 }
 
-/// Returns the id of event `index` of a run: a `UUIDv7` (RFC 9562, section 5.7). Its time is the event's in
+/// Returns the ID of event `index` of a run: a `UUIDv7` (RFC 9562, section 5.7). Its time is the event's in
 /// milliseconds; its 74 random bits are the run tag and the index.
 ///
 /// Bits of `index` above [`MAX_INDEX`] and times before 1970 or after 10889 do not fit and are truncated.
@@ -70,9 +70,10 @@ pub fn event_id(at: Timestamp, tag: RunTag, index: u64) -> Uuid {
     Uuid::from_u64_pair(high, low)
 }
 
-/// Returns the run tag and the index in an event id, or `None` if it is not a `UUIDv7`.
+/// Returns the run tag and the index in an event ID, or `None` if it is not a `UUIDv7`.
 ///
-/// A `UUIDv7` of another producer yields a tag and an index too. Compare the tag with the run's before you use the index.
+/// A `UUIDv7` of another producer yields a tag and an index too. Compare the tag with the run's before you use the
+/// index.
 #[must_use]
 pub fn decode_event_id(id: Uuid) -> Option<(RunTag, u64)> {
     if id.get_version_num() != 7 || id.get_variant() != Variant::RFC4122 {

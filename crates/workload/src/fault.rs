@@ -1,4 +1,4 @@
-//! Events that are wrong on purpose.
+//! Faults injected into events.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,56 +10,57 @@ use crate::keyed_rng::{KeyedRng, key_for, scale};
 use crate::share::{ParseShareError, Share};
 use crate::{Corruption, InvalidKind};
 
-/// The key's purpose: which events are faulty has nothing to do with what is in them.
+/// Purpose of the random key. A separate key keeps the choice of faulty events independent of their contents.
 const PURPOSE: u64 = 2;
 
-/// Bursts: which groups of events come at once.
+/// Purpose of the random key that selects the groups of events sent in a burst.
 const BURSTS: u64 = 4;
 
-/// Events of a burst, all due when the first of them is.
+/// Number of events in a burst. All are due when the first of them is.
 pub const BURST_EVENTS: u64 = 100;
-/// So far back a far duplicate's event is at most, in indices, and never more than come in a day.
+/// Maximum distance of a far duplicate from its original, in indices. Limited further to the run's number of events per
+/// day.
 pub const FAR_MOST: u64 = 1_000;
-/// The least and the most that an event is late, in microseconds: a minute and an hour.
+/// Range of the lateness of an event in microseconds: one minute to one hour.
 const LATE: std::ops::RangeInclusive<u64> = 60_000_000..=LATE_MOST;
 pub(crate) const LATE_MOST: u64 = 3_600_000_000;
-/// So many places an event out of order is before its own at most.
+/// Maximum number of mean intervals by which an event is out of order.
 const OUT_OF_ORDER_MOST: u64 = 50;
-/// Larger shares would fill a block's memory with padding.
+/// Maximum share of oversized records. Larger shares would fill a block's memory with padding.
 const OVERSIZE_MOST: &str = "1%";
 
-/// What is wrong with an event.
+/// Fault of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Its JSON breaks one rule: validation refuses it and it is never sent.
+    /// The JSON breaks one rule. Validation rejects the event, and it is never sent to Kafka.
     Invalid(InvalidKind),
-    /// Its bytes are no event, and they are sent all the same.
+    /// The bytes are not an event, but are sent.
     Corrupt(Corruption),
-    /// Its record is sent twice, one after the other.
+    /// The record is sent twice in a row.
     Duplicate,
-    /// It carries a copy of the event so many indices before it, which was sent with its own: the copy comes right after
-    /// this event's record.
+    /// This event's record is followed by a copy of the event that many indices before it, which was already sent.
     FarDuplicate(u64),
-    /// It is padded to so many bytes more than a record may have, and sent all the same.
+    /// The value is padded to that many bytes above the maximum size of a record, and sent.
     Oversize(u32),
-    /// It happened so many microseconds before it is sent.
+    /// The event's time is that many microseconds before it is due.
     Late(i64),
-    /// It happened before the event so many places before it: its time is that one's, and a microsecond earlier.
+    /// The event's time is earlier by that many mean intervals between events plus a microsecond, but by at most one
+    /// hour.
     OutOfOrder(u64),
-    /// It is the most active user's, whoever's turn it was.
+    /// The event belongs to the most active user instead of the session's user.
     HotKey,
-    /// It is sent at once with up to [`BURST_EVENTS`] others, when the first of them is due.
+    /// The event is sent together with the others of its group of [`BURST_EVENTS`], when the first of them is due.
     Burst,
 }
 
-/// The kinds of faults that can be asked for.
+/// Kind of a [`Fault`], as configured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultKind {
     /// See [`Fault::Invalid`].
     Invalid,
     /// See [`Fault::Corrupt`].
     Corrupt,
-    /// See [`Fault::Duplicate`] and [`Fault::FarDuplicate`]: half of each.
+    /// See [`Fault::Duplicate`] and [`Fault::FarDuplicate`], each with the same probability.
     Duplicate,
     /// See [`Fault::Oversize`].
     Oversize,
@@ -86,7 +87,7 @@ impl FaultKind {
         Self::Burst,
     ];
 
-    /// The name that people write.
+    /// Returns the name of the kind in configuration and reports.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -109,7 +110,7 @@ impl fmt::Display for FaultKind {
 }
 
 impl Fault {
-    /// The kind of this fault.
+    /// Returns the kind of this fault.
     #[must_use]
     pub const fn kind(self) -> FaultKind {
         match self {
@@ -125,7 +126,7 @@ impl Fault {
     }
 }
 
-/// The share of all events that each fault falls on. An event has one fault at most.
+/// Share of events with each fault. An event has at most one fault.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Faults {
@@ -147,41 +148,41 @@ pub struct Faults {
     pub burst: Share,
 }
 
-/// One share as it is written, `invalid=0.5%`.
+/// Share of one fault, written `invalid=0.5%`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FaultShare {
-    /// Which fault.
+    /// Kind of fault.
     pub kind: FaultKind,
-    /// How many of the events.
+    /// Share of all events.
     pub share: Share,
 }
 
-/// Why faults can't be had as they were asked for.
+/// Error returned when the configured faults are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FaultsError {
-    /// No equals sign.
+    /// The equals sign is missing.
     #[error("`{0}` is not a fault with its share: write it as invalid=0.5%")]
     Form(String),
-    /// A kind that doesn't exist.
+    /// The kind does not exist.
     #[error(
         "`{0}` is not a kind of fault: there are invalid, corrupt, duplicate, oversize, late, out-of-order, hot-key and burst"
     )]
     Kind(String),
-    /// The share can't be read.
+    /// The share cannot be parsed.
     #[error("{kind}: {source}")]
     Share {
-        /// The fault.
+        /// Kind of fault.
         kind: FaultKind,
-        /// What is wrong with its share.
+        /// Cause.
         source: ParseShareError,
     },
-    /// Given more than once.
+    /// A kind is given more than once.
     #[error("{0} is given twice: say it once, with its whole share")]
     Twice(FaultKind),
-    /// More faults than events.
+    /// The shares add up to more than 100%.
     #[error("the shares of the faults add up to more than 100%; an event has one fault at most")]
     TooMany,
-    /// More padding than fits.
+    /// The share of oversized records is too large.
     #[error("oversize={0} is too much: {OVERSIZE_MOST} at most, as each of them has 64 KiB and more")]
     Oversize(Share),
 }
@@ -219,7 +220,7 @@ impl<'de> Deserialize<'de> for FaultShare {
 }
 
 impl Faults {
-    /// Puts shares together. Fails on a kind that comes twice.
+    /// Collects shares. Fails if a kind occurs twice or the shares are too large.
     pub fn from_shares(shares: &[FaultShare]) -> Result<Self, FaultsError> {
         let mut faults = Self::default();
         for (place, FaultShare { kind, share }) in shares.iter().enumerate() {
@@ -241,7 +242,7 @@ impl Faults {
         if self.oversize > most { Err(FaultsError::Oversize(self.oversize)) } else { Ok(()) }
     }
 
-    /// The share of a kind.
+    /// Returns the share of a kind.
     #[must_use]
     pub const fn share(&self, kind: FaultKind) -> Share {
         match kind {
@@ -269,7 +270,8 @@ impl Faults {
         }
     }
 
-    /// The first event of the burst that event `index` is in.
+    /// Returns the index of the first event of the burst that contains event `index`, or `None` if it is not in a
+    /// burst.
     pub(crate) fn burst(&self, seed: u64, index: u64) -> Option<u64> {
         let share = u64::from(self.burst.parts_per_billion());
         if share == 0 {
@@ -280,8 +282,10 @@ impl Faults {
         (place < share).then_some(group * BURST_EVENTS)
     }
 
-    /// The kind of fault that falls on event `index`, and the numbers for its details. Bursts take whole groups of
-    /// events, so the shares of the others are of what they leave.
+    /// Returns the kind of fault of event `index`, and random numbers for its details.
+    ///
+    /// Bursts take whole groups of events. The other kinds are chosen among the remaining events, with a range reduced
+    /// by the share of bursts, so that their shares refer to all events.
     fn kind_at(&self, seed: u64, index: u64) -> Option<(FaultKind, KeyedRng)> {
         let mut numbers = KeyedRng::new(key_for(seed, PURPOSE), index);
         if self.burst(seed, index).is_some() {
@@ -289,7 +293,7 @@ impl Faults {
         }
         let whole = Share::ALL.parts_per_billion() - self.burst.parts_per_billion();
         let mut place = scale(numbers.next(), whole.into());
-        // New kinds go to the end, so that the events of runs without them stay as they are.
+        // Append new kinds, so that the events of existing runs do not change.
         for kind in FaultKind::ALL {
             let parts = if kind == FaultKind::Burst { 0 } else { u64::from(self.share(kind).parts_per_billion()) };
             if place < parts {
@@ -300,7 +304,7 @@ impl Faults {
         None
     }
 
-    /// The fault that falls on event `index`. A copy is of an event at most `far_most` indices before it.
+    /// Returns the fault of event `index`. A far duplicate copies an event at most `far_most` indices before it.
     pub(crate) fn at(&self, seed: u64, index: u64, far_most: u64) -> Option<Fault> {
         let (kind, mut numbers) = self.kind_at(seed, index)?;
         Some(match kind {
@@ -318,7 +322,8 @@ impl Faults {
         })
     }
 
-    /// Near or far; near where the event that would come again was not sent as an event.
+    /// Returns a near or a far duplicate with the same probability. It is always near if the far one has no original
+    /// that was sent as a valid event.
     fn duplicate(&self, seed: u64, index: u64, far_most: u64, numbers: &mut KeyedRng) -> Fault {
         let far = numbers.below(2) == 1;
         let back = 1 + numbers.below(far_most);
@@ -358,7 +363,7 @@ mod tests {
                 counts[fault.kind() as usize] += 1;
             }
         }
-        // Of groups there are fewer, so bursts scatter more.
+        // There are fewer groups than events, so the number of bursts varies more.
         assert!((counts[7] - 300_000).abs() < 20_000, "{counts:?}");
         for (count, expected) in counts.into_iter().zip([10_000, 5_000, 20_000, 10_000, 20_000, 30_000, 40_000]) {
             assert!((count - expected).abs() < 600 + expected / 20, "{counts:?}");

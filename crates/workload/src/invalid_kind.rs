@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::keyed_rng::KeyedRng;
 
-/// One broken rule: its reason, its field and its variant.
+/// A broken rule: its reason, its field and its variant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct InvalidKind {
     reason: Reason,
@@ -15,10 +15,10 @@ pub struct InvalidKind {
     way: u64,
 }
 
-/// Rules that a JSON object can break, with the fields that can break them.
+/// Rules that a JSON object can break, each with the fields that can break it.
 ///
-/// A field with a default is not among them: it may be missing, and events of the same settings would change with each
-/// field that is added.
+/// Fields with a default are excluded. They may be missing, and each new one would change the events of existing
+/// settings.
 static RULES: LazyLock<Vec<(Reason, Vec<&'static str>)>> = LazyLock::new(|| {
     let required = |of: &dyn Fn(FieldKind) -> bool| -> Vec<&'static str> {
         FIELDS.iter().filter(|field| !field.has_default && of(field.kind)).map(|field| field.name).collect()
@@ -59,7 +59,7 @@ impl InvalidKind {
         Self { reason: *reason, field: fields[numbers.place(fields.len())], way: numbers.next() }
     }
 
-    /// Appends the JSON of a valid event in which the rule is broken, without the fields that are at their defaults.
+    /// Appends the JSON of a valid event in which the rule is broken. Omits fields that have their default values.
     pub(crate) fn write(self, event: &ProductEvent<'_>, out: &mut Vec<u8>) {
         let mut json = Vec::new();
         event.write_compact_json(&mut json);
@@ -131,7 +131,7 @@ impl InvalidKind {
         ])
     }
 
-    /// Returns a time at least a day outside the window of a record sent when the event is due.
+    /// Returns a time at least a day outside the [`Window`] of a record sent when the event is due.
     fn outside(self, due: Timestamp) -> Timestamp {
         const DAY: i64 = 86_400_000_000;
         let window = Window::default();
@@ -170,7 +170,7 @@ mod tests {
         assert!(RULES.iter().all(|(_, fields)| !fields.is_empty()));
     }
 
-    /// What is missing here is about the value as a whole: no object with one broken rule has it.
+    /// The excluded reasons concern the value as a whole, so a JSON object with one broken rule cannot have them.
     #[test]
     fn every_rule_of_an_object_is_broken() {
         let of_the_whole =

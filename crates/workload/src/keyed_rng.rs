@@ -1,11 +1,11 @@
 //! Random numbers as a function of a key and a counter.
 //!
-//! `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA
-//! 2014, with Stafford's finaliser "variant 13"): a counter with a fixed step, each value mixed. An
-//! event takes a few numbers from its own counter, whose start is mixed from key and index. So the
-//! numbers of event i do not depend on event i - 1. Not suitable for secrets.
+//! The algorithm is `SplitMix64` (Steele, Lea and Flood, "Fast splittable pseudorandom number generators", OOPSLA 2014)
+//! with Stafford's finaliser "variant 13": a counter with a fixed step whose values are mixed. Each event has its own
+//! counter, which starts at a mix of key and index, so the numbers of event i do not depend on event i - 1. Not
+//! suitable for secrets.
 
-/// 2^64 divided by the golden ratio, made odd: `SplitMix64`'s step.
+/// Step of `SplitMix64`: 2^64 divided by the golden ratio, rounded to an odd number.
 const STEP: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Random number generator of one event.
@@ -16,7 +16,8 @@ pub(crate) struct KeyedRng {
 
 impl KeyedRng {
     pub(crate) fn new(key: u64, index: u64) -> Self {
-        // Two rounds: neighbouring indices start far apart, not a step from each other.
+        // Two rounds of mixing, so that the counters of adjacent indices start far apart and not one step from each
+        // other.
         let counter = mix(key ^ mix(index.wrapping_mul(STEP).wrapping_add(STEP)));
         Self { counter }
     }

@@ -1,13 +1,15 @@
-//! Which event is number i.
+//! Deterministic workload model: defines every event of a run.
 //!
-//! An event is a pure function of the [`Settings`] of its run and of its index, so any part of a
-//! run can be made alone, by any number of threads, on any machine, after any restart. Nothing in
-//! here reads a clock, a file or a socket, and no floating point number decides anything.
+//! An event is a pure function of the [`Settings`] of its run and its index. Any part of a run can therefore be
+//! generated separately, by any number of threads, on any machine and after any restart. The crate reads no clock, file
+//! or socket, and no floating-point number influences an event.
 //!
-//! In the order of the flow: [`Settings`] say what a run is ([`World`], [`EventRate`], [`Faults`])
-//! and give it its [`RunTag`]; [`Source::new`] peoples the world once; [`Source::make`] gives event
-//! i, sound or with the [`Fault`] that falls on it; [`decode_event_id`] reads run and index back from an
-//! event id.
+//! In the order of the flow:
+//!
+//! - [`Settings`] define a run ([`World`], [`EventRate`], [`Faults`]) and determine its [`RunTag`].
+//! - [`Source::new`] creates the users and products once.
+//! - [`Source::make`] returns event i, with its [`Fault`] if it has one.
+//! - [`decode_event_id`] extracts the run tag and the index from an event ID.
 
 mod alias;
 mod behaviour;

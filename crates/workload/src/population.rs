@@ -1,4 +1,4 @@
-//! Who lives in the world and what is sold there, made once from the seed.
+//! Users and products of the world, created once from the seed.
 
 use fake::Fake;
 use rand::SeedableRng;
@@ -7,22 +7,25 @@ use rand_chacha::ChaCha12Rng;
 use crate::alias::AliasTable;
 use crate::world::World;
 
-/// Streams of the generator: a larger user base leaves the catalogue as it is.
+/// Separate streams of random numbers, so that the number of users does not change the products.
 const USERS: u64 = 1;
 const PRODUCTS: u64 = 2;
 
-/// The n-th most active user has a weight of `1 / (n + shift)`: Zipf's law with Mandelbrot's shift, which keeps the
-/// first from having a tenth of all events, and so one Kafka partition too.
+/// Minimum shift of the weights.
+///
+/// The n-th most active user has the weight `1 / (n + shift)`: Zipf's law with Mandelbrot's shift. Without the shift
+/// the most active user, and so one Kafka partition, would receive a tenth of all events.
 const LEAST_SHIFT: u32 = 10;
-/// The shift grows with the number: the most active is about twenty times as active as the least.
+/// Number of users per unit of shift. The most active user is about twenty times as active as the least active.
 const SHIFT_PER: u32 = 20;
-/// A lane has at least so many users: fewer would make the lane's share of events, which is the same for all, decide
-/// how active its users are.
+/// Minimum number of users in a lane, unless the world has fewer.
+///
+/// All lanes have the same share of events. In a smaller lane that share would determine the activity of its users.
 const LEAST_IN_LANE: u32 = 12;
 const MOST_LANES: u32 = 1 << 16;
 const UNIT_WEIGHT: u64 = 1 << 40;
 
-/// Users and products with what they keep for life.
+/// Users and products with their fixed attributes.
 #[derive(Debug)]
 pub(crate) struct Population {
     lanes: Vec<Lane>,
@@ -30,16 +33,16 @@ pub(crate) struct Population {
     popular_products: AliasTable,
 }
 
-/// Users who take turns: no other lane has them.
+/// A group of users who take turns. Each user belongs to one lane.
 #[derive(Debug)]
 pub(crate) struct Lane {
-    /// The heaviest first.
+    /// In descending order of weight.
     users: Vec<User>,
     active: AliasTable,
 }
 
 impl Lane {
-    /// Who begins a session, heavy users more often than light ones.
+    /// Returns the user of the next session, active users more often than others.
     pub(crate) fn user(&self, random: u64) -> User {
         self.users[self.active.choose(random) as usize]
     }
@@ -49,25 +52,26 @@ impl Lane {
     }
 }
 
-/// What a user keeps.
+/// A user with its fixed attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct User {
     pub(crate) id: i32,
     pub(crate) account: i32,
-    /// The place in the world's experiments.
+    /// Index into [`World::experiments`].
     pub(crate) experiment: u16,
 }
 
-/// What a product keeps.
+/// A product with its fixed attributes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Product {
     pub(crate) id: i32,
-    /// The place in the world's categories.
+    /// Index into [`World::categories`].
     pub(crate) category: u16,
 }
 
 impl Population {
-    /// `None` for a world that [`World::check`] refuses.
+    /// Creates users and products. Requires a world that passes [`World::check`]; returns `None` if a count does not
+    /// fit.
     pub(crate) fn new(seed: u64, world: &World) -> Option<Self> {
         let mut numbers = ChaCha12Rng::seed_from_u64(seed);
         numbers.set_stream(USERS);
@@ -80,7 +84,7 @@ impl Population {
                 experiment: (0..=experiments).fake_with_rng(&mut numbers),
             })
             .collect();
-        // From here on in the order of their weights, which is not that of their ids.
+        // From here on the position is the rank by weight, which is unrelated to the ID.
         shuffle(&mut users, &mut numbers);
         let lanes = lanes_of(&users)?;
 
@@ -96,17 +100,17 @@ impl Population {
         Some(Self { lanes, products, popular_products })
     }
 
-    /// All lanes, a power of two of them.
+    /// Returns all lanes. Their number is a power of two.
     pub(crate) fn lanes(&self) -> &[Lane] {
         &self.lanes
     }
 
-    /// The most active user.
+    /// Returns the most active user.
     pub(crate) fn heaviest(&self) -> User {
         self.lanes[0].users[0]
     }
 
-    /// The weights of a lane's users, in their order.
+    /// Returns the weights of a lane's users, in the order of its users.
     pub(crate) fn weights(&self, lane: usize) -> Vec<u64> {
         let users = self.lanes.iter().map(|lane| lane.users.len()).sum::<usize>();
         let users = u32::try_from(users).unwrap_or(u32::MAX);
@@ -115,18 +119,18 @@ impl Population {
         ranks(lane, lanes, users).map(|rank| weight(rank, users)).collect()
     }
 
-    /// A product, popular ones more often.
+    /// Returns a product, popular ones more often than others.
     pub(crate) fn product(&self, random: u64) -> Product {
         self.products[self.popular_products.choose(random) as usize]
     }
 }
 
-/// The weight of the one at a rank among so many, from 0.
+/// Returns the weight of the user or product at a rank, counted from 0.
 fn weight(rank: u32, count: u32) -> u64 {
     UNIT_WEIGHT / (u64::from(rank) + 1 + u64::from((count / SHIFT_PER).max(LEAST_SHIFT)))
 }
 
-/// Deals users out to lanes, there and back, so that the lanes weigh nearly the same.
+/// Deals users to lanes in alternating directions, so that all lanes have nearly the same total weight.
 fn lanes_of(users: &[User]) -> Option<Vec<Lane>> {
     let count = u32::try_from(users.len()).ok()?;
     let most = (count / LEAST_IN_LANE).clamp(1, MOST_LANES);
@@ -140,7 +144,7 @@ fn lanes_of(users: &[User]) -> Option<Vec<Lane>> {
         .collect()
 }
 
-/// The ranks that a lane gets.
+/// Returns the ranks of a lane's users.
 fn ranks(lane: u32, lanes: u32, count: u32) -> impl Iterator<Item = u32> {
     let there = (lane..count).step_by(lanes as usize * 2);
     let back = (2 * lanes - 1 - lane..count).step_by(lanes as usize * 2);
@@ -148,7 +152,7 @@ fn ranks(lane: u32, lanes: u32, count: u32) -> impl Iterator<Item = u32> {
     (0..).map_while(move |turn| if turn % 2 == 0 { turns.0.next() } else { turns.1.next() })
 }
 
-/// Fisher and Yates, from the end.
+/// Shuffles with the Fisher-Yates algorithm, from the end.
 fn shuffle<T>(all: &mut [T], numbers: &mut ChaCha12Rng) {
     for end in (1..u32::try_from(all.len()).unwrap_or(0)).rev() {
         let other: u32 = (0..=end).fake_with_rng(numbers);

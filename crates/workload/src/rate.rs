@@ -1,4 +1,4 @@
-//! How many events a time has, exactly.
+//! Exact event rates.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,10 +8,10 @@ use thiserror::Error;
 
 use crate::decimal::{self, Decimal};
 
-/// Decimal places that a written rate may have.
+/// Maximum number of decimal places in a rate.
 const PLACES: u32 = 6;
 
-/// Seconds of each unit, the shortest first, under the name that is printed.
+/// Units, the shortest first: name to print, length in seconds and names to parse.
 const UNITS: [(&str, u128, &[&str]); 4] = [
     ("s", 1, &["s", "sec", "second"]),
     ("min", 60, &["min", "m", "minute"]),
@@ -19,13 +19,12 @@ const UNITS: [(&str, u128, &[&str]); 4] = [
     ("day", 86_400, &["day", "d"]),
 ];
 
-/// More than this in a second is a typing error, and would not fit the fraction either.
+/// A higher rate is probably a typo, and its fraction might not fit `u64`.
 const MAX_PER_SECOND: u128 = 100_000_000;
 
-/// An exact rate of events: a fraction, never a rounded number.
+/// An exact event rate, stored as a fraction.
 ///
-/// Written as a number, with `k` or `M` if you like, and a unit: `10M/day`, `2500/s`, `0.5/s`,
-/// `1k/min`, `3/h`.
+/// Written as a number, an optional `k` or `M`, and a unit: `10M/day`, `2500/s`, `0.5/s`, `1k/min`, `3/h`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct EventRate {
     /// In lowest terms with `micros`.
@@ -34,24 +33,27 @@ pub struct EventRate {
 }
 
 impl EventRate {
-    /// Microseconds after the start at which event `index` is due: `index / rate`, cut, from exact
-    /// integers, so the schedule never drifts. Times beyond `i64` stay at its end.
+    /// Returns the due time of event `index` in microseconds after the start: `index / rate`, rounded down.
+    ///
+    /// Integer arithmetic keeps the schedule from drifting. Saturates at `i64::MAX`.
     #[must_use]
     pub fn due(self, index: u64) -> i64 {
         let micros = u128::from(index) * u128::from(self.micros) / u128::from(self.events);
         i64::try_from(micros).unwrap_or(i64::MAX)
     }
 
-    /// How many events are due in the first `micros` microseconds, the one at 0 included and one
-    /// that is due exactly at the end not. Counts beyond `u64` stay at its end.
+    /// Returns the number of events due in the first `micros` microseconds. The range includes time 0 and excludes its
+    /// end.
+    ///
+    /// Saturates at `u64::MAX`.
     #[must_use]
     pub fn events_within(self, micros: u64) -> u64 {
-        // due(i) < m  <=>  i * micros / events < m, cut or not, as m is whole.
+        // due(i) < m  <=>  i * micros / events < m, rounded down or not, because m is an integer.
         let events = (u128::from(micros) * u128::from(self.events)).div_ceil(u128::from(self.micros));
         u64::try_from(events).unwrap_or(u64::MAX)
     }
 
-    /// The rate as so many events in so many microseconds, in lowest terms.
+    /// Returns the rate as a number of events per number of microseconds, in lowest terms.
     #[must_use]
     pub const fn fraction(self) -> (u64, u64) {
         (self.events, self.micros)
@@ -62,7 +64,8 @@ impl EventRate {
         Some(Self { events: u64::try_from(events / divisor).ok()?, micros: u64::try_from(micros / divisor).ok()? })
     }
 
-    /// The number of events in a unit of so many seconds, in units of `10^-PLACES`, if whole.
+    /// Returns the number of events in `seconds` seconds in units of `10^-PLACES`, or `None` if it is not a whole
+    /// number.
     fn in_unit(self, seconds: u128) -> Option<u128> {
         let scaled = u128::from(self.events) * seconds * 1_000_000 * 10_u128.pow(PLACES);
         let micros = u128::from(self.micros);
@@ -77,21 +80,21 @@ fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
     a
 }
 
-/// Why a text is no rate.
+/// Error returned when parsing an [`EventRate`] fails.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ParseRateError {
-    /// No unit, or one that is not known.
+    /// The unit is missing or unknown.
     #[error("`{0}` has no unit of time: write it as 10M/day, 2500/s, 1k/min or 3/h")]
     Unit(String),
-    /// The number before the unit can't be read.
+    /// The number before the unit is invalid.
     #[error(
         "`{0}` is not a number of events: write digits with at most six decimals, and k or M if you like, as in 0.5/s or 10M/day"
     )]
     Number(String),
-    /// Zero events.
+    /// The rate is zero.
     #[error("`{0}` is a rate of nothing: give at least one event in a time, as in 1/h")]
     Zero(String),
-    /// Over a hundred million events a second.
+    /// The rate exceeds 100 million events per second.
     #[error("`{0}` is more than 100M/s; to go as fast as possible use the rate `max`")]
     TooFast(String),
 }
@@ -127,14 +130,16 @@ impl FromStr for EventRate {
 }
 
 impl fmt::Display for EventRate {
-    /// The first unit that gives a whole number, or for seconds one with three decimals.
+    /// Prints the first unit in which the rate is a whole number. Seconds may have three decimals.
+    ///
+    /// If there is no such unit, prints the first in which the rate is exact.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let exact = || UNITS.iter().filter_map(|(unit, seconds, _)| Some((self.in_unit(*seconds)?, *unit)));
         let plain = |(events, unit): &(u128, &str)| {
             let decimals = if *unit == "s" { 3 } else { 0 };
             events.is_multiple_of(10_u128.pow(PLACES - decimals))
         };
-        // Every rate comes from a text in one of the units, so one of them is exact.
+        // Every rate is parsed from one of the units, so at least one of them is exact.
         let (events, unit) = exact().find(plain).or_else(|| exact().next()).unwrap_or_default();
         f.write_str(&text(events, unit))
     }
@@ -179,7 +184,7 @@ mod tests {
     fn due_times_hold_exactly() {
         assert_eq!(rate("0.5/s").due(7), 14_000_000);
         assert_eq!(rate("2500/s").due(1), 400);
-        // A day's ten million end exactly with the day, and so do a hundred thousand days'.
+        // Ten million events a day take exactly one day.
         assert_eq!(rate("10M/day").due(10_000_000), 86_400_000_000);
         assert_eq!(rate("10M/day").due(1), 8_640);
         assert_eq!(rate("3/s").due(3_000_000_001), 1_000_000_000_333_333);

@@ -1,9 +1,9 @@
-//! Which step of which session event i is.
+//! Maps an event index to a step of a session.
 //!
-//! Indices go to a number of lanes, a power of two: each row of so many indices gives every lane one step, in an order
-//! that changes from row to row. Every lane has its own users and walks through one session after the other, so a user
-//! has one session at a time. After [`CHUNK`] steps a lane begins anew, whatever it was at: so any event is found by
-//! walking from the start of its chunk, and needs nothing of earlier ones.
+//! Indices are distributed over lanes, whose number is a power of two. Each row of indices advances every lane by one
+//! step, in an order that changes from row to row. A lane has its own users and runs one session after another, so a
+//! user has at most one session at a time. After [`CHUNK`] steps a lane restarts and ends the current session. Any
+//! event can therefore be computed by walking from the start of its chunk, without earlier chunks.
 
 use event_model::EventType;
 
@@ -11,17 +11,17 @@ use crate::behaviour::{Chain, brings_a_product};
 use crate::keyed_rng::{KeyedRng, key_for};
 use crate::population::{Lane, Population, Product, User};
 
-/// Steps of a lane in which sessions lie side by side; the last of them is cut short.
+/// Steps of a lane between two restarts. The last session of a chunk is cut off.
 pub(crate) const CHUNK: usize = 32;
 
-/// The keys' purposes.
+/// Purposes of the random keys.
 const STEPS: u64 = 1;
 const ROWS: u64 = 3;
 
-/// Numbers that a step may take.
+/// Random numbers reserved for each step.
 const TAKES: u64 = 3;
 
-/// Who did what to which product.
+/// Type, user and product of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Action {
     pub(crate) event_type: EventType,
@@ -35,20 +35,19 @@ pub(crate) struct Sessions {
     steps: u64,
     rows: u64,
     population: Population,
-    /// By the world's experiments.
+    /// Indexed like [`World::experiments`](crate::World::experiments).
     chains: Vec<Chain>,
-    /// Without effects all are the same one, and nobody needs to know the user to go a step.
+    /// True if all chains are equal, as without effects. The walk then needs no user.
     all_alike: bool,
 }
 
 impl Sessions {
-    /// `chains` has one for each of the world's experiments.
+    /// Creates the sessions. `chains` has one chain per experiment of the world.
     pub(crate) fn new(seed: u64, population: Population, chains: Vec<Chain>) -> Self {
         let all_alike = chains.windows(2).all(|pair| pair[0] == pair[1]);
         Self { steps: key_for(seed, STEPS), rows: key_for(seed, ROWS), population, chains, all_alike }
     }
 
-    /// What event `index` is.
     pub(crate) fn action(&self, index: u64) -> Action {
         let lanes = self.population.lanes().len() as u64;
         let (row, place) = (index / lanes, index % lanes);
@@ -59,7 +58,7 @@ impl Sessions {
         self.walk(&self.population.lanes()[usize::try_from(lane).unwrap_or(0)], &numbers, step)
     }
 
-    /// Walks from the chunk's start to a step.
+    /// Walks from the start of the chunk to a step.
     fn walk(&self, lane: &Lane, numbers: &KeyedRng, step: u64) -> Action {
         let (mut event_type, mut began, mut product) = (EventType::SearchPerformed, 0, 0);
         let mut user = None;

@@ -1,4 +1,4 @@
-//! What a run is.
+//! Settings of a run.
 
 use event_model::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -13,83 +13,84 @@ use crate::shape::Shape;
 use crate::share::Share;
 use crate::world::{World, WorldError};
 
-/// Raised whenever the same settings would give other events than before, so that such runs are
-/// not taken for one another.
+/// Version of the workload model. Increase it whenever the same settings would yield different events, so that the runs
+/// have different tags.
 const GENERATION: u32 = 2;
 
-/// Maximum padding of an event in bytes. An event with it still fits the 64 KiB of a record.
+/// Maximum padding of an event in bytes. A padded event still fits into a record of 64 KiB.
 pub const MAX_PADDING: u32 = 60_000;
 
-/// 1980-01-01 and 9000-01-01: well inside what all stores can hold, and later than 1970.
+/// 1980-01-01 and 9000-01-01: within the range of every store, and well after 1970.
 const EARLIEST_FROM: Timestamp = Timestamp::from_micros(315_532_800_000_000);
 const LATEST_FROM: Timestamp = Timestamp::from_micros(221_845_392_000_000_000);
 
-/// Everything that decides what events a run has, and nothing else: how many there are, how fast
-/// and where they go is not in here. The same settings are the same run.
+/// Everything that determines the events of a run, and nothing else.
+///
+/// The number of events, the pace and the destinations are not part of it. Equal settings define the same run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Settings {
-    /// The root of all chance.
+    /// Seed of all random numbers.
     pub seed: u64,
-    /// Who and what there is.
+    /// Users, products and names.
     pub world: World,
-    /// What experiments do.
+    /// Effects of experiments.
     #[serde(default)]
     pub effects: Effects,
-    /// What goes wrong on purpose.
+    /// Faults to inject.
     pub faults: Faults,
-    /// How densely events lie in time.
+    /// Mean event rate.
     pub event_rate: EventRate,
-    /// How they lie over the day.
+    /// Distribution of events over the day.
     #[serde(default)]
     pub shape: Shape,
-    /// Size in bytes of a meaningless field that makes each record larger: 0 for none, at most [`MAX_PADDING`]. Manifests
-    /// before 2026-12 call it `pad`.
+    /// Size in bytes of a meaningless field that makes each record larger: 0 for none, at most [`MAX_PADDING`].
+    /// Manifests before 2026-12 call it `pad`.
     #[serde(default, alias = "pad")]
     pub padding: u32,
-    /// When event 0 is due.
+    /// Due time of event 0.
     pub from: Timestamp,
-    /// A name of the user's choosing, which makes this another run than one without it.
+    /// Name of the run. Runs with different names have different tags.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub run_id: Option<String>,
 }
 
-/// Settings that are no run.
+/// Error returned when the settings are invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum SettingsError {
-    /// The world.
+    /// The world is invalid.
     #[error(transparent)]
     World(#[from] WorldError),
-    /// The effects.
+    /// The effects are invalid.
     #[error(transparent)]
     Effects(#[from] EffectError),
-    /// The faults.
+    /// The faults are invalid.
     #[error(transparent)]
     Faults(#[from] FaultsError),
-    /// The padding.
+    /// The padding is too large.
     #[error("padding: {0} is more than 60000 bytes; no record may have more than 64 KiB")]
     Padding(u32),
-    /// The start.
+    /// The start is out of range.
     #[error("from: {0} is not between the years 1980 and 9000")]
     From(Timestamp),
-    /// The name.
+    /// The name is invalid.
     #[error("run id: `{0}` must have 1 to 64 letters, digits, - or _ and begin with a letter or digit: it names files")]
     RunId(String),
 }
 
 impl Settings {
-    /// The tag of the run: a hash of all settings.
+    /// Returns the tag of the run: a hash of all settings.
     #[must_use]
     pub fn run_tag(&self) -> RunTag {
         RunTag::from_hash(xxh3_64(self.canonical().as_bytes()))
     }
 
-    /// The run's name in keys and reports: the one that was given, else the tag.
+    /// Returns the name of the run in keys and reports: the configured name, or else the tag.
     #[must_use]
     pub fn run_name(&self) -> String {
         (self.run_id.clone()).unwrap_or_else(|| self.run_tag().to_string())
     }
 
-    /// Whether a run can be made of these. [`Source::new`](crate::Source::new) asks too.
+    /// Fails if the settings are invalid. [`Source::new`](crate::Source::new) calls this too.
     pub fn check(&self) -> Result<(), SettingsError> {
         self.world.check()?;
         self.effects.check(&self.world.experiments)?;
@@ -106,16 +107,16 @@ impl Settings {
         }
     }
 
-    /// How many events are due before a time; the one that is due exactly then is not.
+    /// Returns the number of events due before a time. An event due exactly at that time is not counted.
     #[must_use]
     pub fn events_before(&self, time: Timestamp) -> u64 {
         self.shape.events_between(self.event_rate, self.from.micros(), time.micros())
     }
 
-    /// One text for each set of settings. Later settings add a line only where they are not at their
-    /// default, so that the tags of older runs stay.
+    /// Returns the text to hash, unique to the settings. Settings added later contribute a line only if they are not at
+    /// their default, so that the tags of older runs do not change.
     fn canonical(&self) -> String {
-        // Taken apart in full, so that a new setting can't be forgotten here.
+        // Exhaustive, so that the compiler rejects a setting that is missing here.
         let Self { seed, world, effects, faults, event_rate, shape, padding, from, run_id } = self;
         let World { users, accounts, products, categories, experiments } = world;
         let Faults { invalid, corrupt, duplicate, oversize, late, out_of_order, hot_key, burst } = faults;
@@ -125,7 +126,7 @@ impl Settings {
             format!("users {users}"),
             format!("accounts {accounts}"),
             format!("products {products}"),
-            // Quoted and escaped, so that no name can look like two.
+            // Quoted and escaped, so that one name cannot look like two.
             format!("categories {categories:?}"),
             format!("experiments {experiments:?}"),
             format!("invalid {}", invalid.parts_per_billion()),
@@ -145,7 +146,7 @@ impl Settings {
         let given = later.into_iter().filter(|(_, share)| **share != Share::NONE);
         lines.extend(given.map(|(kind, share)| format!("{kind} {}", share.parts_per_billion())));
         if *padding > 0 {
-            // Not `padding`: the tags of older runs stay.
+            // Not `padding`: the tags of older runs must not change.
             lines.push(format!("pad {padding}"));
         }
         if *shape != Shape::Flat {

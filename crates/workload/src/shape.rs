@@ -1,4 +1,4 @@
-//! How events lie over the day.
+//! Distribution of events over the day.
 
 use std::fmt;
 use std::str::FromStr;
@@ -8,34 +8,34 @@ use thiserror::Error;
 
 use crate::rate::EventRate;
 
-/// How dense events are at each hour of the day, in UTC.
+/// Density of events at each hour of the day, in UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Shape {
-    /// The same at all times.
+    /// Constant density.
     #[default]
     Flat,
-    /// As in [`DAILY`]: a day has as many events as with [`Shape::Flat`], but few at night.
+    /// Densities of [`DAILY`]. A day has as many events as with [`Shape::Flat`], but fewer of them at night.
     Daily,
 }
 
-/// The density of each hour of the day, in tenths of the mean.
+/// Density of each hour of the day, in tenths of the mean.
 pub const DAILY: [u64; 24] = [4, 3, 3, 3, 3, 4, 6, 9, 12, 14, 15, 15, 14, 14, 15, 15, 14, 13, 12, 12, 12, 11, 9, 8];
 
 const FLAT: [u64; 24] = [MEAN; 24];
 const MEAN: u64 = 10;
 const HOUR: u64 = 3_600_000_000;
 const DAY: u64 = 24 * HOUR;
-/// What a day weighs: microseconds times tenths of the mean density.
+/// Weight of a day: microseconds times tenths of the mean density.
 const DAY_WEIGHT: u64 = DAY * MEAN;
 
-/// A name of no shape.
+/// Error returned when parsing a [`Shape`] fails.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("`{0}` is no shape of the day: there are flat and daily")]
 pub struct ParseShapeError(String);
 
 impl Shape {
-    /// The name that people write.
+    /// Returns the name of the shape in configuration.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -51,9 +51,10 @@ impl Shape {
         }
     }
 
-    /// When event `index` is due, in microseconds since the epoch: the earliest whole microsecond before which the rate,
-    /// integrated since `from` over the curve, gives `index` events, cut. From exact integers. Times beyond `i64` stay
-    /// at its end.
+    /// Returns the due time of event `index` in microseconds since the epoch.
+    ///
+    /// It is the time at which the rate, integrated over the curve since `from`, reaches `index` events, rounded down.
+    /// Uses integer arithmetic only and saturates at `i64::MAX`.
     pub(crate) fn due(self, rate: EventRate, from: i64, index: u64) -> i64 {
         if self == Self::Flat {
             return from.saturating_add(rate.due(index));
@@ -68,7 +69,7 @@ impl Shape {
         days.saturating_mul(DAY.cast_signed()).saturating_add(within.cast_signed())
     }
 
-    /// How many events are due from `from` until before `to`.
+    /// Returns the number of events due in `from..to`, in microseconds since the epoch, if event 0 is due at `from`.
     #[must_use]
     pub fn events_between(self, rate: EventRate, from: i64, to: i64) -> u64 {
         let weight_at = |time: i64| {
@@ -82,10 +83,10 @@ impl Shape {
         u64::try_from(events).unwrap_or(u64::MAX)
     }
 
-    /// When to begin so that `count` events are due before `to`, but not one more: the earliest such microsecond.
+    /// Returns the earliest start in microseconds since the epoch for which at most `count` events are due before `to`.
     #[must_use]
     pub fn start_before(self, rate: EventRate, to: i64, count: u64) -> i64 {
-        // Within a day of where it would be on a flat curve, since days are alike.
+        // All days are alike, so the start is within a day of the start on a flat curve.
         let flat = to.saturating_sub(rate.due(count));
         let day = DAY.cast_signed();
         let (mut too_early, mut right) = (flat.saturating_sub(day), to.min(flat.saturating_add(day)));
@@ -100,19 +101,19 @@ impl Shape {
         right
     }
 
-    /// The least density in tenths of the mean: a number of events never takes longer than at this one.
+    /// Returns the lowest density in tenths of the mean. No number of events takes longer than at this density.
     pub(crate) fn least(self) -> u64 {
         self.densities().iter().copied().min().unwrap_or(MEAN)
     }
 
-    /// What the day weighs up to a time of it, in microseconds.
+    /// Returns the weight of a day up to a time of day in microseconds.
     fn weight_until(self, within: u64) -> u64 {
         let hour = usize::try_from(within / HOUR).unwrap_or(0);
         let densities = self.densities();
         densities[..hour].iter().sum::<u64>() * HOUR + densities[hour] * (within % HOUR)
     }
 
-    /// The opposite: the time of day before which it weighs so much, cut.
+    /// Returns the time of day at which the day has a weight: the inverse of [`Shape::weight_until`], rounded down.
     fn time_of(self, weight: u64) -> u64 {
         let mut rest = weight;
         for (hour, density) in (0..).zip(self.densities()) {

@@ -1,4 +1,4 @@
-//! A part of the whole, exactly.
+//! Exact shares of a whole.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,36 +10,36 @@ use crate::decimal::{self, Decimal};
 
 const BILLION: u32 = 1_000_000_000;
 
-/// A share from nothing to all, in parts per billion. Written `0.5%` or `0.005`.
+/// A share from 0 to 100%, in parts per billion. Written `0.5%` or `0.005`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Share(u32);
 
 impl Share {
-    /// Nothing.
+    /// A share of 0%.
     pub const NONE: Self = Self(0);
-    /// All.
+    /// A share of 100%.
     pub const ALL: Self = Self(BILLION);
 
-    /// 0 to 1,000,000,000.
+    /// Returns the share in parts per billion, 0 to 1,000,000,000.
     #[must_use]
     pub const fn parts_per_billion(self) -> u32 {
         self.0
     }
 }
 
-/// Why a text is no share.
+/// Error returned when parsing a [`Share`] fails.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ParseShareError {
-    /// Not a number.
+    /// The text is not a number.
     #[error("`{0}` is not a share: write 0.5% or 0.005")]
     Number(String),
-    /// Over 100%.
+    /// The share exceeds 100%.
     #[error("`{0}` is more than 100%")]
     TooMuch(String),
-    /// A whole number without a percent sign.
+    /// The percent sign is missing, and the number is 1 or more.
     #[error("`{0}` can be read in two ways: write {0}% or a fraction below 1 such as 0.01")]
     Ambiguous(String),
-    /// More digits than a billionth.
+    /// The share is not a whole number of billionths.
     #[error("`{0}` is finer than one in a billion (0.0000001%)")]
     TooFine(String),
 }
@@ -53,7 +53,7 @@ impl FromStr for Share {
         let (number, places) = percent.map_or((text, 9), |number| (number.trim_end(), 7));
         let number = Decimal::parse(number).ok_or_else(|| ParseShareError::Number(text.to_owned()))?;
         let parts = (number.in_units_of(places)).ok_or_else(|| ParseShareError::TooFine(text.to_owned()))?;
-        // A bare `1` may mean one per cent or all.
+        // A bare `1` may mean 1% or 100%.
         if percent.is_none() && parts >= u128::from(BILLION) {
             return Err(ParseShareError::Ambiguous(text.to_owned()));
         }

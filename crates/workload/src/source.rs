@@ -1,4 +1,4 @@
-//! Event number i.
+//! Generates event number i.
 
 use std::borrow::Cow;
 
@@ -16,7 +16,7 @@ use crate::world::WorldError;
 
 const DAY_MICROS: u64 = 86_400_000_000;
 
-/// A run's events, any of them at any time. Shared freely between threads.
+/// Events of a run, in any order. Can be shared between threads.
 #[derive(Debug)]
 pub struct Source {
     settings: Settings,
@@ -25,24 +25,25 @@ pub struct Source {
     far_most: u64,
 }
 
-/// Event `index` as it leaves the source.
+/// Event `index` as generated.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Generated<'s> {
-    /// Its number in the run, from 0.
+    /// Index in the run, from 0.
     pub index: u64,
-    /// When it is to be sent.
+    /// Due time.
     pub due: Timestamp,
-    /// What it says where no fault breaks it: always a valid event, its time `due` or, late or out of order, an hour
-    /// earlier at most.
+    /// The event before a fault changes its bytes. It is always valid. Its time is `due`, or up to an hour earlier if
+    /// it is late or out of order.
     pub event: ProductEvent<'s>,
-    /// What is wrong with it.
+    /// Fault of the event.
     pub fault: Option<Fault>,
     padding: u32,
 }
 
 impl Source {
-    /// Checks the settings and peoples the world: a moment for the default one, seconds and some
-    /// hundred megabytes for the largest.
+    /// Checks the settings and creates the users and products.
+    ///
+    /// Takes milliseconds for the default world, and seconds and a few hundred megabytes for the largest.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         settings.check()?;
         let population =
@@ -54,13 +55,13 @@ impl Source {
         Ok(Self { run_tag: settings.run_tag(), sessions, far_most, settings })
     }
 
-    /// The settings that this is the run of.
+    /// Returns the settings of the run.
     #[must_use]
     pub const fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// The tag in the run's event ids.
+    /// Returns the tag in the run's event IDs.
     #[must_use]
     pub const fn run_tag(&self) -> RunTag {
         self.run_tag
@@ -70,7 +71,8 @@ impl Source {
         &self.sessions
     }
 
-    /// When event `index` is due: exact, see [`Shape`](crate::Shape). In a burst, when its first event is.
+    /// Returns the exact due time of event `index`, see [`Shape`](crate::Shape). The events of a burst are due with its
+    /// first.
     #[must_use]
     pub fn due(&self, index: u64) -> Timestamp {
         let Settings { seed, faults, shape, event_rate, from, .. } = &self.settings;
@@ -78,29 +80,30 @@ impl Source {
         Timestamp::from_micros(shape.due(*event_rate, from.micros(), index))
     }
 
-    /// How many events are due before a time; the one that is due exactly then is not.
+    /// Returns the number of events due before a time. An event due exactly at that time is not counted. Ignores
+    /// bursts.
     #[must_use]
     pub fn events_before(&self, time: Timestamp) -> u64 {
         self.settings.events_before(time)
     }
 
-    /// What a record's value may have in bytes, however its event turns out.
+    /// Returns an upper bound for the size of a record value in bytes, with any fault.
     #[must_use]
     pub fn largest_value(&self) -> usize {
         let Settings { faults, padding, .. } = &self.settings;
         let oversize = if faults.oversize > Share::NONE { event_model::MAX_VALUE_BYTES + 4_096 } else { 0 };
-        // Two texts of 64 characters, two events in one value.
+        // Room for two texts of 64 characters each, and for two events in one value.
         oversize.max(2_048 + *padding as usize)
     }
 
-    /// So many events in so many microseconds, at the time of day at which they are fewest.
+    /// Returns the rate at the hour of the lowest density, as a number of events per number of microseconds.
     #[must_use]
     pub fn least_rate(&self) -> (u64, u64) {
         let (events, micros) = self.settings.event_rate.fraction();
         (events.saturating_mul(self.settings.shape.least()), micros.saturating_mul(10))
     }
 
-    /// Event `index`, 0 to [`MAX_INDEX`](crate::MAX_INDEX); beyond it ids would repeat.
+    /// Returns event `index`, 0 to [`MAX_INDEX`](crate::MAX_INDEX). IDs repeat beyond that.
     #[must_use]
     pub fn make(&self, index: u64) -> Generated<'_> {
         let world = &self.settings.world;
@@ -127,7 +130,7 @@ impl Source {
         }
     }
 
-    /// The event that comes again right after this one's record, if any: itself, or an earlier one.
+    /// Returns the event to send again right after this one's record: the event itself, an earlier one, or `None`.
     #[must_use]
     pub fn copy_after(&self, generated: &Generated<'_>) -> Option<Generated<'_>> {
         match generated.fault {
@@ -137,11 +140,12 @@ impl Source {
         }
     }
 
-    /// By how many microseconds an event's time is before it is due.
+    /// Returns the number of microseconds between an event's time and its due time.
     fn displacement(&self, fault: Option<Fault>) -> i64 {
         match fault {
             Some(Fault::Late(micros)) => micros,
-            // By the mean rate, an hour at most: enough to come before it, whatever the time of day.
+            // Mean intervals, limited to an hour. At hours of low density this may not reach the event `places` before
+            // it.
             Some(Fault::OutOfOrder(places)) => {
                 (self.settings.event_rate.due(places).saturating_add(1)).min(LATE_MOST.cast_signed())
             }
@@ -151,7 +155,7 @@ impl Source {
 }
 
 impl Generated<'_> {
-    /// Appends the bytes that stand for the event: its JSON, or what its fault makes of it.
+    /// Appends the record value: the event's JSON, or the bytes that its fault produces.
     pub fn write_value(&self, out: &mut Vec<u8>) {
         match self.fault {
             Some(Fault::Invalid(kind)) => kind.write(&self.event, out),

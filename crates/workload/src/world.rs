@@ -1,25 +1,26 @@
-//! How large the made-up world is, and what things in it are called.
+//! Size and names of the simulated world.
 
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// The most users, and the most products: the tables for choosing among so many take 280 MB.
+/// Maximum number of users, and of products. The lookup tables for that many take 280 MB.
 pub const MAX_PEOPLE_OR_PRODUCTS: u32 = 10_000_000;
 
 const MAX_NAMES: usize = 65_536;
 
-/// The size of the world and its names. Ids are 1 to the number, both included.
+/// Number of users, accounts and products, and names of categories and experiments. IDs run from 1 to the number,
+/// inclusive.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct World {
     /// Number of users, 1 to [`MAX_PEOPLE_OR_PRODUCTS`].
     pub users: u32,
-    /// Number of accounts, 1 to 2^31-1. A user keeps its account.
+    /// Number of accounts, 1 to 2^31-1. Each user belongs to one account.
     pub accounts: u32,
-    /// Number of products, 1 to [`MAX_PEOPLE_OR_PRODUCTS`]. A product keeps its category.
+    /// Number of products, 1 to [`MAX_PEOPLE_OR_PRODUCTS`]. Each product belongs to one category.
     pub products: u32,
-    /// Categories of products, each 1 to 64 characters.
+    /// Product categories, each 1 to 64 characters.
     pub categories: Vec<String>,
-    /// Experiments of users, each 1 to 64 characters. A user keeps its experiment.
+    /// Experiments, each 1 to 64 characters. Each user belongs to one experiment.
     pub experiments: Vec<String>,
 }
 
@@ -35,33 +36,33 @@ impl Default for World {
     }
 }
 
-/// A world that can't be made.
+/// Error returned when a world is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WorldError {
-    /// A number outside its range.
+    /// A number is out of range.
     #[error("{what}: {number} is not between 1 and {most}")]
     Number {
         /// `users`, `accounts` or `products`.
         what: &'static str,
-        /// The number given.
+        /// Invalid number.
         number: u32,
-        /// The largest that is allowed.
+        /// Maximum.
         most: u32,
     },
-    /// No names, or too many.
+    /// There are no names, or too many.
     #[error("{what}: {count} names given, 1 to 65536 are possible")]
     Names {
         /// `categories` or `experiments`.
         what: &'static str,
-        /// The number of names given.
+        /// Number of names.
         count: usize,
     },
-    /// A name that no event may have.
+    /// A name has an invalid length or contains control characters.
     #[error("{what}: {name:?} must have 1 to 64 characters, none of them a control character")]
     Name {
         /// `categories` or `experiments`.
         what: &'static str,
-        /// The name given.
+        /// Invalid name.
         name: String,
     },
 }

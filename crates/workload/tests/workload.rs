@@ -1,4 +1,4 @@
-//! What a run's events are, whoever makes them and in whatever order.
+//! The events of a run do not depend on the order or the place in which they are generated.
 #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
 
 use std::collections::{HashMap, HashSet};
@@ -32,7 +32,7 @@ fn value(source: &Source, index: u64) -> Vec<u8> {
     value
 }
 
-/// Takes out the fields at their defaults, so that an added field leaves the golden events as they are.
+/// Removes fields that have their default values, so that a new field does not change the golden events.
 fn without_defaults(value: Vec<u8>) -> Vec<u8> {
     let schema = event_model::json_schema();
     let Ok(mut text) = String::from_utf8(value.clone()) else { return value };
@@ -43,7 +43,7 @@ fn without_defaults(value: Vec<u8>) -> Vec<u8> {
     text.into_bytes()
 }
 
-/// The bytes of these events must never change without a new `GENERATION` in the settings.
+/// The bytes of these events must not change unless `GENERATION` in the settings is increased.
 #[test]
 fn golden_events() {
     let source = source(7, &["invalid=20%", "corrupt=20%", "duplicate=20%"]);
@@ -57,7 +57,8 @@ fn golden_events() {
     assert_eq!(lines.join("\n"), include_str!("golden_events.txt").trim_end());
 }
 
-/// The first records of each kind of fault, as above; long ones by their beginning and their length.
+/// First records of each kind of fault, as in `golden_events`. Long values are shown by their beginning and their
+/// length.
 #[test]
 fn golden_faults() {
     let mut lines = Vec::new();
@@ -81,7 +82,7 @@ fn golden_faults() {
     assert_eq!(lines.join("\n"), include_str!("golden_faults.txt").trim_end());
 }
 
-/// Every byte of the padding counts, and nobody sees it in the event.
+/// Each letter of the padding adds one byte, and parsing ignores it.
 #[test]
 fn padding_is_as_long_as_asked_for_and_ignored() {
     for pad in [1, 20, 2_000, 60_000] {
@@ -131,7 +132,7 @@ fn every_invalid_event_is_refused_for_its_own_reason_alone() {
         assert_eq!(rejection.violations()[0].field, Some(kind.field()), "{text}");
         seen.insert((kind.reason(), kind.field()));
     }
-    // Four rules that each required field can break, one of the integers, four of one field and three of the texts.
+    // Four rules for every required field, one for integers, four for one field each and three for texts.
     let required = |of: fn(&Field) -> bool| FIELDS.iter().filter(|field| !field.has_default && of(field)).count();
     let integers = required(|field| field.kind == FieldKind::Integer);
     let texts = required(|field| field.kind == FieldKind::Text);
@@ -187,7 +188,7 @@ fn sessions_of_a_user_begin_with_a_search_and_never_overlap() {
     assert_eq!(last.len(), 1_000);
 }
 
-/// As an analyst would count them, against what is computed.
+/// Compares counted events with the computed statistics.
 #[test]
 fn the_description_is_true() {
     for (seed, effects) in [(6, vec![]), (7, vec!["exp_3=+40%", "exp_5=-50%"])] {
@@ -208,7 +209,7 @@ fn the_description_is_true() {
             for event_type in EventType::ALL {
                 let expected = group.types[event_type as usize] * 1e6;
                 let found = counts[&(group.name.clone(), event_type)];
-                // Sessions bring several events at a time, so numbers scatter a little more than Poisson's.
+                // Events of one session are correlated, so the counts vary slightly more than Poisson's.
                 assert!(
                     (found - expected).abs() < 6.0 * expected.sqrt() + 1.0,
                     "{} {event_type}: {found} of {expected}",
@@ -220,7 +221,7 @@ fn the_description_is_true() {
         users.sort_unstable_by(|a, b| b.total_cmp(a));
         for (found, group) in users.chunks(100).zip(&description.user_deciles) {
             let (found, expected) = (found.iter().sum::<f64>(), group.share * 1e6);
-            // Who is counted as the tenth decile is so by chance too.
+            // Membership in a decile is subject to chance too.
             assert!((found - expected).abs() < 0.1 * expected, "decile {}: {found} of {expected}", group.name);
         }
     }

@@ -12,21 +12,21 @@ const EVENTS: Metric = Metric::counter(
     "event_generator_events_made_total",
     "Events of the run that were handed to the sinks, by outcome.",
 );
-/// Records that all in-sync replicas have.
+/// Records acknowledged by all in-sync replicas.
 const RECORDS: Metric =
     Metric::counter("event_generator_records_acknowledged_total", "Records of the run that Kafka has acknowledged.");
 /// Files in the lake, by kind.
 const FILES: Metric =
     Metric::counter("event_generator_lake_files_written_total", "Files of the run in the lake, by kind.");
-/// Rows of those files, by kind.
+/// Rows of the files in the lake, by kind.
 const ROWS: Metric =
     Metric::counter("event_generator_lake_rows_written_total", "Rows of the run in the lake, by kind.");
-/// Seconds from when an event was due to when its record was handed to the Kafka client; not in a backfill.
+/// Seconds from the due time of an event until its record was handed to the Kafka client; not in a backfill.
 const LATENESS: Metric = Metric::histogram(
     "event_generator_schedule_lateness_seconds",
     "Seconds from when an event was due to when it was handed over; none in a backfill.",
 );
-/// Seconds that the next event is overdue, in a run by the clock.
+/// Seconds by which the next event of a live run is overdue.
 const BEHIND: Metric = Metric::gauge(
     "event_generator_schedule_behind_seconds",
     "Seconds that the next event is overdue; 0 in a backfill.",

@@ -1,4 +1,4 @@
-//! The task beside a run: progress line, stall detection and drafts of the manifest.
+//! The background task of a run: progress line, stall detection and drafts of the manifest.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,7 +10,7 @@ use super::run_counts::RunCounts;
 use crate::sinks::kafka::Deliveries;
 use crate::sinks::lake::LakeProgress;
 
-/// The counters of a run, wherever they are kept. Clones share them.
+/// The counters of a run. Clones share them.
 #[derive(Clone, Debug)]
 pub(crate) struct RunStats {
     pub(crate) run: RunId,

@@ -112,7 +112,7 @@ impl Summary<'_> {
     }
 }
 
-/// Returns the lateness that a share of the events does not exceed; zero without events.
+/// Returns a quantile of the lateness, or zero without events.
 fn quantile(lateness: &Histogram, share: f64) -> Duration {
     Duration::from_secs_f64(lateness.quantile(share).unwrap_or_default())
 }

@@ -1,8 +1,8 @@
 //! Counts and hashes of the events of a block.
 //!
-//! The workers count a block while they generate it. Only the block in which a run stops is counted a second time, up to
-//! the last event sent, by generating its events again: at most 512 events per process. Counts for each prefix of each
-//! block would cost every event more than that.
+//! The workers count a block while they generate it. Only the block in which a run stops is counted a second time, up
+//! to the last event sent, by generating its events again: at most 512 events per process. Counts for each prefix of
+//! each block would cost every event more than that.
 
 use std::ops::Range;
 

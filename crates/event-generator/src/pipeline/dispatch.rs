@@ -23,7 +23,7 @@ use crate::sinks::lake::{SegmentFeed, SendStatus};
 const RECORDS_BETWEEN_POLLS: u32 = 512;
 /// Maximum sleep while no event is due. Between sleeps the thread polls and checks for a shutdown.
 const MAX_SLEEP: Duration = Duration::from_millis(5);
-/// Pause before another attempt at a full queue.
+/// Pause before a full queue is tried again.
 const RETRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// Sends the blocks of the workers to the sinks.
@@ -114,7 +114,7 @@ impl Dispatcher {
             }
         }
         let unacknowledged = self.flush()?;
-        // The end is written before the last segment, which may be shorter, is stored: a resumed run must end there too.
+        // The end is written before the last, possibly shorter segment is stored: a resumed run must end there too.
         let acknowledged = unacknowledged == 0;
         let end_saved = acknowledged && self.save_end(RunEnd { next_index, reason: end_reason })?.is_ok();
         if end_saved && !next_index.is_multiple_of(self.start.segment_indices) {
@@ -260,7 +260,7 @@ impl Dispatcher {
         }
     }
 
-    /// Waits until Kafka has acknowledged all records or the deadline passes. Returns the number of unacknowledged ones.
+    /// Waits until all records are acknowledged or the deadline passes. Returns the number of unacknowledged records.
     fn flush(&self) -> Result<u64, DispatchError> {
         let started = Instant::now();
         let open = self.kafka.as_ref().map_or(Ok(0), |kafka| kafka.flush(|| self.shutdown.is_over()))?;

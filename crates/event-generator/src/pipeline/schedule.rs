@@ -1,4 +1,4 @@
-//! Decides when an event may be sent, and how late it is.
+//! Determines the time at which an event may be sent, and its lateness.
 
 use std::time::Duration;
 

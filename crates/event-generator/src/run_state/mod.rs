@@ -1,9 +1,9 @@
 //! The state of a run on this host, for a resume after a kill.
 //!
-//! `<state-dir>/<run>/` holds the run's `lock`, its `state.json` until it is finished, and its `manifest.json`
-//! afterwards. The state is written before what it permits: no event beyond `reserved` is sent before that limit is on
-//! disk. So a resumed run knows how many events may have been sent and does not end earlier. Events that are not known to
-//! be stored in all sinks are generated and sent again, with the same content under the same keys.
+//! `<state-dir>/<run>/` contains the run's `lock`, its `state.json` until it is finished, and its `manifest.json`
+//! afterwards. A limit is written to disk before it applies: no event beyond `reserved` is sent earlier. So a resumed
+//! run knows the maximum number of events that may have been sent and does not end before it. Events that are not known
+//! to be stored in all sinks are generated and sent again, with the same content under the same keys.
 
 mod checkpointer;
 mod folder;

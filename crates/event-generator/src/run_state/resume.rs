@@ -42,7 +42,8 @@ pub(crate) enum StartMode {
     Republish,
     /// Resumes an unfinished run.
     Resume,
-    /// Starts the run, or does nothing if it is finished. (Of an unfinished run the flags become [`StartMode::Resume`].)
+    /// Starts a new run, or does nothing if the run is finished. For an unfinished run the flags resolve to
+    /// [`StartMode::Resume`] instead.
     ResumeOrStart,
 }
 

@@ -1,11 +1,11 @@
-//! Valid events of every kind, for property tests.
+//! A strategy that generates valid events for property tests.
 
 use event_model::{Bounds, EventType, FIELDS, Field, FieldKind, ProductEvent, Timestamp};
 use proptest::prelude::*;
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
-/// Any valid event, with any value in each field of the list.
+/// Returns a strategy for events with any valid value in each field.
 pub(crate) fn events() -> impl Strategy<Value = ProductEvent<'static>> {
     FIELDS.iter().map(member).collect::<Vec<_>>().prop_map(|members| {
         let json = Value::Object(Map::from_iter(members)).to_string();

@@ -1,4 +1,4 @@
-//! Flags that several subcommands share.
+//! Flags shared by several subcommands.
 
 use clap::Args;
 use event_model::Window;
@@ -53,7 +53,7 @@ impl DatabaseArgs {
         postgres::resolve(self.database_url.as_deref()).map_err(|error| Failure::usage(format!("{source}{error}")))
     }
 
-    /// A session of a warehouse that has all scripts.
+    /// Connects to the warehouse. Fails if a migration is pending.
     pub(crate) async fn connect_to_current(&self, name: &str) -> Result<Client, Failure> {
         let mut client = postgres::connect_at_start(&self.target()?.named(name)).await?;
         migrations::bring_up_to_date(&mut client, Pending::Refuse).await?;

@@ -1,4 +1,4 @@
-//! One module per subcommand: its flags, its work, its output.
+//! One module per subcommand: flags, execution and output.
 
 pub(crate) mod args;
 pub(crate) mod check;

@@ -1,17 +1,17 @@
-//! Bytes that anybody may have sent, fit for a terminal.
+//! Escapes untrusted bytes for a terminal.
 
 use unicode_width::UnicodeWidthChar;
 
-/// What is wrong at a byte.
+/// Remark about a byte.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Mark {
-    /// Which byte, counted from 0; the one after the last stands for the end.
+    /// Index of the byte; the length of the input marks its end.
     pub(crate) at: usize,
-    /// What is wrong.
+    /// Text of the remark.
     pub(crate) what: String,
 }
 
-/// A character or a byte as it is shown.
+/// A character or an invalid byte, in its printable form.
 struct Piece {
     at: usize,
     bytes: usize,
@@ -20,14 +20,15 @@ struct Piece {
     ends_line: bool,
 }
 
-/// The bytes in one line: what is no plain character is escaped, so that nothing in them moves the cursor, changes
-/// colours or turns the direction of writing.
+/// Returns the bytes as one line. Control characters, characters without a width and invalid UTF-8 are escaped, so that
+/// the text cannot move the cursor, change colours or reverse the direction of writing.
 #[must_use]
 pub(crate) fn escaped(bytes: &[u8]) -> String {
     pieces(bytes).map(|piece| piece.text).collect()
 }
 
-/// The bytes in lines of a width, broken after line feeds too. Under a line with a mark stands what is wrong there.
+/// Returns the bytes as lines of at most `width` columns, broken after line feeds too. The remarks about a line follow
+/// it, each under its byte.
 #[must_use]
 pub(crate) fn marked_lines(bytes: &[u8], marks: &[Mark], width: usize) -> Vec<String> {
     let mut lines = Vec::new();
@@ -60,7 +61,7 @@ pub(crate) fn marked_lines(bytes: &[u8], marks: &[Mark], width: usize) -> Vec<St
     lines
 }
 
-/// A mark under a column, what it says on the side that has room.
+/// Formats a remark under its column, with the text on the side of the caret that has room.
 fn caret(column: usize, what: &str, width: usize) -> String {
     let length = what.chars().count();
     if column + 2 + length > width && length < column {

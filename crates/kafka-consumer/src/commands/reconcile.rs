@@ -19,7 +19,7 @@ use crate::commands::args::{DatabaseArgs, GroupArgs};
 use crate::kafka::client::client_config;
 use crate::postgres;
 
-/// Sessions that read the table in parallel.
+/// Number of sessions that read the table in parallel.
 const SESSIONS: usize = 2;
 
 #[derive(Args, Clone)]
@@ -90,7 +90,7 @@ impl ReconcileArgs {
         Err(Failure::Difference(format!("run {} is not where it belongs", report.run)))
     }
 
-    /// Opens the sessions that read the table, under a name that is not a consumer's.
+    /// Opens the sessions that read the table. Their application name is not that of a consumer.
     async fn sessions(&self, table: bool) -> Result<Vec<Client>, Failure> {
         let target = self.database.target()?.named("event-pipeline reconcile");
         let sessions = (0..if table { SESSIONS } else { 0 }).map(|_| postgres::connect(&target));

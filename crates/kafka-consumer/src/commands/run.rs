@@ -147,7 +147,7 @@ impl RunArgs {
         }))
     }
 
-    /// Runs the pipeline and shows its summary.
+    /// Runs the pipeline and prints its summary.
     pub(crate) async fn run(&self, log: &LogArgs) -> Result<(), Failure> {
         let settings = self.settings(log)?;
         if self.print_config {

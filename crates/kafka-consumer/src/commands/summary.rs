@@ -1,4 +1,4 @@
-//! What a run did: a table for people, a line for logs.
+//! Prints the summary of a run, as a table or as a structured log line.
 
 use std::io::{self, Write};
 
@@ -13,7 +13,7 @@ pub(crate) fn show(summary: &Summary, log: &LogArgs) {
         line(summary);
     } else if log.quiet == 0 {
         let table = table(summary);
-        // There is nobody left to tell if stderr is gone.
+        // Nothing can be reported if stderr is closed.
         let _ = progress::above(|| writeln!(io::stderr(), "{table}"));
     }
 }
@@ -56,7 +56,7 @@ fn table(summary: &Summary) -> Table {
     table_of(&rows)
 }
 
-/// Names and figures.
+/// Builds a table of names and values.
 pub(crate) fn table_of(rows: &[(&str, String)]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
@@ -69,7 +69,7 @@ pub(crate) fn table_of(rows: &[(&str, String)]) -> Table {
     table
 }
 
-/// From the first record to the last commit.
+/// Returns the number of records per second, from the first record to the last commit.
 #[expect(clippy::cast_precision_loss, reason = "a rate for people")]
 fn per_second(summary: &Summary) -> f64 {
     let seconds = summary.reading.as_secs_f64();

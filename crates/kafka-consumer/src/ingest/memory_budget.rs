@@ -1,4 +1,4 @@
-//! How the memory that the process may take is shared out.
+//! Distribution of the memory limit.
 
 use std::str::FromStr;
 
@@ -9,45 +9,48 @@ use rdkafka::config::ClientConfig;
 const KIB: usize = 1024;
 const MIB: usize = 1024 * KIB;
 
-/// Minimum limit: what the program takes before the first record, and room for the largest records.
+/// Minimum limit: memory of the program before the first record, and room for the largest records.
 const MINIMUM: ByteSize = ByteSize::from_mib(128);
 
-/// How many times as much memory records take as they do compressed in a fetch: they shrink to a tenth, and each takes
-/// twice its own size more.
+/// Estimated memory of records, as a multiple of their compressed size in a fetch. Records compress to about a tenth,
+/// and librdkafka's overhead per record more than doubles their size.
 const UNFOLDED: usize = 24;
 
-/// A limit for the whole process, in bytes, and what follows from it.
+/// Memory limit of the process, and the shares derived from it.
 ///
-/// A quarter goes to what librdkafka has read ahead. It counts the bytes of keys and values only; each record takes
-/// about 400 more, so the number of records is bounded as well. What a fetch brings comes on top, and unfolds to many
-/// times its size when it is compressed: fetches are kept small. Half goes to batches: each writer can have one that is
-/// being filled, two that wait, and two that are in order already and hold their rows twice, one of them on its way. The
-/// rest is for the program itself, its stacks and buffers, and what allocators leave unused.
+/// A quarter goes to the records that librdkafka prefetches. It counts the bytes of keys and values only. Each record
+/// takes about 400 bytes more, so the number of records is limited as well. The data of a fetch comes on top and
+/// expands to many times its compressed size, so fetches are kept small.
+///
+/// Half goes to batches. Each writer can have one batch that is being filled, two that are queued, and two that are
+/// sorted, one of which is being written. A sorted batch holds its rows twice.
+///
+/// The rest is for the program itself, its stacks and buffers, and the overhead of allocators.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct MemoryBudget {
     limit: usize,
 }
 
 impl MemoryBudget {
-    /// Returns the limit.
     #[must_use]
     pub(crate) const fn limit(self) -> ByteSize {
         ByteSize::from_bytes(self.limit as u64)
     }
 
-    /// Bytes that a batch may have where there are so many writers: 8 MiB at most.
+    /// Returns the maximum size of a batch, in bytes: each writer's share of the batch memory, from 64 KiB to 8 MiB.
     #[must_use]
     pub(crate) fn batch_bytes(self, writers: usize) -> usize {
         (self.limit / 2 / (7 * writers.max(1))).clamp(64 * KIB, 8 * MIB)
     }
 
-    /// Bytes for the ids that each of so many writers remembers, to tell likely repeats.
+    /// Returns the memory for each writer's filter of recent ids, in bytes.
     #[must_use]
     pub(crate) fn recent_ids(self, writers: usize) -> usize {
         self.limit / 32 / writers.max(1)
     }
 
-    /// Bounds what librdkafka reads ahead of so many partitions, each in a queue of its own, where nobody has said otherwise.
+    /// Limits librdkafka's prefetching, where the configuration does not set it. Each partition has its own queue, so
+    /// the limits of queues are shared between the partitions.
     pub(crate) fn bound_queues(self, partitions: usize, config: &mut ClientConfig) {
         let share = |all: usize| (all / partitions.max(1)).max(1);
         let fetch = (self.limit / 128).clamp(MIB, 16 * MIB);

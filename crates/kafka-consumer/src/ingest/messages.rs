@@ -1,48 +1,45 @@
-//! What the source and a writer tell each other.
+//! Messages between the source and a writer.
 
 use tokio::sync::oneshot;
 
 use crate::ingest::batch::closed::Batch;
 use crate::ingest::offsets::position::Position;
 
-/// What a writer is told, in this order of importance: the order in which it is told.
+/// Command of the source. A writer executes commands in the order in which they were sent.
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// A partition is its own from here on.
+    /// The writer owns this partition from now on.
     Own {
-        /// The partition.
         partition: i32,
-        /// The assignment; parts of another one are dropped.
+        /// Assignment of the partition. Parts of a batch that were read under another one are dropped.
         epoch: u64,
-        /// Where PostgreSQL has it.
+        /// Position in PostgreSQL.
         position: Position,
     },
-    /// The partitions are no longer its own; answer when nothing of them is in hand.
+    /// The writer no longer owns these partitions.
     Release {
-        /// The partitions.
         partitions: Vec<i32>,
-        /// The answer.
+        /// Answered after all earlier commands, when no record of the partitions is in flight.
         done: oneshot::Sender<()>,
     },
-    /// Bring this in.
+    /// Write this batch.
     Write(Batch),
 }
 
-/// What a writer reports.
+/// Report of a writer.
 #[derive(Debug)]
 pub(crate) enum Report {
-    /// A batch is committed.
+    /// A batch was committed.
     Committed {
-        /// The new offset of each partition in it.
+        /// Partitions of the batch and their new offsets.
         offsets: Vec<(i32, i64)>,
     },
-    /// Another consumer has moved this partition's offset: what was in hand of it is dropped.
+    /// Another consumer moved this partition's offset. The in-flight records of the partition are dropped.
     Moved {
-        /// The partition.
         partition: i32,
-        /// The assignment under which it was read.
+        /// Assignment under which the records were read.
         epoch: u64,
     },
-    /// The writer ends with an error, which its task gives.
+    /// The writer ended with an error, which its task returns.
     Failed,
 }

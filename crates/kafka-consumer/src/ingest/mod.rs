@@ -1,4 +1,4 @@
-//! The way of a record: Kafka -> source -> batch -> writer -> PostgreSQL.
+//! Moves records from Kafka to PostgreSQL: source -> sorter -> writer.
 
 pub(crate) mod batch;
 pub(crate) mod memory_budget;
@@ -48,64 +48,59 @@ use crate::observability::record_counts::RecordCounts;
 use crate::postgres::migrations::{self, Pending};
 use crate::postgres::{self, Conninfo};
 
-/// Time of a shutdown for the batches in flight.
+/// Time to commit the in-flight batches during a shutdown.
 pub(crate) const GRACE: Duration = Duration::from_secs(6);
 
 const MARGIN: Duration = Duration::from_millis(500);
 
-/// What a run is asked to do.
+/// Settings of a run.
 #[derive(Clone)]
 pub(crate) struct RunConfig {
-    /// Kafka and the topic.
     pub(crate) kafka: KafkaArgs,
-    /// The warehouse.
     pub(crate) target: Conninfo,
-    /// The consumer group.
     pub(crate) group: String,
-    /// A name in the group that outlives this process.
+    /// Static membership ID (`group.instance.id`).
     pub(crate) instance: Option<String>,
-    /// Where a new group begins.
+    /// Start offset of a group that has never read the topic.
     pub(crate) start: StartOffset,
-    /// When batches are closed.
+    /// Limits of a batch.
     pub(crate) limits: Limits,
-    /// How far events may lie from their records.
+    /// Accepted range of event timestamps, relative to their records.
     pub(crate) window: Window,
-    /// Sessions of PostgreSQL that write side by side.
+    /// Number of writers, each with its own PostgreSQL session.
     pub(crate) writers: usize,
-    /// What the process may take.
+    /// Memory limit of the process.
     pub(crate) memory: MemoryBudget,
-    /// How many dead letters are borne.
     pub(crate) dead_letter_limit: DeadLetterLimit,
-    /// What is accepted where records are gone.
+    /// Data losses that the operator has allowed.
     pub(crate) accept: DataLossPolicy,
-    /// End when everything up to the ends of all partitions is committed.
+    /// End the run once all partitions are committed up to their ends.
     pub(crate) until_caught_up: bool,
-    /// Maximum wait of such a run for an open transaction.
+    /// Maximum wait of such a run for an open Kafka transaction.
     pub(crate) open_transaction_timeout: Duration,
-    /// What to do about pending scripts.
+    /// Action on pending migration scripts.
     pub(crate) pending: Pending,
-    /// The address of `--http-addr`, if given.
+    /// Address of `--http-addr`, if given.
     pub(crate) http: Option<HttpAddr>,
-    /// Show progress.
     pub(crate) progress: bool,
 }
 
-/// What a run did.
+/// Result of a run.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Summary {
-    /// What became of the records.
+    /// Committed records by outcome.
     pub(crate) tally: RecordCounts,
-    /// Batches that were committed.
+    /// Number of committed batches.
     pub(crate) transactions: u64,
-    /// Attempts that were made again.
+    /// Number of retries.
     pub(crate) retries: u64,
-    /// From the first subscription to the end.
+    /// Time from the start of the writers to the end of the run.
     pub(crate) elapsed: Duration,
-    /// From the first record to the last commit.
+    /// Time from the first record to the last commit.
     pub(crate) reading: Duration,
 }
 
-/// Runs until it is caught up or the shutdown is asked for.
+/// Consumes until the run is caught up (with `--until-caught-up`) or a shutdown is requested.
 pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Result<Summary, Failure> {
     let group_topic = GroupTopic { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
     let site = Arc::new(HttpEndpoints::new(group_topic.clone()));
@@ -191,7 +186,7 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
     })
 }
 
-/// Starts a writer and who puts its batches in order. Returns where its batches are handed over, and its end.
+/// Starts a writer and its sorter. Returns the command channel and the writer's task.
 fn start_writer(
     number: usize,
     settings: &RunConfig,
@@ -221,8 +216,8 @@ fn start_writer(
 type Writing = JoinHandle<Result<(), WriterError>>;
 type Reading = JoinHandle<std::thread::Result<anyhow::Result<FinishedSource>>>;
 
-/// Waits for the source, then for the writers, and only then leaves the group. A writer's error comes first: it is why
-/// the source ended.
+/// Waits for the source, then for the writers, and leaves the group last, so that the final commits reach it. A
+/// writer's error takes precedence: it made the source end.
 async fn end(
     reading: Reading,
     others_let_go: impl Future<Output = ()>,
@@ -237,7 +232,7 @@ async fn end(
     others_let_go.await;
     shutdown::waiting_for("PostgreSQL, to commit the batches in flight");
     if finish.is_err() {
-        // What ends with an error does not wait out an outage first.
+        // After an error the writers get the grace period only, instead of waiting for an outage to end.
         tokio::spawn(async move {
             tokio::time::sleep(GRACE).await;
             give_up.cancel();
@@ -245,7 +240,7 @@ async fn end(
     }
     match worst(writers).await? {
         None => {}
-        // One that gave up may have done so because of what ended the source.
+        // The writer may have given up because the source failed. The source's error is returned instead.
         Some(WriterError::Abandoned { .. }) if finish.is_err() => {}
         Some(error) => return Err(error.into()),
     }
@@ -253,14 +248,14 @@ async fn end(
     let caught_up = finish.caught_up();
     shutdown::waiting_for("Kafka, to leave the group");
     let leaving = tokio::task::spawn_blocking(|| finish.leave(FAREWELL));
-    // Closing has the same limit; this one is for a call of librdkafka that does not return.
+    // `leave` has the same timeout. This one covers a call to librdkafka that does not return.
     if !matches!(tokio::time::timeout(FAREWELL + MARGIN, leaving).await, Ok(Ok(true))) {
         tracing::warn!("group not left: kafka does not answer");
     }
     caught_up
 }
 
-/// The error that the others follow from: one that gave up did so because another one failed.
+/// Returns the root error of the writers: a writer that gave up did so because another one failed.
 async fn worst(writers: Vec<Writing>) -> anyhow::Result<Option<WriterError>> {
     let mut worst = None;
     for writer in writers {
@@ -274,7 +269,7 @@ async fn worst(writers: Vec<Writing>) -> anyhow::Result<Option<WriterError>> {
     Ok(worst)
 }
 
-/// Shows progress, and bounds the end once it was asked for.
+/// Shows progress. Once the deadline of a shutdown passes, makes the writers give up.
 async fn watch(show: bool, site: Arc<HttpEndpoints>, shutdown: ShutdownDeadline, give_up: CancellationToken) {
     let progress = Progress::new(show, None, "records");
     let show = async {

@@ -18,7 +18,7 @@ use crate::postgres::describe;
 use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault};
 use crate::postgres::table_partitions::TablePartitions;
 
-/// Rows to load, each under a number that its source gave it.
+/// Rows to load, each with a number that its source assigned.
 #[derive(Debug, Default)]
 pub(crate) struct LoadRows {
     rows: Rows,
@@ -26,13 +26,12 @@ pub(crate) struct LoadRows {
 }
 
 impl LoadRows {
-    /// Adds a row. Numbers ascend.
+    /// Adds a row. Numbers must ascend.
     pub(crate) fn add(&mut self, number: u64, event: &ProductEvent<'_>) {
         self.rows.add(number.cast_signed(), event);
         self.hours.insert(event.event_timestamp.hour());
     }
 
-    /// Returns the number of rows.
     pub(crate) fn count(&self) -> u64 {
         self.rows.count()
     }
@@ -45,7 +44,7 @@ pub(crate) struct RowLoader {
     note_hours: Statement,
 }
 
-/// Outcome of loaded rows.
+/// Outcome of a load.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct LoadOutcome {
     /// Number of rows whose `event_id` was in the table.
@@ -61,7 +60,7 @@ pub(crate) struct LoadOutcome {
 /// A row that PostgreSQL refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refusal {
-    /// Number of the row.
+    /// Number that the source assigned to the row.
     pub(crate) number: u64,
     /// SQLSTATE.
     pub(crate) sqlstate: String,
@@ -96,8 +95,8 @@ impl RowLoader {
         Ok(Self { insert: StagedInsert::prepare(client).await?, partitions: TablePartitions::default(), note_hours })
     }
 
-    /// Creates the table partitions that rows of these hours need. Returns the days, counted from 1970-01-01, that
-    /// retention has dropped.
+    /// Creates the table partitions for rows of these hours. Returns the days, counted from 1970-01-01, that retention
+    /// has dropped.
     pub(crate) async fn ensure_days(
         &mut self,
         client: &impl GenericClient,
@@ -106,8 +105,8 @@ impl RowLoader {
         self.partitions.ensure(client, hours).await
     }
 
-    /// Loads rows that are probably all new and valid, with a single COPY. Falls back to [`load`](Self::load) if that
-    /// fails. Retention must not have dropped their days.
+    /// Loads rows with a single COPY, on the assumption that all are new and valid. Falls back to [`load`](Self::load)
+    /// if they are not. Retention must not have dropped their days.
     pub(crate) async fn load_new(
         &self,
         transaction: &mut Transaction<'_>,
@@ -118,7 +117,7 @@ impl RowLoader {
         let sorted = SortedRows::of(iter::once((&rows.rows, &[][..])));
         match copy(&attempt, self.insert.copy(), sorted.bytes.clone()).await {
             Ok(inserted) if inserted == sorted.count() => {
-                // Checks deferred constraints while the rows can still be found.
+                // Checks deferred constraints now, while the savepoint still allows a fallback.
                 let checked = attempt.batch_execute("SET CONSTRAINTS ALL IMMEDIATE").await;
                 match checked.map_err(|error| PhaseError { error, phase: Phase::Rows }) {
                     Ok(()) => {
@@ -129,7 +128,7 @@ impl RowLoader {
                     Err(error) => unless_caused_by_rows(error, repeats)?,
                 }
             }
-            // A trigger suppressed some.
+            // A trigger suppressed some rows.
             Ok(_) => {}
             Err(error) => unless_caused_by_rows(error, repeats)?,
         }
@@ -144,7 +143,7 @@ impl RowLoader {
         rows: &LoadRows,
         repeats: &Repeats,
     ) -> Result<LoadOutcome, LoadError> {
-        let answers = Answers::default();
+        let answers = Answers::new();
         let options =
             StagedOptions { repeats, max_refused: u64::MAX, chunked: false, budget: usize::MAX, answers: &answers };
         let partitions = BTreeMap::from([(0, rows.rows.iter().collect())]);
@@ -162,7 +161,8 @@ impl RowLoader {
         })
     }
 
-    /// Returns the numbers of the rows whose `event_id` is not in the table, because a trigger suppressed or changed them.
+    /// Returns the numbers of the rows whose `event_id` is not in the table because a trigger suppressed or changed
+    /// them.
     pub(crate) async fn missing(
         &self,
         transaction: &Transaction<'_>,
@@ -174,7 +174,7 @@ impl RowLoader {
         Ok(missing.map(|(row, _)| row.offset.cast_unsigned()).collect())
     }
 
-    /// Notes the hours for the next refinement.
+    /// Marks the hours of the rows for the next refinement.
     async fn note_hours(&self, transaction: &Transaction<'_>, rows: &LoadRows) -> Result<(), tokio_postgres::Error> {
         let starts: Vec<i64> = rows.hours.iter().map(|hour| hour.start().micros() / 1_000_000).collect();
         transaction.execute(&self.note_hours, &[&starts]).await.map(drop)

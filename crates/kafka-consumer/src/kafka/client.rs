@@ -1,4 +1,4 @@
-//! The Kafka client: what it is set to, and what nobody may set otherwise.
+//! Creates the Kafka client with the properties that the delivery guarantee depends on.
 
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
@@ -12,7 +12,7 @@ use rdkafka::error::KafkaError;
 
 use crate::kafka::context::Context;
 
-/// Properties on which the guarantee rests.
+/// Properties that the delivery guarantee depends on, and that the user must not change.
 const GUARDS: &[Guard] = &[
     Guard {
         property: "enable.auto.commit",
@@ -46,7 +46,7 @@ const GUARDS: &[Guard] = &[
     Guard { property: "partitioner", value: None, because: "it is a producer's" },
 ];
 
-/// The consumer's configuration, with what the guarantee needs.
+/// Returns the configuration of the consumer, with the properties of the delivery guarantee.
 pub(crate) fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConfig, Failure> {
     let mut config = kafka.client_config(GUARDS)?;
     config.set("group.id", group).set("client.id", "kafka-consumer");
@@ -55,8 +55,8 @@ pub(crate) fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConf
             config.set(guard.property, value);
         }
     }
-    // Ours are defaults where the user says nothing. A member that was killed is missed for six seconds only; the
-    // queue's back-off of a second would leave a fast consumer without records.
+    // Defaults that the user may override. The short session timeout lets the group replace a killed member after six
+    // seconds. With the default backoff of one second, a fast consumer would run out of fetched records.
     let defaults = [
         ("partition.assignment.strategy", "cooperative-sticky"),
         ("session.timeout.ms", "6000"),
@@ -69,7 +69,7 @@ pub(crate) fn client_config(kafka: &KafkaArgs, group: &str) -> Result<ClientConf
     Ok(config)
 }
 
-/// A client that has subscribed to nothing, and the means to make another in its place. Clones share it.
+/// A client without a subscription, and the configuration to create its replacement. Clones share the client.
 #[derive(Clone)]
 pub(crate) struct KafkaClient {
     config: ClientConfig,
@@ -77,17 +77,18 @@ pub(crate) struct KafkaClient {
     observer: Arc<Mutex<Option<Observer>>>,
 }
 
-/// Client beside the group that asks about the topic. It is not `read_committed`, so the end of a partition is its high
-/// watermark. The consumer's own client ends at the last stable offset and never sees the records of an open transaction.
+/// A client outside the group that asks about the topic. It reads uncommitted records, so the end of a partition is its
+/// high watermark. The consumer's own client ends at the last stable offset and never sees the records of an open
+/// transaction.
 pub(crate) type Observer = Arc<BaseConsumer<ClientErrors>>;
 
 impl KafkaClient {
-    /// A client with that configuration. An instance's name outlives it in the group.
+    /// Creates a client. `instance` is the static membership ID, which outlives the client in the group.
     pub(crate) fn new(config: &ClientConfig, instance: Option<&str>) -> Result<Self, Failure> {
         let mut config = config.clone();
         if let Some(instance) = instance {
             config.set("group.instance.id", instance);
-            // Only the log tells that a connection was lost, which matters to a member with a name.
+            // Only librdkafka's log reports a lost connection, which decides whether a fenced static member may rejoin.
             if !matches!(config.log_level, RDKafkaLogLevel::Debug) {
                 config.set_log_level(RDKafkaLogLevel::Info);
             }
@@ -97,7 +98,7 @@ impl KafkaClient {
         Ok(Self { config, current: Arc::new(RwLock::new(consumer)), observer: Arc::default() })
     }
 
-    /// The client as it is now.
+    /// Returns the current client.
     #[must_use]
     pub(crate) fn current(&self) -> Arc<BaseConsumer<Context>> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
@@ -110,12 +111,12 @@ impl KafkaClient {
             Some(observer) => observer,
             None => observer(&self.config)?,
         };
-        // The queue holds errors and requests for login tokens; only this call serves it.
+        // The queue holds errors and requests for login tokens, and nothing else polls it.
         (0..100).take_while(|_| observer.poll(Duration::ZERO).is_some()).for_each(drop);
         Ok(Arc::clone(kept.insert(observer)))
     }
 
-    /// Replaces the client by one without a subscription. The caller [retires](retire) the former client.
+    /// Replaces the client with one that has no subscription. The caller [retires](retire) the former client.
     pub(crate) fn renew(&self) -> Result<Arc<BaseConsumer<Context>>, KafkaError> {
         let consumer = consumer(&self.config)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&consumer);
@@ -123,15 +124,17 @@ impl KafkaClient {
     }
 }
 
-/// Clients that must not be destroyed by their last user. rdkafka's destructor waits for the group and for the client's
-/// threads without a limit, so it must never run on a thread that others wait for. At the end of the process, clients are
-/// closed within a timeout and never destroyed.
+/// Clients that must not be dropped by their last user.
+///
+/// The destructor of rdkafka waits for the group and for the threads of the client without a timeout, so it must never
+/// run on a thread that others wait for. At the end of the process, clients are closed within a timeout and never
+/// dropped.
 static KEPT: Mutex<Vec<Arc<BaseConsumer<Context>>>> = Mutex::new(Vec::new());
 
 /// Timeout for closing a replaced client.
 const RETIREMENT: Duration = Duration::from_mins(2);
 
-/// Creates a client that asks about the topic: no member of the group, and open transactions do not end a partition.
+/// Creates a client that asks about the topic. It is not a member of the group, and it reads to the high watermark.
 pub(crate) fn observer(config: &ClientConfig) -> Result<Observer, KafkaError> {
     let mut config = uncommitted(config);
     config.remove("group.id").remove("group.instance.id");
@@ -152,7 +155,7 @@ fn consumer(config: &ClientConfig) -> Result<Arc<BaseConsumer<Context>>, KafkaEr
     Ok(consumer)
 }
 
-/// Closes and destroys a replaced client, on a separate thread.
+/// Closes and drops a replaced client on a separate thread.
 pub(crate) fn retire(consumer: Arc<BaseConsumer<Context>>) {
     let retiring = move || {
         let closed = consumer.context().close(&consumer, RETIREMENT);

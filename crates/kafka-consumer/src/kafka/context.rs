@@ -1,4 +1,4 @@
-//! What librdkafka tells the consumer from within a poll: the group's rebalances.
+//! Receives the callbacks of librdkafka: rebalances, errors and log lines.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -13,22 +13,22 @@ use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtoc
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaRespErr;
 
-/// Longest wait for a single event while the client is closed.
+/// Maximum wait for a single event while the client closes.
 const CLOSING_POLL: Duration = Duration::from_millis(50);
 
-/// A change of the assignment that the group has decided on.
+/// A change of the assignment, decided by the group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum AssignmentChange {
-    /// These partitions are to be read.
+    /// Partitions to read.
     Assign(Vec<i32>),
-    /// These are to be let go, in good order.
+    /// Partitions to release, after their in-flight records are committed.
     Revoke(Vec<i32>),
-    /// These belong to somebody else already.
+    /// Partitions that already belong to another member.
     Lose(Vec<i32>),
 }
 
-/// Notes the group's changes. What is to be done about them takes PostgreSQL's answer, which a callback must not wait
-/// for: the poll loop does it and then assigns.
+/// Queues the assignment changes. Handling one takes a query to PostgreSQL, which a callback must not wait for, so the
+/// poll loop handles it and then assigns.
 #[derive(Debug, Default)]
 pub(crate) struct Context {
     changes: Mutex<VecDeque<AssignmentChange>>,
@@ -41,26 +41,26 @@ pub(crate) struct Context {
 pub(crate) type Kafka = Arc<BaseConsumer<Context>>;
 
 impl Context {
-    /// The next change, in the order in which they came.
+    /// Returns the oldest change that is still queued.
     pub(crate) fn next_change(&self) -> Option<AssignmentChange> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 
-    /// When the way to Kafka last failed.
+    /// Returns the time of the last lost connection or request timeout.
     pub(crate) fn last_trouble(&self) -> Option<Instant> {
         *self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Leaves the group and closes the client. Returns false if that takes longer than the timeout.
     ///
-    /// librdkafka waits for an answer to each change of the assignment, without a limit, and the poll loop has ended.
-    /// [`rebalance`](ConsumerContext::rebalance) answers later changes, this function the one that was delivered before.
-    /// The order matters: librdkafka treats every answer as a release only after it was told to close
-    /// (`rd_kafka_cgrp_handle_assign_op`).
+    /// librdkafka waits for an answer to each assignment change, without a timeout, and the poll loop no longer
+    /// answers. This function answers the change that was delivered before, and
+    /// [`rebalance`](ConsumerContext::rebalance) answers later ones. The order of the calls matters: librdkafka treats
+    /// every answer as a release only after it was told to close (`rd_kafka_cgrp_handle_assign_op`).
     pub(crate) fn close(&self, consumer: &BaseConsumer<Self>, timeout: Duration) -> bool {
         self.closing.store(true, Ordering::Release);
         if let Err(error) = consumer.close_queue() {
-            // Already closed, or failed fatally, which closes it too.
+            // Already closed, or failed fatally, which also closes the client.
             tracing::debug!(%error, "kafka client not closed again");
             return true;
         }
@@ -71,7 +71,7 @@ impl Context {
             if Instant::now() >= deadline {
                 return false;
             }
-            // Serves the rebalance; late records are dropped.
+            // Serves the rebalance callback and drops late records.
             drop(consumer.poll(CLOSING_POLL));
         }
         true
@@ -83,7 +83,7 @@ impl ClientContext for Context {
         self.client_errors.note(&error, reason);
     }
 
-    /// A connection that is lost while it is in use is no error to librdkafka: it has a line in the log.
+    /// librdkafka does not report a connection that is lost during use as an error, only as a log line.
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         if matches!(facility, "FAIL" | "REQTMOUT") {
             *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
@@ -111,7 +111,7 @@ impl ConsumerContext for Context {
     }
 }
 
-/// Acknowledges a revocation: the partitions are no longer read.
+/// Acknowledges a revocation: the client no longer reads these partitions.
 pub(crate) fn release(consumer: &BaseConsumer<Context>, list: &TopicPartitionList) -> Result<(), KafkaError> {
     match consumer.rebalance_protocol() {
         RebalanceProtocol::Cooperative => consumer.incremental_unassign(list),
@@ -155,8 +155,9 @@ mod tests {
         }
     }
 
-    /// A second member first gets nothing. librdkafka then has nothing to revoke when it closes, so it waits for the answer
-    /// to the empty assignment alone. `polled`: the member has seen it, and was told to end before it answered.
+    /// Closes a second member, which first receives an empty assignment. librdkafka then has nothing to revoke, and
+    /// waits for the answer to the empty assignment only. If `polled` is true, the member has received the assignment
+    /// and closes before it answers.
     fn closes_with_an_empty_assignment(polled: bool) {
         let kafka = local_stack::Kafka::ephemeral().unwrap();
         let servers = kafka.bootstrap_servers();
@@ -175,12 +176,12 @@ mod tests {
         }
         first.incremental_assign(&list).unwrap();
         let second = member(&servers);
-        // The first member does not answer, so the second one gets nothing else.
+        // The first member does not answer, so the second one receives nothing else.
         assert!(matches!(next_change(&first), AssignmentChange::Revoke(_)));
         if polled {
             assert_eq!(next_change(&second), AssignmentChange::Assign(Vec::new()));
         } else {
-            // Its answer from the group comes at the same time; nothing is polled that would tell.
+            // The group answers the second member at the same time, and this member must not poll before it closes.
             thread::sleep(Duration::from_secs(1));
         }
         assert!(second.context().close(&second, Duration::from_secs(5)));

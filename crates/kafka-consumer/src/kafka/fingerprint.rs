@@ -1,4 +1,4 @@
-//! A record's fingerprint, by which a topic that was deleted and made anew is told from the one that was read.
+//! Fingerprint of a record, which distinguishes a recreated topic from the one that was read.
 
 use rdkafka::message::Message;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
@@ -12,8 +12,10 @@ pub struct RecordPosition {
     pub fingerprint: i64,
 }
 
-/// XXH3 (64 bits) over a record's offset, timestamp, key and value, absence told from emptiness. It is stored: another
-/// way of computing it would make every topic look new.
+/// Returns the 64-bit XXH3 hash of a record's offset, timestamp, key and value. An absent key or value differs from an
+/// empty one.
+///
+/// Fingerprints are stored in PostgreSQL, so the algorithm must not change: every topic would look recreated.
 pub(crate) fn of(record: &impl Message) -> i64 {
     let mut head = [0_u8; 17];
     head[..8].copy_from_slice(&record.offset().to_le_bytes());

@@ -1,4 +1,4 @@
-//! The group and the topic whose offsets a command reads or moves.
+//! Key of the stored offsets: consumer group and topic.
 
 /// Consumer group and topic.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The Kafka client and what is asked of it beside the group.
+//! The Kafka client, and requests to Kafka outside the group.
 
 pub(crate) mod client;
 pub(crate) mod context;

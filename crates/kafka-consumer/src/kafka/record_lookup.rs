@@ -1,4 +1,4 @@
-//! Reads single records from Kafka again.
+//! Rereads single records from Kafka.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -12,69 +12,61 @@ use rdkafka::{Offset, TopicPartitionList};
 use thiserror::Error;
 use tokio::task;
 
-/// How long Kafka is waited for.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Timeout for an answer from Kafka. Each record of [`RecordLookup::records`] restarts it.
+const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Partition and offset of a record.
 type RecordIndex = (i32, i64);
 
-/// Maximum number of records to skip without a seek: a seek discards the records that were fetched ahead.
+/// Maximum number of records to skip by reading them. A seek would discard the records that were fetched ahead.
 const GAP: i64 = 1_000;
 
-/// Settings for many records: larger fetches, within a limit.
+/// Properties for reading many records: larger fetches, within a limit.
 const MANY: [(&str, &str); 3] =
     [("queued.min.messages", "1000"), ("fetch.message.max.bytes", "262144"), ("queued.max.messages.kbytes", "2048")];
 
-/// Reads records by their offsets, beside the group and without a word to it.
+/// Reads records by offset, without joining the group.
 #[derive(Clone)]
 pub(crate) struct RecordLookup {
     config: ClientConfig,
     topic: String,
 }
 
-/// Why a record was not read again.
+/// Errors of [`RecordLookup`].
 #[derive(Debug, Error)]
 pub(crate) enum RecordLookupError {
-    /// Kafka is away; it may come back.
-    #[error("{topic} could not be read again within {} s: {complaint}", PATIENCE.as_secs())]
+    /// Kafka did not answer in time. The error may be transient.
+    #[error("{topic} could not be read again within {} s: {complaint}", TIMEOUT.as_secs())]
     NoAnswer {
-        /// The topic.
         topic: String,
-        /// What the client last complained about.
+        /// Last error that the client reported.
         complaint: String,
     },
-    /// The record is no longer there.
+    /// Kafka no longer has the record.
     #[error("Kafka no longer has what was to be read again of {topic}")]
-    Gone {
-        /// The topic.
-        topic: String,
-    },
-    /// Kafka does not let this user read.
+    Gone { topic: String },
+    /// The Kafka user may not read the topic.
     #[error("the Kafka user needs READ on the topic {topic}")]
-    Denied {
-        /// The topic.
-        topic: String,
-    },
-    /// The client itself could not be used.
+    Denied { topic: String },
+    /// The client failed.
     #[error("the Kafka client could not read again: {0}")]
     Client(#[from] KafkaError),
 }
 
-/// What stands at an offset.
+/// First record at or after an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found<T> {
-    /// The partition.
     pub(crate) partition: i32,
-    /// What was made of the first record at the offset or after it; none where there is none.
+    /// Offset of the record and the value made from it. `None` if the partition ends before it.
     pub(crate) record: Option<(i64, T)>,
 }
 
 impl RecordLookup {
-    /// With the consumer's own configuration.
+    /// Creates a lookup with the consumer's own configuration.
     #[must_use]
     pub(crate) fn new(config: &ClientConfig, topic: &str) -> Self {
         let mut config = config.clone();
-        // A few records are wanted, not what comes after them.
+        // Only a few records are wanted, so fetch little beyond them.
         for (property, value) in
             [("queued.min.messages", "1"), ("fetch.message.max.bytes", "65536"), ("enable.partition.eof", "true")]
         {
@@ -83,9 +75,10 @@ impl RecordLookup {
         Self { config, topic: topic.to_owned() }
     }
 
-    /// Reads records, given in the order of their partitions and offsets, each with something that goes with it. Returns
-    /// what a function makes of each record, in the same order. All are read in one assignment, which passes over the
-    /// records between them.
+    /// Reads the records at these offsets and returns the values that `make` returns for them, in the same order.
+    ///
+    /// `wanted` is ordered by partition and offset, and holds an argument for `make` with each offset. All records are
+    /// read in one assignment, which skips the records between them.
     pub(crate) async fn records<W: Send + 'static, T: Send + 'static>(
         &self,
         wanted: Vec<(RecordIndex, W)>,
@@ -118,14 +111,14 @@ impl RecordLookup {
             BaseConsumer::from_config_and_context(&config, client_errors.clone())?;
         let first = waiting.iter().filter_map(|(partition, offsets)| Some((*partition, offsets.front()?.0)));
         self.assign(&consumer, first)?;
-        let mut deadline = Instant::now() + PATIENCE;
+        let mut deadline = Instant::now() + TIMEOUT;
         while found.len() < count {
             let record = match self.poll(&consumer, &client_errors, deadline)? {
                 Polled::Record(record) => record,
                 Polled::End(partition) if waiting.contains_key(&partition) => return Err(self.gone_of(partition)),
                 Polled::End(_) | Polled::Nothing => continue,
             };
-            deadline = Instant::now() + PATIENCE;
+            deadline = Instant::now() + TIMEOUT;
             let partition = record.partition();
             let Some(offsets) = waiting.get_mut(&partition) else { continue };
             match offsets.pop_front_if(|(offset, _)| *offset <= record.offset()) {
@@ -140,7 +133,7 @@ impl RecordLookup {
                     waiting.remove(&partition);
                     consumer.pause(&self.list([(partition, record.offset())])?)?;
                 }
-                // Records that were fetched before the seek may still arrive, and must not repeat it.
+                // Records that were fetched before the seek may still arrive. They must not repeat it.
                 Some(next) if next - record.offset() > GAP && sought.insert(partition, next) != Some(next) => {
                     consumer.seek(&self.topic, partition, Offset::Offset(next), Duration::ZERO)?;
                 }
@@ -170,7 +163,7 @@ impl RecordLookup {
         consumer.assign(&self.list(places)?)
     }
 
-    /// Waits for a record, until the deadline.
+    /// Polls once. Fails if nothing arrives after the deadline.
     fn poll<'c>(
         &self,
         consumer: &'c BaseConsumer<ClientErrors>,
@@ -196,7 +189,7 @@ impl RecordLookup {
         }
     }
 
-    /// For each partition what a function makes of the first record at an offset or after it.
+    /// Applies `make` to the first record at or after each offset. Returns the values in no particular order.
     pub(crate) async fn first_at<T: Send + 'static>(
         &self,
         places: Vec<(i32, i64)>,
@@ -218,7 +211,7 @@ impl RecordLookup {
         let consumer: BaseConsumer<ClientErrors> =
             BaseConsumer::from_config_and_context(&self.config, client_errors.clone())?;
         self.assign(&consumer, places.iter().copied())?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut found: Vec<Found<T>> = Vec::with_capacity(places.len());
         while found.len() < places.len() {
             let (partition, record) = match self.poll(&consumer, &client_errors, deadline)? {

@@ -1,4 +1,4 @@
-//! The offsets at which a group begins.
+//! Start offsets of a group.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,14 +12,14 @@ use rdkafka::error::KafkaError;
 
 use crate::kafka::context::Kafka;
 
-/// Where a group that has never read the topic begins.
+/// Start of a group that has never read the topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum StartOffset {
-    /// With the oldest records that Kafka has.
+    /// Oldest record that Kafka has.
     Earliest,
-    /// With what comes from now on.
+    /// First record written from now on.
     Latest,
-    /// With the first record of this time or later.
+    /// First record with this timestamp or a later one.
     Time(Timestamp),
 }
 
@@ -47,7 +47,7 @@ impl fmt::Display for StartOffset {
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Returns the beginning and the end of each partition.
+/// Returns the low and the high watermark of each partition.
 pub(crate) async fn watermarks(
     kafka: &Kafka,
     topic: &str,
@@ -56,7 +56,7 @@ pub(crate) async fn watermarks(
     watermarks::await_watermarks(kafka, topic, partitions, TIMEOUT).await
 }
 
-/// Returns the topic's partitions; an empty list if the topic does not exist.
+/// Returns the partitions of the topic. Empty if the topic does not exist.
 pub(crate) async fn partitions(kafka: &Kafka, topic: &str) -> Result<Vec<i32>, KafkaError> {
     let topic = topic.to_owned();
     watermarks::ask(kafka, move |kafka| watermarks::partitions(kafka, &topic, TIMEOUT)).await
@@ -79,7 +79,7 @@ pub(crate) async fn start_offsets(
     let found =
         watermarks::ask(kafka, move |kafka| watermarks::offsets_at(kafka, &topic, &partitions, millis, TIMEOUT));
     let found = found.await?;
-    // A partition without a record of that time or later begins at its end.
+    // A partition without a record of that time or later starts at its end.
     let offset =
         |(partition, ends): (i32, Watermarks)| (partition, found.get(&partition).copied().unwrap_or(ends.high));
     Ok(ends.into_iter().map(offset).collect())

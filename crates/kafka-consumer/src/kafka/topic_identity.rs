@@ -1,4 +1,4 @@
-//! The topic's ID (KIP-516), which tells a recreated topic from the one that was read.
+//! Topic ID (KIP-516), which distinguishes a recreated topic from the one that was read.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -8,10 +8,10 @@ use rdkafka::error::KafkaError;
 use tokio::task;
 use uuid::Uuid;
 
-/// Timeout of one metadata request.
+/// Timeout of a metadata request.
 const ANSWER_LIMIT: Duration = Duration::from_secs(5);
 
-/// ID of the topic that this process's offsets belong to, and whether the cluster has shown another one since.
+/// ID of the topic that this process's offsets belong to, with a flag that the cluster reported another ID.
 #[derive(Debug, Default)]
 pub(crate) struct TopicIdentity(Mutex<Seen>);
 
@@ -29,7 +29,7 @@ impl TopicIdentity {
         seen.recreated |= established != id;
     }
 
-    /// Returns true once another ID was observed.
+    /// Returns true if another ID was ever observed.
     #[must_use]
     pub(crate) fn is_recreated(&self) -> bool {
         self.lock().recreated
@@ -40,7 +40,7 @@ impl TopicIdentity {
     }
 }
 
-/// Asks the cluster for the topic's ID. `None` if the brokers have no topic IDs.
+/// Requests the topic ID from the cluster. `None` if the brokers have no topic IDs.
 pub(crate) async fn ask<C: ConsumerContext + 'static>(
     kafka: &Arc<BaseConsumer<C>>,
     topic: &str,
@@ -50,8 +50,8 @@ pub(crate) async fn ask<C: ConsumerContext + 'static>(
     asked.map_err(|_| KafkaError::Canceled)?
 }
 
-/// Returns the topic's ID, if the cluster tells it. Without it the run continues: the fingerprint of the last record
-/// remains as the weaker check.
+/// Returns the topic ID, if the cluster reports one. Otherwise the run continues, and the fingerprint of the last
+/// record remains as a weaker check.
 pub(crate) async fn topic_id<C: ConsumerContext + 'static>(kafka: &Arc<BaseConsumer<C>>, topic: &str) -> Option<Uuid> {
     ask(kafka, topic).await.unwrap_or_else(|error| {
         tracing::debug!(%error, topic, "topic ID unknown");

@@ -1,4 +1,4 @@
-//! What this process has done so far. What must survive it stands in PostgreSQL.
+//! Running totals of this process. Counts that must survive it are stored in PostgreSQL.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use crate::observability::record_counts::RecordCounts;
 use crate::observability::timing;
 use crate::observability::timing::RecordTimes;
 
-/// Upper bounds of latencies in seconds: four to ten steps for each tenfold up to 10 s, where they matter, then fewer.
+/// Upper bounds of latencies in seconds: four to ten steps per decade up to 10 s, where they matter, then fewer.
 const LATENCY_BOUNDS: &[f64] = &[
     0.002, 0.005, 0.01, 0.016, 0.02, 0.025, 0.032, 0.04, 0.05, 0.063, 0.08, 0.1, 0.125, 0.16, 0.2, 0.25, 0.32, 0.4,
     0.5, 0.63, 0.8, 1.0, 1.6, 2.5, 4.0, 6.3, 10.0, 20.0, 30.0, 60.0, 300.0, 1_800.0, 3_600.0, 21_600.0, 86_400.0,
@@ -20,52 +20,50 @@ const LATENCY_BOUNDS: &[f64] = &[
 const COMMIT_BOUNDS: &[f64] = &[0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 const ROWS_BOUNDS: &[f64] = &[1.0, 10.0, 100.0, 1_000.0, 5_000.0, 10_000.0, 20_000.0, 50_000.0, 100_000.0, 1_000_000.0];
 
-/// The running totals of the process. Nothing here is touched for each record.
+/// Running totals of the process. They are updated per batch, never per record.
 #[derive(Debug)]
 pub(crate) struct Counters {
     totals: Mutex<Totals>,
-    /// From a record's own timestamp to its commit, in seconds.
+    /// Time from a record's timestamp to its commit, in seconds.
     pub(crate) ingest_latency: Histogram,
-    /// From an event's timestamp to its commit, in seconds, where it was younger than a minute when it was sent.
+    /// Time from an event's timestamp to its commit, in seconds, for events that were younger than a minute when sent.
     pub(crate) event_latency: Histogram,
-    /// How long batches took from the writer's first attempt to the commit, in seconds.
+    /// Time from the writer's first attempt at a batch to its commit, in seconds.
     pub(crate) batch_commit: Histogram,
-    /// New rows of each batch.
+    /// Number of new rows per batch.
     pub(crate) batch_rows: Histogram,
 }
 
-/// What is counted by something.
+/// Totals that one lock guards.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Totals {
-    /// By partition: all that this process has read since it started, also of those that it no longer reads.
+    /// Counts by partition since the process started, those of partitions that it no longer reads included.
     pub(crate) partitions: BTreeMap<i32, Partition>,
-    /// Dead letters by reason code.
+    /// Number of dead letters by reason code.
     pub(crate) reasons: BTreeMap<&'static str, u64>,
-    /// Attempts that were made again, by SQLSTATE; `none` where there was no answer or no connection.
+    /// Number of retries by SQLSTATE; `none` without an answer or a connection.
     pub(crate) retries: BTreeMap<String, u64>,
-    /// Batches that were committed.
+    /// Number of committed batches.
     pub(crate) batches: u64,
-    /// When the first record came and the last batch was committed.
+    /// Time of the first record, and of the last commit.
     span: Option<(Instant, Instant)>,
 }
 
-/// A partition, as this process knows it.
+/// Counts of a partition in this process.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Partition {
-    /// What became of its records.
+    /// Counts of its records by outcome.
     pub(crate) tally: RecordCounts,
-    /// The offset that comes next, while the partition is this consumer's.
+    /// Next offset, while this consumer owns the partition.
     pub(crate) next_offset: Option<i64>,
-    /// When something of it was committed last.
+    /// Time of its last commit.
     pub(crate) last_commit: Option<Instant>,
 }
 
 /// Part of a committed batch that concerns the counters.
 #[derive(Debug)]
 pub(crate) struct CommittedPart<'a> {
-    /// Kafka partition.
     pub(crate) partition: i32,
-    /// Committed offset.
     pub(crate) next_offset: i64,
     /// Counts of its records by outcome.
     pub(crate) counts: RecordCounts,
@@ -90,19 +88,19 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// A writer owns a partition from here on.
+    /// Marks a partition as owned by a writer.
     pub(crate) fn owns(&self, partition: i32, next_offset: i64) {
         self.lock().partitions.entry(partition).or_default().next_offset = Some(next_offset);
     }
 
-    /// A writer owns a partition no longer.
+    /// Marks a partition as no longer owned.
     pub(crate) fn release(&self, partition: i32) {
         if let Some(one) = self.lock().partitions.get_mut(&partition) {
             one.next_offset = None;
         }
     }
 
-    /// Adds a batch that was committed now. `opened` is the time of its first record, `took` the duration from the first
+    /// Adds a batch that was committed now. `opened` is the time of its first record, `took` the time from the first
     /// attempt to the commit.
     pub(crate) fn add_batch(&self, parts: &[CommittedPart<'_>], opened: Instant, took: Duration) {
         self.observe_ages(parts, timing::now());
@@ -138,36 +136,36 @@ impl Counters {
         }
     }
 
-    /// Adds an attempt that PostgreSQL did not let through.
+    /// Adds a retry after an error of PostgreSQL.
     pub(crate) fn add_retry(&self, sqlstate: Option<&str>) {
         *self.lock().retries.entry(sqlstate.unwrap_or("none").to_owned()).or_default() += 1;
     }
 
-    /// What became of the records so far.
+    /// Returns the counts of records by outcome, over all partitions.
     #[must_use]
     pub(crate) fn tally(&self) -> RecordCounts {
         self.lock().tally()
     }
 
-    /// Everything that is counted by something, as it is now.
+    /// Returns a copy of the totals.
     #[must_use]
     pub(crate) fn totals(&self) -> Totals {
         self.lock().clone()
     }
 
-    /// From the first record to the last commit.
+    /// Returns the time from the first record to the last commit.
     #[must_use]
     pub(crate) fn reading(&self) -> Duration {
         self.lock().span.map_or(Duration::ZERO, |(first, last)| last.saturating_duration_since(first))
     }
 
-    /// Committed batches.
+    /// Returns the number of committed batches.
     #[must_use]
     pub(crate) fn batches(&self) -> u64 {
         self.lock().batches
     }
 
-    /// Attempts that were made again.
+    /// Returns the number of retries.
     #[must_use]
     pub(crate) fn retries(&self) -> u64 {
         self.lock().retries.values().sum()
@@ -179,7 +177,7 @@ impl Counters {
 }
 
 impl Totals {
-    /// Over all partitions.
+    /// Returns the counts over all partitions.
     #[must_use]
     pub(crate) fn tally(&self) -> RecordCounts {
         self.partitions.values().fold(RecordCounts::default(), |mut all, one| {

@@ -1,4 +1,4 @@
-//! What a running consumer answers over HTTP: probes, metrics, the page and the state behind it.
+//! HTTP endpoints of a running consumer: probes, metrics, the page and its state.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,24 +16,24 @@ use crate::observability::{metrics, page, timing};
 /// Default address of the endpoints.
 pub(crate) const DEFAULT_ADDRESS: &str = "127.0.0.1:9464";
 
-/// All that is seen from outside.
+/// State that the endpoints serve.
 #[derive(Debug)]
 pub(crate) struct HttpEndpoints {
-    /// Whose offsets of which topic.
+    /// Consumer group and topic.
     pub(crate) group_topic: GroupTopic,
-    /// What was done so far.
+    /// Running totals of the process.
     pub(crate) counters: Arc<Counters>,
-    /// Whether it works.
+    /// Readiness and liveness.
     pub(crate) health: Arc<Health>,
-    /// How far Kafka is.
+    /// Ends of the partitions in Kafka.
     pub(crate) ends: Arc<PartitionEnds>,
-    /// The last ten minutes.
+    /// History of the last ten minutes.
     pub(crate) history: Arc<History>,
-    /// When the process started, in milliseconds since 1970.
+    /// Start of the process, in milliseconds since 1970.
     started: i64,
 }
 
-/// The state that the page shows. Times are in milliseconds since 1970, latencies in seconds.
+/// State that the page shows. Times are in milliseconds since 1970, latencies in seconds.
 #[derive(Serialize)]
 struct State<'a> {
     version: &'static str,
@@ -71,12 +71,12 @@ struct PartitionState {
     duplicates: u64,
     duplicates_differing: u64,
     dead_letters: u64,
-    /// Milliseconds since something was committed; none where nothing was.
+    /// Milliseconds since the last commit; `None` before the first one.
     last_commit_ago: Option<u64>,
 }
 
 impl HttpEndpoints {
-    /// The site of a process that starts now.
+    /// Returns the endpoints of a process that starts now.
     #[must_use]
     pub(crate) fn new(group_topic: GroupTopic) -> Self {
         Self {
@@ -122,7 +122,7 @@ impl HttpEndpoints {
         }
     }
 
-    /// The partitions that are this consumer's now.
+    /// Returns the partitions that this consumer owns.
     fn partitions(&self, totals: &Totals) -> Vec<PartitionState> {
         let lags = self.ends.lags(totals);
         let now = Instant::now();
@@ -132,7 +132,7 @@ impl HttpEndpoints {
             Some(PartitionState {
                 partition,
                 next_offset,
-                // Asked for up to a second ago.
+                // The end was requested up to a second ago and may be behind.
                 end: self.ends.of(partition).map(|end| end.max(next_offset)),
                 lag: lags.get(&partition).copied(),
                 held_back_since: self.ends.held_back(partition).map(|held| held.since.micros() / 1_000),
@@ -166,7 +166,7 @@ impl Answers for HttpEndpoints {
         self.health.ready()
     }
 
-    /// `/` is the page, `/state?since=MILLISECONDS` what it shows: everything now, and the seconds after that time.
+    /// Serves the page at `/`, and its state with the seconds after a time at `/state?since=MILLISECONDS`.
     fn other(&self, path: &str, query: &str) -> Option<Answer> {
         match path {
             "/" => Some(Answer { content_type: page::CONTENT_TYPE, body: page::HTML.into(), policy: page::POLICY }),

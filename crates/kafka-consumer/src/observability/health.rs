@@ -1,18 +1,19 @@
-//! Whether the consumer does its work, and whether it still can.
+//! Readiness and liveness of the consumer.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How long PostgreSQL may be tried again before the consumer is not ready: a failover is noticed, a deadlock is not.
+/// Duration of retries after which the consumer is not ready. A failover exceeds it, a deadlock does not.
 const RETRYING: Duration = Duration::from_secs(5);
-/// How long the source may be without having gone round. Its longest wait is ten seconds.
+/// Maximum time between two rounds of a source that is ready. Its longest wait is ten seconds.
 const SLOW: Duration = Duration::from_secs(30);
-/// … and how long until it is taken to be stuck. An outage is no reason: the source goes round in it too.
+/// Maximum time between two rounds of a source that is alive. The rounds continue during an outage, so an outage does
+/// not exceed it.
 const STUCK: Duration = Duration::from_mins(5);
 
-/// What the parts of the pipeline report about themselves.
+/// State that the parts of the pipeline report.
 #[derive(Debug)]
 pub(crate) struct Health {
     assigned: AtomicBool,
@@ -39,39 +40,39 @@ impl Default for Health {
 }
 
 impl Health {
-    /// The group has given this consumer its partitions, be they none.
+    /// Reports that the group has assigned partitions to this consumer, possibly none.
     pub(crate) fn assigned(&self) {
         self.assigned.store(true, Ordering::Relaxed);
     }
 
-    /// The source goes round.
+    /// Reports that the source begins a round.
     pub(crate) fn round(&self) {
         *lock(&self.round) = Instant::now();
     }
 
-    /// The end was asked for.
+    /// Reports that a shutdown was requested.
     pub(crate) fn ending(&self) {
         self.ending.store(true, Ordering::Relaxed);
     }
 
-    /// A writer's batch has to be tried again.
+    /// Reports that a writer has to retry its batch.
     pub(crate) fn retrying(&self, writer: usize, error: &str) {
         let mut retrying = lock(&self.retrying);
         let since = retrying.get(&writer).map_or_else(Instant::now, |outage| outage.since);
         retrying.insert(writer, Outage { since, error: error.to_owned() });
     }
 
-    /// A writer's batch is in, or is no longer its own.
+    /// Reports that a writer's batch is committed, or that its partitions belong to another consumer.
     pub(crate) fn settled(&self, writer: usize) {
         lock(&self.retrying).remove(&writer);
     }
 
-    /// Whether records are brought in now, else why not.
+    /// Fails with the reason if the consumer is not inserting records now.
     pub(crate) fn ready(&self) -> Result<(), String> {
         self.ready_at(Instant::now())
     }
 
-    /// Whether the process can go on, else why not.
+    /// Fails with the reason if the process is stuck and has to be restarted.
     pub(crate) fn live(&self) -> Result<(), String> {
         self.live_at(Instant::now())
     }

@@ -1,4 +1,4 @@
-//! The last ten minutes, second by second, for whoever looks at the page.
+//! Figures of the last ten minutes, second by second, for the page.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,42 +13,42 @@ use crate::observability::lag::PartitionEnds;
 use crate::observability::record_counts::RecordCounts;
 use crate::observability::timing;
 
-/// How many seconds are kept.
+/// Number of seconds kept.
 pub(crate) const KEPT: usize = 600;
-/// How many the latency of "the last minute" is from.
+/// Number of seconds in the latency of the last minute.
 const MINUTE: usize = 60;
 
-/// One second. Counts are what was committed in it.
+/// Figures of one second. The counts cover the records committed in it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Second {
-    /// Its end, in milliseconds since 1970.
+    /// End of the second, in milliseconds since 1970.
     pub(crate) at: i64,
-    /// Records.
+    /// Number of records.
     pub(crate) records: u64,
-    /// New rows.
+    /// Number of new rows.
     pub(crate) rows: u64,
-    /// Duplicates.
+    /// Number of duplicates.
     pub(crate) duplicates: u64,
-    /// Dead letters.
+    /// Number of dead letters.
     pub(crate) dead_letters: u64,
-    /// Offsets that were still to come at its end; none while Kafka does not tell.
+    /// Lag at its end, in offsets; `None` while Kafka does not answer.
     pub(crate) lag: Option<u64>,
-    /// Seconds from a record's timestamp to its commit that half of the records did not exceed; none without records.
+    /// Median of the time from a record's timestamp to its commit, in seconds; `None` without records.
     pub(crate) p50: Option<f64>,
-    /// The same for 99 of 100.
+    /// 99th percentile of the same time.
     pub(crate) p99: Option<f64>,
 }
 
-/// Quantiles of a latency in seconds; none without samples.
+/// Quantiles of a latency in seconds; `None` without samples.
 #[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Quantiles {
-    /// Half are not above it.
+    /// Median.
     pub(crate) p50: Option<f64>,
-    /// 99 of 100 are not above it.
+    /// 99th percentile.
     pub(crate) p99: Option<f64>,
 }
 
-/// The ring of seconds.
+/// The last seconds, up to [`KEPT`] of them.
 #[derive(Debug, Default)]
 pub(crate) struct History(Mutex<Kept>);
 
@@ -60,7 +60,7 @@ struct Kept {
     event: Window,
 }
 
-/// The last minute of a histogram: what was added in each second.
+/// Increments of a histogram in each second of the last minute.
 #[derive(Debug, Default)]
 struct Window {
     last: Vec<u64>,
@@ -68,7 +68,7 @@ struct Window {
 }
 
 impl History {
-    /// Takes a second's end, once a second, until it is dropped.
+    /// Takes a sample every second, until the future is dropped.
     pub(crate) async fn keep(self: Arc<Self>, counters: Arc<Counters>, ends: Arc<PartitionEnds>) {
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -78,13 +78,13 @@ impl History {
         }
     }
 
-    /// The seconds that ended after a time, in milliseconds since 1970.
+    /// Returns the seconds that ended after a time, in milliseconds since 1970.
     #[must_use]
     pub(crate) fn since(&self, at: i64) -> Vec<Second> {
         self.lock().seconds.iter().filter(|second| second.at > at).copied().collect()
     }
 
-    /// The last minute's latency, from a record's timestamp and from its event's.
+    /// Returns the latency of the last minute, first from the timestamps of records, then from those of events.
     #[must_use]
     pub(crate) fn last_minute(&self, counters: &Counters) -> (Quantiles, Quantiles) {
         let kept = self.lock();
@@ -122,7 +122,7 @@ impl History {
 }
 
 impl Window {
-    /// Takes what was added since the last time, and says how it lies.
+    /// Takes the increments since the last call and returns their quantiles.
     fn take(&mut self, histogram: &Histogram) -> Quantiles {
         let counts = histogram.counts();
         self.last.resize(counts.len(), 0);

@@ -1,4 +1,4 @@
-//! `PartitionEnds` of the partitions, asked for beside the reading: how far Kafka is ahead, and what an open transaction holds back.
+//! Monitors the ends of the partitions: the lag, and the records that an open transaction holds back.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,44 +18,44 @@ use crate::observability::counters::{Counters, Totals};
 use crate::observability::timing;
 
 const BETWEEN: Duration = Duration::from_secs(1);
-const PATIENCE: Duration = Duration::from_secs(2);
-/// Number of rounds between two comparisons of the topic's ID.
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// Number of rounds between two comparisons of the topic ID.
 const ROUNDS_PER_ID: u32 = 2;
-/// Age at which the first record of an open transaction is read, for its timestamp.
+/// Minimum age of an open transaction before its first record is read for the timestamp.
 const WORTH_A_LOOK: Duration = Duration::from_secs(5);
-/// Timeout of reading that record.
+/// Timeout of that read.
 const LOOK: Duration = Duration::from_secs(3);
 
-/// The ends of this consumer's partitions, as Kafka told them last.
+/// Ends of this consumer's partitions, as Kafka last reported them.
 #[derive(Debug, Default)]
 pub(crate) struct PartitionEnds(Mutex<BTreeMap<i32, PartitionEnd>>);
 
 /// End of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct PartitionEnd {
-    /// High watermark: the offset that the next record will have.
+    /// High watermark: offset of the next record.
     pub(crate) high: i64,
-    /// The open transaction before it, if any.
+    /// Open transaction that holds records back, if any.
     pub(crate) held_back: Option<HeldBack>,
 }
 
-/// Records that a consumer cannot read because a transaction before them is open.
+/// Records that a consumer cannot read because of an open transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HeldBack {
-    /// Last stable offset: that of the transaction's first record. The records from here on are held back.
+    /// Last stable offset: the offset of the transaction's first record. It and all later records are held back.
     pub(crate) stable: i64,
     /// High watermark.
     pub(crate) high: i64,
-    /// Timestamp of the transaction's first record; until that is known, the time at which the transaction was noticed.
+    /// Timestamp of the transaction's first record. Until that is known, the time at which the transaction was noticed.
     pub(crate) since: Timestamp,
     /// Time at which this process noticed the transaction.
     pub(crate) noticed: Instant,
-    /// The first record was read, or is not there.
+    /// True once the read of the first record was attempted.
     dated: bool,
 }
 
 impl HeldBack {
-    /// A transaction that was noticed now.
+    /// Returns a transaction that was noticed now.
     pub(crate) fn noticed(stable: i64, high: i64, now: Instant, time: Timestamp) -> Self {
         Self { stable, high, since: time, noticed: now, dated: false }
     }
@@ -74,13 +74,14 @@ impl PartitionEnds {
         self.lock().get(&partition).map(|end| end.high)
     }
 
-    /// Returns what an open transaction holds back of a partition.
+    /// Returns the records of a partition that an open transaction holds back.
     #[must_use]
     pub(crate) fn held_back(&self, partition: i32) -> Option<HeldBack> {
         self.lock().get(&partition)?.held_back
     }
 
-    /// How many offsets of each partition of this consumer are still to come. Marks of transactions count as records.
+    /// Returns the lag of each partition of this consumer, in offsets. Transaction markers count, since they have
+    /// offsets too.
     #[must_use]
     pub(crate) fn lags(&self, totals: &Totals) -> BTreeMap<i32, u64> {
         let lag = |(partition, one): (&i32, &crate::observability::counters::Partition)| {
@@ -111,24 +112,23 @@ impl PartitionEnds {
     }
 }
 
-/// Keeps the ends up to date, and compares the topic's ID with that of the topic that was read.
+/// Keeps the ends up to date, and watches for a recreated topic.
 pub(crate) struct LagMonitor {
-    /// Asks Kafka.
+    /// Asks Kafka for the ends.
     pub(crate) kafka: KafkaClient,
-    /// The topic.
     pub(crate) topic: String,
     /// Reads the first record of an open transaction.
     pub(crate) uncommitted: RecordLookup,
-    /// The partitions of this consumer.
+    /// Contains the partitions of this consumer.
     pub(crate) counters: Arc<Counters>,
     /// Receives the ends.
     pub(crate) ends: Arc<PartitionEnds>,
-    /// Receives the ID.
+    /// Receives the topic ID.
     pub(crate) identity: Arc<TopicIdentity>,
 }
 
 impl LagMonitor {
-    /// Runs until the end. Forgets the ends while Kafka is unavailable: an old number would look like no lag.
+    /// Runs until cancelled. Clears the ends while Kafka is unavailable: an outdated end would look like no lag.
     pub(crate) async fn run(self, end: CancellationToken) {
         for round in 0_u32.. {
             let known = self.ends.lock().clone();
@@ -157,13 +157,13 @@ impl LagMonitor {
         if partitions.is_empty() {
             return Ok(BTreeMap::new());
         }
-        // The high watermark first: a last stable offset that is asked for later is below it only if a transaction is open.
-        let high = latest(&self.kafka.observer()?, &self.topic, partitions.clone(), PATIENCE).await?;
-        let stable = latest(&self.kafka.current(), &self.topic, partitions, PATIENCE).await?;
+        // High watermark first: a last stable offset requested later is below it only if a transaction is open.
+        let high = latest(&self.kafka.observer()?, &self.topic, partitions.clone(), TIMEOUT).await?;
+        let stable = latest(&self.kafka.current(), &self.topic, partitions, TIMEOUT).await?;
         Ok(ends(&high, &stable, known, Instant::now(), timing::now()))
     }
 
-    /// Replaces the time at which a transaction was noticed by that of its first record.
+    /// Replaces the time at which each transaction was noticed with the timestamp of its first record.
     async fn date_transactions(&self) {
         let now = Instant::now();
         let old = |(partition, end): (&i32, &PartitionEnd)| {
@@ -180,7 +180,7 @@ impl LagMonitor {
             let held = ends.get_mut(&partition).and_then(|end| end.held_back.as_mut());
             if let Some(held) = held.filter(|held| held.stable == stable) {
                 held.dated = true;
-                // A timestamp is the producer's and may be anything.
+                // The producer sets the timestamp and may set any value, so it may only make the transaction older.
                 held.since = found.get(&partition).map_or(held.since, |began| held.since.min(*began));
             }
         }
@@ -195,7 +195,7 @@ impl LagMonitor {
     }
 }
 
-/// Combines Kafka's answers with the open transactions that are known already.
+/// Combines Kafka's answers with the known open transactions.
 fn ends(
     high: &BTreeMap<i32, i64>,
     stable: &BTreeMap<i32, i64>,
@@ -214,7 +214,7 @@ fn ends(
     high.iter().filter_map(end).collect()
 }
 
-/// Asks for the ends once, and reads when open transactions began.
+/// Asks for the ends once, and for the timestamps of the first records of open transactions.
 pub(crate) async fn ask_once(
     kafka: &KafkaClient,
     topic: &str,
@@ -235,7 +235,7 @@ pub(crate) async fn ask_once(
     Ok(ends)
 }
 
-/// Timestamps of the first records at these offsets or after them, as far as they are found in time.
+/// Returns the timestamps of the first records at or after these offsets. Omits records that are not found in time.
 async fn first_timestamps(
     uncommitted: &RecordLookup,
     places: Vec<(i32, i64)>,

@@ -7,15 +7,15 @@ use crate::observability::health::Health;
 use crate::observability::lag::PartitionEnds;
 use crate::observability::record_counts::RecordCounts;
 
-/// Committed records, by partition, whatever their outcome.
+/// Committed records of any outcome, by partition.
 pub(crate) const RECORDS: Metric =
     Metric::counter("kafka_consumer_records_committed_total", "Committed records, whatever their outcome.");
 /// New rows of `staging.product_events_raw`, by partition.
 pub(crate) const ROWS: Metric = Metric::counter("kafka_consumer_rows_inserted_total", "Events that became new rows.");
-/// Records whose `event_id` existed already, by partition.
+/// Records whose `event_id` already existed on that day, by partition.
 pub(crate) const DUPLICATES: Metric =
     Metric::counter("kafka_consumer_duplicates_total", "Records whose event_id existed already on that day.");
-/// Duplicates whose content differs from that of the row, by partition.
+/// Duplicates whose content differs from the row in the table, by partition.
 pub(crate) const DIFFERING: Metric = Metric::counter(
     "kafka_consumer_duplicates_differing_total",
     "Duplicates whose content differs from that of the row with their event_id.",
@@ -37,8 +37,8 @@ pub(crate) const LAG: Metric = Metric::gauge(
     "kafka_consumer_lag_records",
     "Offsets from the committed one in PostgreSQL to the partition's high watermark.",
 );
-/// Offsets between the last stable offset and the high watermark, by partition of this consumer. Absent while Kafka does
-/// not answer.
+/// Offsets between the last stable offset and the high watermark, by partition of this consumer. Absent while Kafka
+/// does not answer.
 pub(crate) const LAST_STABLE_OFFSET_LAG: Metric = Metric::gauge(
     "kafka_consumer_last_stable_offset_lag_records",
     "Offsets from the last stable offset to the high watermark: held back by an open transaction, part of the lag.",
@@ -58,7 +58,7 @@ pub(crate) const BATCH_COMMIT: Metric = Metric::histogram(
     "kafka_consumer_batch_commit_seconds",
     "Seconds from the first attempt at a batch to its commit.",
 );
-/// New rows of a batch.
+/// New rows per batch.
 pub(crate) const BATCH_ROWS: Metric =
     Metric::histogram("kafka_consumer_batch_rows", "New rows of each committed batch.");
 /// Retries, by SQLSTATE; `none` without an answer or a connection.
@@ -69,7 +69,7 @@ pub(crate) const RETRIES: Metric = Metric::counter(
 /// 1 while `/readyz` returns 200, else 0.
 pub(crate) const READY: Metric =
     Metric::gauge("kafka_consumer_ready", "1 while records are inserted, 0 while /readyz returns 503.");
-/// Always 1; its labels name the program, its group and its topic.
+/// Always 1. Its labels name the program, its version, its group and its topic.
 pub(crate) const BUILD: Metric =
     Metric::gauge("kafka_consumer_build_info", "Always 1; the labels name the program and what it reads.");
 
@@ -98,7 +98,7 @@ pub(crate) const REGISTRY: Registry = Registry::new(
 
 type Count = fn(&RecordCounts) -> u64;
 
-/// Metrics by partition, with the count that each shows.
+/// Metrics by partition, each with its count.
 const BY_PARTITION: &[(Metric, Count)] = &[
     (RECORDS, |tally| tally.records),
     (ROWS, |tally| tally.rows),
@@ -108,7 +108,7 @@ const BY_PARTITION: &[(Metric, Count)] = &[
     (SUPPRESSED, |tally| tally.suppressed),
 ];
 
-/// Renders the metrics in Prometheus' text format. `started` is in seconds since 1970.
+/// Renders the metrics in the Prometheus text format. `started` is in seconds since 1970.
 #[must_use]
 pub(crate) fn render(
     counters: &Counters,

@@ -1,13 +1,13 @@
-//! The page at `/`: one document without anything from elsewhere. It asks `/state` once a second.
+//! The page at `/`: a single document without external resources. It polls `/state` once a second.
 
-/// Its media type.
+/// Media type of the page.
 pub(crate) const CONTENT_TYPE: &str = "text/html; charset=utf-8";
 
-/// What it may do: run what it has in itself and ask this server.
+/// Content security policy of the page: inline script and styles, and requests to this server only.
 pub(crate) const POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; \
                           img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
-/// The document.
+/// HTML document, with its styles and script inlined.
 pub(crate) const HTML: &str = concat!(
     "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n",
     "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n",

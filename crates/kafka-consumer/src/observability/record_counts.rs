@@ -2,20 +2,20 @@
 
 use std::ops::AddAssign;
 
-/// What became of records.
+/// Number of records by outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RecordCounts {
-    /// Records that were committed, whatever became of them.
+    /// Committed records of any outcome.
     pub(crate) records: u64,
     /// New rows.
     pub(crate) rows: u64,
-    /// Records whose `event_id` was there already.
+    /// Records whose `event_id` already existed on that day.
     pub(crate) duplicates: u64,
-    /// Those of them whose content is not that of the row.
+    /// Duplicates whose content differs from the row in the table.
     pub(crate) duplicates_differing: u64,
-    /// Records that are no valid event, or whose row PostgreSQL refuses.
+    /// Records that failed validation, or whose row PostgreSQL rejected.
     pub(crate) dead_letters: u64,
-    /// Rows of days that retention has taken.
+    /// Events of days that retention has dropped.
     pub(crate) expired: u64,
     /// Rows that a trigger suppressed or redirected.
     pub(crate) suppressed: u64,

@@ -1,26 +1,28 @@
-//! The times of a batch's records, so that their ages can be told when it is committed.
+//! Timestamps of the records of a batch, kept to compute their latencies at the commit.
 
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use event_model::Timestamp;
 
-/// What is younger than this when its batch is opened is kept to 4 ms, what is older to a second.
+/// Age, at the opening of a batch, up to which timestamps are rounded to 4 ms. Older ones are rounded to a second.
 const FRESH: Duration = Duration::from_secs(4);
 const FINE_BITS: u32 = 12;
 const COARSE_BITS: u32 = 20;
 
-/// How old an event may be when it is sent, in microseconds, if it is to say how quick the way is. A record's time is cut
-/// to milliseconds and clocks differ, so it may also seem to be sent a little before it happened.
+/// Time from an event to its record, in microseconds, within which the event counts for the latency.
+///
+/// An event that was sent later does not measure the pipeline. Record timestamps are truncated to milliseconds and
+/// clocks differ, so an event may also appear up to a second later than its record.
 const SENT_AT_ONCE: Range<i64> = -1_000_000..60_000_000;
 
-/// The time now.
+/// Returns the current time.
 #[must_use]
 pub(crate) fn now() -> Timestamp {
     before_now(Duration::ZERO)
 }
 
-/// The time so long ago.
+/// Returns the time `ago` before the present.
 #[must_use]
 pub(crate) fn before_now(ago: Duration) -> Timestamp {
     let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
@@ -28,13 +30,13 @@ pub(crate) fn before_now(ago: Duration) -> Timestamp {
     Timestamp::from_micros(micros(now).saturating_sub(micros(ago)))
 }
 
-/// Times, with how many records share each. Records come nearly in the order of their times, so neighbours are put
-/// together.
+/// Rounded timestamps, each with its number of records. Records arrive almost in the order of their timestamps, so
+/// equal neighbours are merged.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Times(Vec<(i64, u64)>);
 
 impl Times {
-    /// Adds a time; `fresh_since` is that of [`fresh_since`] for the batch.
+    /// Adds a timestamp. `fresh_since` is the result of [`fresh_since`] for the batch.
     #[inline]
     pub(crate) fn add(&mut self, time: Timestamp, fresh_since: Timestamp) {
         let bits = if time < fresh_since { COARSE_BITS } else { FINE_BITS };
@@ -46,7 +48,7 @@ impl Times {
         }
     }
 
-    /// How long ago they were, in seconds, and how many of each; what is still to come is now.
+    /// Returns the ages in seconds, each with its number of records. A timestamp in the future has the age 0.
     #[expect(clippy::cast_precision_loss, reason = "seconds with a fraction")]
     pub(crate) fn ages(&self, now: Timestamp) -> impl Iterator<Item = (f64, u64)> {
         let now = now.micros();
@@ -54,23 +56,23 @@ impl Times {
     }
 }
 
-/// From when on the times of a batch that is opened now are kept finely.
+/// Returns the oldest timestamp that a batch opened now rounds to 4 ms.
 #[must_use]
 pub(crate) fn fresh_since() -> Timestamp {
     before_now(FRESH)
 }
 
-/// The times of one partition's records in a batch.
+/// Timestamps of the records of one partition in a batch.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RecordTimes {
-    /// The records' own timestamps: when they were sent.
+    /// Timestamps of the records, set when they were sent.
     pub(crate) sent: Times,
-    /// The timestamps of those events that were younger than a minute when they were sent.
+    /// Timestamps of the events that were younger than a minute when they were sent.
     pub(crate) happened: Times,
 }
 
 impl RecordTimes {
-    /// Adds a record, and its event if it is one.
+    /// Adds a record, and its event if there is one. Ignores a record without a timestamp.
     #[inline]
     pub(crate) fn add(&mut self, sent: Option<Timestamp>, happened: Option<Timestamp>, fresh_since: Timestamp) {
         let Some(sent) = sent else { return };

@@ -1,4 +1,4 @@
-//! Resolution of connection settings, and the first connection of a program.
+//! Resolves connection settings and opens the first connection of a program.
 
 use std::time::Duration;
 
@@ -10,23 +10,25 @@ use tokio_postgres::{Client, Error};
 use crate::postgres::pooler;
 use crate::postgres::session::connect;
 
-/// The local stack's warehouse, which is meant if neither `--database-url` nor the environment names another one.
+/// Warehouse of the local stack, used if neither `--database-url` nor the environment names another one.
 const DEFAULT_URL: &str = "postgres://admin:admin@localhost:5433/warehouse";
 
-/// Resolves `--database-url`, else the `PG*` variables, else the local stack's warehouse.
+/// Resolves `--database-url`, else the `PG*` variables, else the warehouse of the local stack.
 pub fn resolve(url: Option<&str>) -> Result<Conninfo, ConninfoError> {
     Conninfo::resolve(url, DEFAULT_URL)
 }
 
-/// How long all hosts together may take to answer when a program starts.
-const PATIENCE: Duration = Duration::from_secs(9);
+/// Timeout for the first connection, over all hosts.
+const TIMEOUT: Duration = Duration::from_secs(9);
 
-/// Opens the first session of a program: a server that is not there is said at once, with what to do, and so is a
-/// pooler that would take the session apart.
+/// Opens the first session of a program.
+///
+/// Fails if no server answers within nine seconds, or if the address is that of a connection pooler that shares
+/// sessions between clients. The error names a remedy.
 pub async fn connect_at_start(target: &Conninfo) -> anyhow::Result<Client> {
     let opening = async {
         let client = connect(target).await.map_err(|error| refusal(error, target))?;
-        // Where there is room for one session only, there is none to be shared either.
+        // A server that has room for one session only cannot share it, so the check is skipped.
         let Ok(other) = connect(&target.named("kafka-consumer probe")).await else { return Ok(client) };
         if pooler::shares_sessions(&client, &other).await.with_context(|| unreachable(target))? {
             bail!(
@@ -37,9 +39,9 @@ pub async fn connect_at_start(target: &Conninfo) -> anyhow::Result<Client> {
         }
         Ok(client)
     };
-    match tokio::time::timeout(PATIENCE, opening).await {
+    match tokio::time::timeout(TIMEOUT, opening).await {
         Ok(opened) => opened,
-        Err(_) => bail!("{} (no answer within {} s)", unreachable(target), PATIENCE.as_secs()),
+        Err(_) => bail!("{} (no answer within {} s)", unreachable(target), TIMEOUT.as_secs()),
     }
 }
 
@@ -58,7 +60,8 @@ fn refusal(error: Error, target: &Conninfo) -> anyhow::Error {
     anyhow::Error::new(error).context(text)
 }
 
-/// A server that answers, but is not what the address demands, or demands what the address has not.
+/// Returns true if the server answers but does not meet the requirements of the address, or the address those of the
+/// server.
 fn is_about_the_target(error: &Error) -> bool {
     let source = std::error::Error::source(error);
     let io = source.and_then(|source| source.downcast_ref::<std::io::Error>());
@@ -83,7 +86,7 @@ fn unreachable(target: &Conninfo) -> String {
     )
 }
 
-/// An error of PostgreSQL with all that it says.
+/// Describes an error with all that PostgreSQL reports: message, SQLSTATE and detail.
 #[must_use]
 pub(crate) fn describe(error: &Error) -> String {
     match error.as_db_error() {

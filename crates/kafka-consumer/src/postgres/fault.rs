@@ -1,4 +1,4 @@
-//! What to do about an error of PostgreSQL, decided in one place.
+//! Classifies PostgreSQL errors by their remedy, in one place.
 
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -11,33 +11,31 @@ use tokio_postgres::error::{DbError, Severity};
 /// Remedy for an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SqlFault {
-    /// Transient: send the same batch again, later.
+    /// Transient: retry the same batch after a delay.
     Retry,
-    /// The table partition of a day is missing: create it, then try again.
+    /// The table partition of a day is missing: create it, then retry.
     NoPartition,
     /// Rows of the batch caused it: find them, and insert the others.
     Row,
-    /// Permanent, and no row caused it.
+    /// Permanent, and not caused by a row.
     Stop,
 }
 
 /// Part of a transaction in which an error was raised.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// A statement that does not insert rows, or a COPY that had not taken any row yet.
+    /// A statement that inserts no rows, or a COPY that had not received a row yet.
     Statement,
-    /// A COPY that had begun to take rows, or the check of deferred constraints after it.
+    /// A COPY that had received rows, or the check of deferred constraints after it.
     Rows,
-    /// The COMMIT, which runs deferred triggers. Without an answer of the server it leaves the outcome open.
+    /// The COMMIT, which runs deferred triggers. Without an answer from the server its outcome is unknown.
     Commit,
 }
 
 /// An error and the phase in which it was raised.
 #[derive(Debug)]
 pub(crate) struct PhaseError {
-    /// The error.
     pub(crate) error: tokio_postgres::Error,
-    /// The phase.
     pub(crate) phase: Phase,
 }
 
@@ -47,10 +45,11 @@ impl From<tokio_postgres::Error> for PhaseError {
     }
 }
 
-/// Number of attempts in a row that end with the same transient error before its rows are searched for.
+/// Number of consecutive attempts that fail with the same transient error before its rows are searched for.
 const REPEATS: u32 = 5;
 
-/// Counts identical transient errors that were raised while rows went in. An error that repeats is no longer transient.
+/// Counts identical transient errors of [`Phase::Rows`] and [`Phase::Commit`]. An error that repeats is no longer
+/// transient.
 #[derive(Debug, Default)]
 pub(crate) struct Repeats {
     last: Option<(String, String)>,
@@ -60,13 +59,13 @@ pub(crate) struct Repeats {
 }
 
 impl Repeats {
-    /// Takes every error as repeated, for work that is not tried again.
+    /// Treats every error as repeated, for work that is not retried.
     #[must_use]
     pub(crate) fn exhausted() -> Self {
         Self { all: true, ..Self::default() }
     }
 
-    /// Counts the error of a failed attempt. Returns its remedy.
+    /// Counts the error of a failed attempt and returns its remedy.
     pub(crate) fn note(&mut self, error: &PhaseError) -> SqlFault {
         let fault = self.classify(error);
         let database = error.error.as_db_error().filter(|_| error.phase != Phase::Statement);
@@ -92,7 +91,7 @@ impl Repeats {
     }
 }
 
-/// Returns true if an error can also come from the server's state, so that a row that fails with it is to blame only if
+/// Returns true if the state of the server can also cause an error. A row that fails with it is then to blame only if
 /// other rows pass.
 #[must_use]
 pub(crate) fn may_be_server_state(error: &tokio_postgres::Error) -> bool {
@@ -109,7 +108,7 @@ pub(crate) fn classify(error: &tokio_postgres::Error) -> SqlFault {
     }
 }
 
-/// Without an answer from the server, a lost connection comes back; anything else is a fault of this program.
+/// Classifies an error without an answer from the server: a lost connection is transient, anything else is a bug.
 fn without_answer(error: &tokio_postgres::Error) -> SqlFault {
     let lost = error.is_closed() || causes(error).any(|cause| cause.is::<io::Error>() || handshake_was_cut(cause));
     if lost { SqlFault::Retry } else { SqlFault::Stop }
@@ -119,18 +118,18 @@ fn causes<'a>(error: &'a tokio_postgres::Error) -> impl Iterator<Item = &'a (dyn
     successors(error.source(), |cause| (**cause).source())
 }
 
-/// Everything about an error that decides its remedy.
+/// Facts about an error that decide its remedy.
 #[derive(Clone, Copy, Debug)]
 struct Evidence<'a> {
     state: &'a str,
     phase: Phase,
     /// The server ended the session.
     fatal: bool,
-    /// Function of the server's source that raised the error.
+    /// Function of the server's source code that raised the error.
     routine: Option<&'a str>,
     /// The error names the events' table.
     of_events: bool,
-    /// The same error ended several attempts in a row.
+    /// The same error ended several consecutive attempts.
     repeated: bool,
 }
 
@@ -146,19 +145,21 @@ impl<'a> Evidence<'a> {
         }
     }
 
-    /// Returns true for PL/pgSQL's RAISE, which may give any SQLSTATE.
+    /// Returns true for RAISE in PL/pgSQL, which may set any SQLSTATE.
     fn is_raised_by_user_code(&self) -> bool {
         self.routine == Some("exec_stmt_raise")
     }
 
-    /// Returns true if no table partition of the events takes the row. Its SQLSTATE is that of a violated CHECK.
+    /// Returns true if the events' table has no partition for the row. The SQLSTATE is that of a violated CHECK.
     fn is_missing_partition(&self) -> bool {
         self.state == "23514" && self.routine == Some("ExecFindPartition") && self.of_events
     }
 }
 
-/// Decides on an error. While rows go in, permanent errors and transient ones that repeat are blamed on rows. The limit of
-/// dead letters guards against a table that refuses everything.
+/// Returns the remedy for an error.
+///
+/// While rows are inserted, permanent errors and repeated transient ones are attributed to rows. The dead-letter limit
+/// guards against a table that rejects everything. No row is blamed for an error that ended the session.
 fn decide(evidence: &Evidence<'_>) -> SqlFault {
     let transient = is_transient(evidence.state);
     if evidence.phase == Phase::Statement || evidence.fatal {
@@ -169,16 +170,16 @@ fn decide(evidence: &Evidence<'_>) -> SqlFault {
     }
     let by_user = evidence.is_raised_by_user_code();
     match evidence.state {
-        // Other sessions cause it, for as long as they like.
+        // Other sessions cause these, for as long as they hold their locks.
         "40001" | "40P01" | "55P03" if !by_user => SqlFault::Retry,
-        // A fault of the encoder, a column of another type, a failed transaction, a damaged table or index.
+        // An encoder bug, a changed column type, a failed transaction, or a corrupted table or index.
         "08P01" | "22P03" | "22P04" | "25P02" | "XX001" | "XX002" if !by_user => SqlFault::Stop,
         _ if transient && !evidence.repeated => SqlFault::Retry,
         _ => SqlFault::Row,
     }
 }
 
-/// Returns true for a transient SQLSTATE (PostgreSQL's manual, appendix A).
+/// Returns true for a transient SQLSTATE (PostgreSQL manual, appendix A).
 fn is_transient(state: &str) -> bool {
     match state {
         "40001" | "40P01" | "55P03" | "57P01" | "57P02" | "57P03" | "57P05" | "57014" | "25006" | "25P03" | "25P04" => {
@@ -248,7 +249,7 @@ mod tests {
         let missing =
             Evidence { routine: Some("ExecFindPartition"), of_events: true, ..evidence("23514", Phase::Rows) };
         assert_eq!(decide(&missing), NoPartition);
-        // Of another table, into which a trigger inserts; or raised by a trigger itself, or a constraint's.
+        // Another table, into which a trigger inserts; an error raised by a trigger or a constraint.
         assert_eq!(decide(&Evidence { of_events: false, ..missing }), Row);
         assert_eq!(decide(&raised("23514")), Row);
         assert_eq!(decide(&Evidence { routine: Some("ExecConstraints"), of_events: true, ..missing }), Row);

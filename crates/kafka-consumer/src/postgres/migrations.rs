@@ -1,4 +1,4 @@
-//! The warehouse's tables: the scripts of `db_table_scripts`, embedded, applied in order and once each.
+//! Applies the embedded scripts of `db_table_scripts` to the warehouse, in order and once each.
 
 use anyhow::{Context, bail};
 use pipeline_runtime::exit::Failure;
@@ -10,28 +10,29 @@ mod scripts {
     include!(concat!(env!("OUT_DIR"), "/scripts.rs"));
 }
 
-/// Where the applied scripts are noted.
+/// Table of the applied scripts.
 const HISTORY: &str = "public.event_pipeline_schema_history";
 
-/// What is to be done where scripts are pending.
+/// Handling of pending scripts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pending {
     /// Apply them.
     Apply,
-    /// Refuse to go on.
+    /// Fail.
     Refuse,
 }
 
-/// A script that the database has.
+/// A script that was applied to the warehouse.
 struct Applied {
     version: i32,
     name: String,
     checksum: String,
 }
 
-/// Brings the tables to what this program was built with, or only checks that, also where the role has no right to change
-/// them. Returns the names of the scripts that
-/// were applied just now. A script that was changed after it was applied is an error.
+/// Applies the pending scripts and returns their names.
+///
+/// Fails if scripts are pending and either `pending` is [`Pending::Refuse`] or the role may not create schemas. Fails
+/// if a script was changed after it was applied.
 pub(crate) async fn bring_up_to_date(client: &mut Client, pending: Pending) -> Result<Vec<String>, Failure> {
     let scripts = embedded()?;
     let missing = missing(&scripts, &applied(client).await?)?;
@@ -50,12 +51,12 @@ pub(crate) async fn bring_up_to_date(client: &mut Client, pending: Pending) -> R
     applied
 }
 
-/// The names of the scripts that the warehouse lacks. A script that was changed after it was applied is an error.
+/// Returns the names of the pending scripts. Fails if a script was changed after it was applied.
 pub(crate) async fn pending(client: &Client) -> anyhow::Result<Vec<String>> {
     missing(&embedded()?, &applied(client).await?)
 }
 
-/// What only reads and writes rows has no right to make a schema.
+/// Returns true if the role may create schemas. The writer's role, which only reads and writes rows, may not.
 async fn may_change_the_schema(client: &Client) -> anyhow::Result<bool> {
     let asked = "SELECT has_database_privilege(current_database(), 'CREATE')";
     Ok(client.query_one(asked, &[]).await.context("the rights on the warehouse were not told")?.get(0))
@@ -66,7 +67,7 @@ fn embedded() -> anyhow::Result<Vec<Migration>> {
     scripts::SCRIPTS.iter().map(parse).collect()
 }
 
-/// One program at a time: the second one waits and then finds nothing to do.
+/// Takes the lock of the migrations. A second program waits up to `lock_timeout` and then has no script to apply.
 async fn lock(client: &Client) -> anyhow::Result<()> {
     client
         .batch_execute("SELECT pg_advisory_lock(hashtextextended('event-pipeline: migrations', 0))")
@@ -108,7 +109,10 @@ async fn applied(client: &Client) -> anyhow::Result<Vec<Applied>> {
     Ok(rows.iter().map(|row| Applied { version: row.get(0), name: row.get(1), checksum: row.get(2) }).collect())
 }
 
-/// The scripts that the database lacks. One that it has must be ours, unless it is newer than all of ours.
+/// Returns the names of the scripts that the warehouse lacks.
+///
+/// Fails if an applied script differs from the embedded one. An applied script that this program does not have is only
+/// logged: the warehouse may be newer than the program.
 fn missing(scripts: &[Migration], applied: &[Applied]) -> anyhow::Result<Vec<String>> {
     for one in applied {
         match scripts.iter().find(|script| script.version() == one.version) {

@@ -1,4 +1,4 @@
-//! Values as parameters of statements.
+//! Statement parameters.
 
 use std::error::Error;
 
@@ -9,8 +9,8 @@ use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
 /// Microseconds from 1970-01-01 to 2000-01-01, from which PostgreSQL counts.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
 
-/// A timestamp as a `timestamptz`, exact to the microsecond in every year. Arithmetic in SQL is not: PostgreSQL multiplies
-/// intervals as floating-point numbers.
+/// A timestamp as a `timestamptz`, exact to the microsecond in every year. Arithmetic in SQL is not exact: PostgreSQL
+/// multiplies intervals as floating-point numbers.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Timestamptz(pub(crate) Timestamp);
 
@@ -24,7 +24,7 @@ impl ToSql for Timestamptz {
     to_sql_checked!();
 }
 
-/// Converts a count to `bigint`.
+/// Converts a count to `bigint`. A larger value becomes the maximum.
 pub(crate) fn bigint(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }

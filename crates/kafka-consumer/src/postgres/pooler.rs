@@ -1,17 +1,18 @@
-//! Poolers that give the same server session to one client after the other.
+//! Detects connection poolers that share server sessions between clients.
 //!
-//! `PgBouncer` with `pool_mode=transaction`, and others of its kind, hand a server session out for a transaction only. What a
-//! session is set to, has prepared and has locked is then somebody else's, and the consumer rests on all three.
+//! `PgBouncer` with `pool_mode=transaction`, and similar poolers, assign a server session to a client for one
+//! transaction only. Its settings, prepared statements and locks then belong to the next client, and the consumer
+//! depends on all three.
 
 use std::collections::BTreeSet;
 
 use tokio_postgres::{Client, Error, SimpleQueryMessage};
 
-/// How often both sessions are asked. Once is enough for a pool that is idle.
+/// Number of times that both sessions are queried. One suffices for an idle pool.
 const ROUNDS: usize = 3;
 
-/// Whether two sessions that are open at the same time were seen on one server process, or one of them on two. None
-/// of that can be where a session is a process of the server.
+/// Returns true if two concurrent sessions were served by the same server process, or one of them by two processes.
+/// Neither happens if each session has its own server process.
 pub(crate) async fn shares_sessions(first: &Client, second: &Client) -> Result<bool, Error> {
     let mut processes = [BTreeSet::new(), BTreeSet::new()];
     for _ in 0..ROUNDS {
@@ -23,7 +24,8 @@ pub(crate) async fn shares_sessions(first: &Client, second: &Client) -> Result<b
     Ok(first.len() > 1 || second.len() > 1 || !first.is_disjoint(second))
 }
 
-/// By the simple protocol, since a prepared statement would be the first thing to fail.
+/// Returns the server process of a session. Uses the simple query protocol, since a prepared statement would fail
+/// first.
 async fn process(client: &Client) -> Result<Option<String>, Error> {
     let messages = client.simple_query("SELECT pg_backend_pid()").await?;
     Ok(messages.iter().find_map(|message| match message {

@@ -1,17 +1,19 @@
-//! Opening a session with the settings that our SQL relies on.
+//! Opens sessions with the settings that our SQL depends on.
 
 use pg_conninfo::Conninfo;
 use tokio_postgres::{Client, Error};
 
-/// Settings of every session, made in one round trip and without a backslash, which means something else while
-/// `standard_conforming_strings` is off. A database, a role, `PGOPTIONS` or a pooler may have set each of them otherwise.
+/// Settings of every session.
 ///
-/// `pg_catalog` comes first in the search path and the temporary schema second, so that no other schema hides a function, an
-/// operator, a catalog or a work table. The configured path stays behind them for the owner's triggers. `RESET` keeps it from
-/// growing in a pooled session.
+/// They are sent in one round trip, and without a backslash, whose meaning depends on `standard_conforming_strings`.
+/// The database, the role, `PGOPTIONS` or a pooler may have set each of them differently.
 ///
-/// The server ends a transaction that its client left idle after a minute, and one whose client's machine has vanished within
-/// half a minute. `statement_timeout` and the owner's other limits keep their values.
+/// `pg_catalog` comes first in the search path and the temporary schema second, so that no other schema hides a
+/// function, an operator, a catalog or a work table. The configured path follows for the owner's triggers. `RESET`
+/// keeps the path from growing in a pooled session.
+///
+/// The server ends a transaction after its client was idle for a minute, and one whose client's machine has vanished
+/// within half a minute. `statement_timeout` and the owner's other limits keep their values.
 const SESSION: &str = "\
     RESET search_path; \
     SELECT pg_catalog.set_config('search_path', pg_catalog.rtrim(pg_catalog.concat('pg_catalog, pg_temp, ', \
@@ -26,7 +28,7 @@ const SESSION: &str = "\
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
     SET tcp_user_timeout = '25s'";
 
-/// Opens a session and pins its settings. A spawned task drives the connection until the client is dropped.
+/// Opens a session and applies the settings. A spawned task drives the connection until the client is dropped.
 pub async fn connect(target: &Conninfo) -> Result<Client, Error> {
     let client = pg_conninfo::connect(target).await?;
     client.batch_execute(SESSION).await?;

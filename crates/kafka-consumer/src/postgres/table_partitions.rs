@@ -1,22 +1,22 @@
-//! The table's partitions, one a UTC day, made before a batch needs them.
+//! Creates the table's partitions, one per UTC day, before a batch needs them.
 
 use std::collections::BTreeSet;
 
 use event_model::Hour;
 use tokio_postgres::GenericClient;
 
-/// The days whose partitions this session knows to be there.
+/// Days whose table partitions are known to exist, so that a session asks for each day once.
 #[derive(Debug, Default)]
 pub(crate) struct TablePartitions {
     known: BTreeSet<i64>,
 }
 
-/// The argument counts days since 1970-01-01. Null says that retention has taken that day.
+/// The argument is a day in days since 1970-01-01. NULL means that retention has dropped that day.
 const ENSURE: &str = "SELECT pipeline.ensure_partition(date '1970-01-01' + $1::integer)";
 
 impl TablePartitions {
-    /// Makes the partitions of the days that the hours fall in, each in a short transaction of its own. Returns the
-    /// days, counted from 1970-01-01, that retention has taken.
+    /// Creates the table partitions of the days that contain the hours, each in its own short transaction. Returns the
+    /// days that retention has dropped, in days since 1970-01-01.
     pub(crate) async fn ensure(
         &mut self,
         client: &impl GenericClient,

@@ -1,4 +1,4 @@
-//! Row 20: the connection is cut between COMMIT and its answer.
+//! The connection is cut between COMMIT and its response.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! One consumer process, with everything that it says.
+//! A consumer process and its log.
 
 use std::fs::{self, File};
 use std::os::unix::process::ExitStatusExt;
@@ -10,15 +10,15 @@ use tempfile::NamedTempFile;
 
 use crate::support::{self, WRITER, number, query};
 
-/// How long a condition may take to come about.
-pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
+/// Default deadline for a condition.
+pub(crate) const TIMEOUT: Duration = Duration::from_mins(1);
 
 pub(crate) struct Member {
     child: Child,
     log: NamedTempFile,
 }
 
-/// Where a consumer finds its servers. In PostgreSQL it has a writer's rights only.
+/// Addresses of a consumer's servers. The PostgreSQL user has a writer's privileges only.
 pub(crate) struct Places {
     pub(crate) kafka: String,
     pub(crate) database: String,
@@ -39,7 +39,7 @@ impl Places {
         Self { database: self.database.replace(&from, &to), ..self }
     }
 
-    /// A consumer there; more arguments may follow.
+    /// Returns the `run` command of a consumer of these servers. The caller may append arguments.
     pub(crate) fn consumer(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
         command.args(["run", "--log-format", "json", "--bootstrap-servers", &self.kafka]);
@@ -56,35 +56,35 @@ impl Member {
         Self { child, log }
     }
 
-    /// At the stack's own addresses.
+    /// Starts a consumer that connects directly to the stack.
     pub(crate) fn of(stack: &Stack, arguments: &[&str]) -> Self {
         let mut command = Places::of(stack).consumer();
         command.args(arguments);
         Self::start(command)
     }
 
-    /// Dies or stops at a failpoint.
+    /// Starts a consumer with failpoints that kill or stop it.
     pub(crate) fn failing(stack: &Stack, failpoints: &str, arguments: &[&str]) -> Self {
         let mut command = Places::of(stack).consumer();
         command.args(arguments).env("FAILPOINTS", failpoints);
         Self::start(command)
     }
 
-    /// Everything that it has said so far.
+    /// Returns the log so far.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(self.log.path()).unwrap()
     }
 
-    /// How often it has said something.
+    /// Returns the number of occurrences of a text in the log.
     pub(crate) fn times_said(&self, text: &str) -> usize {
         self.said().matches(text).count()
     }
 
     pub(crate) fn until(&mut self, what: &str, condition: impl FnMut(&Self) -> bool) {
-        self.within(PATIENCE, what, condition);
+        self.within(TIMEOUT, what, condition);
     }
 
-    /// Waits until a condition holds, which this process must live to see.
+    /// Waits until a condition holds. Panics if the process exits first or the timeout elapses.
     pub(crate) fn within(&mut self, timeout: Duration, what: &str, mut condition: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + timeout;
         while !condition(self) {
@@ -108,7 +108,7 @@ impl Member {
         self.child.id()
     }
 
-    /// Waits for its end. Returns how it ended and all that it said.
+    /// Waits for the process to exit. Returns its exit status and log.
     pub(crate) fn ended(mut self, timeout: Duration) -> (ExitStatus, String) {
         let deadline = Instant::now() + timeout;
         loop {
@@ -120,21 +120,21 @@ impl Member {
         }
     }
 
-    /// It must end with this exit code.
+    /// Asserts that the process exits with this code and returns its log.
     pub(crate) fn ended_with(self, code: i32) -> String {
-        let (status, said) = self.ended(PATIENCE);
+        let (status, said) = self.ended(TIMEOUT);
         assert_eq!(status.code(), Some(code), "{said}");
         said
     }
 
-    /// It must have been killed.
+    /// Asserts that the process is killed by SIGKILL and returns its log.
     pub(crate) fn was_killed(self) -> String {
-        let (status, said) = self.ended(PATIENCE);
+        let (status, said) = self.ended(TIMEOUT);
         assert_eq!(status.signal(), Some(9), "{status}: {said}");
         said
     }
 
-    /// Ends it as Ctrl-C does: in order, and within ten seconds.
+    /// Asserts that SIGTERM stops the process with exit code 0 within ten seconds. Returns its log.
     pub(crate) fn stop(self) -> String {
         self.signal("-TERM");
         let (status, said) = self.ended(Duration::from_secs(10));
@@ -142,7 +142,7 @@ impl Member {
         said
     }
 
-    /// Its largest use of memory so far, in MB.
+    /// Returns the peak resident memory in MiB.
     pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
@@ -152,18 +152,18 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        // Already over in nearly all tests.
+        // The process has already exited unless the test failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// Rows that all consumers have committed.
+/// Returns the number of rows that all consumers have committed.
 pub(crate) fn rows(stack: &Stack) -> i64 {
     number(stack, "SELECT coalesce(sum(rows_inserted), 0)::bigint FROM pipeline.consumer_offsets")
 }
 
-/// Where PostgreSQL has each partition; empty before the group's first start.
+/// Returns the committed offset of each partition, or an empty list before the group's first start.
 pub(crate) fn offsets(stack: &Stack) -> Vec<(i32, i64)> {
     if number(stack, "SELECT count(*) FROM pipeline.consumer_offsets") == 0 {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! Row 22 and what else the group does: members come and go, partitions are added, another strategy.
+//! Rebalances of the group: members join and leave, partitions are added, the assignment strategy changes.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -11,7 +11,7 @@ use crate::poison::event;
 use crate::support::number;
 use crate::test_topic::{self, Flow, caught_up, ends, finish, holds, make_topic, publish};
 
-/// How many partitions a member says that it has.
+/// Returns the number of partitions that a member has, according to its log.
 pub(crate) fn assigned(member: &Member) -> usize {
     let said = member.said();
     let list = |line: &str| {
@@ -30,7 +30,7 @@ pub(crate) fn assigned(member: &Member) -> usize {
     count
 }
 
-/// Waits until both have partitions and six together.
+/// Waits until the two members share all six partitions.
 pub(crate) fn share(one: &mut Member, other: &mut Member) {
     one.until("they share", |one| {
         let [mine, others] = [assigned(one), assigned(other)];
@@ -49,7 +49,7 @@ fn members_come_and_go_every_three_seconds() {
     let (mut joined, mut left) = (0, 0);
     for turn in 0..40 {
         match members[turn % 3].take() {
-            // One is always there.
+            // At least one member keeps running.
             Some(member) if members.iter().any(Option::is_some) => {
                 member.stop();
                 left += 1;
@@ -104,8 +104,8 @@ fn a_member_that_has_nothing_yet_is_not_caught_up() {
     finish(&stack, "empty-handed");
 }
 
-/// The other consumer still commits when this one has read all of its partition and handed it to its writer, which finds
-/// the offset moved and drops it.
+/// This consumer has read its whole partition and handed it to its writer while the other one still commits. The writer
+/// then finds that the offset has moved and drops the records.
 #[test]
 fn records_that_are_dropped_in_flight_are_not_caught_up() {
     let stack = Stack::ephemeral().unwrap();
@@ -116,10 +116,10 @@ fn records_that_are_dropped_in_flight_are_not_caught_up() {
         AND wait_event_type = 'Lock'";
     let mut other = Member::of(&stack, &["--writers", "1"]);
     other.until("partitions", |other| assigned(other) == 2);
-    // Its session is open before the table is locked.
+    // Opens its session before the table is locked.
     test_topic::send(&stack, 0, [event(1)]);
     other.until("a row", |_| rows(&stack) == 2);
-    // It reads both partitions at once, so its transaction moves both offsets and then waits.
+    // It reads both partitions at once, so its transaction updates both offsets before it waits for the table.
     other.signal("-STOP");
     for partition in 0..2 {
         test_topic::send(&stack, partition, (1..=50).map(event));
@@ -135,8 +135,8 @@ fn records_that_are_dropped_in_flight_are_not_caught_up() {
     member.until("it has a partition and waits for its offset", |member| {
         assigned(member) == 1 && number(&stack, waiting) == 2
     });
-    // Nothing shows from outside that it has read its partition to the end. After three seconds it would end the other's
-    // session.
+    // The log does not show that the member has read its partition to the end, hence a fixed delay. After three seconds
+    // it would terminate the other consumer's session.
     sleep(Duration::from_millis(1_500));
     lock.release();
     let said = member.ended_with(0);
@@ -155,7 +155,7 @@ fn finish_only(stack: &Stack) {
     assert_eq!(offsets(stack), ends(stack));
 }
 
-/// Static membership: one that was killed and comes back under its name has its partitions at once.
+/// With static membership, a killed member gets its partitions back at once when it restarts under the same ID.
 #[test]
 #[ignore = "fault"]
 fn a_member_with_a_name_comes_back_without_a_rebalance() {
@@ -196,7 +196,7 @@ fn of_two_under_one_name_the_first_ends() {
     holds(&stack, "namesakes");
 }
 
-/// A member that reaches Kafka through the proxy and has read all there is.
+/// Starts a member that connects to Kafka through the proxy, and waits until it has read all records.
 fn caught_up_behind(proxy: &Proxy, stack: &Stack, arguments: &[&str]) -> Member {
     let mut command = Places::of(stack).with_kafka_behind(proxy).consumer();
     command.args(arguments);
@@ -205,8 +205,8 @@ fn caught_up_behind(proxy: &Proxy, stack: &Stack, arguments: &[&str]) -> Member 
     member
 }
 
-/// A broker that has given the name a new id, and the answer got lost on the way: what a second process leaves behind that
-/// was there for a moment while the first one could not reach Kafka.
+/// The broker has issued a new member ID for the `group.instance.id`, and the response was lost. A second process that
+/// ran briefly while the first one could not reach Kafka leaves this state.
 #[test]
 #[ignore = "fault"]
 fn fenced_after_an_outage_and_nobody_else_has_its_name() {
@@ -229,7 +229,7 @@ fn fenced_after_an_outage_and_nobody_else_has_its_name() {
     holds(&stack, "after");
 }
 
-/// A connection that is cut while it is in use is not even an error to librdkafka.
+/// librdkafka does not even report an error when a connection in use is cut.
 #[test]
 #[ignore = "fault"]
 fn fenced_after_a_cut_it_joins_again_and_its_namesake_ends() {
@@ -257,7 +257,7 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
     let mut member = Member::of(&stack, &["-X", "topic.metadata.refresh.interval.ms=4000", "--start", "latest"]);
     member.until("assigned", |member| assigned(member) == 6);
     test_topic::add_partitions(&stack, 8);
-    // Before the consumer knows of them.
+    // Sent before the consumer discovers the new partitions.
     for partition in [6, 7] {
         test_topic::send(&stack, partition, (1..=50).map(event));
     }
@@ -269,7 +269,7 @@ fn partitions_that_are_added_are_read_from_their_beginning() {
     assert_eq!(number(&stack, new), 100);
 }
 
-/// A partition that comes while PostgreSQL takes nothing must not be read into memory.
+/// A partition that is assigned while reading is paused must not be read into memory.
 #[test]
 #[ignore = "fault"]
 fn assigned_while_reading_is_paused() {

@@ -1,4 +1,4 @@
-//! Row 19: kill -9 at each failpoint. Row 21: stopped in mid transaction while another one takes over.
+//! SIGKILL at each failpoint, and a consumer that is suspended in mid-transaction while another one takes over.
 
 use std::time::{Duration, Instant};
 
@@ -18,10 +18,10 @@ fn killed_at_each_failpoint() {
     publish(&stack, "points", 200_000);
     for point in POINTS {
         let before = rows(&stack);
-        // Under one name, so that the group need not miss the dead one first.
+        // A static membership ID, so that the restarted member need not wait for the dead one's session timeout.
         let arguments = ["--batch-rows", "3000", "--group-instance-id", "killed"];
-        // A repeat sends a first batch the careful way, whose COPY is one for each of a writer's three partitions: that
-        // makes four passes, for each of two writers, before anything need be in.
+        // A duplicate makes the first batch of a writer use a staged insert, with one COPY for each of its three
+        // partitions. Each of the two writers may thus pass the failpoint four times before any row is committed.
         let member = Member::failing(&stack, &format!("{point}=kill@9"), &arguments);
         let said = member.was_killed();
         assert!(said.contains(&format!("failpoint {point}")), "{said}");
@@ -69,7 +69,7 @@ fn after_a_kill_the_first_row_is_there_within_ten_seconds() {
     let mut first = Member::of(&stack, &[]);
     first.until("rows", |_| rows(&stack) > 1_000);
 
-    // Restarted.
+    // Recovery after a restart of the consumer.
     first.signal("-KILL");
     first.was_killed();
     let (killed, before) = (Instant::now(), rows(&stack));
@@ -77,7 +77,7 @@ fn after_a_kill_the_first_row_is_there_within_ten_seconds() {
     second.within(limit, "a new row", |_| rows(&stack) > before);
     eprintln!("restarted: first row after {:?}", killed.elapsed());
 
-    // Another member has what is left.
+    // Takeover by another member.
     let mut third = Member::of(&stack, &[]);
     share(&mut third, &mut second);
     second.signal("-KILL");

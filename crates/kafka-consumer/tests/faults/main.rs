@@ -1,6 +1,7 @@
-//! What must not break the consumer, each fault with the proof that it happened, verified from the stores alone.
+//! Faults that must not break the consumer. Each test proves that its fault happened and verifies the result from the
+//! stores alone.
 //!
-//! `make test` runs the quick ones, `make test-faults` all of them.
+//! `make test` runs the fast tests, `make test-faults` all of them.
 #![allow(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod commits;

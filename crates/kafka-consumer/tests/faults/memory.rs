@@ -1,4 +1,4 @@
-//! Row 29: the memory limit holds as the peak of the process, whatever there is to read.
+//! Peak memory of the process stays within the memory limit, for any backlog and record size.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use crate::test_topic::{TOPIC, make_topic};
 
 const LIMIT_MB: u64 = 256;
 
-/// Reads all of it. Returns the largest use of memory, in MB.
+/// Reads the whole topic and returns the peak resident memory in MiB.
 fn peak(stack: &Stack, events: i64) -> u64 {
     let mut member = Member::of(stack, &["--memory-limit", &format!("{LIMIT_MB}MiB")]);
     member.within(Duration::from_mins(5), "all rows are in", |_| rows(stack) == events);
@@ -60,7 +60,7 @@ fn large_records() {
     }
 }
 
-/// Events with a field of 60 KiB that is ignored.
+/// Sends events with an unknown field of 60 KiB.
 fn send_large(stack: &Stack, count: u32, codec: &str) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", stack.bootstrap_servers()).set("compression.codec", codec);
@@ -80,7 +80,7 @@ fn send_large(stack: &Stack, count: u32, codec: &str) {
     producer.flush(Duration::from_mins(1)).unwrap();
 }
 
-/// Sixteen hexadecimal digits (xorshift64).
+/// Returns sixteen pseudorandom hexadecimal digits (xorshift64).
 fn next(state: &mut u64) -> String {
     *state ^= *state << 13;
     *state ^= *state >> 7;

@@ -1,4 +1,4 @@
-//! Rows 10 to 12: the consumer's connections to Kafka and to PostgreSQL are cut, half open, slow and late.
+//! Network faults: the consumer's connections to Kafka and PostgreSQL are cut, half open, throttled and delayed.
 
 use std::thread::sleep;
 use std::time::Duration;
@@ -13,9 +13,9 @@ use crate::postgres::execute;
 use crate::support::number;
 use crate::test_topic::{Flow, caught_up, holds, make_topic, publish, send};
 
-/// How long each fault lasts.
+/// Duration of each fault.
 const FAULT: Duration = Duration::from_secs(12);
-/// Until rows come in again after a fault: a client may wait so long for an answer that went nowhere.
+/// Deadline for new rows after a fault; a client may wait this long for a response that was lost.
 const RECOVERY: Duration = Duration::from_secs(100);
 
 fn suffer(proxy: &Proxy, stack: &Stack, member: &mut Member) {
@@ -74,7 +74,7 @@ fn the_connection_to_kafka() {
     flow.settle(&stack, vec![member], RECOVERY);
 }
 
-/// A partition that is assigned while a connection swallows everything must not wait for ever.
+/// An assignment while a connection swallows all bytes must not block forever.
 #[test]
 #[ignore = "fault"]
 fn assigned_while_nothing_answers() {
@@ -114,14 +114,15 @@ fn the_broker_is_killed_and_comes_back() {
         stack.kafka.restart().unwrap();
     }
     caught_up(&stack, &mut member, RECOVERY);
-    // It ends in order and in time also while Kafka is away.
+    // The member also stops in order and in time while Kafka is unavailable.
     stack.kafka.kill().unwrap();
     member.stop();
     stack.kafka.restart().unwrap();
     holds(&stack, "broker");
 }
 
-/// The end must not wait for questions to a broker that is away: here where the partitions of a dead member begin.
+/// A shutdown must not wait for requests to an unavailable broker, here those for the start offsets of a dead member's
+/// partitions.
 #[test]
 #[ignore = "fault"]
 fn ends_in_time_while_it_asks_a_broker_that_is_away() {
@@ -138,14 +139,14 @@ fn ends_in_time_while_it_asks_a_broker_that_is_away() {
 
     let given = |member: &Member| member.times_said("\"Assign([") - member.times_said("\"Assign([])");
     let before = given(&member);
-    // PostgreSQL is asked first, and slowly, so that Kafka can be taken away in between.
+    // PostgreSQL is queried first. Its delay leaves time to make Kafka unavailable before it is queried.
     postgres.set(ProxyMode::Delayed(Duration::from_secs(1)));
     other.signal("-KILL");
     other.was_killed();
     member.until("has the dead one's partitions", |member| given(member) > before);
     kafka.set(ProxyMode::HalfOpen);
     postgres.set(ProxyMode::Open);
-    // Kafka is asked for ten seconds from about now on.
+    // The consumer queries Kafka for ten seconds from about now.
     sleep(Duration::from_secs(3));
     assert!(kafka.seen().swallowed > 0);
     assert_eq!(assigned(&member), 3, "the others wait for Kafka's answer");
@@ -154,8 +155,9 @@ fn ends_in_time_while_it_asks_a_broker_that_is_away() {
     assert!(status.success(), "{status}: {said}");
 }
 
-/// A proxy acknowledges every byte of a half-open connection, so only PostgreSQL's silence tells. The search for refused rows
-/// may take minutes with many answers, but not one answer.
+/// The proxy acknowledges every byte of a half-open connection, so only the missing response reveals the fault.
+///
+/// The search for rejected rows may take minutes over many responses, but a single response may not.
 #[test]
 #[ignore = "fault"]
 fn the_connection_to_postgres_falls_silent_during_a_search_for_refused_rows() {

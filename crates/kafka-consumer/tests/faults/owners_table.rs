@@ -1,5 +1,6 @@
-//! Additions of the owner to the table: a second unique index, an exclusion constraint, triggers, rules. Only an equal
-//! `event_id` is a duplicate, and nothing is counted as a row that is not in the table.
+//! Additions of the owner to the table: a second unique index, an exclusion constraint, triggers, rules.
+//!
+//! Only an equal `event_id` is a duplicate, and only a row in the table counts as a row.
 
 use event_model::Timestamp;
 use local_stack::Stack;
@@ -16,7 +17,7 @@ fn sum(stack: &Stack, column: &str) -> i64 {
     number(stack, &format!("SELECT sum({column})::bigint FROM pipeline.consumer_offsets"))
 }
 
-/// An event of the current day with these texts in it.
+/// Returns an event with this user, category, product and time.
 fn event_of(user: u32, category: &str, product: u32, time: Timestamp) -> String {
     let event = event(user).replace("\"tools\"", &format!("\"{category}\""));
     let event = event.replace("\"product_id\":3", &format!("\"product_id\":{product}"));
@@ -65,7 +66,7 @@ fn only_an_equal_event_id_is_a_duplicate() {
             ),
             "ALTER TABLE staging.product_events_raw DROP CONSTRAINT IF EXISTS one; ALTER TABLE LEAF DROP CONSTRAINT one",
         ),
-        // Refuses nothing.
+        // An index that rejects no row.
         ("", format!("CREATE UNIQUE INDEX one ON {leaf} (event_id, (1)) WHERE false"), "DROP INDEX staging.one"),
     ];
     for (nth, (sqlstate, add, remove)) in (1_u32..).zip(variants) {
@@ -78,7 +79,7 @@ fn only_an_equal_event_id_is_a_duplicate() {
         let others: Vec<String> = (0..50).map(|user| texts(nth * 1_000 + 100 + user)).collect();
         let before =
             ["rows_inserted", "duplicates", "duplicates_differing", "dead_letters"].map(|one| sum(&stack, one));
-        // With a true duplicate in the batch, and without.
+        // First without, then with a true duplicate in the batch.
         for again in [false, true] {
             let values: Vec<String> = if again {
                 vec![first.clone(), second.clone(), others[3].clone()]
@@ -100,7 +101,7 @@ fn only_an_equal_event_id_is_a_duplicate() {
         let letters = query(&stack, "SELECT sqlstate, reason FROM pipeline.dead_letters WHERE replayed_at IS NULL");
         for letter in &letters {
             assert_eq!(letter.get::<_, String>(0), sqlstate, "{add}");
-            // The index of a table partition is named after its columns.
+            // An index of a table partition is named after its columns.
             let name =
                 if add.contains(&format!("ON {table} (")) { "_event_timestamp_user_id_idx\"" } else { "\"one\"" };
             let reason: String = letter.get(1);
@@ -110,7 +111,8 @@ fn only_an_equal_event_id_is_a_duplicate() {
     }
 }
 
-/// The two letters of one event stay open while the table refuses it. Later one is a row, and the other its duplicate.
+/// Checks that two dead letters of one event stay open while the table rejects them. Later one becomes a row and the
+/// other its duplicate.
 fn replays(stack: &Stack, remove: &str) {
     let still = printed_json(stack, &["dead-letters", "replay", "--json"]);
     assert_eq!((still["rows"].as_i64(), still["duplicates"].as_i64()), (Some(0), Some(0)), "{still}");
@@ -119,7 +121,7 @@ fn replays(stack: &Stack, remove: &str) {
     let now = printed_json(stack, &["dead-letters", "replay", "--json"]);
     assert_eq!((now["rows"].as_i64(), now["duplicates"].as_i64()), (Some(1), Some(1)), "{now}");
     assert_eq!(number(stack, "SELECT count(*) FROM pipeline.dead_letters WHERE replayed_at IS NULL"), 0);
-    // What a replay inserts is not counted with what consumers insert.
+    // Rows inserted by a replay are not part of the consumers' counts.
     execute(stack, "DELETE FROM staging.product_events_raw WHERE product_id = 99");
 }
 
@@ -134,7 +136,7 @@ fn trigger(stack: &Stack, body: &str) {
     );
 }
 
-/// Rows that a trigger leaves out are suppressed, in every batch and after every replay of the topic.
+/// Rows that a trigger skips count as suppressed in every batch and after every replay of the topic.
 #[test]
 fn rows_that_a_trigger_leaves_out_are_no_rows() {
     let stack = stack();
@@ -169,7 +171,7 @@ fn rows_that_a_trigger_leaves_out_are_no_rows() {
     }
     assert_eq!(number(&stack, "SELECT count(*) FROM public.aside"), 20);
 
-    // Rules are for INSERT; COPY, which is the only way into the table, does not know them.
+    // Rules apply to INSERT only. COPY, the only way into the table, ignores them.
     execute(
         &stack,
         "DROP TRIGGER owners ON staging.product_events_raw;
@@ -177,7 +179,7 @@ fn rows_that_a_trigger_leaves_out_are_no_rows() {
     );
     let values: Vec<String> = (1..=100).map(event).collect();
     let before = (rows(&stack), sum(&stack, "suppressed"));
-    // A copy in the batch brings all of them the other way.
+    // A duplicate in the batch makes all of its rows use the staged insert.
     send(&stack, 0, values.iter().chain(&values[..5]).cloned());
     run(&stack, &[]);
     assert_eq!((rows(&stack), sum(&stack, "suppressed")), (before.0 + 100, before.1));
@@ -188,7 +190,7 @@ fn change<const N: usize>(before: [i64; N], after: [i64; N]) -> [i64; N] {
     std::array::from_fn(|nth| after[nth] - before[nth])
 }
 
-/// Two partitions in one batch, so that each has its own count.
+/// One batch covers two partitions, and each partition has its own count.
 #[test]
 fn suppressed_rows_are_counted_where_they_belong() {
     let stack = Stack::ephemeral().unwrap();
@@ -206,7 +208,7 @@ fn suppressed_rows_are_counted_where_they_belong() {
     assert_eq!(counts, [(0, 30, 7), (1, 40, 11)]);
 }
 
-/// A replay closes only letters whose event is in the table.
+/// A replay closes only dead letters whose event is in the table.
 #[test]
 fn a_suppressed_letter_stays_open() {
     let stack = stack();

@@ -1,4 +1,4 @@
-//! Rows 26 and 27: invalid events in the middle of a batch, and a whole flood of them.
+//! Invalid events in the middle of a batch, and a flood of invalid events.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -14,12 +14,12 @@ use crate::test_topic::{ends, make_topic, send};
 
 const LETTERS: &str = "SELECT count(*) FROM pipeline.dead_letters";
 
-/// Number of dead letters for which a condition holds.
+/// Returns the number of dead letters that satisfy a condition.
 pub(crate) fn number_of(stack: &Stack, condition: &str) -> i64 {
     number(stack, &format!("{LETTERS} WHERE {condition}"))
 }
 
-/// A valid event of a foreign producer.
+/// Returns a valid event of a foreign producer.
 pub(crate) fn event(user: u32) -> String {
     static NUMBER: AtomicU64 = AtomicU64::new(0);
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
@@ -30,7 +30,7 @@ pub(crate) fn event(user: u32) -> String {
     )
 }
 
-/// A text that is invalid for this reason; none for the two that are no texts.
+/// Returns a value that is invalid for this reason, or `None` for the two reasons without a text.
 fn broken(reason: Reason) -> Option<String> {
     let change = |from: &str, to: &str| Some(event(7).replace(from, to));
     match reason {
@@ -85,7 +85,7 @@ fn each_invalid_form_in_the_middle_of_a_batch() {
     assert_eq!(offsets(&stack), ends(&stack));
 }
 
-/// 100 good ones, 1,600 bad ones, 100 good ones: 600 more than are borne.
+/// Sends 100 valid, 1,600 invalid and 100 valid events: 600 more than the dead-letter limit.
 fn flood(stack: &Stack) {
     make_topic(stack, 1);
     let good = (1..=100).map(event);
@@ -119,7 +119,7 @@ fn a_flood_stops_the_consumer_until_a_person_lets_it_pass() {
     assert_eq!(offsets(&stack), ends(&stack));
 }
 
-/// A batch that has to be tried again takes its share of what is let pass only once.
+/// A retried batch counts against the allowed dead letters only once.
 #[test]
 fn what_is_let_pass_is_not_spent_twice() {
     let stack = Stack::ephemeral().unwrap();
@@ -139,7 +139,7 @@ fn what_is_let_pass_is_not_spent_twice() {
     ]);
     let lock = Lock::take(&stack, "SELECT FROM pipeline.consumer_offsets FOR UPDATE");
     let mut member = Member::start(command);
-    // Not the start's own transactions.
+    // Waits until the start's own transactions have committed, so that none of them is cut.
     member.until_said("offset locked by a session that is not ours");
     proxy.cut_at(b"COMMIT\0", CutAt::Request);
     lock.release();
@@ -149,13 +149,13 @@ fn what_is_let_pass_is_not_spent_twice() {
     assert_eq!(number(&stack, LETTERS), 1_600);
 }
 
-/// A constraint that refuses every tenth row, or all of them.
+/// Adds a CHECK constraint of the owner to the table.
 fn refuse(stack: &Stack, condition: &str) {
     let sql = format!("ALTER TABLE staging.product_events_raw ADD CONSTRAINT owners CHECK ({condition}) NOT VALID");
     crate::postgres::execute(stack, &sql);
 }
 
-/// Reads 20,000 records of two partitions in one batch, some of them refused. Returns the time.
+/// Reads 20,000 records of two partitions in one batch, some of them rejected. Returns the elapsed time.
 fn refused_in_bulk(stack: &Stack, places: &Places, count: i64, accepted: &str, limit: Duration) -> Duration {
     let mut command = places.consumer();
     command.args(["--until-caught-up", "--allow-dead-letters", accepted, "--writers", "1"]);
@@ -174,7 +174,7 @@ fn refused_in_bulk(stack: &Stack, places: &Places, count: i64, accepted: &str, l
     assert_eq!(number_of(stack, "sqlstate = '23514' AND reason LIKE '%\"owners\"%'"), count);
     let rows = number(stack, "SELECT count(*) FROM staging.product_events_raw");
     assert_eq!(rows, 20_000 - count);
-    // Each letter has the record that it names.
+    // Each dead letter contains the record that it names.
     let wrong = "convert_from(payload, 'UTF8')::json ->> 'product_id' IS DISTINCT FROM '666'";
     assert_eq!(number_of(stack, wrong), 0);
     assert_eq!(
@@ -185,7 +185,7 @@ fn refused_in_bulk(stack: &Stack, places: &Places, count: i64, accepted: &str, l
     took
 }
 
-/// 20,000 valid events, every tenth of them, or all, of product 666.
+/// Sends 20,000 valid events. Every nth one is of product 666, which the table rejects.
 fn send_refused(stack: &Stack, every: u32) {
     make_topic(stack, 2);
     Places::of(stack);
@@ -216,7 +216,7 @@ fn two_thousand_refused_rows_of_a_batch() {
 fn a_table_that_refuses_everything() {
     let stack = Stack::ephemeral().unwrap();
     send_refused(&stack, 1);
-    // They are a flood, unless a person lets them pass.
+    // The rejected rows exceed the dead-letter limit unless they are allowed.
     let arguments = ["--until-caught-up", "--batch-rows", "30000", "--batch-interval", "10s"];
     let said = Member::of(&stack, &arguments).ended_with(1);
     assert!(said.contains("--allow-dead-letters"), "{said}");
@@ -225,7 +225,7 @@ fn a_table_that_refuses_everything() {
     eprintln!("20,000 refused of 20,000: {took:?}");
 }
 
-/// Kafka answers 40 ms later.
+/// The proxy adds 40 ms to each round trip to Kafka.
 #[test]
 #[ignore = "fault"]
 fn two_thousand_refused_rows_over_a_slow_link() {
@@ -238,7 +238,7 @@ fn two_thousand_refused_rows_over_a_slow_link() {
     eprintln!("2,000 refused of 20,000, 40 ms to Kafka: {took:?}");
 }
 
-/// A second consumer under the group takes over between the transactions of one batch; each record is settled once.
+/// A second consumer of the group takes over between the transactions of one batch; each record is processed once.
 #[test]
 #[ignore = "fault"]
 fn a_consumer_that_is_killed_between_parts_of_a_batch() {

@@ -1,4 +1,4 @@
-//! Rows 23 to 25: PostgreSQL dies, ends sessions, has no room for them, deadlocks, lets wait, has a full disk.
+//! PostgreSQL crashes, terminates sessions, runs out of connections, deadlocks, blocks, and has a full disk.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, chown};
@@ -14,7 +14,7 @@ use crate::consumer_process::{Member, rows};
 use crate::support::{number, query, runtime};
 use crate::test_topic::{Flow, caught_up, holds, publish};
 
-/// A transaction that holds locks until it is told to let go.
+/// A transaction that holds locks until it is released.
 pub(crate) struct Lock {
     runtime: tokio::runtime::Runtime,
     client: Client,
@@ -31,7 +31,7 @@ impl Lock {
         Self { runtime, client }
     }
 
-    /// One more statement in the transaction.
+    /// Executes another statement in the transaction.
     fn attempt(&self, statement: &str) -> Result<(), tokio_postgres::Error> {
         self.runtime.block_on(self.client.batch_execute(statement))
     }
@@ -100,7 +100,8 @@ fn there_is_no_room_for_its_sessions() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let crowd = runtime.block_on(async {
         let mut crowd = Vec::new();
-        // Until the server itself refuses; then the consumer's sessions make room for more of ours.
+        // Opens connections until the server refuses one. Ending the consumer's sessions then frees slots for more of
+        // ours.
         for ending in [false, true, true] {
             while let Ok(client) = connect(&stack).await {
                 crowd.push(client);
@@ -134,12 +135,14 @@ fn a_deadlock_with_somebody_else() {
     while !member.said().contains("\"sqlstate\":\"40P01\"") {
         round += 1;
         assert!(round < 20, "no deadlock came about");
-        // The writer has the offsets and waits for the table; we have the table and wait for the offsets.
+        // The writer holds the offsets and waits for the table; this transaction holds the table and waits for the
+        // offsets.
         let lock = Lock::take(&stack, "LOCK TABLE staging.product_events_raw IN SHARE MODE");
         let waits = "SELECT count(*) FROM pg_stat_activity
             WHERE application_name LIKE 'kafka-consumer%' AND wait_event_type = 'Lock'";
         member.until("the writer waits", |_| number(&stack, waits) > 0);
-        // PostgreSQL is to find the writer at fault, not us; where it looked too early, another round is needed.
+        // The writer must be the deadlock victim, hence our long `deadlock_timeout`. If its check ran too early,
+        // another round is needed.
         let ours = "SET deadlock_timeout = '1min'; SET lock_timeout = '5s';
             SELECT FROM pipeline.consumer_offsets FOR UPDATE";
         let _ = lock.attempt(ours);
@@ -174,13 +177,13 @@ fn a_lock_is_waited_for_longer_than_a_poll_may_take() {
     flow.settle(&stack, vec![member], Duration::from_secs(30));
 }
 
-/// A small file system of its own for the tables of the days.
+/// A small file system for the daily table partitions.
 struct SmallDisk {
     folder: tempfile::TempDir,
 }
 
 impl SmallDisk {
-    /// None for whoever may not mount one.
+    /// Mounts a small file system, or returns `None` without the privilege to mount.
     fn mount(like: &Path) -> Option<Self> {
         let folder = tempfile::tempdir_in("/var/tmp").unwrap();
         let mounted =

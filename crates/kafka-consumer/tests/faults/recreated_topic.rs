@@ -1,4 +1,5 @@
-//! The topic is deleted and recreated under the same name: its ID identifies it, with any partitions and offsets.
+//! The topic is deleted and recreated under the same name. The topic ID reveals this, regardless of partitions and
+//! offsets.
 
 use std::time::Duration;
 
@@ -24,28 +25,28 @@ fn recreate(stack: &Stack, partitions: i32) {
     make_topic(stack, partitions);
 }
 
-/// A consumer that has read the whole topic.
+/// Starts a consumer and waits until it has read the whole topic.
 fn reader(stack: &Stack, arguments: &[&str]) -> Member {
     let mut member = Member::of(stack, arguments);
     caught_up(stack, &mut member, Duration::from_secs(30));
     member
 }
 
-/// The member must notice within seconds.
+/// Asserts that the member stops within 20 s and names the cause and the flag.
 fn stops(member: Member) {
     let (status, said) = member.ended(Duration::from_secs(20));
     assert_eq!(status.code(), Some(1), "{said}");
     assert!(said.contains(RECREATED) && said.contains(ACCEPT), "{said}");
 }
 
-/// The next start must notice too, and touch no offset.
+/// Asserts that the next start also fails and changes no offset.
 fn is_refused(stack: &Stack) {
     let before = offsets(stack);
     stops(Member::of(stack, &["--until-caught-up"]));
     assert_eq!(offsets(stack), before);
 }
 
-/// Every event of the new topic has to be a row.
+/// Asserts that every event of the new topic becomes a row.
 fn is_read_from_its_beginning(stack: &Stack, run: &str) {
     Member::of(stack, &["--until-caught-up", ACCEPT]).ended_with(0);
     let ends = ends(stack);
@@ -55,7 +56,7 @@ fn is_read_from_its_beginning(stack: &Stack, run: &str) {
     Member::of(stack, &["--until-caught-up"]).ended_with(0);
 }
 
-/// The new topic has passed the old offsets before the consumer fetches again: no offset is out of range.
+/// The new topic grows past the old offsets before the consumer fetches again, so no offset is out of range.
 fn while_it_runs(partitions: i32) {
     let stack = Stack::ephemeral().unwrap();
     publish(&stack, "former", 3_000);
@@ -122,7 +123,7 @@ fn after_a_gap_and_an_absence() {
     is_read_from_its_beginning(&stack, "latter");
 }
 
-/// A topic of which nothing was read: there is no fingerprint, and every offset is 0.
+/// A topic without any read records: no fingerprint exists, and every offset is 0.
 #[test]
 #[ignore = "fault"]
 fn before_anything_was_read() {
@@ -153,7 +154,7 @@ fn each_of_two_consumers_notices() {
     is_read_from_its_beginning(&stack, "latter");
 }
 
-/// A supervisor starts it again, with the same flag.
+/// A supervisor restarts the consumer with the same flag.
 #[test]
 #[ignore = "fault"]
 fn a_consumer_that_accepts_it_reads_the_new_topic_after_a_restart() {
@@ -166,7 +167,7 @@ fn a_consumer_that_accepts_it_reads_the_new_topic_after_a_restart() {
     is_read_from_its_beginning(&stack, "latter");
 }
 
-/// A run that reads to the end must not end well with the records of two topics.
+/// A run with `--until-caught-up` must not succeed with the records of two topics.
 #[test]
 fn while_it_catches_up() {
     let stack = Stack::ephemeral().unwrap();
@@ -184,7 +185,7 @@ fn while_it_catches_up() {
     is_read_from_its_beginning(&stack, "latter");
 }
 
-/// Rows of a version that did not know the ID.
+/// Rows of an earlier version that did not store the topic ID.
 #[test]
 #[ignore = "fault"]
 fn an_older_versions_offsets_get_the_id_once_the_fingerprint_agrees() {

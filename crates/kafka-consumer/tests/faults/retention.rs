@@ -1,4 +1,4 @@
-//! Row 28: retention passed the offset; the topic was deleted and recreated.
+//! Records deleted by retention before they were read, and a topic that was deleted and recreated.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn retention_took_records_before_they_were_read() {
     assert!(rows(&stack) > read + 8_000 && rows(&stack) < read + 12_000, "{}", rows(&stack));
 }
 
-/// The consumer runs, but PostgreSQL holds it up until its next records are gone.
+/// The consumer runs, but PostgreSQL blocks it until retention has deleted its next records.
 #[test]
 #[ignore = "fault"]
 fn retention_overtakes_a_consumer_that_runs() {
@@ -69,7 +69,7 @@ fn the_topic_is_made_anew_between_two_runs() {
 
     anew(&stack);
     refused(&stack, "--allow-recreated-topic", "deleted and recreated");
-    // More than the former one had: only the records themselves tell.
+    // More records than the former topic had, so only the records themselves reveal the change.
     publish(&stack, "latter", 60_000);
     assert!(ends(&stack).iter().zip(offsets(&stack)).all(|(end, read)| end.1 > read.1));
     refused(&stack, "--allow-recreated-topic", "deleted and recreated");

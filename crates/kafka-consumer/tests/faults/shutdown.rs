@@ -1,4 +1,4 @@
-//! Panics, shutdowns that hang, and shutdowns during a rebalance.
+//! Panics, hanging shutdowns, and shutdowns during a rebalance.
 
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -10,10 +10,10 @@ use crate::consumer_process::{Member, Places};
 use crate::group::{assigned, share};
 use crate::test_topic::{caught_up, publish};
 
-/// Longest time from a signal to the end of the process.
+/// Maximum time from a signal to the exit of the process.
 const TEN_SECONDS: Duration = Duration::from_secs(10);
 
-/// The reading thread, with callbacks of the Kafka client, and a task of the runtime.
+/// Covers the reading thread, which runs the Kafka client's callbacks, and a task of the runtime.
 #[test]
 fn a_panic_in_any_thread_ends_the_process() {
     let stack = Stack::ephemeral().unwrap();
@@ -27,7 +27,7 @@ fn a_panic_in_any_thread_ends_the_process() {
     }
 }
 
-/// The deadline ends the process, and so does a second signal.
+/// The deadline ends a hanging process, and so does a second signal.
 #[test]
 fn a_shutdown_that_hangs_is_ended() {
     let stack = Stack::ephemeral().unwrap();
@@ -51,8 +51,8 @@ fn a_shutdown_that_hangs_is_ended() {
     assert_eq!(status.code(), Some(143), "{said}");
 }
 
-/// The group waits for this member's answer about its first assignment, which is empty, and the member for PostgreSQL's
-/// about the offsets.
+/// The group waits for the member to accept its first, empty assignment, while the member waits for PostgreSQL to
+/// return the offsets.
 #[test]
 fn an_assignment_under_way_does_not_hold_up_the_end() {
     let stack = Stack::ephemeral().unwrap();
@@ -74,7 +74,7 @@ fn an_assignment_under_way_does_not_hold_up_the_end() {
     first.stop();
 }
 
-/// It joins the group again just when it is told to end.
+/// The member rejoins the group just as it is told to stop.
 #[test]
 #[ignore = "fault"]
 fn told_to_end_right_after_it_stood_still() {

@@ -1,5 +1,5 @@
-//! What each of PostgreSQL's errors leads to, raised by a real server: the row becomes a dead letter, the batch is
-//! tried again, or the consumer stops and leaves the offsets where they are.
+//! Effect of each PostgreSQL error, raised by a real server: the row becomes a dead letter, the batch is retried, or
+//! the consumer stops without moving the offsets.
 
 use local_stack::Stack;
 
@@ -21,7 +21,7 @@ const THAT_PASS: [&str; 27] = [
     "58P01", "58P02", "58P03",
 ];
 
-/// A trigger on the partitioned table, so that COPY and INSERT meet it.
+/// Creates a trigger on the partitioned table, so that it fires for COPY and INSERT.
 fn trigger(stack: &Stack, body: &str) {
     execute(
         stack,
@@ -33,7 +33,7 @@ fn trigger(stack: &Stack, body: &str) {
     );
 }
 
-/// `RAISE` with a state; 23514 of a constraint, as a CHECK has it.
+/// Returns a `RAISE` statement with this SQLSTATE and a constraint name, as a CHECK constraint reports it.
 fn raise(state: &str) -> String {
     format!("RAISE EXCEPTION 'refused by a test' USING ERRCODE = '{state}', CONSTRAINT = 'of_a_test';")
 }
@@ -52,14 +52,14 @@ fn errors_of_a_row_make_it_a_dead_letter() {
         .iter()
         .enumerate()
         .map(|(place, state)| {
-            // A CHECK names its constraint, a trigger need not.
+            // A CHECK names its constraint; a trigger need not.
             let raise =
                 if place % 2 == 0 { raise(state) } else { raise(state).replace(", CONSTRAINT = 'of_a_test'", "") };
             format!("IF NEW.user_id = {} THEN {raise} END IF;", 1_000 + place)
         })
         .collect();
     trigger(&stack, &cases.concat());
-    // Real ones beside the raised ones: a constraint of the table's owner, at once and at the end of the transaction.
+    // Real errors beside the raised ones: constraints of the owner, checked at once and at the end of the transaction.
     execute(
         &stack,
         "CREATE TABLE public.accounts (id integer PRIMARY KEY); INSERT INTO public.accounts VALUES (2);
@@ -93,7 +93,7 @@ fn errors_that_pass_are_waited_out() {
     let stack = stack();
     let mut member = Member::of(&stack, &[]);
     for (nth, state) in THAT_PASS.iter().enumerate() {
-        // A sequence keeps its number when the transaction is rolled back: the second attempt passes.
+        // A sequence is not rolled back with its transaction, so the second attempt succeeds.
         execute(
             &stack,
             "DROP SEQUENCE IF EXISTS public.attempts; CREATE SEQUENCE public.attempts;
@@ -109,7 +109,7 @@ fn errors_that_pass_are_waited_out() {
     member.stop();
 }
 
-/// Errors of generated columns, indexes, domains, checks and the statements of triggers.
+/// Errors of generated columns, indexes, domains, checks and statements in triggers.
 #[test]
 fn real_errors_of_a_row() {
     let stack = stack();
@@ -163,7 +163,7 @@ fn real_errors_of_a_row() {
     for (sqlstate, add, remove) in cases {
         execute(&stack, &add);
         let (before, letters_before) = (rows(&stack), letters());
-        // In the middle of a batch, and alone in one.
+        // In the middle of a batch, and alone in a batch.
         let bad = || event(7).replace("\"product_id\":3", "\"product_id\":666");
         send(&stack, 0, (1..=20).map(event).chain([bad()]).chain((1..=20).map(event)));
         Member::of(&stack, &["--until-caught-up", "--batch-interval", "2s"]).ended_with(0);
@@ -177,7 +177,7 @@ fn real_errors_of_a_row() {
     assert_eq!(offsets(&stack), ends(&stack));
 }
 
-/// An error of a transient class that a row raises each time is no outage.
+/// An error of a transient class that a row raises every time is not an outage.
 #[test]
 #[ignore = "fault"]
 fn an_error_that_repeats_for_a_row_is_not_waited_out() {
@@ -186,14 +186,14 @@ fn an_error_that_repeats_for_a_row_is_not_waited_out() {
     let states = ["40001", "53400", "57014", "08006", "55P03", "25006", "58030"];
     for (nth, state) in (1_i64..).zip(states) {
         trigger(&stack, &format!("IF NEW.user_id = 10 THEN {} END IF;", raise(state)));
-        // Among others, and alone.
+        // Alone, or among other rows.
         let values: Vec<String> = if nth % 2 == 0 { vec![event(10)] } else { (1..=20).map(event).collect() };
         send(&stack, 0, values);
         Member::of(&stack, &["--until-caught-up", "--batch-interval", "2s"]).ended_with(0);
         let letters: Vec<String> = letters().iter().map(|row| row.get(0)).collect();
         assert_eq!(letters, states[..usize::try_from(nth).unwrap()], "{state}");
     }
-    // Two rows with two of them, and an error of the server itself: the row takes too long.
+    // Two rows with two of these SQLSTATEs, and an error of the server itself: a statement timeout.
     trigger(
         &stack,
         &format!(
@@ -214,7 +214,7 @@ fn an_error_that_repeats_for_a_row_is_not_waited_out() {
     assert_eq!(offsets(&stack), ends(&stack));
 }
 
-/// Without a row that passes, an error of the server is an outage, however often it repeats.
+/// If no row succeeds, a server error is an outage, however often it repeats.
 #[test]
 #[ignore = "fault"]
 fn what_every_row_meets_is_waited_out() {
@@ -230,7 +230,7 @@ fn what_every_row_meets_is_waited_out() {
     member.stop();
 }
 
-/// Errors before the first row are the table's, and an error elsewhere in the transaction is no row's.
+/// Errors before the first row concern the table, and errors elsewhere in the transaction concern no row.
 #[test]
 #[ignore = "fault"]
 fn a_table_that_is_not_as_it_should_be_stops_the_consumer() {

@@ -1,4 +1,4 @@
-//! The topic, as a test writes to it and asks about it.
+//! Writes to the topic and queries it on behalf of a test.
 
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use crate::support::{generator, runtime, succeed, verify};
 
 pub(crate) const TOPIC: &str = "product-events";
 
-/// Publishes a run, some of it wrong, and waits for its end.
+/// Publishes a run with faults and waits for its end.
 pub(crate) fn publish(stack: &Stack, run: &str, count: u32) {
     let mut command = generator(stack);
     command.args(["--run-id", run, "--count", &count.to_string()]).args(FAULTS);
@@ -24,17 +24,17 @@ pub(crate) fn publish(stack: &Stack, run: &str, count: u32) {
 
 const FAULTS: [&str; 2] = ["--fault", "invalid=0.5%,corrupt=0.1%,duplicate=1%"];
 
-/// A run that goes on by the clock, until it is waited for.
+/// A run at a fixed event rate in the background.
 pub(crate) struct Flow {
     child: Child,
     run: String,
 }
 
 impl Flow {
-    /// So many events a second, so many seconds long.
+    /// Starts a run with a rate in events per second and a duration in seconds.
     pub(crate) fn start(stack: &Stack, run: &str, rate: u32, seconds: u32) -> Self {
         let mut command: Command = generator(stack);
-        // The first --rate is the support's.
+        // Drops the `--rate max` that `generator` adds.
         let arguments: Vec<_> = command.get_args().map(std::ffi::OsStr::to_owned).collect();
         let arguments: Vec<_> = arguments.into_iter().filter(|one| one != "--rate" && one != "max").collect();
         let mut live = Command::new(command.get_program());
@@ -48,7 +48,7 @@ impl Flow {
         Self { child: command.stdout(null()).stderr(null()).spawn().unwrap(), run: run.to_owned() }
     }
 
-    /// Waits for its end, until the members have brought all of it in, ends them and verifies.
+    /// Waits for the end of the run and until its events are committed, then stops the members and verifies.
     pub(crate) fn settle(mut self, stack: &Stack, mut members: Vec<Member>, within: Duration) {
         assert!(self.child.wait().unwrap().success());
         caught_up(stack, &mut members[0], within);
@@ -61,18 +61,18 @@ impl Flow {
 
 impl Drop for Flow {
     fn drop(&mut self) {
-        // Already over unless the test fails.
+        // The run has already ended unless the test failed.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The ends of the topic's partitions.
+/// Returns the end offsets of the topic's partitions.
 pub(crate) fn ends(stack: &Stack) -> Vec<(i32, i64)> {
     local_stack::end_offsets(&stack.bootstrap_servers(), TOPIC).unwrap().into_iter().collect()
 }
 
-/// Waits until all of the topic is in. So much time may pass without any progress.
+/// Waits until the whole topic is committed. `within` limits the time without any progress.
 pub(crate) fn caught_up(stack: &Stack, member: &mut Member, within: Duration) {
     let ends = ends(stack);
     let mut now = offsets(stack);
@@ -85,13 +85,13 @@ pub(crate) fn caught_up(stack: &Stack, member: &mut Member, within: Duration) {
     }
 }
 
-/// Brings in what is left and verifies.
+/// Loads the remaining records and verifies.
 pub(crate) fn finish(stack: &Stack, run: &str) {
     Member::of(stack, &["--until-caught-up"]).ended_with(0);
     holds(stack, run);
 }
 
-/// All of the verifier's equations.
+/// Asserts that the offsets are at the ends and the verifier's equations hold.
 pub(crate) fn holds(stack: &Stack, run: &str) {
     assert_eq!(offsets(stack), ends(stack), "the offsets stand at the ends of the partitions");
     let report = verify(stack, run);
@@ -102,7 +102,7 @@ fn admin(stack: &Stack) -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", stack.bootstrap_servers()).create().unwrap()
 }
 
-/// Makes the topic, and waits until it is there.
+/// Creates the topic and waits until it exists.
 pub(crate) fn make_topic(stack: &Stack, partitions: i32) {
     let new = NewTopic::new(TOPIC, partitions, TopicReplication::Fixed(1));
     runtime().block_on(async {
@@ -119,7 +119,7 @@ pub(crate) fn add_partitions(stack: &Stack, partitions: usize) {
     wait_for_partitions(stack, partitions);
 }
 
-/// Deletes the topic, and waits until it is gone.
+/// Deletes the topic and waits until it is gone.
 pub(crate) fn delete_topic(stack: &Stack) {
     runtime().block_on(async {
         admin(stack).delete_topics(&[TOPIC], &AdminOptions::new()).await.unwrap()[0].clone().unwrap()
@@ -127,7 +127,7 @@ pub(crate) fn delete_topic(stack: &Stack) {
     wait_for_partitions(stack, 0);
 }
 
-/// Takes all records before these offsets, as retention does.
+/// Deletes all records before these offsets, as retention does.
 pub(crate) fn delete_before(stack: &Stack, offsets: &[(i32, i64)]) {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in offsets {
@@ -150,7 +150,7 @@ fn wait_for_partitions(stack: &Stack, partitions: usize) {
     }
 }
 
-/// Sends so many values to a partition, in their order.
+/// Sends values to a partition in order.
 pub(crate) fn send(stack: &Stack, partition: i32, values: impl IntoIterator<Item = String>) {
     let producer: ThreadedProducer<DefaultProducerContext> =
         ClientConfig::new().set("bootstrap.servers", stack.bootstrap_servers()).create().unwrap();
@@ -160,7 +160,7 @@ pub(crate) fn send(stack: &Stack, partition: i32, values: impl IntoIterator<Item
     producer.flush(Duration::from_secs(10)).unwrap();
 }
 
-/// Records in one of Kafka's transactions, at the end of partition 0, which is committed or not.
+/// Sends records to partition 0 in a Kafka transaction, then commits or aborts it.
 pub(crate) fn transaction(stack: &Stack, records: u32, commit: bool) {
     let producer: ThreadedProducer<DefaultProducerContext> = ClientConfig::new()
         .set("bootstrap.servers", stack.bootstrap_servers())

@@ -1,4 +1,4 @@
-//! Open Kafka transactions: the records after one are neither read nor forgotten.
+//! Open Kafka transactions: later records are neither read nor lost.
 
 use std::time::Duration;
 
@@ -12,9 +12,10 @@ use crate::support::watched::Watched;
 use crate::support::{number, printed, printed_json};
 use crate::test_topic::{TOPIC, ends, make_topic, send};
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-/// A transaction with one record in partition 0. It stays open when it is dropped; the broker would end it after 15 minutes.
+/// A transaction with one record in partition 0. Dropping it leaves it open; the broker would abort it after 15
+/// minutes.
 pub(crate) struct OpenTransaction(ThreadedProducer<DefaultProducerContext>);
 
 impl OpenTransaction {
@@ -25,23 +26,23 @@ impl OpenTransaction {
             .set("transaction.timeout.ms", "900000")
             .create()
             .unwrap();
-        producer.init_transactions(PATIENCE).unwrap();
+        producer.init_transactions(TIMEOUT).unwrap();
         producer.begin_transaction().unwrap();
         producer.send(BaseRecord::to(TOPIC).partition(0).key("1").payload(&event(77))).map_err(|e| e.0).unwrap();
-        producer.flush(PATIENCE).unwrap();
+        producer.flush(TIMEOUT).unwrap();
         Self(producer)
     }
 
     fn commit(self) {
-        self.0.commit_transaction(PATIENCE).unwrap();
+        self.0.commit_transaction(TIMEOUT).unwrap();
     }
 
     fn abort(self) {
-        self.0.abort_transaction(PATIENCE).unwrap();
+        self.0.abort_transaction(TIMEOUT).unwrap();
     }
 }
 
-/// Two partitions with 100 records each, then the transaction in partition 0, then 500 each.
+/// Creates two partitions with 100 records each, then opens the transaction in partition 0, then adds 500 records each.
 fn held_back() -> (Stack, OpenTransaction) {
     let stack = Stack::ephemeral().unwrap();
     make_topic(&stack, 2);
@@ -87,13 +88,13 @@ fn a_run_goes_on_when_it_ends() {
         }
         member.ended_with(0);
         assert_eq!(records(&stack), if commit { 1_201 } else { 1_200 });
-        // The mark of its end came after the target.
+        // The transaction's end marker lies beyond the previous run's target offset.
         Member::of(&stack, &["--until-caught-up"]).ended_with(0);
         assert_eq!(offsets(&stack), ends(&stack));
     }
 }
 
-/// Exit code 0 would mean that it is done.
+/// Exit code 0 is reserved for a run that has caught up.
 #[test]
 fn a_run_that_is_stopped_before_it_is_caught_up_fails() {
     let (stack, transaction) = held_back();

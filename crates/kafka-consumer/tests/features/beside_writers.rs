@@ -1,4 +1,4 @@
-//! Refinements beside those who write, and beside each other.
+//! Refinements concurrent with writers and with each other.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ fn prepared() -> Stack {
     stack
 }
 
-/// The first refinement sees neither the row nor its note, though both were there before it began.
+/// The first refinement sees neither the row nor its note, although both were written before it began.
 #[test]
 fn what_commits_after_a_refinement_is_not_lost() {
     let stack = prepared();
@@ -41,7 +41,7 @@ fn what_commits_after_a_refinement_is_not_lost() {
     assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.touched_hours"), 0);
 }
 
-/// The one that waited looks at the table after it has waited, not as it was before.
+/// The second refinement takes its snapshot after the wait, so it sees the rows committed before that.
 #[test]
 fn a_second_refinement_waits_and_sees_what_came_meanwhile() {
     let stack = prepared();
@@ -84,7 +84,7 @@ fn beside_a_consumer() {
         "SELECT to_char(max(event_timestamp) AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"') FROM staging.product_events_raw",
     );
     let as_of: String = as_of[0].get(0);
-    // The same once more, from nothing, with refinements all the time.
+    // Repeats the load from an empty table, with refinements running all the time.
     execute(
         &stack,
         "TRUNCATE staging.product_events_raw; DELETE FROM pipeline.touched_hours; DELETE FROM pipeline.consumer_offsets",

@@ -1,4 +1,4 @@
-//! The command: who may, what it says, and that it goes on.
+//! The `refine` command: privileges, output, and repetition with `--every`.
 
 use std::io::{BufRead, BufReader};
 use std::process::Stdio;
@@ -75,7 +75,7 @@ fn what_nobody_noted_is_found_when_all_is_made_anew() {
     let said = printed(&stack, &["refine", "--as-of", NOON, "--all"]);
     assert!(said.contains("4 hours remade"), "{said}");
     assert_eq!(wrong(), Vec::<String>::new());
-    // An owner may as well, also where nobody is a writer.
+    // An owner may refine, too, even without the writer's role.
     succeed(program(&stack, OWNER, &["refine"]));
 }
 
@@ -90,7 +90,7 @@ fn again_and_again_until_told_to_end() {
     assert_eq!(next()["hours_remade"], 0);
     execute_as(&stack, WRITER, &insert("2026-11-22T10:00:00Z", "search_performed", 9, 1, "tools")).unwrap();
     while next()["hours_remade"] != 1 {}
-    // A session that is lost in the middle of its work costs one round.
+    // A session lost in the middle of a refinement costs one round.
     let runtime = runtime();
     let other = runtime.block_on(connect_to(&url_of(&stack, "admin"))).unwrap();
     runtime.block_on(other.batch_execute("BEGIN; LOCK TABLE refined.user_features")).unwrap();

@@ -1,4 +1,4 @@
-//! The features of users and accounts, against their plain definition.
+//! Compares the features of users and accounts with a direct computation from their definition.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 #[path = "../support/mod.rs"]
@@ -15,12 +15,12 @@ use local_stack::Stack;
 use support::{WRITER, url_of};
 use tokio_postgres::Client;
 
-/// A session as the program has it, with a writer's rights.
+/// Opens a session with the program's settings and a writer's privileges.
 async fn session(stack: &Stack) -> Client {
     session_of(stack, "warehouse").await
 }
 
-/// The same of another database.
+/// Opens such a session on another database.
 async fn session_of(stack: &Stack, warehouse: &str) -> Client {
     let url = url_of(stack, WRITER).replace("/warehouse", &format!("/{warehouse}"));
     let target = resolve(Some(&url)).unwrap();
@@ -32,13 +32,13 @@ async fn refine_as_of(client: &mut Client, as_of: &str) -> Refined {
     refine(client, Request { as_of: Some(as_of), all: false }).await.unwrap()
 }
 
-/// What differs from the plain definition.
+/// Returns the differences from the direct computation.
 async fn differences(client: &Client, as_of: &str) -> Vec<String> {
     let rows = client.query(include_str!("plain.sql"), &[&as_of]).await.unwrap();
     rows.iter().map(|row| row.get(0)).collect()
 }
 
-/// An event as a row, and a note of its hour.
+/// Returns the SQL that inserts an event and the note of its hour.
 fn insert(time: &str, kind: &str, user: i32, account: i32, category: &str) -> String {
     format!(
         "INSERT INTO staging.product_events_raw VALUES

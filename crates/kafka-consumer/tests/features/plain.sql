@@ -1,4 +1,4 @@
--- What the features of users and accounts have to be, by their definition, against what they are. Gives what differs.
+-- Computes the features of users and accounts from their definition and returns the differences from the tables.
 -- $1: as-of.
 WITH terms AS (
     SELECT $1::text::timestamptz AS as_of,

@@ -1,4 +1,4 @@
-//! Random streams with late events, refined as of moments that move to and fro, while days are taken.
+//! Random streams with late events, refined as of times that move forwards and backwards while old days are dropped.
 
 use std::fmt::Write as _;
 
@@ -11,7 +11,7 @@ use super::{differences, refine_as_of};
 use crate::support::WRITER;
 
 const STREAMS: u64 = 1_000;
-/// Streams that share a server and a core, each lot with a warehouse of its own.
+/// Number of groups of streams. The groups share a server, and each has its own warehouse.
 const LOTS: u64 = 2;
 
 const MICROS: i64 = 1;
@@ -25,7 +25,7 @@ const DAYS: i64 = 16;
 const TYPES: [&str; 5] = ["search_performed", "result_clicked", "product_viewed", "recommendation_clicked", "rfq_sent"];
 const CATEGORIES: [&str; 4] = ["tools", "Tools", "électronique", "furniture"];
 
-/// `SplitMix64`: the same streams each time.
+/// A `SplitMix64` generator, which yields the same streams in each run.
 struct Dice(u64);
 
 impl Dice {
@@ -50,7 +50,7 @@ fn text(micros: i64) -> String {
     Timestamp::from_micros(micros).to_string()
 }
 
-/// Near a window's end or beginning, to the microsecond, or anywhere in the ten days before; now and then later.
+/// Returns a time at the edge of a window, to the microsecond, or in the ten days before; sometimes after `as_of`.
 fn event_time(dice: &mut Dice, as_of: i64) -> i64 {
     let edge = as_of - dice.one_of(&[0, DAY, 7 * DAY]);
     let time = match dice.below(6) {
@@ -64,7 +64,7 @@ fn event_time(dice: &mut Dice, as_of: i64) -> i64 {
     time.clamp(BEGINNING, BEGINNING + DAYS * DAY - MICROS)
 }
 
-/// The next moment: on by minutes, hours or days, back, or to the hour's very beginning.
+/// Returns the next as-of time: minutes, hours or days later, earlier, or exactly at an hour's start.
 fn next_as_of(dice: &mut Dice, as_of: i64) -> i64 {
     let next = match dice.below(7) {
         0 => as_of,
@@ -77,12 +77,12 @@ fn next_as_of(dice: &mut Dice, as_of: i64) -> i64 {
     next.clamp(BEGINNING + 2 * DAY, BEGINNING + (DAYS - 1) * DAY)
 }
 
-/// Rows and the notes of their hours, in one transaction, as writers do.
+/// Returns the SQL that inserts rows and the notes of their hours in one transaction, as writers do.
 fn rows(dice: &mut Dice, as_of: i64, floor: i64) -> String {
     let mut sql = String::from("BEGIN;");
     for _ in 0..dice.below(12) {
         let user = 1 + dice.below(4);
-        // Mostly a user keeps its account.
+        // Most users keep their account.
         let account = if dice.below(8) == 0 { 1 + dice.below(3) } else { 1 + user % 2 };
         let (time, kind, category) = (event_time(dice, as_of), dice.one_of(&TYPES), dice.one_of(&CATEGORIES));
         if time >= floor {
@@ -96,7 +96,7 @@ const EMPTY: &str = "DELETE FROM staging.product_events_raw; DELETE FROM pipelin
     DELETE FROM refined.user_hours; DELETE FROM refined.account_hours; DELETE FROM refined.user_features;
     DELETE FROM refined.account_features; DELETE FROM pipeline.refinements; DELETE FROM pipeline.retention_floors";
 
-/// Refines a stream a few times and compares each time.
+/// Refines a stream a few times and compares the result each time.
 async fn check_stream(owner: &Client, client: &mut Client, number: u64) {
     let mut dice = Dice(number);
     owner.batch_execute(EMPTY).await.unwrap();
@@ -114,7 +114,7 @@ async fn check_stream(owner: &Client, client: &mut Client, number: u64) {
             let sql = format!(
                 "INSERT INTO pipeline.retention_floors VALUES ('{}') ON CONFLICT DO NOTHING; {}",
                 &floor[..10],
-                // The rows of these days go at once, or later.
+                // The rows of these days are deleted at once or stay for now.
                 if dice.below(2) == 0 {
                     format!("DELETE FROM staging.product_events_raw WHERE event_timestamp < '{floor}'")
                 } else {
@@ -151,7 +151,7 @@ fn features_are_what_their_definition_says() {
                 runtime().block_on(async {
                     let warehouse = if lot == 0 { "warehouse".to_owned() } else { format!("lot_{lot}") };
                     let owner = super::support::connect_to(&stack.postgres.url_of(&warehouse)).await.unwrap();
-                    // Superusers' sessions of tests have the server's time zone.
+                    // The superuser's sessions would otherwise have the server's time zone.
                     owner.batch_execute("SET timezone = 'UTC'; SET synchronous_commit = off").await.unwrap();
                     let mut client = super::session_of(stack, &warehouse).await;
                     client.batch_execute("SET synchronous_commit = off").await.unwrap();

@@ -1,4 +1,4 @@
-//! A browser without a window, driven through chromedriver over HTTP.
+//! A headless browser, driven through chromedriver over HTTP.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -7,9 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Ended when dropped.
+/// A browser session. It ends when dropped.
 pub(crate) struct Browser {
     driver: Child,
     port: u16,
@@ -26,12 +26,12 @@ impl Browser {
             .spawn()
             .unwrap_or_else(|error| panic!("chromedriver: {error}; `scripts/setup browser` installs it"));
         let mut browser = Self { driver, port, session: String::new() };
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while browser.ask("GET", "/status", &Value::Null).is_none_or(|answer| answer["ready"] != true) {
             assert!(Instant::now() < deadline, "chromedriver does not answer");
             std::thread::sleep(Duration::from_millis(50));
         }
-        // Root, as in containers, has no sandbox; /dev/shm is small there.
+        // Containers run as root, where the sandbox is unavailable, and have a small /dev/shm.
         let arguments = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"];
         let wanted = json!({"capabilities": {"alwaysMatch": {
             "goog:chromeOptions": {"args": arguments}, "goog:loggingPrefs": {"browser": "ALL"}}}});
@@ -46,34 +46,34 @@ impl Browser {
         self.command("/url", &json!({ "url": url }));
     }
 
-    /// What a piece of JavaScript returns.
+    /// Returns the result of a JavaScript snippet.
     pub(crate) fn run(&self, script: &str) -> Value {
         self.command("/execute/sync", &json!({"script": script, "args": []}))
     }
 
-    /// The text of an element.
+    /// Returns the text of an element.
     pub(crate) fn text(&self, id: &str) -> String {
         let text = self.run(&format!("return document.getElementById('{id}').textContent"));
         text.as_str().unwrap_or_default().to_owned()
     }
 
-    /// The inside of the window, also narrower than windows may be.
+    /// Sets the size of the viewport, which may be narrower than the minimum window.
     pub(crate) fn resize(&self, width: u32, height: u32) {
         let size = json!({"width": width, "height": height, "deviceScaleFactor": 1, "mobile": false});
         self.command("/goog/cdp/execute", &json!({"cmd": "Emulation.setDeviceMetricsOverride", "params": size}));
     }
 
-    /// What stands in the browser's console.
+    /// Returns the messages of the browser's console.
     pub(crate) fn complaints(&self) -> Vec<String> {
         let log = self.command("/se/log", &json!({"type": "browser"}));
         log.as_array().unwrap().iter().map(|entry| entry["message"].to_string()).collect()
     }
 
     pub(crate) fn wait_until(&self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while !condition(self) {
             let page = || self.run("return document.body.innerText");
-            assert!(Instant::now() < deadline, "not within {PATIENCE:?}: {what}\n{}", page());
+            assert!(Instant::now() < deadline, "not within {TIMEOUT:?}: {what}\n{}", page());
             std::thread::sleep(Duration::from_millis(100));
         }
     }
@@ -84,10 +84,10 @@ impl Browser {
         answer
     }
 
-    /// The value that the driver answers with; none while it does not answer.
+    /// Returns the value of the driver's response, or `None` if it does not respond.
     fn ask(&self, method: &str, path: &str, body: &Value) -> Option<Value> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).ok()?;
+        stream.set_read_timeout(Some(TIMEOUT)).ok()?;
         let body = if method == "POST" { body.to_string() } else { String::new() };
         let length = body.len();
         write!(
@@ -96,7 +96,7 @@ impl Browser {
         )
         .ok()?;
         let mut answer = Vec::new();
-        // The driver may keep the connection open: what was asked for is there when its length is.
+        // The driver may keep the connection open, so the response ends at its content length.
         let mut piece = vec![0; 65_536];
         loop {
             let read = stream.read(&mut piece).ok()?;

@@ -1,4 +1,4 @@
-//! The programs, run against servers of their own.
+//! Runs the programs against ephemeral servers.
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod browser;
@@ -14,14 +14,15 @@ use verifier::{LakeAt, Report, S3Access, Stores, Terms};
 
 pub(crate) const GROUP: &str = "kafka-consumer";
 
-/// The consumer, at the stack's addresses, with a writer's rights; the owner has made the tables.
+/// Returns a consumer of the stack's servers with a writer's privileges. The owner creates the tables first.
 pub(crate) fn consumer(stack: &Stack) -> Command {
     migrate(stack);
     consumer_as(stack, WRITER)
 }
 
-/// The consumer, logged in as one of the users; the tables are as they are. It serves nobody unless a flag says so: tests
-/// run side by side.
+/// Returns a consumer that connects as this user, without creating the tables.
+///
+/// Its HTTP server is off unless a flag enables it, because tests run in parallel.
 pub(crate) fn consumer_as(stack: &Stack, user: &str) -> Command {
     let mut command = program(stack, user, &["run", "--bootstrap-servers", &stack.bootstrap_servers()]);
     command.args(["--log-format", "json"]);
@@ -29,7 +30,7 @@ pub(crate) fn consumer_as(stack: &Stack, user: &str) -> Command {
     command
 }
 
-/// A command of the consumer, logged in as one of the users.
+/// Returns a command of the consumer that connects as this user.
 pub(crate) fn program(stack: &Stack, user: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
     command.args(arguments).args(["--database-url", &url_of(stack, user)]);
@@ -41,7 +42,7 @@ pub(crate) const OWNER: &str = "warehouse_admin";
 pub(crate) const WRITER: &str = "event_writer";
 pub(crate) const READER: &str = "analyst";
 
-/// Users as `db_table_scripts/roles` proposes them, unless they are there.
+/// Creates the users that `db_table_scripts/roles` proposes, unless they exist.
 pub(crate) fn make_users(stack: &Stack) {
     let missing = "SELECT count(*) FROM pg_roles WHERE rolname = 'analyst'";
     if number(stack, missing) > 0 {
@@ -53,7 +54,7 @@ pub(crate) fn make_users(stack: &Stack) {
     execute(stack, &format!("ALTER ROLE {OWNER} SET role = pipeline_owner"));
 }
 
-/// Has the owner make the tables, unless they are there.
+/// Creates the tables as the owner, unless they exist.
 pub(crate) fn migrate(stack: &Stack) {
     make_users(stack);
     if number(stack, "SELECT count(*) FROM pg_namespace WHERE nspname = 'refined'") == 0 {
@@ -61,12 +62,12 @@ pub(crate) fn migrate(stack: &Stack) {
     }
 }
 
-/// The warehouse, logged in as one of the users.
+/// Returns the URL of the warehouse for this user.
 pub(crate) fn url_of(stack: &Stack, user: &str) -> String {
     stack.database_url().replacen("admin:admin@", &format!("{user}:{user}@"), 1)
 }
 
-/// The generator beside it, which `cargo build --workspace` has made.
+/// Returns a generator that writes to Kafka and the lake, built by `cargo build --workspace`.
 pub(crate) fn generator(stack: &Stack) -> Command {
     let mut command = sender(stack, "max");
     command.args(["--lake", &stack.lake_url()]);
@@ -74,44 +75,44 @@ pub(crate) fn generator(stack: &Stack) -> Command {
     command
 }
 
-/// The same at a rate, and without a lake unless one is named.
+/// Returns a generator with this rate, and without a lake unless the caller adds one.
 pub(crate) fn sender(stack: &Stack, rate: &str) -> Command {
     let path = PathBuf::from(env!("CARGO_BIN_EXE_kafka-consumer")).with_file_name("event-generator");
     assert!(path.exists(), "{} is missing: cargo build --workspace", path.display());
     let mut command = Command::new(path);
     command.args(["run", "--rate", rate, "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]);
-    // Runs of one name in stacks of their own are no concern of each other.
+    // Separate state folders, so that runs of the same name in different stacks do not interfere.
     let state = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap().keep();
     command.env("EVENT_GENERATOR_STATE_DIR", state).env("EVENT_GENERATOR_HTTP_ADDR", "off");
     command.stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
 
-/// Runs to the end, which must be a good one.
+/// Runs a command and asserts that it succeeds.
 pub(crate) fn succeed(mut command: Command) -> Output {
     let output = command.output().unwrap();
     assert!(output.status.success(), "{command:?}\n{}", String::from_utf8_lossy(&output.stderr));
     output
 }
 
-/// Reads what there is.
+/// Consumes all records of the topic.
 pub(crate) fn catch_up(stack: &Stack, flags: &[&str]) -> Output {
     let mut command = consumer(stack);
     command.arg("--until-caught-up").args(flags);
     succeed(command)
 }
 
-/// Runs a command of the consumer as the writer, which must succeed, and gives what it printed.
+/// Runs a consumer command as the writer, asserts that it succeeds, and returns its standard output.
 pub(crate) fn printed(stack: &Stack, arguments: &[&str]) -> String {
     String::from_utf8(succeed(program(stack, WRITER, arguments)).stdout).unwrap()
 }
 
-/// The same, printed as JSON.
+/// Runs such a command and parses its standard output as JSON.
 pub(crate) fn printed_json(stack: &Stack, arguments: &[&str]) -> serde_json::Value {
     serde_json::from_str(&printed(stack, arguments)).unwrap()
 }
 
-/// Runs a command as one of the users that must end with a code, and gives what it said.
+/// Runs a command as this user, asserts its exit code, and returns its standard error.
 pub(crate) fn fail(stack: &Stack, user: &str, arguments: &[&str], code: i32) -> String {
     let output = program(stack, user, arguments).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -119,12 +120,12 @@ pub(crate) fn fail(stack: &Stack, user: &str, arguments: &[&str], code: i32) -> 
     said
 }
 
-/// What the verifier says of a run, from the stores alone.
+/// Verifies a run with the independent verifier, from the stores alone.
 pub(crate) fn verify(stack: &Stack, run: &str) -> Report {
     verify_with(stack, run, &Terms::for_group(GROUP))
 }
 
-/// The same, on other terms.
+/// Verifies a run on these terms.
 pub(crate) fn verify_with(stack: &Stack, run: &str, terms: &Terms) -> Report {
     let s3 = stack.s3();
     let access = S3Access {
@@ -139,7 +140,7 @@ pub(crate) fn verify_with(stack: &Stack, run: &str, terms: &Terms) -> Report {
     verifier::verify(&stores, &run, terms).unwrap()
 }
 
-/// Asks PostgreSQL.
+/// Runs a query as the superuser.
 pub(crate) fn query(stack: &Stack, sql: &str) -> Vec<tokio_postgres::Row> {
     runtime().block_on(async {
         let client = connect(stack).await.unwrap();
@@ -147,7 +148,7 @@ pub(crate) fn query(stack: &Stack, sql: &str) -> Vec<tokio_postgres::Row> {
     })
 }
 
-/// The single number that a query gives; 0 while the tables are not there yet.
+/// Returns the single number of a query's result, or 0 if the query fails, as before the tables exist.
 pub(crate) fn number(stack: &Stack, sql: &str) -> i64 {
     runtime().block_on(async {
         let client = connect(stack).await.unwrap();
@@ -155,12 +156,12 @@ pub(crate) fn number(stack: &Stack, sql: &str) -> i64 {
     })
 }
 
-/// Runs a statement as the superuser.
+/// Runs statements as the superuser.
 pub(crate) fn execute(stack: &Stack, sql: &str) {
     execute_as(stack, "admin", sql).unwrap();
 }
 
-/// Runs statements as one of the users.
+/// Runs statements as this user.
 pub(crate) fn execute_as(stack: &Stack, user: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
     runtime().block_on(async { connect_to(&url_of(stack, user)).await?.batch_execute(sql).await })
 }
@@ -179,7 +180,7 @@ pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
-/// Waits until a condition holds; fails when the process ends before or a minute has passed.
+/// Waits until a condition holds. Panics if the process exits first or a minute passes.
 pub(crate) fn wait_until(child: &mut Child, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(1);
     while !condition() {

@@ -1,4 +1,4 @@
-//! Records of our own making, put into the topic as any producer would.
+//! Hand-made records, sent to the topic as any producer would.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +8,7 @@ use rdkafka::ClientConfig;
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 
-/// A record of one partition.
+/// A record for one partition.
 #[derive(Clone, Default)]
 pub(crate) struct Record {
     pub(crate) partition: i32,
@@ -23,7 +23,7 @@ impl Record {
     }
 }
 
-/// A valid event.
+/// Returns a valid event as JSON.
 pub(crate) fn event(number: u32, time: Timestamp, category: &str) -> String {
     format!(
         r#"{{"event_id":"9f3c0b1e-3c5a-4d9b-8e0f-{number:012x}","event_timestamp":"{time}","event_type":"rfq_sent","user_id":1,"account_id":2,"product_id":3,"category":"{category}","experiment_id":"exp_1"}}"#
@@ -35,12 +35,12 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_micros(i64::try_from(micros).unwrap())
 }
 
-/// So many days before now.
+/// Returns the time this many days ago.
 pub(crate) fn days_ago(days: i64) -> Timestamp {
     Timestamp::from_micros(now().micros() - days * 86_400_000_000)
 }
 
-/// Sends records, in their order, and waits until the broker has them.
+/// Sends records in order and waits until the broker has acknowledged them.
 pub(crate) fn produce(stack: &Stack, records: &[Record]) {
     let producer: BaseProducer =
         ClientConfig::new().set("bootstrap.servers", stack.bootstrap_servers()).create().unwrap();

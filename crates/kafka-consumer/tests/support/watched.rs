@@ -1,4 +1,4 @@
-//! A running consumer that is looked at over HTTP.
+//! A running consumer that is observed over HTTP.
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
@@ -10,17 +10,17 @@ use pipeline_runtime::http;
 
 use super::{consumer, runtime, sender, signal};
 
-/// Killed when dropped.
+/// A consumer process. It is killed when dropped.
 pub(crate) struct Watched {
     pub(crate) child: Child,
-    /// Where it serves.
+    /// Address of its HTTP server.
     pub(crate) address: String,
-    /// What it has logged since then.
+    /// Log since the HTTP server started.
     log: Arc<Mutex<String>>,
 }
 
 impl Watched {
-    /// Starts a consumer on a free port and waits until it serves there.
+    /// Starts a consumer on a free port and waits until its HTTP server listens.
     pub(crate) fn start(stack: &Stack) -> Self {
         Self::run(consumer(stack).args(["--http-addr", "127.0.0.1:0"]))
     }
@@ -39,7 +39,7 @@ impl Watched {
         };
         let kept = Arc::new(Mutex::new(String::new()));
         let keep = Arc::clone(&kept);
-        // Read on, so that it never waits for us.
+        // Keeps reading, so that the consumer never blocks on a full pipe.
         std::thread::spawn(move || {
             for line in log.lines().map_while(Result::ok) {
                 *keep.lock().unwrap() += &(line + "\n");
@@ -48,13 +48,14 @@ impl Watched {
         Self { child, address, log: kept }
     }
 
-    /// The status and body of a path.
+    /// Returns the status and body of a path.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let answer = runtime().block_on(http::get(&self.address, path, Duration::from_secs(10)));
         answer.unwrap_or_else(|error| panic!("{path}: {error}\n{}", self.log.lock().unwrap()))
     }
 
-    /// The value of a sample, named as it is shown; the sum over all labels where none are given. 0 where it is absent.
+    /// Returns the value of a sample, named as exported. Without labels it is the sum over all labels; a missing sample
+    /// is 0.
     pub(crate) fn metric(&self, sample: &str) -> f64 {
         let (status, text) = self.get("/metrics");
         assert_eq!(status, 200, "{text}");
@@ -66,7 +67,7 @@ impl Watched {
         text.lines().filter_map(of).sum()
     }
 
-    /// Waits until a condition holds, for half a minute at most.
+    /// Waits until a condition holds. Panics after 30 seconds or if the process exits.
     pub(crate) fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(30);
         while !condition(self) {
@@ -76,14 +77,14 @@ impl Watched {
         }
     }
 
-    /// Ends it in good order.
+    /// Stops the process with SIGTERM and asserts that it succeeds.
     pub(crate) fn end(mut self) {
         signal(&self.child, "-TERM");
         assert!(self.child.wait().unwrap().success());
     }
 }
 
-/// A generator that sends at a rate until it is ended. Killed when dropped.
+/// A generator that sends at a rate until it is stopped. It is killed when dropped.
 pub(crate) struct Sending(Child);
 
 impl Sending {
@@ -92,7 +93,7 @@ impl Sending {
         Self(command.arg("--no-lake").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
-    /// Ends it in good order.
+    /// Stops the process with SIGTERM and asserts that it succeeds.
     pub(crate) fn end(mut self) {
         signal(&self.0, "-TERM");
         assert!(self.0.wait().unwrap().success());

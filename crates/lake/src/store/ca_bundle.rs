@@ -1,4 +1,4 @@
-//! `AWS_CA_BUNDLE`, as the AWS CLI has it: the certificates in that file are trusted, and no others.
+//! `AWS_CA_BUNDLE`, with the meaning that the AWS CLI gives it: only the certificates in that file are trusted.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 
 use crate::error::LakeError;
 
-/// An HTTP client for the SDK.
+/// Returns an HTTP client for the SDK that trusts the certificates in a file and no others.
 pub(super) fn client_that_trusts(path: &Path) -> Result<SharedHttpClient, LakeError> {
     let unusable = |cause: String| LakeError::CaBundle { path: path.to_owned(), cause };
     let pem = fs::read(path).map_err(|error| unusable(error.to_string()))?;
@@ -24,7 +24,7 @@ pub(super) fn client_that_trusts(path: &Path) -> Result<SharedHttpClient, LakeEr
     Ok(Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc)).tls_context(context).build_https())
 }
 
-/// Reads the certificates as the SDK will, which would panic about one that it cannot read.
+/// Validates the certificates in advance, because the SDK panics on one that it cannot read.
 fn check(pem: &[u8]) -> Result<(), String> {
     let mut roots = RootCertStore::empty();
     for certificate in CertificateDer::pem_slice_iter(pem) {

@@ -1,7 +1,7 @@
 //! A lake in a folder, with the same layout as on S3.
 //!
-//! A file that is being written is called `.<name>.<process>-<number>.tmp`. What a kill leaves of such files is not in
-//! the way and can be removed.
+//! A file is written as `.<name>.<process>-<number>.tmp` and then linked or renamed. Temporary files that a killed
+//! process left behind do no harm and can be removed.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, Metadata};
@@ -64,7 +64,7 @@ impl FolderStore {
             let path = store.path(&key)?;
             match fs::read(&path) {
                 Ok(bytes) => Ok(Some(bytes.into())),
-                // A missing root is a lake that went away, not a missing file.
+                // If the root is missing, the lake itself is unavailable, not just one file.
                 Err(error) if error.kind() == ErrorKind::NotFound => store.check().map(|()| None),
                 Err(error) => Err(failed("read", &path)(error)),
             }
@@ -130,7 +130,7 @@ impl FolderStore {
         }
     }
 
-    /// The file's path. A key can't lead out of the lake or to a file that `list` would not show.
+    /// Returns the path of a file. Refuses a key that leads out of the lake or to a file that `list` would hide.
     fn path(&self, key: &str) -> Result<PathBuf, LakeError> {
         let bad = |part: &str| part.is_empty() || part.starts_with('.') || part.contains(['\\', '\0']);
         if key.split('/').any(bad) {
@@ -140,7 +140,7 @@ impl FolderStore {
     }
 }
 
-/// Lists a folder. A name that is not UTF-8 has U+FFFD in its key, which no file can be read under.
+/// Lists a folder recursively. A name that is not UTF-8 has U+FFFD in its key; the file cannot be read under that key.
 fn walk(path: &Path, folder: &str, prefix: &str, found: &mut Vec<Object>) -> Result<(), LakeError> {
     let entries = match fs::read_dir(path) {
         Ok(entries) => entries,
@@ -158,7 +158,7 @@ fn walk(path: &Path, folder: &str, prefix: &str, found: &mut Vec<Object>) -> Res
         let metadata = match fs::metadata(entry.path()) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == ErrorKind::NotFound => {
-                // A link that leads nowhere is listed, so that reading it fails by name. Anything else was removed just now.
+                // A dangling symlink is listed, so that reading it fails by name. Any other file was just removed.
                 if entry.path().is_symlink() && key.starts_with(prefix) {
                     found.push(Object { key, size: 0, modified: None });
                 }
@@ -181,10 +181,9 @@ fn changed(metadata: &Metadata) -> Option<SystemTime> {
     metadata.modified().ok().max(renamed)
 }
 
-/// Writes a file that is there whole or not at all, only where there is none: a hard link fails where a rename would
-/// overwrite.
+/// Writes a file atomically if it does not exist. A rename would replace an existing file, a hard link fails.
 fn write_new(path: &Path, bytes: &[u8]) -> Result<(), LakeError> {
-    // Saves the writing in the usual case of a second attempt; the link below is what decides.
+    // Avoids the write in the common case of a retry. The hard link below makes the check atomic.
     if path.exists() {
         return Err(failed("write", path)(ErrorKind::AlreadyExists.into()));
     }
@@ -194,11 +193,11 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), LakeError> {
     sync(folder_of(path))
 }
 
-/// A file under its temporary name, which goes away with this value.
+/// A file under its temporary name, removed on drop.
 struct Temporary(PathBuf);
 
 impl Temporary {
-    /// Writes a file beside another one, whose folder is made when absent.
+    /// Writes a temporary file in the folder of `path`. Creates the folder if it does not exist.
     fn write_beside(path: &Path, bytes: &[u8]) -> Result<Self, LakeError> {
         make_folder(folder_of(path))?;
         let (temporary, mut file) = Self::create_beside(path)?;
@@ -207,7 +206,7 @@ impl Temporary {
         Ok(temporary)
     }
 
-    /// Takes a name that is nobody else's. Process numbers alone don't make it so: in containers each is often 1.
+    /// Creates a file with a unique name. The process ID alone is not unique: in containers it is often 1.
     fn create_beside(path: &Path) -> Result<(Self, File), LakeError> {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
         let name = path.file_name().unwrap_or(OsStr::new("file")).to_string_lossy();
@@ -225,12 +224,12 @@ impl Temporary {
 
 impl Drop for Temporary {
     fn drop(&mut self) {
-        // After a rename there is nothing; and what can't be removed now is recognisable by its name.
+        // After a rename the file no longer exists. A file that cannot be removed is recognizable by its name.
         let _ = fs::remove_file(&self.0);
     }
 }
 
-/// Makes a folder and what is above it, so that they outlive a power cut.
+/// Creates a folder and its parents. Syncs the parents, so that the folders survive a power failure.
 fn make_folder(folder: &Path) -> Result<(), LakeError> {
     if folder.is_dir() {
         return Ok(());

@@ -9,27 +9,27 @@ use crate::error::LakeError;
 use crate::keys::Key;
 use crate::parquet_file;
 
-/// How a conditional write ended well.
+/// Outcome of a successful conditional write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Put {
-    /// The file is new.
+    /// The file was written.
     Written,
-    /// A file with the same content was there, perhaps our own of an attempt whose answer was lost.
+    /// A file with the same content exists, possibly from an earlier attempt whose response was lost.
     AlreadyThere,
 }
 
 /// A file in a lake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Object {
-    /// Its key within the lake.
+    /// Key within the lake.
     pub key: String,
-    /// Its size in bytes.
+    /// Size in bytes.
     pub size: u64,
-    /// Time of its last change by the clock of its server or host, if known.
+    /// Time of the last change by the clock of the server or host, if known.
     pub modified: Option<SystemTime>,
 }
 
-/// What a stored file says of its content: by its footer, or for a manifest by its bytes.
+/// Returns the content hash of a stored file: the one in its footer, or for a manifest the hash of its bytes.
 pub(super) fn stored_hash(key: &str, bytes: &Bytes) -> Option<ContentHash> {
     match key.parse() {
         Ok(Key::Manifest { .. } | Key::Draft { .. }) => Some(ContentHash::of_bytes(bytes)),
@@ -37,7 +37,7 @@ pub(super) fn stored_hash(key: &str, bytes: &Bytes) -> Option<ContentHash> {
     }
 }
 
-/// What a conditional write means when the key was taken.
+/// Returns the outcome of a conditional write to an existing key.
 pub(super) fn compare(
     key: &str,
     place: &str,

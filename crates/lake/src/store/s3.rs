@@ -1,4 +1,4 @@
-//! A lake in a bucket.
+//! A lake in an S3 bucket.
 
 use std::future::Future;
 use std::time::{Duration, SystemTime};
@@ -18,26 +18,26 @@ use crate::content_hash::ContentHash;
 use crate::error::LakeError;
 use crate::keys::RUNS_PREFIX;
 
-/// For the first request of all, and finding credentials before it.
+/// Timeout of opening a lake: for loading the credentials and for the first request.
 const OPEN_LIMIT: Duration = Duration::from_secs(5);
-/// The object metadata that has the content hash.
+/// Object metadata key of the content hash.
 const HASH_METADATA: &str = "content-hash";
 const RETRY: RetryPolicy = RetryPolicy::exponential(Duration::from_millis(100), Duration::from_secs(10));
-/// Bytes that are reserved for an answer before any of it came, at most.
+/// Maximum number of bytes reserved for a response before its body arrives.
 const LARGEST_RESERVE: usize = 1 << 28;
 
 #[derive(Debug, Clone)]
 pub(super) struct S3Store {
     client: Client,
-    /// The server, for messages.
+    /// Server name for messages.
     server: String,
     bucket: String,
-    /// What all keys begin with in the bucket: empty, or ending in a slash.
+    /// Prefix of all keys in the bucket: empty, or with a trailing slash.
     prefix: String,
     pub(super) retry_deadline: Option<Duration>,
 }
 
-/// Why an attempt failed, and whether another one makes sense.
+/// Error of an attempt. `again` is true if a retry may succeed.
 struct Failure {
     again: bool,
     error: LakeError,
@@ -65,7 +65,7 @@ impl S3Store {
                 prefix,
                 retry_deadline: Some(DEFAULT_RETRY_DEADLINE),
             };
-            // Unlike HeadBucket, a listing is answered with an error code, and it is a right that the lake needs.
+            // Unlike HeadBucket, a failed listing has an error code, and the lake needs this permission anyway.
             store.list_page("", 1, None).await.map_err(|failure| failure.error)?;
             Ok(store)
         });
@@ -96,20 +96,22 @@ impl S3Store {
         }
     }
 
-    /// What is under a key that is taken: ours from an earlier attempt, or somebody else's.
+    /// Compares the object under an existing key with the offered content.
+    ///
+    /// An earlier attempt or another writer may have created it.
     async fn compare(&self, key: &str, offered: ContentHash) -> Result<Put, Failure> {
         let head = self.client.head_object().bucket(&self.bucket).key(self.full(key)).send().await;
         let head = head.map_err(|error| self.gone_or("HeadObject", key, Answer::from(error)))?;
         let metadata = head.metadata.and_then(|metadata| metadata.get(HASH_METADATA)?.parse().ok());
         let stored = match metadata {
             Some(hash) => Some(hash),
-            // Copied here by a tool that keeps no metadata: the file itself says it too.
+            // Tools that copy objects may drop the metadata, but the file itself has the hash too.
             None => self.get_once(key, None).await?.and_then(|bytes| stored_hash(key, &bytes)),
         };
         Ok(compare(key, &self.place(), stored, offered)?)
     }
 
-    /// A key that was taken a moment ago and now isn't there can be written.
+    /// Returns the failure of a request for an existing key. If the key no longer exists, the write can be retried.
     fn gone_or(&self, action: &str, key: &str, answer: Answer) -> Failure {
         let gone = answer.kind == AnswerKind::NoKey;
         let failure = self.failure(action, key, answer);
@@ -129,7 +131,7 @@ impl S3Store {
         self.attempts("get", key, || self.get_once(key, None)).await
     }
 
-    /// Asks for a range, which an empty file does not have.
+    /// Requests a byte range. An empty object cannot satisfy one, so S3 refuses the request.
     pub(super) async fn get_start(&self, key: &str, length: u64) -> Result<Option<Bytes>, LakeError> {
         let range = format!("bytes=0-{}", length.saturating_sub(1));
         self.attempts("get", key, || self.get_once(key, Some(range.clone()))).await
@@ -144,7 +146,7 @@ impl S3Store {
         };
         let length = object.content_length.and_then(|length| usize::try_from(length).ok()).unwrap_or(0);
         let mut bytes = BytesMut::with_capacity(length.min(LARGEST_RESERVE));
-        // The client's own limits end where the body begins. A large file may take long, a part of it may not.
+        // The timeouts of the client end where the body starts. A large body may take long, a single chunk may not.
         let cut = loop {
             match timeout(ATTEMPT_LIMIT, object.body.next()).await {
                 Ok(Some(Ok(part))) => bytes.extend_from_slice(&part),
@@ -174,7 +176,7 @@ impl S3Store {
         let list = list.prefix(self.full(prefix)).set_continuation_token(from);
         let page = match list.send().await.map_err(Answer::from) {
             Ok(page) => page,
-            // Without a code this is a server's way to say that the bucket is not there.
+            // S3-compatible servers answer 404 without a code if the bucket does not exist.
             Err(answer) if answer.kind == AnswerKind::NoKey => {
                 return Err(self.failure("ListObjectsV2", prefix, Answer { kind: AnswerKind::NoBucket, ..answer }));
             }
@@ -201,7 +203,7 @@ impl S3Store {
         self.attempts("remove", key, once).await
     }
 
-    /// Retries transient failures, indefinitely or until the retry deadline.
+    /// Retries transient failures until the retry deadline, or indefinitely without one.
     async fn attempts<T, F: Future<Output = Result<T, Failure>>>(
         &self,
         operation: &'static str,
@@ -244,11 +246,12 @@ impl S3Store {
 
 struct Page {
     objects: Vec<Object>,
-    /// Where the next page begins; none after the last.
+    /// Continuation token of the next page; `None` after the last page.
     next: Option<String>,
 }
 
-/// <https://www.iana.org/assignments/media-types/application/vnd.apache.parquet>
+/// Returns the media type of a file. Parquet's is registered as
+/// <https://www.iana.org/assignments/media-types/application/vnd.apache.parquet>.
 fn content_type(key: &str) -> &'static str {
     if key.starts_with(RUNS_PREFIX) { "application/json" } else { "application/vnd.apache.parquet" }
 }

@@ -1,32 +1,32 @@
-//! How S3 is reached.
+//! Access to S3.
 
 use std::fmt;
 use std::time::Duration;
 
-/// How long an operation is retried while S3 does not answer or asks to slow down, by default.
+/// Default retry deadline of an operation, for the time that S3 does not respond or asks clients to slow down.
 pub const DEFAULT_RETRY_DEADLINE: Duration = Duration::from_mins(2);
 
-/// How to reach S3.
+/// Endpoint and credentials for S3.
 #[derive(Clone, Default)]
 pub enum S3Access {
-    /// As every AWS tool: `AWS_*` variables, profiles, roles, and `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` for
-    /// another S3.
+    /// The standard AWS configuration: `AWS_*` variables, profiles, roles. `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL`
+    /// selects an S3-compatible server.
     ///
-    /// `AWS_CA_BUNDLE` names a file with the certificates to trust, and then no others are.
+    /// If `AWS_CA_BUNDLE` is set, only the certificates in that file are trusted.
     ///
-    /// With an endpoint outside amazonaws.com, buckets are addressed by path (`http://host/bucket/key`), and a missing
-    /// region is taken to be us-east-1.
+    /// With an endpoint outside Amazon's domains, buckets are addressed by path (`http://host/bucket/key`), and the
+    /// region defaults to us-east-1.
     #[default]
     Standard,
-    /// One server with one pair of keys, addressed by path; nothing is taken from the surroundings.
+    /// One server with one key pair, addressed by path. The environment is ignored.
     Fixed {
-        /// The server's URL.
+        /// URL of the server.
         endpoint: String,
-        /// The access key's id.
+        /// Access key ID.
         access_key: String,
-        /// The secret key.
+        /// Secret access key.
         secret_key: String,
-        /// The region that requests are signed for.
+        /// Region for signing requests.
         region: String,
     },
 }

@@ -1,34 +1,34 @@
-//! What an answer of S3, or its absence, asks us to do.
+//! Classification of responses from S3.
 
 use std::error::Error;
 
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-/// What to do next. One place decides, by the answer's status and S3's error code.
+/// Kind of a response, derived from its status and S3's error code. It determines the next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum AnswerKind {
-    /// Nobody answered, or not in time.
+    /// No response, or not in time.
     Silent,
-    /// An answer that will be another one later.
+    /// Transient error.
     Busy,
-    /// The condition `If-None-Match: *` does not hold.
+    /// The condition `If-None-Match: *` failed: the key exists.
     Taken,
-    /// There is no such key.
+    /// The key does not exist.
     NoKey,
-    /// There is no such bucket.
+    /// The bucket does not exist.
     NoBucket,
-    /// The credentials are not known, wrong or expired, or the clocks differ too much.
+    /// The credentials are unknown, wrong or expired, or the clock skew is too large.
     BadCredentials,
-    /// The credentials may not do this.
+    /// The credentials lack a permission.
     Denied,
-    /// The bucket is elsewhere.
+    /// The bucket is in another region.
     WrongRegion,
-    /// Anything else, which trying again would not change.
+    /// Any other error that a retry would not resolve.
     Refused,
 }
 
-/// A kind and what it is based on, in words.
+/// Kind of a response, and its cause for messages.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) kind: AnswerKind,
@@ -69,7 +69,7 @@ where
     }
 }
 
-/// What lies behind an error. The layers above it say "dispatch failure" and "client error".
+/// Returns the message of the innermost error. The outer ones only report "dispatch failure" and "client error".
 pub(super) fn innermost(error: &dyn Error) -> String {
     let mut innermost = error;
     while let Some(cause) = innermost.source() {
@@ -78,7 +78,9 @@ pub(super) fn innermost(error: &dyn Error) -> String {
     innermost.to_string()
 }
 
-/// Codes: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>. Answers to HEAD have none.
+/// Classifies a response by its status and its error code, which responses to HEAD requests lack.
+///
+/// Codes: <https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html>.
 fn kind(status: u16, code: Option<&str>) -> AnswerKind {
     match code {
         Some("NoSuchBucket") => return AnswerKind::NoBucket,
@@ -109,9 +111,9 @@ fn kind(status: u16, code: Option<&str>) -> AnswerKind {
         403 => AnswerKind::Denied,
         404 => AnswerKind::NoKey,
         412 => AnswerKind::Taken,
-        // These two say that the server lacks something, which it will lack the next time too.
+        // 501 and 505 mean that the server lacks a feature, so a retry fails too.
         501 | 505 => AnswerKind::Refused,
-        // 0 and 2xx: an answer that was cut off or could not be read.
+        // 0 and 2xx: the response was truncated or could not be parsed.
         0 | 200..=299 | 408 | 409 | 429 | 500..=599 => AnswerKind::Busy,
         _ => AnswerKind::Refused,
     }

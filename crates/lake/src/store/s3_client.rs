@@ -1,4 +1,4 @@
-//! The S3 client: whose credentials, which server, and how long to wait for it.
+//! The S3 client: credentials, endpoint and timeouts.
 
 use std::path::Path;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::s3_access::S3Access;
 use super::s3_answer::innermost;
 use crate::error::LakeError;
 
-/// For the TCP and TLS handshake.
+/// Timeout of the TCP and TLS handshakes.
 const CONNECT_LIMIT: Duration = Duration::from_secs(3);
-/// For one attempt at one request, body included: 64 MiB at 1.2 MB/s.
+/// Timeout of one attempt with its request body (64 MiB at 1.2 MB/s), and of each chunk of a response body.
 pub(super) const ATTEMPT_LIMIT: Duration = Duration::from_mins(1);
-/// Where S3-compatible servers mostly are, whatever they are asked.
+/// Default region of most S3-compatible servers.
 const USUAL_REGION: &str = "us-east-1";
 
-/// A client, and the server's name for messages.
+/// A client, and the name of the server for messages.
 pub(super) struct Connected {
     pub(super) client: Client,
     pub(super) server: String,
@@ -47,7 +47,7 @@ pub(super) async fn connect(bucket: &str, access: S3Access) -> Result<Connected,
         .operation_attempt_timeout(ATTEMPT_LIMIT)
         .operation_timeout(ATTEMPT_LIMIT)
         .build();
-    // Attempts are repeated in one place, where they are logged and bounded: S3Store::attempts.
+    // S3Store::attempts is the single place that retries, with a log line and a limit.
     let config = builder.timeout_config(limits).retry_config(RetryConfig::disabled()).build();
     Ok(Connected { client: Client::from_conf(config), server })
 }
@@ -71,7 +71,7 @@ async fn standard(bucket: &str) -> Result<(Builder, String), LakeError> {
     Ok((builder, server))
 }
 
-/// The endpoint that the SDK will use for S3, when one is set: the service's own before the general one.
+/// Returns the endpoint of S3 if one is set. The service-specific setting has precedence over the general one.
 fn endpoint_of(config: &SdkConfig) -> Option<String> {
     let key =
         ServiceConfigKey::builder().service_id("S3").env("AWS_ENDPOINT_URL").profile("endpoint_url").build().ok()?;
@@ -88,7 +88,7 @@ fn is_amazons(endpoint: &str) -> bool {
     })
 }
 
-/// Asks for credentials before anything is sent, because a request without them fails in words about connections.
+/// Loads the credentials before the first request, whose error without them would only mention the connection.
 async fn check_credentials(config: &SdkConfig, bucket: &str) -> Result<(), LakeError> {
     let missing = |cause: String| LakeError::NoCredentials { place: format!("s3://{bucket}"), cause };
     let Some(provider) = config.credentials_provider() else {

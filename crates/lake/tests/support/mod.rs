@@ -1,4 +1,4 @@
-//! What the tests of this crate share.
+//! Support for the tests of this crate.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test says so by panicking")]
@@ -11,7 +11,7 @@ use lake::{EventFile, EventFileWriter, Lake, LakeError, LakeFile, Put, RunId, Se
 use proptest::prelude::*;
 use uuid::Uuid;
 
-/// Any event that a file can hold, valid or not.
+/// Any event that a file can store, valid or not.
 pub fn any_event() -> impl Strategy<Value = ProductEvent<'static>> {
     (
         any::<u128>(),
@@ -35,7 +35,7 @@ pub fn any_event() -> impl Strategy<Value = ProductEvent<'static>> {
         })
 }
 
-/// The n-th of some plain events, a second apart from the given instant.
+/// Returns the `n`-th of a series of plain events, one per second after `from`.
 pub fn event(n: u64, from: &str) -> ProductEvent<'static> {
     let from: Timestamp = from.parse().unwrap();
     let number = |below: u64| i32::try_from(n % below).unwrap() + 1;
@@ -51,7 +51,7 @@ pub fn event(n: u64, from: &str) -> ProductEvent<'static> {
     })
 }
 
-/// A file of so many plain events; another `from` gives other content.
+/// Returns a file of `rows` plain events. A different `from` results in different content.
 pub fn event_file(rows: u64, from: &str) -> LakeFile {
     let mut segment = SegmentBuilder::new(run("0a1b2c3d4"), 7, 0);
     for n in 0..rows {
@@ -82,7 +82,7 @@ pub fn decode(bytes: Bytes) -> Result<Vec<ProductEvent<'static>>, LakeError> {
     Ok(events)
 }
 
-/// What holds for every lake, wherever it is. The lake is empty, and is so again afterwards.
+/// Checks the contract of every kind of lake. The lake must be empty and is empty again afterwards.
 pub async fn behaves_as_a_lake(lake: &Lake, races: u64) {
     writes_once(lake).await;
     lists_what_is_there(lake).await;

@@ -1,4 +1,4 @@
-//! A Python with the packages of `tests/python/requirements.txt`.
+//! Python with the packages of `tests/python/requirements.txt`.
 
 #![allow(unreachable_pub, reason = "a part of a test")]
 
@@ -8,10 +8,10 @@ use std::process::Command;
 
 const REQUIREMENTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/python/requirements.txt");
 
-/// Its path. The environment is made below `target/` when it is absent or has other packages.
+/// Returns the path of the interpreter. Creates the environment below `target/` if it is missing or outdated.
 ///
 /// # Errors
-/// A sentence that says what is missing.
+/// Returns the failed step and a hint.
 pub fn python() -> Result<PathBuf, String> {
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("lake-readers");
     let python = folder.join("bin/python3");

@@ -1,4 +1,4 @@
-//! A server that gives scripted answers, for what a healthy S3 does too seldom to wait for.
+//! A server with scripted responses, for cases that are rare with a healthy S3.
 
 #![allow(unreachable_pub, reason = "a part of several tests")]
 #![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test says so by panicking")]
@@ -9,31 +9,31 @@ use lake::{Lake, LakeError, LakeUrl, S3Access};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 
-/// What the server does with one request.
+/// Reaction of the server to one request.
 #[derive(Clone, Copy)]
 pub enum Does {
-    /// Answers with a status and, except to HEAD, an error code.
+    /// Responds with a status and, except to HEAD, an error code.
     Says(u16, &'static str),
-    /// Answers 200 with a header and this body.
+    /// Responds with status 200, a header and this body.
     Gives(&'static str, &'static str),
     /// Reads the request and closes the connection.
     HangsUp,
-    /// Reads the request and never answers.
+    /// Reads the request and never responds.
     KeepsSilent,
 }
 
-/// An empty listing, the answer that opens a lake.
+/// An empty listing, the response that opens a lake.
 pub const LISTING: Does = Does::Gives("x: y", "<ListBucketResult></ListBucketResult>");
 
-/// A running server and the requests it got, as `METHOD path`.
+/// A running server and the requests it received, as `METHOD path`.
 pub struct ScriptedS3 {
     pub endpoint: String,
     pub requests: Arc<Mutex<Vec<String>>>,
 }
 
 impl ScriptedS3 {
-    /// The first request, which opens the lake, is answered with an empty listing; the others follow the script,
-    /// whose last entry repeats.
+    /// Starts a server. The first request, which opens the lake, receives an empty listing. The others follow the
+    /// script, whose last entry repeats.
     pub async fn start(script: &'static [Does]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -52,7 +52,7 @@ impl ScriptedS3 {
         Lake::open(&url, access(&self.endpoint)).await
     }
 
-    /// The requests after the opening one.
+    /// Returns the requests after the first one.
     pub fn requests(&self) -> Vec<String> {
         self.requests.lock().unwrap()[1..].to_vec()
     }

@@ -1,4 +1,4 @@
-//! One direction of a connection: a thread reads and decides, another one writes when it is time.
+//! One direction of a connection: one thread reads and decides, another one writes when the bytes are due.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -10,9 +10,9 @@ use std::time::{Duration, Instant};
 
 use super::state::{Connection, CutAt, ProxyMode, Shared, Trigger, guard};
 
-/// Read at once at most.
+/// Maximum number of bytes per read.
 const CHUNK: usize = 64 * 1024;
-/// How often a throttled direction passes its share.
+/// Interval at which a throttled direction forwards its share.
 const TICK: Duration = Duration::from_millis(100);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ enum Direction {
     ToClient,
 }
 
-/// Bytes and when they are due.
+/// Bytes with the time at which they are due.
 type Parcel = (Instant, Vec<u8>);
 
 pub(super) fn start(connection: &Arc<Connection>, shared: &Arc<Shared>) -> io::Result<()> {
@@ -49,7 +49,7 @@ struct Pump {
 }
 
 impl Pump {
-    /// Until either side closes. The last sender's end tells the writer, which closes the other side.
+    /// Reads until either side closes. Dropping the sender then ends the writer, which closes the other side.
     fn read(self, mut from: TcpStream) {
         let mut buffer = vec![0; CHUNK];
         let mut tail = Vec::new();
@@ -68,15 +68,15 @@ impl Pump {
                 thread::sleep(TICK);
             }
         }
-        // Half open: the other side hears nothing of the end either, until the proxy itself ends.
+        // Half open: the other side must not notice the close either, until the proxy itself ends.
         while self.connection.lossy.load(Ordering::Relaxed) && !self.shared.over.load(Ordering::Relaxed) {
             thread::sleep(TICK);
         }
     }
 
-    /// Passes bytes on, or not. False when the connection is over.
+    /// Forwards or drops bytes. Returns false if the connection is closed.
     fn take(&self, bytes: &[u8], tail: &mut Vec<u8>) -> bool {
-        // Asked again: the way may have changed while the bytes were waited for.
+        // Read again: the mode may have changed while the read was blocked.
         let way = *guard(&self.shared.way);
         if way == ProxyMode::HalfOpen {
             self.connection.lossy.store(true, Ordering::Relaxed);
@@ -104,7 +104,8 @@ impl Pump {
         false
     }
 
-    /// Whether these bytes, with what came before them, complete the trigger's. It is spent then.
+    /// Returns the cut point if these bytes, together with the previous ones, complete the trigger's bytes. Removes the
+    /// trigger.
     fn triggered(&self, bytes: &[u8], tail: &mut Vec<u8>) -> Option<CutAt> {
         if self.direction == Direction::ToClient {
             return None;
@@ -125,7 +126,7 @@ impl Pump {
 fn write(mut to: TcpStream, due: &Receiver<Parcel>, shared: &Shared) {
     for (time, bytes) in due {
         thread::sleep(time.saturating_duration_since(Instant::now()));
-        // Counted first: whoever has got the bytes finds them counted.
+        // Counted before the write, so that a receiver of the bytes finds them counted.
         shared.passed.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         if to.write_all(&bytes).is_err() {
             break;

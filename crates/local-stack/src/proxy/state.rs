@@ -1,33 +1,33 @@
-//! State that the connections of a proxy share.
+//! State shared by the connections of a proxy.
 
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// What happens to the bytes of all connections, those that are open and those to come.
+/// Treatment of the bytes of all connections, open and new.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum ProxyMode {
-    /// They pass.
+    /// Bytes are forwarded.
     #[default]
     Open,
-    /// New connections are closed at once. [`Proxy::cut`] ends those that are open.
+    /// New connections are closed at once. [`Proxy::cut`] closes the open ones.
     Closed,
-    /// Bytes are taken and go nowhere, in both directions; nothing is closed. A connection that lost bytes never passes
-    /// any again, also after the way is open.
+    /// Bytes are dropped in both directions, and no connection is closed. A connection that lost bytes stays blocked
+    /// after the mode changes, too.
     HalfOpen,
-    /// So many bytes a second in each direction of each connection.
+    /// Limits each direction of each connection to this many bytes per second.
     Throttled(u32),
-    /// All bytes arrive so much later; their number is not limited.
+    /// Delays all bytes by this time, without a limit on their number.
     Delayed(Duration),
 }
 
-/// Where a connection is cut when the client sends certain bytes.
+/// Point at which a connection is cut when the client sends the trigger's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CutAt {
-    /// Before the server sees them.
+    /// Before the server receives them.
     Request,
-    /// After the server has answered them and before the client sees the answer.
+    /// After the server has answered and before the client receives the answer.
     Answer,
 }
 
@@ -55,15 +55,15 @@ pub(super) struct Trigger {
 pub(super) struct Connection {
     pub(super) client: TcpStream,
     pub(super) server: TcpStream,
-    /// It lost bytes: what follows them makes no sense to whoever gets it.
+    /// The connection lost bytes; later bytes would be misinterpreted by the receiver.
     pub(super) lossy: AtomicBool,
-    /// The server's next bytes are the answer after which it is cut.
+    /// The server's next bytes are the answer after which the connection is cut.
     pub(super) answer_is_last: AtomicBool,
 }
 
 impl Connection {
     pub(super) fn close(&self) {
-        // Whoever closed it first is right too.
+        // Errors are ignored: the peer may have closed the socket first.
         let _ = self.client.shutdown(Shutdown::Both);
         let _ = self.server.shutdown(Shutdown::Both);
     }

@@ -1,4 +1,4 @@
-//! Questions to the servers, through the same clients as the programs'.
+//! Requests to the servers with the client libraries that the programs use.
 #![allow(dead_code, reason = "each test program uses its part")]
 
 use std::path::Path;
@@ -10,7 +10,7 @@ use local_stack::S3Access;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-/// Waits for a condition; panics after a minute.
+/// Waits for a condition and panics after a minute.
 pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     let deadline = Instant::now() + Duration::from_mins(1);
     while !condition() {
@@ -19,20 +19,20 @@ pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
     }
 }
 
-/// Whether a process is there and no zombie.
+/// Returns true if a process exists and is no zombie.
 pub(crate) fn exists(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     Path::new(&format!("/proc/{pid}")).exists() && !stat.contains(") Z ")
 }
 
-/// The topics that a broker has, but for its own.
+/// Returns the topics of a broker except internal ones.
 pub(crate) fn topics(servers: &str) -> Vec<String> {
     let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
     let metadata = client.fetch_metadata(None, Duration::from_secs(10)).unwrap();
     metadata.topics().iter().map(|topic| topic.name().to_owned()).filter(|name| !name.starts_with("__")).collect()
 }
 
-/// Runs SQL; the first text column of the last row.
+/// Runs SQL and returns the first column of the last row.
 pub(crate) fn query_one(url: &str, sql: &str) -> String {
     runtime().block_on(async {
         let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.unwrap();
@@ -46,19 +46,18 @@ pub(crate) fn query_one(url: &str, sql: &str) -> String {
     })
 }
 
-/// The names of the buckets.
+/// Returns the names of all buckets.
 pub(crate) fn listed_buckets(access: &S3Access) -> Vec<String> {
     let listed = runtime().block_on(s3(access).list_buckets().send()).unwrap();
     listed.buckets().iter().filter_map(|bucket| bucket.name().map(str::to_owned)).collect()
 }
 
-/// Writes an object.
 pub(crate) fn put(access: &S3Access, bucket: &str, key: &str, body: &[u8]) -> Result<(), String> {
     let request = s3(access).put_object().bucket(bucket).key(key).body(body.to_vec().into());
     runtime().block_on(request.send()).map(drop).map_err(|error| error.to_string())
 }
 
-/// Reads an object of the usual bucket.
+/// Reads an object from the default bucket.
 pub(crate) fn get(access: &S3Access, key: &str) -> Vec<u8> {
     runtime().block_on(async {
         let object = s3(access).get_object().bucket(&access.bucket).key(key).send().await.unwrap();

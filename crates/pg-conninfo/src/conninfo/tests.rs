@@ -51,7 +51,7 @@ fn an_address_is_where_it_connects_and_the_host_is_the_name() {
     assert_eq!(host.config.get_hostaddrs(), ["192.0.2.1".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(host.config.get_hosts(), [tokio_postgres::config::Host::Tcp("warehouse.example".to_owned())]);
     assert_eq!(shown(Some("host=a,b hostaddr=192.0.2.1, dbname=d"), &[]), "a(192.0.2.1):5432,b:5432/d");
-    // An empty value hides the variable.
+    // An empty value overrides the variable.
     assert_eq!(shown(Some("host=localhost hostaddr='' dbname=d"), &variables), "localhost:5432/d");
     assert!(refusal(Some("host=a,b hostaddr=192.0.2.1"), &[]).contains("2 host names to 1 address"));
     assert!(refusal(Some("host=a,b,c port=1,2"), &[]).contains("2 ports to 3 hosts"));
@@ -154,7 +154,7 @@ fn options_reach_the_server() {
     assert!(refusal(None, &[("PGGEQO", "off -c x=y")]).contains("PGGEQO"));
 }
 
-/// A value for each keyword that can be had, and none of the default.
+/// Valid values of the supported keywords, except those in `FILES`.
 fn samples() -> BTreeMap<&'static str, &'static str> {
     BTreeMap::from([
         ("host", "h"),

@@ -1,4 +1,4 @@
-//! Where a program listens.
+//! Listen address of the HTTP server, and HTTP errors.
 
 use std::fmt;
 use std::io;
@@ -6,41 +6,41 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-/// An address to listen at, as HOST:PORT; or none. Port 0 is any that is free.
+/// Listen address as HOST:PORT, or off. Port 0 selects a free port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HttpAddr {
-    /// Nobody is listened to.
+    /// No server.
     Off,
-    /// Where, checked for its form.
+    /// Address of valid form.
     At(String),
 }
 
-/// What went wrong with HTTP.
+/// Error of the HTTP server or client.
 #[derive(Debug, Error)]
 pub enum HttpError {
-    /// Somebody else listens there.
+    /// Another process listens at the address.
     #[error(
         "another process listens at {address} already (a second consumer or generator?); give this one another address, \
          such as --http-addr 127.0.0.1:0 for any free port, or --http-addr off"
     )]
     Taken {
-        /// The address.
+        /// Listen address.
         address: String,
     },
-    /// It cannot be listened there.
+    /// The server cannot listen at the address.
     #[error("cannot listen at {address}: {error}; --http-addr names another address, or off")]
     Listen {
-        /// The address.
+        /// Listen address.
         address: String,
-        /// The system's error.
+        /// Error of the operating system.
         error: io::Error,
     },
-    /// Nobody gave a proper answer.
+    /// No valid response.
     #[error("nobody answers at {address}: {error}; --http-addr is the address that the running program was given")]
     NoAnswer {
-        /// The address.
+        /// Address of the server.
         address: String,
-        /// Why.
+        /// Cause.
         error: String,
     },
 }

@@ -1,4 +1,4 @@
-//! The client that a program uses to ask another one.
+//! HTTP client for requests from one program to another.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use tokio::net::TcpStream;
 
 use super::HttpError;
 
-/// What is read of an answer at most, in bytes.
+/// Maximum size of a response body in bytes.
 const MOST: usize = 4 << 20;
 
-/// Gets a path from HOST:PORT: the status and the body.
+/// Requests a path from HOST:PORT within `limit`. Returns the status and the body.
 pub async fn get(address: &str, path: &str, limit: Duration) -> Result<(u16, String), HttpError> {
     let failed = |error: String| HttpError::NoAnswer { address: address.to_owned(), error };
     match tokio::time::timeout(limit, ask(address, path)).await {

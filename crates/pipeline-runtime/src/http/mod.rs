@@ -1,5 +1,6 @@
-//! HTTP endpoints of a running program: a small server for probes, metrics and the program's own pages, and the client that
-//! asks it.
+//! HTTP endpoints of a running program.
+//!
+//! A small server serves probes, metrics and the program's own pages. A client queries it.
 
 mod address;
 mod client;
@@ -11,14 +12,15 @@ pub use address::{HttpAddr, HttpError};
 pub use client::get;
 pub use server::{Answer, Answers, Server};
 
-/// Returns the address of the endpoints: that of `--http-addr`, or the program's default.
+/// Returns the address of the endpoints: the value of `--http-addr`, or the program's default.
 #[must_use]
 pub fn address(flag: Option<&HttpAddr>, default: &str) -> HttpAddr {
     flag.map_or_else(|| HttpAddr::At(default.to_owned()), HttpAddr::clone)
 }
 
-/// Starts the endpoints of a program at the address of `--http-addr`, or at its default. Without the flag a program whose
-/// default address is taken runs without endpoints.
+/// Starts the endpoints at the address of `--http-addr`, or at the program's default.
+///
+/// Returns `None` if they are off. A program whose default address is already in use also runs without endpoints.
 pub async fn start(
     flag: Option<&HttpAddr>,
     default: &str,

@@ -1,4 +1,4 @@
-//! The server.
+//! HTTP server for probes, metrics and the program's own pages.
 
 use std::convert::Infallible;
 use std::io;
@@ -20,38 +20,45 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::HttpError;
 use crate::metrics;
 
-/// Connections at once; further ones wait.
+/// Maximum number of concurrent connections. Further connections wait.
 const CONNECTIONS: usize = 64;
-/// How long a client may take to ask, and how long a connection may last.
+/// Timeout of reading the request headers.
 const ASKING: Duration = Duration::from_secs(10);
+/// Maximum lifetime of a connection.
 const LASTING: Duration = Duration::from_mins(10);
 
 const PLAIN: &str = "text/plain; charset=utf-8";
 
-/// What a program answers. Called on the runtime's threads: must not block.
+/// Responses of a program. The methods run on the runtime's threads and must not block.
 pub trait Answers: Send + Sync + 'static {
-    /// `/metrics`, in Prometheus' text format.
+    /// Returns the metrics for `/metrics` in Prometheus' text format.
     fn metrics(&self) -> String;
-    /// `/livez`: whether the process can go on, else why not. A supervisor restarts it then.
+    /// Checks for `/livez` that the process can continue. On an error a supervisor restarts it.
+    ///
+    /// # Errors
+    /// Returns the reason if it cannot.
     fn live(&self) -> Result<(), String>;
-    /// `/readyz`: whether it does its work now, else why not.
+    /// Checks for `/readyz` that the program is doing its work.
+    ///
+    /// # Errors
+    /// Returns the reason if it is not.
     fn ready(&self) -> Result<(), String>;
-    /// Any other path; none where there is nothing.
+    /// Returns the response for any other path, or `None` if it does not exist.
     fn other(&self, path: &str, query: &str) -> Option<Answer>;
 }
 
-/// An answer with a body.
+/// A response with a body.
 #[derive(Clone, Debug)]
 pub struct Answer {
-    /// Its media type.
+    /// Media type of the body.
     pub content_type: &'static str,
     /// The body.
     pub body: Bytes,
-    /// What a browser may do with it (Content-Security-Policy).
+    /// `Content-Security-Policy` for browsers.
     pub policy: &'static str,
 }
 
-/// A server that answers until it is dropped.
+/// An HTTP server that stops on drop.
 #[derive(Debug)]
 pub struct Server {
     address: SocketAddr,
@@ -59,7 +66,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Listens at HOST:PORT and answers from now on. Must be called inside a Tokio runtime.
+    /// Listens at HOST:PORT and starts to serve. Must be called inside a Tokio runtime.
     pub async fn start(address: &str, answers: Arc<dyn Answers>) -> Result<Self, HttpError> {
         let failed = |error: io::Error| match error.kind() {
             io::ErrorKind::AddrInUse => HttpError::Taken { address: address.to_owned() },
@@ -70,7 +77,7 @@ impl Server {
         Ok(Self { address, accepting: tokio::spawn(accept(listener, answers)) })
     }
 
-    /// Where it listens, with the port that was found free where any was asked for.
+    /// Returns the listen address, with the assigned port if port 0 was requested.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {
         self.address
@@ -83,7 +90,7 @@ impl Drop for Server {
     }
 }
 
-/// Ends with its connections.
+/// Accepts connections. Aborting this task closes them.
 async fn accept(listener: TcpListener, answers: Arc<dyn Answers>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
@@ -96,7 +103,7 @@ async fn accept(listener: TcpListener, answers: Arc<dyn Answers>) {
                     drop(place);
                 });
             }
-            // Too many open files, for instance: others may be closed by the next time.
+            // For example too many open files: some may be closed before the next attempt.
             Err(error) => {
                 tracing::debug!(%error, "http connection not accepted");
                 tokio::time::sleep(Duration::from_millis(100)).await;

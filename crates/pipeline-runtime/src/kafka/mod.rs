@@ -1,4 +1,4 @@
-//! How both programs reach Kafka: addresses, properties, the topic.
+//! Access to Kafka for both programs: addresses, properties and the topic.
 
 mod properties;
 mod topic;
@@ -41,8 +41,9 @@ pub struct KafkaArgs {
 }
 
 impl KafkaArgs {
-    /// The client's configuration: the user's properties under ours. A property that librdkafka does not know or a
-    /// guard forbids is wrong configuration.
+    /// Returns the client configuration: the user's properties and those that the program requires.
+    ///
+    /// An unknown property of librdkafka, or one that a guard forbids, is a usage error.
     pub fn client_config(&self, guards: &[Guard]) -> Result<ClientConfig, Failure> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.bootstrap_servers);
@@ -60,7 +61,7 @@ impl KafkaArgs {
         }
     }
 
-    /// Returns the flags for `--print-config`, secrets left out.
+    /// Returns the flags for `--print-config`, with secrets masked.
     pub fn printed(&self) -> Result<Value, Failure> {
         let all = properties::read(self.kafka_config.as_deref(), &self.properties)?;
         let shown = |(name, value): (String, String)| {
@@ -75,7 +76,7 @@ impl KafkaArgs {
     }
 }
 
-/// What the clients of Kafka last complained about, for the message of whoever gave up waiting.
+/// The last error that the Kafka clients reported, for the message of a timeout.
 #[derive(Clone, Debug, Default)]
 pub struct ClientErrors(Arc<Mutex<Option<Complaint>>>);
 
@@ -87,29 +88,29 @@ struct Complaint {
 }
 
 impl Complaint {
-    /// Whether a broker was reached and turned us away. What follows is only that it is not connected.
+    /// Returns true if a broker was reached and rejected the client. Later errors only report that it is disconnected.
     fn is_refusal(&self) -> bool {
-        // A listener without TLS just hangs up, which librdkafka calls a lost connection.
+        // A listener without TLS just closes the connection, which librdkafka reports as a transport failure.
         let of_tls = self.reason.contains("SSL handshake failed");
         of_tls || matches!(self.code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL))
     }
 }
 
 impl ClientErrors {
-    /// The last complaint, without librdkafka's address prefix noise.
+    /// Returns the reason of the last error, as librdkafka reported it.
     #[must_use]
     pub fn last(&self) -> Option<String> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|complaint| complaint.reason.clone())
     }
 
-    /// Why a broker that was reached turned this client away (login, TLS); none where that did not happen.
+    /// Returns the reason if a broker was reached and rejected this client (authentication, TLS), or `None`.
     #[must_use]
     pub fn refusal(&self) -> Option<String> {
         let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         last.as_ref().filter(|complaint| complaint.is_refusal()).map(|complaint| complaint.reason.clone())
     }
 
-    /// Notes an error that librdkafka reports in the background and logs it.
+    /// Records and logs an error that librdkafka reported in the background.
     pub fn note(&self, error: &KafkaError, reason: &str) {
         if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
             tracing::warn!(reason, "kafka brokers all down");
@@ -132,7 +133,9 @@ impl ClientContext for ClientErrors {
         self.note(&error, reason);
     }
 
-    /// A listener that expects TLS just hangs up, which is no error to librdkafka: it has a line in the log.
+    /// Logs a line of librdkafka.
+    ///
+    /// A listener that expects TLS just closes the connection, which librdkafka logs but does not report as an error.
     fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
         tracing::debug!(target: "librdkafka", facility, message);
         if message.contains("security.protocol") {

@@ -5,18 +5,18 @@ use std::path::Path;
 
 use crate::exit::Failure;
 
-/// A property that users may not set otherwise, because a guarantee rests on it.
+/// A property that users may not change, because a guarantee depends on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Guard {
     /// librdkafka's name of the property.
     pub property: &'static str,
-    /// The only value that may be given; none where the program alone sets it.
+    /// The only permitted value; `None` if only the program sets the property.
     pub value: Option<&'static str>,
-    /// What would break, as the end of "…, because".
+    /// Reason for the restriction, as the end of "…, because".
     pub because: &'static str,
 }
 
-/// The properties of a file and then those of the command line, in their order.
+/// Returns the properties of the file, followed by those of the command line.
 pub(super) fn read(file: Option<&Path>, flags: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let mut all = Vec::new();
     if let Some(path) = file {
@@ -39,14 +39,14 @@ pub(super) fn read(file: Option<&Path>, flags: &[String]) -> Result<Vec<(String,
 fn pair(text: &str, place: impl Fn() -> String) -> Result<(String, String), Failure> {
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
-        // Not the text itself: what has no name may be a secret.
+        // The error omits the text: a value without a name may be a secret.
         _ => {
             Err(Failure::usage(format!("{}: not of the form name=value, such as security.protocol=SASL_SSL", place())))
         }
     }
 }
 
-/// Refuses what would break a guarantee.
+/// Refuses a property that would break a guarantee.
 pub(super) fn permit(name: &str, value: &str, guards: &[Guard]) -> Result<(), Failure> {
     const ADDRESSES: Guard =
         Guard { property: "bootstrap.servers", value: None, because: "--bootstrap-servers gives the addresses" };
@@ -63,7 +63,7 @@ pub(super) fn permit(name: &str, value: &str, guards: &[Guard]) -> Result<(), Fa
     }
 }
 
-/// Whether a property's value must not be shown.
+/// Returns true if the value of a property must not be shown.
 pub(super) fn is_secret(name: &str) -> bool {
     ["password", "secret", "token", "jaas", ".pem", "oauthbearer.config"].iter().any(|part| name.contains(part))
 }

@@ -1,4 +1,4 @@
-//! The topic: that it is there, and what it allows.
+//! Creation and settings of the topic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,70 +16,70 @@ use super::ClientErrors;
 use crate::START_LOCAL_STACK;
 use crate::exit::Failure;
 
-/// How long a broker may take to answer when a program starts.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// Policy of waiting for a topic that was created.
-const APPEARANCE: RetryPolicy = RetryPolicy::constant(Duration::from_millis(50)).with_deadline(Some(PATIENCE));
-/// Errors and log lines that may have come up meanwhile.
+/// Timeout of each request to a broker.
+const TIMEOUT: Duration = Duration::from_secs(5);
+/// Retry policy while a new topic is missing from the metadata.
+const APPEARANCE: RetryPolicy = RetryPolicy::constant(Duration::from_millis(50)).with_deadline(Some(TIMEOUT));
+/// Maximum number of queued errors and log lines to process.
 const EVENTS_AT_MOST: usize = 200;
-/// Partitions of a topic that we make.
+/// Number of partitions of a topic that this module creates.
 const PARTITIONS: i32 = 6;
 
-/// The topic as it was found or made.
+/// An existing or newly created topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Topic {
-    /// How many partitions it has.
+    /// Number of partitions.
     pub partitions: i32,
-    /// Whether it was made just now.
+    /// True if the topic was just created, by this program or concurrently by another one.
     pub created: bool,
 }
 
-/// The topic's settings that matter to whoever writes into it.
+/// Settings of a topic that matter to producers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TopicSettings {
-    /// The largest batch in bytes that the broker takes (`max.message.bytes`).
+    /// Maximum size of a record batch in bytes (`max.message.bytes`).
     pub max_message_bytes: Option<u64>,
-    /// How long records are kept, in milliseconds (`retention.ms`); none means for ever or unknown.
+    /// Retention time of records in milliseconds (`retention.ms`); `None` if unlimited or unknown.
     pub retention_ms: Option<u64>,
-    /// Whether the broker puts its own time into the records (`message.timestamp.type=LogAppendTime`).
+    /// True if the broker assigns the timestamps of records (`message.timestamp.type=LogAppendTime`).
     pub log_append_time: bool,
 }
 
-/// Why the topic cannot be used.
+/// Error that prevents the use of the topic.
 #[derive(Debug, Error)]
 pub enum TopicError {
-    /// No broker answered.
+    /// No broker responded.
     #[error(
         "no Kafka broker answered at {servers} within {} s{}; `{START_LOCAL_STACK}` starts the local one, \
          --bootstrap-servers names another",
-        PATIENCE.as_secs(), .complaint.as_deref().map(|text| format!(" ({text})")).unwrap_or_default()
+        TIMEOUT.as_secs(), .complaint.as_deref().map(|text| format!(" ({text})")).unwrap_or_default()
     )]
     Unreachable {
-        /// The addresses that were asked.
+        /// Bootstrap servers.
         servers: String,
-        /// What the client last complained about.
+        /// Last error reported by the client.
         complaint: Option<String>,
     },
-    /// A broker was reached, but TLS or the login failed.
+    /// A broker was reached, but TLS or authentication failed.
     #[error(
         "Kafka at {servers} turned this client away: {reason}. security.protocol, sasl.mechanism, sasl.username, \
          sasl.password and ssl.ca.location (-X or --kafka-config) say how to come in"
     )]
     ConnectionRejected {
-        /// The addresses that were asked.
+        /// Bootstrap servers.
         servers: String,
-        /// The broker's words, or OpenSSL's.
+        /// Reason reported by the broker or by OpenSSL.
         reason: String,
     },
-    /// A broker answered with an error.
+    /// A broker responded with an error.
     #[error("the topic {topic} cannot be used: {error}{}", hint(*.error))]
     Refused {
-        /// The topic.
+        /// Name of the topic.
         topic: String,
-        /// The broker's error.
+        /// Error code of the broker.
         error: RDKafkaErrorCode,
     },
-    /// The client itself could not be made.
+    /// The client could not be created.
     #[error("the Kafka client could not be started: {0}")]
     Client(KafkaError),
 }
@@ -103,19 +103,20 @@ fn hint(error: RDKafkaErrorCode) -> &'static str {
     }
 }
 
-/// Makes sure that the topic is there: makes it with 6 partitions and the broker's default replication where it is
-/// absent. Answers within some ten seconds.
+/// Returns the topic. Creates it if it does not exist, with 6 partitions and the broker's default replication factor.
+///
+/// Each request has a timeout of five seconds.
 pub async fn ensure_topic(config: &ClientConfig, topic: &str) -> Result<Topic, TopicError> {
     if let Some(partitions) = partitions(config, topic).await? {
         return Ok(Topic { partitions, created: false });
     }
     let admin = AdminClient::from_config_and_context(config, ClientErrors::default()).map_err(TopicError::Client)?;
     let new = NewTopic::new(topic, PARTITIONS, TopicReplication::Fixed(-1));
-    let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+    let options = AdminOptions::new().operation_timeout(Some(TIMEOUT)).request_timeout(Some(TIMEOUT));
     let refused = |error| TopicError::Refused { topic: topic.to_owned(), error };
     let answers = admin.create_topics([&new], &options).await;
     match answers.map(|topics| topics.into_iter().next()) {
-        // Somebody else may have made it meanwhile.
+        // Another client may have created it concurrently.
         Ok(Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) | None) => {}
         Ok(Some(Err((_, error)))) => return Err(refused(error)),
         Err(error) => return Err(refused(error.rdkafka_error_code().unwrap_or(RDKafkaErrorCode::Fail))),
@@ -124,7 +125,7 @@ pub async fn ensure_topic(config: &ClientConfig, topic: &str) -> Result<Topic, T
     await_topic(config, topic).await
 }
 
-/// Waits until the new topic has reached the broker's metadata.
+/// Waits until the broker's metadata includes the new topic.
 async fn await_topic(config: &ClientConfig, topic: &str) -> Result<Topic, TopicError> {
     const ABSENT: RDKafkaErrorCode = RDKafkaErrorCode::UnknownTopicOrPartition;
     let ask = || async {
@@ -136,7 +137,7 @@ async fn await_topic(config: &ClientConfig, topic: &str) -> Result<Topic, TopicE
     Ok(Topic { partitions, created: true })
 }
 
-/// How many partitions the topic has; none where it is absent.
+/// Returns the number of partitions, or `None` if the topic does not exist or has no leader yet.
 async fn partitions(config: &ClientConfig, topic: &str) -> Result<Option<i32>, TopicError> {
     let (config, name) = (config.clone(), topic.to_owned());
     let asked = task::spawn_blocking(move || fetch_metadata(&config, &name));
@@ -151,13 +152,13 @@ async fn partitions(config: &ClientConfig, topic: &str) -> Result<Option<i32>, T
     }
 }
 
-/// Asks as a consumer, which can be polled: the other clients don't say why a broker turned them away.
+/// Fetches the metadata with a consumer, because other clients cannot be polled for the reason of a rejection.
 fn fetch_metadata(config: &ClientConfig, topic: &str) -> Result<Metadata, TopicError> {
     let client_errors = ClientErrors::default();
     let client: BaseConsumer<ClientErrors> =
         BaseConsumer::from_config_and_context(config, client_errors.clone()).map_err(TopicError::Client)?;
-    client.fetch_metadata(Some(topic), PATIENCE).map_err(|_| {
-        // Log lines stand between the errors, and each call takes one of either.
+    client.fetch_metadata(Some(topic), TIMEOUT).map_err(|_| {
+        // Errors and log lines share a queue, and each poll takes one event.
         for _ in 0..EVENTS_AT_MOST {
             let _ = client.poll(Duration::ZERO);
         }
@@ -169,7 +170,9 @@ fn fetch_metadata(config: &ClientConfig, topic: &str) -> Result<Metadata, TopicE
     })
 }
 
-/// Asks the broker for the topic's settings; what it does not tell, for lack of a right for instance, is none.
+/// Returns the settings of the topic. A setting that the broker does not report is `None` or false.
+///
+/// The broker reports no settings if, for example, a privilege is missing.
 pub async fn topic_settings(config: &ClientConfig, topic: &str) -> TopicSettings {
     let told = topic_configuration(config, topic).await.unwrap_or_default();
     let number = |name: &str| told.get(name).and_then(|text| text.parse().ok());
@@ -180,19 +183,21 @@ pub async fn topic_settings(config: &ClientConfig, topic: &str) -> TopicSettings
     }
 }
 
-/// All of the topic's settings by their names; none where the broker does not tell them, for lack of a right for instance.
+/// Returns all settings of the topic by name, or `None` if the broker does not report them.
+///
+/// The broker reports no settings if, for example, a privilege is missing.
 pub async fn topic_configuration(config: &ClientConfig, topic: &str) -> Option<BTreeMap<String, String>> {
     let admin = AdminClient::from_config_and_context(config, ClientErrors::default()).ok()?;
-    let options = AdminOptions::new().request_timeout(Some(PATIENCE));
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
     let resource = answers.into_iter().next()?.ok()?;
     let told: BTreeMap<_, _> =
         resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect();
-    // The client passes a refusal on as a topic without settings.
+    // The client reports a missing privilege as a topic without settings.
     Some(told).filter(|told| !told.is_empty())
 }
 
-/// How many partitions the topic has; none where it is absent. Answers within some five seconds.
+/// Returns the number of partitions, or `None` if the topic does not exist. Takes at most about five seconds.
 pub async fn topic_partitions(config: &ClientConfig, topic: &str) -> Result<Option<i32>, TopicError> {
     partitions(config, topic).await
 }

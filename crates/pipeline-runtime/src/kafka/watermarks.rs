@@ -1,4 +1,4 @@
-//! Partitions of a topic and their offsets, as the brokers report them.
+//! Partitions of a topic and their offsets, as reported by the brokers.
 //!
 //! The functions block for at most `timeout` per request; [`ask`] calls them from asynchronous code.
 
@@ -13,20 +13,20 @@ use rdkafka::{Offset, TopicPartitionList};
 use retry_policy::{RetryPolicy, Retryable};
 use tokio::task;
 
-/// A topic that was just created has no leaders for a moment.
+/// Retry policy while a new topic has no leaders.
 const LEADERS: RetryPolicy = RetryPolicy::constant(Duration::from_millis(100)).with_retries(100);
 
-/// The beginning and the end of a partition.
+/// Low and high watermark of a partition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Watermarks {
     /// Offset of the oldest record.
     pub low: i64,
-    /// Offset of the next record that can be read: the high watermark, or the last stable offset for a client that reads
+    /// Offset after the last readable record: the high watermark, or the last stable offset for a client that reads
     /// only committed records.
     pub high: i64,
 }
 
-/// Returns the topic's partitions; an empty list if the topic does not exist.
+/// Returns the partitions of a topic, or an empty list if it does not exist.
 pub fn partitions<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,
@@ -37,7 +37,7 @@ pub fn partitions<C: ConsumerContext>(
     Ok(found.flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect())
 }
 
-/// Returns the beginning and the end of each partition, with one request for each.
+/// Returns the watermarks of each partition. Sends one request per partition.
 pub fn watermarks<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,
@@ -51,8 +51,9 @@ pub fn watermarks<C: ConsumerContext>(
     partitions.iter().map(ask).collect()
 }
 
-/// Returns the end of each partition, as in [`Watermarks::high`], with one request to each broker. Partitions whose end
-/// is unknown are left out.
+/// Returns the end of each partition, as in [`Watermarks::high`]. Sends one request per broker.
+///
+/// Partitions whose end is unknown are omitted.
 pub fn ends<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,
@@ -62,8 +63,9 @@ pub fn ends<C: ConsumerContext>(
     offsets(client, topic, partitions, Offset::End, timeout)
 }
 
-/// Returns the offset of the first record of each partition at a time (milliseconds since 1970) or later. Partitions
-/// without such a record are left out.
+/// Returns the offset of the first record of each partition at or after a time (milliseconds since 1970).
+///
+/// Partitions without such a record are omitted.
 pub fn offsets_at<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,
@@ -97,7 +99,7 @@ fn offsets<C: ConsumerContext>(
     Ok(known.collect())
 }
 
-/// Asks on a thread that may block.
+/// Runs a blocking request on a thread that may block.
 pub async fn ask<C, T>(
     client: &Arc<BaseConsumer<C>>,
     question: impl FnOnce(&BaseConsumer<C>) -> Result<T, KafkaError> + Send + 'static,
@@ -110,7 +112,7 @@ where
     task::spawn_blocking(move || question(&client)).await.map_err(|_| KafkaError::Canceled)?
 }
 
-/// Returns the beginning and the end of each partition, once the partitions have leaders.
+/// Waits until the partitions have leaders and returns their watermarks.
 pub async fn await_watermarks<C: ConsumerContext + 'static>(
     client: &Arc<BaseConsumer<C>>,
     topic: &str,

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 use super::histogram::Histogram;
 use super::metric::Metric;
 
-/// A text that metrics are written to. [`Registry::render`](super::Registry::render) hands it out.
+/// Output buffer for metrics, provided by [`Registry::render`](super::Registry::render).
 #[derive(Debug)]
 pub struct Exposition(String);
 
@@ -14,13 +14,13 @@ impl Exposition {
         Self(String::new())
     }
 
-    /// Writes the head of a metric, before its samples.
+    /// Writes the `HELP` and `TYPE` lines of a metric. Call it before writing the samples.
     pub fn metric(&mut self, metric: &Metric) {
         let Metric { name, kind, help } = metric;
         self.line(format_args!("# HELP {name} {help}\n# TYPE {name} {}", kind.as_str()));
     }
 
-    /// Writes a sample of a metric under labels.
+    /// Writes a sample of a metric with labels.
     pub fn sample(&mut self, metric: &Metric, labels: &[(&str, &str)], value: impl Display) {
         self.line(format_args!("{}{} {value}", metric.name, Labels(labels)));
     }
@@ -48,7 +48,7 @@ impl Exposition {
     }
 
     fn line(&mut self, line: impl Display) {
-        // Writing to a text in memory does not fail.
+        // Writing to a string in memory cannot fail.
         let _ = writeln!(self.0, "{line}");
     }
 }

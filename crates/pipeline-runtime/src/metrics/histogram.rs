@@ -1,33 +1,33 @@
-//! Counts of values by size.
+//! Histograms that several threads can update.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Values that are not negative, counted by size in buckets. Several threads may add values.
+/// A histogram of non-negative values. Several threads may add values.
 ///
-/// `/metrics` shows the buckets of the bounds that the histogram is created with. A [fine](Self::fine) histogram has more
-/// buckets between them, for quantiles of its own.
+/// `/metrics` exposes the buckets that are given on creation. A [fine](Self::fine) histogram has additional buckets
+/// between them for more accurate quantiles.
 #[derive(Debug)]
 pub struct Histogram {
     shown: &'static [f64],
-    /// Ascending upper bounds of the buckets, among them those that are shown. The last bucket has none.
+    /// Ascending upper bounds of the buckets, including the exposed ones. The last bucket has no upper bound.
     bounds: Box<[f64]>,
     counts: Box<[AtomicU64]>,
     sum: AtomicU64,
     maximum: AtomicU64,
 }
 
-/// Ratio of neighbouring bounds of a fine histogram.
+/// Ratio of adjacent bounds of a fine histogram.
 const FINE_STEP: f64 = 1.04;
 
 impl Histogram {
-    /// Returns a histogram with one bucket for each upper bound, which ascend, and one for larger values.
+    /// Creates a histogram with a bucket for each upper bound, in ascending order, and one for larger values.
     #[must_use]
     pub fn new(bounds: &'static [f64]) -> Self {
         Self::with_buckets(bounds, bounds.into())
     }
 
-    /// Returns a histogram that shows these bounds, and whose quantiles are within 4% in a range of values.
+    /// Creates a histogram that exposes these bounds. Its quantiles are accurate to 4% within `range`.
     #[must_use]
     pub fn fine(bounds: &'static [f64], range: Range<f64>) -> Self {
         let steps = std::iter::successors(Some(range.start), |bound| Some(bound * FINE_STEP));
@@ -42,17 +42,17 @@ impl Histogram {
         Self { shown, bounds, counts, sum: AtomicU64::new(0), maximum: AtomicU64::new(0) }
     }
 
-    /// Adds a value a number of times.
+    /// Adds `value` `times` times.
     pub fn observe(&self, value: f64, times: u64) {
         let bucket = self.bounds.partition_point(|bound| *bound < value);
         self.counts[bucket].fetch_add(times, Ordering::Relaxed);
         #[expect(clippy::cast_precision_loss, reason = "a sum for averages")]
         let more = value * times as f64;
         let add = |sum| Some((f64::from_bits(sum) + more).to_bits());
-        // The closure always returns a value.
+        // The closure always returns `Some`.
         let _ = self.sum.fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         if value > self.maximum() {
-            // Floating-point numbers that are not negative have the order of their bits.
+            // Non-negative floating-point numbers are ordered like their bits.
             self.maximum.fetch_max(value.to_bits(), Ordering::Relaxed);
         }
     }
@@ -69,26 +69,26 @@ impl Histogram {
         f64::from_bits(self.sum.load(Ordering::Relaxed))
     }
 
-    /// Returns the largest value; 0 without values.
+    /// Returns the largest value, or 0 if there are none.
     #[must_use]
     pub fn maximum(&self) -> f64 {
         f64::from_bits(self.maximum.load(Ordering::Relaxed))
     }
 
-    /// Returns the value that a share of all values, between 0 and 1, does not exceed; `None` without values.
+    /// Returns the quantile for a share between 0 and 1, or `None` without values.
     #[must_use]
     pub fn quantile(&self, share: f64) -> Option<f64> {
         let maximum = self.maximum();
         quantile(&self.bounds, &self.counts(), share, maximum).map(|value| value.min(maximum))
     }
 
-    /// Returns the quantile of some of the values, given their number in each bucket.
+    /// Returns the quantile of a subset of the values, given their number in each bucket.
     #[must_use]
     pub fn quantile_of(&self, counts: &[u64], share: f64) -> Option<f64> {
         quantile(&self.bounds, counts, share, self.bounds.last().copied().unwrap_or_default())
     }
 
-    /// Returns the bounds that are shown, each with the number of values up to it, and the number of all values.
+    /// Returns the exposed bounds with their cumulative counts, and the total count.
     pub(super) fn cumulative(&self) -> (Vec<(f64, u64)>, u64) {
         let counts = self.counts();
         let mut buckets = self.bounds.iter().zip(&counts);
@@ -96,7 +96,7 @@ impl Histogram {
         let up_to = |shown: &f64| {
             for (bound, count) in buckets.by_ref() {
                 total += count;
-                // The shown bounds are some of the bounds, bit for bit.
+                // The exposed bounds are a subset of the bounds, bit for bit.
                 if bound.to_bits() == shown.to_bits() {
                     break;
                 }
@@ -107,8 +107,9 @@ impl Histogram {
     }
 }
 
-/// Estimates a quantile as Prometheus' `histogram_quantile` does: the values of a bucket lie evenly between its bounds. The
-/// last bucket ends at `end`.
+/// Estimates a quantile like Prometheus' `histogram_quantile`, assuming evenly distributed values within a bucket.
+///
+/// `end` is the upper bound of the last bucket.
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 fn quantile(bounds: &[f64], counts: &[u64], share: f64, end: f64) -> Option<f64> {
     let wanted = counts.iter().sum::<u64>() as f64 * share;

@@ -1,24 +1,24 @@
-//! Metrics: names, kinds and meanings.
+//! Definitions of metrics.
 
-/// A metric: its name, which carries program and unit, its kind and its meaning.
+/// Definition of a metric.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// Name with the program's prefix, which ends with the unit, or with `_total` for a counter.
+    /// Name with the program's prefix. Ends with the unit, or with `_total` for a counter.
     pub name: &'static str,
-    /// Movement of the value.
+    /// Type of the metric.
     pub kind: Kind,
-    /// Meaning in one line.
+    /// Description in one line.
     pub help: &'static str,
 }
 
-/// The movement of a metric's value.
+/// Type of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Only up, from 0 at the start of the process.
+    /// A value that only increases, starting at 0 when the process starts.
     Counter,
-    /// Up and down.
+    /// A value that increases and decreases.
     Gauge,
-    /// Counts of values by size.
+    /// Counts of values in buckets.
     Histogram,
 }
 

@@ -1,4 +1,4 @@
-//! Metrics for Prometheus: names, counters of values by size, and the text format.
+//! Metrics for Prometheus: definitions, histograms and the text format.
 
 mod exposition;
 mod histogram;
@@ -21,25 +21,27 @@ pub struct Registry {
     metrics: &'static [Metric],
 }
 
-/// Metrics of every process, under the names that Prometheus' client libraries use.
+/// Metrics of every process, with the names that Prometheus' client libraries use.
 const OF_EACH_PROCESS: [Metric; 2] = [RESIDENT_MEMORY, START_TIME];
 
-/// Ends of the names of gauges and histograms.
+/// Permitted endings of the names of gauges and histograms.
 const UNITS: [&str; 6] = ["_seconds", "_bytes", "_records", "_rows", "_ready", "_info"];
 
 impl Registry {
-    /// Returns the registry of a program, whose metrics have a common prefix.
+    /// Creates the registry of a program. The names of its metrics start with `prefix`.
     #[must_use]
     pub const fn new(prefix: &'static str, metrics: &'static [Metric]) -> Self {
         Self { prefix, metrics }
     }
 
-    /// Returns the program's metrics, then those of each process.
+    /// Returns the metrics of the program, followed by those of every process.
     pub fn metrics(&self) -> impl Iterator<Item = &Metric> {
         self.metrics.iter().chain(&OF_EACH_PROCESS)
     }
 
-    /// Renders the samples that `write` adds, then those of the process, which started at `started` (seconds since 1970).
+    /// Renders the samples that `write` adds, followed by those of the process.
+    ///
+    /// `started` is the start of the process in seconds since 1970.
     #[must_use]
     pub fn render(&self, started: f64, write: impl FnOnce(&mut Exposition)) -> String {
         let mut text = Exposition::new();
@@ -48,8 +50,9 @@ impl Registry {
         text.finish()
     }
 
-    /// Returns what is wrong with the metrics: names without prefix or unit, names that occur twice, and names that
-    /// `documentation` lacks. For tests of the programs.
+    /// Returns the faults of the definitions: names without prefix or unit, duplicate names, and undocumented names.
+    ///
+    /// `documentation` must contain each name in backticks. Intended for tests of the programs.
     #[must_use]
     pub fn faults(&self, documentation: &str) -> Vec<String> {
         let mut faults = Vec::new();

@@ -3,10 +3,9 @@
 use super::exposition::Exposition;
 use super::metric::Metric;
 
-/// Memory in RAM; only on Linux.
+/// Resident memory; only on Linux.
 pub(super) const RESIDENT_MEMORY: Metric =
     Metric::gauge("process_resident_memory_bytes", "Memory of the process that is in RAM, in bytes.");
-/// Start of the process.
 pub(super) const START_TIME: Metric =
     Metric::gauge("process_start_time_seconds", "Start of the process, in seconds since 1970.");
 
@@ -17,7 +16,7 @@ pub(super) fn write(text: &mut Exposition, started: f64) {
     text.single(&START_TIME, started);
 }
 
-/// Returns the memory of this process that is in RAM; `None` where the system does not report it.
+/// Returns the resident memory of this process, or `None` if the system does not report it.
 fn resident_memory_bytes() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;

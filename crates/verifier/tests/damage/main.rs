@@ -1,4 +1,4 @@
-//! The verifier's own tests: a sound run holds, and each damage to a store is found and named.
+//! Tests of the verifier: an undamaged run passes, and each damage to a store fails the expected equations.
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 #![allow(missing_docs, reason = "not a library")]
 
@@ -13,7 +13,7 @@ use verifier::equation::*;
 
 type Damage = fn(&mut State);
 
-/// What is done to a sound run, and every equation that must differ then.
+/// Damages to a sound run, each with all equations that must fail, apart from the sums of hashes.
 const DAMAGES: &[(&str, Damage, &[&str])] = &[
     // The table
     ("a row is gone", |s| drop(s.rows.remove(2)), &[TABLE_EVENTS, TABLE_COUNTS, UNACCOUNTED, COUNTED_ROWS]),
@@ -108,7 +108,7 @@ const DAMAGES: &[(&str, Damage, &[&str])] = &[
     ("the manifest counts another hour", |s| other_hour(s), &[LAKE_COUNTS, TABLE_COUNTS]),
 ];
 
-/// What the sums of hashes alone must show.
+/// Damages with the sums of hashes that must differ.
 const HASH_DAMAGES: &[(&str, Damage, &[&str])] = &[
     ("a row is there twice", |s| s.rows.push(s.rows[2].clone()), &[TABLE_HASHES]),
     ("a row of the lake is there twice", |s| s.raw[0].rows.extend_from_within(3..4), &[LAKE_HASHES]),
@@ -122,7 +122,7 @@ const HASH_DAMAGES: &[(&str, Damage, &[&str])] = &[
 
 const HASHES: &[&str] = &[KAFKA_HASHES, CORRUPT_HASH, LAKE_HASHES, QUARANTINE_HASHES, TABLE_HASHES];
 
-/// Runs that look unusual and are sound.
+/// Unusual runs that must pass.
 const SOUND: &[(&str, Damage)] = &[
     ("as it should be", |_| {}),
     ("its dead letters are discarded", |s| s.discarded = true),
@@ -164,7 +164,7 @@ fn each_damage_is_found_and_named() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n\n"));
 }
 
-/// Differences that must come with examples; the others are sums.
+/// Equations whose failure must have examples. The others compare sums.
 const EXPLAINED: &[&str] = &[
     MANIFEST,
     STRAYS,
@@ -233,7 +233,7 @@ fn suppressed_rows_may_be_known_and_earlier_counts_left_out() {
     let different = [COUNTED_SUPPRESSED, COUNTED_DUPLICATES];
     assert_eq!(verify(&state, &[kept_out(&state)]).different(), different);
 
-    // The group had counted records of an earlier topic.
+    // The group counted records of an earlier topic of the same name.
     let mut before = State::sound(0xe_ef00_0005);
     before.rows.clear();
     before.letters.clear();
@@ -277,7 +277,7 @@ fn corrupted(s: &mut State) {
     broken.value.push(b'!');
 }
 
-/// The stores agree; only the manifest knows better.
+/// Changes an event in all stores, so that only the manifest differs.
 fn everywhere(s: &mut State) {
     let other = Event { category: "x".into(), ..Event::of(s.tag, 3) };
     s.raw[0].rows[3] = other.clone();
@@ -332,13 +332,13 @@ fn suppressed_event(s: &mut State) {
     offsets.suppressed += 1;
 }
 
-/// Both records are without a row; the second one was counted as a duplicate of the first.
+/// Sends a suppressed event twice. The group counts the second record as a duplicate of the first.
 fn suppressed_with_its_repeat(s: &mut State) {
     suppressed(s, |offsets| &mut offsets.suppressed);
     suppressed(s, |offsets| &mut offsets.duplicates);
 }
 
-/// The trigger was dropped in between.
+/// Sends a suppressed event twice. The second record is inserted, as if the trigger had been dropped in between.
 fn suppressed_once(s: &mut State) {
     suppressed(s, |offsets| &mut offsets.suppressed);
     suppressed(s, |offsets| &mut offsets.rows);

@@ -1,4 +1,4 @@
-//! A small run as it should look in every store, kept as plain data so that a test can damage it before it is written.
+//! The expected contents of all stores for a small run, as plain data that a test can damage before it is written.
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
@@ -9,7 +9,7 @@ pub(crate) const START: i64 = 1_795_341_600_000_000;
 pub(crate) const HOUR: i64 = 3_600_000_000;
 pub(crate) const PARTITIONS: i32 = 3;
 
-/// Where each index of the run ends: 0..7 valid (0 is sent twice), 7 and 8 refused, 9 and 10 broken on purpose.
+/// Indices by outcome: 0 to 6 are valid (0 is sent twice), 7 and 8 are rejected, 9 and 10 are corrupt.
 pub(crate) const VALID: std::ops::Range<u64> = 0..7;
 pub(crate) const REFUSED: std::ops::Range<u64> = 7..9;
 pub(crate) const BROKEN: std::ops::Range<u64> = 9..11;
@@ -65,11 +65,11 @@ pub(crate) struct State {
     pub(crate) quarantine: Vec<QuarantineFile>,
     pub(crate) rows: Vec<Event>,
     pub(crate) letters: Vec<Record>,
-    /// Of the letters, those whose payload is gone.
+    /// True if the dead letters are discarded and have no payload.
     pub(crate) discarded: bool,
     pub(crate) offsets: Vec<Offsets>,
     pub(crate) manifest: Value,
-    /// Bytes that are written over a lake file.
+    /// Key of a lake file to truncate to half its size.
     pub(crate) torn: Option<String>,
 }
 
@@ -79,7 +79,7 @@ impl Event {
         Self { id: id(micros, tag, index), micros, user: 1 + i32::try_from(index).unwrap(), category: "tools".into() }
     }
 
-    /// Its canonical content.
+    /// Returns the canonical content.
     fn content(&self) -> Vec<u8> {
         format!("{}\n{}\nrfq_sent\n{}\n2\n3\n{}\nexp_1", self.id, self.micros, self.user, self.category).into_bytes()
     }
@@ -92,13 +92,13 @@ impl Event {
     }
 }
 
-/// The sum of the hashes of contents, as docs/manifest.md has it.
+/// Returns the sum of the hashes of contents, as specified in `docs/manifest.md`.
 fn hashes(contents: impl IntoIterator<Item = Vec<u8>>) -> String {
     let hash = |content: Vec<u8>| u128::from_be_bytes(Sha256::digest(content)[..16].try_into().unwrap());
     format!("{:032x}", contents.into_iter().map(hash).fold(0, u128::wrapping_add))
 }
 
-/// Milliseconds, version 7, tag and index as the run's ids have them, put together digit by digit.
+/// Builds an event ID bit by bit from milliseconds, version 7, run tag and index.
 fn id(micros: i64, tag: u64, index: u64) -> Uuid {
     let millis = format!("{:048b}", micros / 1000);
     let (tag, index) = (format!("{tag:036b}"), format!("{index:038b}"));
@@ -107,7 +107,7 @@ fn id(micros: i64, tag: u64, index: u64) -> Uuid {
 }
 
 impl State {
-    /// The run with this tag, and a foreign producer beside it.
+    /// Returns an undamaged run with this tag, and records of a foreign producer.
     pub(crate) fn sound(tag: u64) -> Self {
         let mut state = Self {
             tag,
@@ -174,7 +174,7 @@ impl State {
         format!("{folder}/event_date=2026-11-22/hour={hour:02}/{}-{segment:08}.parquet", self.run_id())
     }
 
-    /// Puts a record at the end of its partition, without the consumer's knowledge.
+    /// Appends a record to its partition without counting it.
     pub(crate) fn send(&mut self, key: i32, value: &[u8], headers: Vec<Header>) -> Record {
         let partition = key % PARTITIONS;
         let before = self.records.iter().filter(|record| record.partition == partition).count();
@@ -189,7 +189,7 @@ impl State {
         record
     }
 
-    /// Sends an event; the group counts it in `count`.
+    /// Sends an event and increments a count of the group.
     fn consumed(&mut self, event: &Event, count: fn(&mut Offsets) -> &mut i64) {
         let headers = vec![self.run_header(), ("schema".into(), Some(b"1".to_vec()))];
         let record = self.send(event.user, &event.json(), headers);

@@ -1,4 +1,4 @@
-//! Real servers, and the writing of a [`State`] into them.
+//! Writes a [`State`] to real servers.
 
 use std::iter;
 use std::path::PathBuf;
@@ -51,14 +51,15 @@ impl Servers {
         servers
     }
 
-    /// The pipeline's own tables, without what keeps damage out: the verifier must not rely on it.
+    /// Creates the pipeline's tables without the constraints that would reject damage: the verifier must not rely on
+    /// them.
     fn make_tables(&self) {
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../db_table_scripts");
         let scripts = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
         let mut scripts: Vec<PathBuf> =
             scripts.filter(|path| path.extension().is_some_and(|kind| kind == "sql")).collect();
         scripts.sort();
-        // Some grant the right to read the list of applied scripts, which kafka-consumer migrate makes.
+        // Some scripts grant SELECT on the list of applied scripts, which `kafka-consumer migrate` creates.
         let history = "create table public.event_pipeline_schema_history ()".to_owned();
         for sql in iter::once(history).chain(scripts.iter().map(|script| std::fs::read_to_string(script).unwrap())) {
             self.runtime.block_on(self.database.batch_execute(&sql)).unwrap();
@@ -70,7 +71,7 @@ impl Servers {
         self.runtime.block_on(self.database.batch_execute(sql)).unwrap();
     }
 
-    /// Writes a run into PostgreSQL and reads what its group has counted.
+    /// Writes a run to PostgreSQL and reads the counts of its group.
     pub(crate) fn counts(&self, state: &State) -> verifier::Counts {
         self.fill_database(state);
         let lake = LakeAt::Folder(PathBuf::new());
@@ -78,7 +79,7 @@ impl Servers {
         verifier::count(&stores, &state.group(), &state.topic()).unwrap()
     }
 
-    /// Writes a run into all stores and verifies it; the lake is a prefix of the bucket, or a folder.
+    /// Writes a run to all stores and verifies it. The lake is a folder or, without one, a prefix of the bucket.
     pub(crate) fn verify(
         &self,
         state: &State,

@@ -36,9 +36,10 @@ use crate::sinks::lake::segment_indices;
 
 /// Lateness beyond which a live run ends with a warning.
 const LATE_SECONDS: f64 = 1.0;
-/// Time of a shutdown to store the events sent so far; the rest of the ten seconds is for the manifest and the summary.
+/// Deadline of a shutdown for storing the events sent so far. The rest of the ten seconds is for the manifest and the
+/// summary.
 const GRACE: Duration = Duration::from_secs(9);
-/// Time for the manifest after that.
+/// Time to write the manifest to the lake after [`GRACE`] has passed.
 const MANIFEST_TIME: Duration = Duration::from_millis(700);
 
 pub(crate) fn execute(args: &RunArgs, matches: &ArgMatches, log: &LogArgs) -> Result<(), Failure> {
@@ -49,7 +50,7 @@ pub(crate) fn execute(args: &RunArgs, matches: &ArgMatches, log: &LogArgs) -> Re
     }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the async runtime")?;
     let result = runtime.block_on(run(args, log));
-    // Blocked on a dead connection, a task must not delay the end of the process.
+    // A task that is blocked on a dead connection must not delay the end of the process.
     runtime.shutdown_background();
     result
 }
@@ -81,7 +82,7 @@ async fn run(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    // An end that was decided before the resume stands.
+    // An end that was decided before the resume takes precedence.
     config.count = handle.state.run_end.map(|end| end.next_index).or(config.count);
     let kafka = topic.map(|topic| start_kafka(args, &kafka_config, topic, &config, &handle)).transpose()?;
     log_start(args, &config, lake.as_ref(), &handle);
@@ -202,7 +203,7 @@ fn summarize(finished: &FinishedRun, manifest_path: &Path, pace: Pace, log: &Log
         summary.log();
     } else if log.quiet == 0 {
         let table = summary.table();
-        // There is no other output for an error of stderr.
+        // An error of standard error itself cannot be reported.
         let _ = progress::above(|| writeln!(std::io::stderr(), "{table}"));
     }
 }

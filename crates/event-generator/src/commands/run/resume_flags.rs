@@ -72,7 +72,7 @@ fn merge(state: &RunState, now: &ResumeFlags, is_given: impl Fn(&str) -> bool) -
         group.map_or_else(|| is_given(flag), |group| group.iter().any(|flag| is_given(flag)))
     };
     let mut flags = object(state.flags.clone());
-    // Random or the time of the start, unless they were given.
+    // Without a flag these were random or the time of the start, so a resume takes them from the state.
     for name in ["seed", "from"] {
         flags.insert(name.to_owned(), state.settings[name].clone());
     }

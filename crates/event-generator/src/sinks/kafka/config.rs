@@ -27,7 +27,7 @@ const JAVA_PARTITIONS: &str = "a user's events must be in the partition where ev
 const WAITS: &str = "a record waits out an outage and is never given up silently";
 const COUNTED: &str = "every record's delivery is counted";
 
-/// Properties that are set after the user's.
+/// Properties that override the user's.
 const FIXED: [(&str, &str); 4] =
     [("enable.idempotence", "true"), ("acks", "all"), ("partitioner", "murmur2_random"), ("message.timeout.ms", "0")];
 
@@ -71,7 +71,7 @@ pub(super) fn batch_bytes(config: &ClientConfig) -> u64 {
     config.get("batch.size").and_then(|bytes| bytes.parse().ok()).unwrap_or(BATCH_BYTES)
 }
 
-/// Returns the names that librdkafka has for a property.
+/// Returns the names of a property in librdkafka, including its alias.
 fn aliases(property: &str) -> &[&str] {
     match property {
         "linger.ms" => &["linger.ms", "queue.buffering.max.ms"],

@@ -37,7 +37,7 @@ struct Details {
     error: Option<DeliveryError>,
 }
 
-/// Records that all in-sync replicas have.
+/// Records acknowledged by all in-sync replicas.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Acknowledged {
     pub(crate) records: u64,

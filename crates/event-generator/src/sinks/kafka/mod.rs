@@ -1,4 +1,4 @@
-//! Sends events to Kafka: idempotent, in order, with every record accounted for.
+//! Sends events to Kafka with an idempotent producer, in order, and tracks the delivery of each record.
 
 mod config;
 mod deliveries;
@@ -99,8 +99,8 @@ impl KafkaSink {
         Arc::clone(&self.deliveries)
     }
 
-    /// Enqueues the record of event `index`. With `index_header` its headers name the run and the index, which cannot be
-    /// read from a corrupt value.
+    /// Enqueues the record of event `index`. With `index_header` its headers name the run and the index, which cannot
+    /// be read from a corrupt value.
     pub(crate) fn enqueue(
         &self,
         index: u64,
@@ -153,7 +153,7 @@ impl KafkaSink {
         self.deliveries.error().map_or(Ok(()), |error| Err(error.into()))
     }
 
-    /// Waits until all records are acknowledged or `is_over` returns true. Returns the number of unacknowledged records.
+    /// Waits until all records are acknowledged or `is_over` returns true. Returns the number of unacknowledged ones.
     pub(crate) fn flush(&self, is_over: impl Fn() -> bool) -> Result<u64, KafkaSinkError> {
         loop {
             // Stops lingering. The reports are processed below.

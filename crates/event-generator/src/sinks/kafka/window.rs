@@ -1,8 +1,8 @@
-//! Flow control: the number of unacknowledged bytes.
+//! Flow control: limits the number of unacknowledged bytes.
 
 use std::time::{Duration, Instant};
 
-/// Minimum window in bytes for a topic with few partitions.
+/// Minimum window in bytes. A topic with many partitions has a larger minimum.
 const MIN_BYTES: u64 = 1 << 20;
 /// Number of full windows over which the round-trip time is averaged.
 const WINDOWS_PER_ROUND: u64 = 2;
@@ -13,11 +13,11 @@ const PROBE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Maximum number of unacknowledged bytes: just enough to keep brokers and network busy.
 ///
-/// A record that waits in a long queue has left the processor's caches when the client sends it: with 50 MB in the queue
-/// an event cost 2.1 us of processor time, with 1.5 MB 1.3 us. But distant brokers need the long queue. So the window
-/// follows the round-trip time of a record, as TCP Vegas does (Brakmo and Peterson, 1995): it grows while that time is
-/// close to the base time, measured with the minimum window, and shrinks when records only wait longer. Every 30 s the
-/// base time is measured again, as in BBR.
+/// A record that waits in a long queue has left the processor's caches when the client sends it: with 50 MB in the
+/// queue an event cost 2.1 us of processor time, with 1.5 MB 1.3 us. But distant brokers need the long queue. So the
+/// window follows the round-trip time of a record, as TCP Vegas does (Brakmo and Peterson, 1995): it grows while that
+/// time is close to the base time, measured with the minimum window, and shrinks when records only wait longer. Every
+/// 30 s the base time is measured again, as in BBR.
 #[derive(Debug)]
 pub(super) struct Window {
     min: u64,
@@ -44,7 +44,7 @@ enum Round {
 }
 
 impl Window {
-    /// Creates the window for a topic. Its minimum is, per partition, one batch in flight and half a batch being filled.
+    /// Creates the window of a topic. Its minimum per partition is one batch in flight and half a batch being filled.
     pub(super) fn new(partitions: u64, batch_bytes: u64) -> Self {
         let min = MIN_BYTES.max(partitions.saturating_mul(batch_bytes).saturating_mul(3) / 2);
         let state = State::Probing { trips: Vec::new(), size_after: min };
@@ -132,8 +132,8 @@ mod tests {
 
     const RECORD: u64 = 1_000;
 
-    /// Simulates a link that takes a record every `service` and acknowledges it `latency` later, with a sender that never
-    /// pauses. Returns the final window and the number of records in the last second.
+    /// Simulates a link that takes a record every `service` and acknowledges it `latency` later, with a sender that
+    /// never pauses. Returns the final window and the number of records in the last second.
     fn simulate(service: Duration, latency: impl Fn(u64) -> Duration) -> (u64, u64) {
         let mut window = Window::new(6, 128 * 1024);
         let start = Instant::now();

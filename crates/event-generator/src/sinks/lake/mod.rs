@@ -1,11 +1,11 @@
 //! Writes events to the lake: raw files and the quarantine, segment by segment.
 //!
-//! The sink receives ranges of indices and generates their events a second time, instead of receiving the blocks that go
-//! to Kafka. That is the cheaper way:
+//! The sink receives ranges of indices and generates their events a second time, instead of receiving the blocks that
+//! go to Kafka. This is cheaper:
 //!
 //! - Generating and validating an event takes 1,487 instructions, 14% of the 10,674 that the lake spends on it together
 //!   with its part of a Parquet file (bench/instructions.json: make, validate, write-parquet). Parsing the event from
-//!   the bytes of its record would take 4,635 (parse); so a block would have to carry the fields of each event too.
+//!   the bytes of its record would take 4,635 (parse), so a block would have to contain the fields of each event too.
 //! - Blocks for the lake would wait in memory while it is slow or unavailable. A range takes a few bytes, and a segment
 //!   takes memory only while it is written.
 //! - The dispatcher limits the throughput to Kafka. It copies nothing for the lake.

@@ -1,4 +1,4 @@
-//! Which checks there are: our own, and those of a folder.
+//! Catalogue of the checks: built-in ones and those of a folder.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,42 +24,37 @@ const OWN: [(&str, &str); 13] = [
     ("offsets_plausible.sql", include_str!("sql/offsets_plausible.sql")),
 ];
 
-/// Checks that cannot be used as they are.
+/// Errors from loading or selecting checks.
 #[derive(Debug, Error)]
 pub(crate) enum CatalogueError {
-    /// A file's header.
     #[error("{file}: {error}")]
     Header {
-        /// Which.
+        /// Path of the file, or name of the built-in check's file.
         file: String,
-        /// What is wrong.
         error: HeaderError,
     },
-    /// A folder or file that cannot be read.
     #[error("{} cannot be read: {error}", .path.display())]
     Unreadable {
-        /// Which.
+        /// Folder or file.
         path: PathBuf,
-        /// Why.
         error: std::io::Error,
     },
-    /// A folder without checks.
     #[error("{} has no file that ends with .sql", .0.display())]
     Empty(PathBuf),
-    /// Two files of a folder with the same name in their headers.
+    /// Two files of the folder have the same name in their headers.
     #[error("{file}: another file of the folder has the name {name} already")]
     Twice {
-        /// The second file.
+        /// Path of the second file.
         file: String,
-        /// The name.
         name: String,
     },
-    /// A name that none has.
+    /// No check has the requested name. Holds that name and the known names.
     #[error("there is no check {0}; there are {1}")]
     NoSuch(String, String),
 }
 
-/// Our own checks, and after them those of a folder. One there that has the name of one of ours stands in its place.
+/// Returns the built-in checks, then those of the folder. A check of the folder replaces a built-in check with the same
+/// name.
 pub(crate) fn checks(folder: Option<&Path>) -> Result<Vec<Check>, CatalogueError> {
     let own = OWN.iter().map(|(file, text)| parse(file, &event_rules::fill(text)));
     let mut all = own.collect::<Result<Vec<_>, _>>()?;
@@ -73,7 +68,7 @@ pub(crate) fn checks(folder: Option<&Path>) -> Result<Vec<Check>, CatalogueError
     Ok(all)
 }
 
-/// Those with these names; all where none is named.
+/// Selects the checks with these names; all checks if no name is given.
 pub(crate) fn only(checks: Vec<Check>, names: &[String]) -> Result<Vec<Check>, CatalogueError> {
     for name in names {
         if !checks.iter().any(|check| check.name == *name) {

@@ -1,20 +1,20 @@
-//! A check as it stands in its file: a header of comments, then one query.
+//! Definition of a check: a file with a header of SQL comments and one query.
 
 use serde::Serialize;
 use thiserror::Error;
 
-/// What a check that fails means.
+/// Severity of a failed check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Severity {
-    /// The data is not as it should be: exit code 3.
+    /// The data is wrong: the command exits with code 3.
     Error,
-    /// Worth a look.
+    /// The data may be wrong: the exit code does not change.
     Warning,
 }
 
 impl Severity {
-    /// `error` or `warning`.
+    /// Returns `error` or `warning`.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -24,57 +24,56 @@ impl Severity {
     }
 }
 
-/// One check.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Check {
-    /// Its name: lower-case letters, digits and underscores, 64 at most.
+    /// Name of 1 to 64 lower-case letters, digits and underscores.
     pub(crate) name: String,
-    /// What it means when it fails.
     pub(crate) severity: Severity,
-    /// The largest value that is good.
+    /// Maximum value that passes.
     pub(crate) threshold: f64,
-    /// What the value counts.
+    /// Unit of the value; may be empty.
     pub(crate) unit: String,
-    /// What it means, and what to do.
+    /// Meaning of a failure and its remedy.
     pub(crate) explanation: String,
-    /// Gives one row: `value`, a number or null where there is nothing to evaluate, and perhaps `detail`, a text.
+    /// Query that returns one row with the column `value` and, optionally, `detail`. The value is a number, or null if
+    /// there is nothing to evaluate.
     pub(crate) sql: String,
 }
 
-/// What is wrong with a check's file.
+/// Errors in the file of a check.
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(crate) enum HeaderError {
-    /// A line of the header that is none.
+    /// Line without a colon that does not continue a value.
     #[error("line {0} is not of the form `-- name: value`, nor goes on with what stands above")]
     Form(usize),
-    /// A name that means nothing.
+    /// Line with an unknown field name.
     #[error("line {0}: there is no `{1}`, only name, severity, threshold, unit and explanation")]
     Unknown(usize, String),
-    /// One that stands there twice.
+    /// Line that repeats a field.
     #[error("line {0}: `{1}` is there already")]
     Twice(usize, String),
-    /// One that is missing.
+    /// Required field that the header lacks.
     #[error("`-- {0}: …` is missing in the comments at its beginning")]
     Missing(&'static str),
-    /// A value that cannot be.
+    /// Field with an invalid value, and the reason.
     #[error("`{0}`: {1}")]
     Value(&'static str, &'static str),
-    /// Nothing after the header.
     #[error("there is no query after the header")]
     NoQuery,
 }
 
 const FIELDS: [&str; 5] = ["name", "severity", "threshold", "unit", "explanation"];
 
-/// The header's values, in the order of [`FIELDS`].
+/// Values of the header, in the order of [`FIELDS`].
 #[derive(Default)]
 struct Header {
     values: [Option<String>; 5],
+    /// Index of the value that a continuation line extends.
     last: Option<usize>,
 }
 
 impl Check {
-    /// Reads a file's text.
+    /// Parses the text of a file. Removes trailing semicolons, because the query is run as a subquery.
     pub(crate) fn parse(text: &str) -> Result<Self, HeaderError> {
         let mut header = Header::default();
         let mut sql = text;
@@ -105,7 +104,7 @@ impl Check {
 }
 
 impl Header {
-    /// A comment's text, without the dashes. One that begins further in goes on with the value above.
+    /// Parses a header line without its dashes. A line with more indentation continues the value above it.
     fn line(&mut self, number: usize, comment: &str) -> Result<(), HeaderError> {
         let goes_on = comment.starts_with("  ") || comment.starts_with(" \t");
         if let (true, Some(last)) = (goes_on, self.last) {

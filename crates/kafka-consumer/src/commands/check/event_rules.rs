@@ -1,8 +1,9 @@
-//! The rules of the event's fields in SQL, for the checks of the table.
+//! Translates the rules of the event's fields to SQL, for checks of the table.
 
 use event_model::{Bounds, FIELDS, FieldKind};
 
-/// Puts the rules in the place of `{texts}` (names), `{texts_broken}` and `{integers_broken}` (conditions).
+/// Fills in the placeholders of a check's text: `{texts}` with the names of the text fields, `{texts_broken}` and
+/// `{integers_broken}` with conditions that are true if a value breaks a rule.
 pub(super) fn fill(sql: &str) -> String {
     let of = |kind, condition: fn(&event_model::Field) -> String, separator| {
         let fields = FIELDS.iter().filter(|field| field.kind == kind);

@@ -1,4 +1,4 @@
-//! `kafka-consumer check`.
+//! `kafka-consumer check`: runs data quality checks.
 
 mod catalogue;
 mod definition;
@@ -43,7 +43,7 @@ pub(crate) struct CheckArgs {
     database: DatabaseArgs,
 }
 
-/// Timeouts that PostgreSQL accepts: milliseconds in 31 bits, and 0 would be none.
+/// Timeouts that `statement_timeout` accepts: it is a 32-bit signed number of milliseconds, and 0 disables it.
 const TIMEOUTS: RangeInclusive<TimeSpan> = TimeSpan::SHORTEST..=TimeSpan::from_days(24);
 
 impl CheckArgs {

@@ -1,4 +1,4 @@
-//! The report for people, within 80 columns.
+//! Formats the report as text of at most 80 columns.
 
 use std::fmt;
 
@@ -42,7 +42,7 @@ fn cut(text: &str, letters: usize) -> String {
     escaped(text.trim().as_bytes()).chars().take(letters).collect()
 }
 
-/// What a check that did not pass found and what it means.
+/// Writes the detail and the explanation of a check.
 fn words(f: &mut fmt::Formatter<'_>, one: &CheckResult) -> fmt::Result {
     writeln!(f, "\n{} ({})", one.name, one.status.name())?;
     if let Some(detail) = &one.detail {
@@ -51,7 +51,7 @@ fn words(f: &mut fmt::Formatter<'_>, one: &CheckResult) -> fmt::Result {
     wrapped(f, &escaped(one.explanation.as_bytes()))
 }
 
-/// By words; one that is longer than a line is cut into lines.
+/// Writes indented text, wrapped between words. Splits a word that is longer than a line.
 fn wrapped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     let room = WIDTH - INDENT.len();
     let mut line = String::new();
@@ -75,7 +75,8 @@ fn wrapped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
     if line.is_empty() { Ok(()) } else { flush(&mut line) }
 }
 
-/// Within eight letters: whole numbers as such, others to two digits.
+/// Formats a number for a narrow column: in scientific notation from 10 million, without decimals from 10,000, and with
+/// at most two decimals below.
 fn number(value: f64) -> String {
     match value.abs() {
         size if size >= 1e7 => format!("{value:.1e}"),

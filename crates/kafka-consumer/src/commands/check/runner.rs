@@ -1,4 +1,4 @@
-//! Data quality: each check is a query in a file of its own, which gives one number.
+//! Runs the checks: queries that return one number each, compared with a threshold.
 
 use std::time::{Duration, Instant};
 
@@ -11,22 +11,22 @@ use uuid::Uuid;
 use crate::commands::check::definition::{Check, Severity};
 use crate::postgres;
 
-/// How a check ended.
+/// Status of a check that was run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Status {
-    /// The value is not above the threshold.
+    /// The value does not exceed the threshold.
     Pass,
-    /// It is.
+    /// The value exceeds the threshold.
     Fail,
-    /// There was nothing to evaluate.
+    /// The value is null: there was nothing to evaluate.
     Skip,
-    /// The query could not be run, or gave no number.
+    /// The query failed, or did not return one row with a number or null.
     Broken,
 }
 
 impl Status {
-    /// As it stands in `pipeline.check_results`.
+    /// Returns the name that `pipeline.check_results` stores.
     #[must_use]
     pub(crate) fn name(self) -> &'static str {
         match self {
@@ -38,40 +38,36 @@ impl Status {
     }
 }
 
-/// What a check found.
+/// Result of a check.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct CheckResult {
-    /// The check's name.
     pub(crate) name: String,
-    /// How it ended.
     pub(crate) status: Status,
-    /// What it means when it fails.
     pub(crate) severity: Severity,
-    /// What the query gave.
+    /// Value that the query returned. `None` if the check was skipped or is broken.
     pub(crate) value: Option<f64>,
-    /// The largest value that is good.
+    /// Maximum value that passes.
     pub(crate) threshold: f64,
-    /// What the value counts.
+    /// Unit of the value; may be empty.
     pub(crate) unit: String,
-    /// What the query says besides, or why it could not be run.
+    /// Detail that the query returned, or the reason why the check is broken.
     pub(crate) detail: Option<String>,
-    /// What it means, and what to do.
+    /// Meaning of a failure and its remedy.
     pub(crate) explanation: String,
-    /// How long it took.
+    /// Duration of the check.
     pub(crate) seconds: f64,
 }
 
-/// What all checks found.
+/// Results of all checks, in the order of the checks.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Report {
-    /// The same in `pipeline.check_results`.
+    /// Identifies the results in `pipeline.check_results`.
     pub(crate) run_id: Uuid,
-    /// In the order of the checks.
     pub(crate) results: Vec<CheckResult>,
 }
 
 impl Report {
-    /// The names of those that ended so, of a severity.
+    /// Returns the names of the checks with a status and, if given, a severity.
     #[must_use]
     pub(crate) fn names(&self, status: Status, severity: Option<Severity>) -> Vec<&str> {
         let wanted = |one: &&CheckResult| one.status == status && severity.is_none_or(|wanted| wanted == one.severity);
@@ -79,14 +75,14 @@ impl Report {
     }
 }
 
-/// Runs each check in a transaction of its own that only reads. `limit` is for each of them.
+/// Runs each check in a separate read-only transaction. `limit` is the timeout of each query.
 pub(crate) async fn run(client: &mut Client, checks: &[Check], limit: Duration) -> Result<Report, Error> {
     let mut results = Vec::with_capacity(checks.len());
     for check in checks {
         let began = Instant::now();
         let (status, value, detail) = match ask(client, check, limit).await {
             Ok(answer) => evaluate(check, answer),
-            // Without a connection the others are lost too.
+            // The server did not send this error: the connection is lost, and every further check would fail.
             Err(error) if error.as_db_error().is_none() => return Err(error),
             Err(error) => (Status::Broken, None, Some(with_hint(&error, limit))),
         };
@@ -106,7 +102,7 @@ pub(crate) async fn run(client: &mut Client, checks: &[Check], limit: Duration) 
     Ok(Report { run_id, results })
 }
 
-/// The rows as JSON, two at most.
+/// Returns the query's rows as JSON, at most two: a second row already makes the check broken.
 async fn ask(client: &mut Client, check: &Check, limit: Duration) -> Result<Vec<String>, Error> {
     let transaction = client.build_transaction().read_only(true).start().await?;
     transaction.batch_execute(&format!("SET LOCAL statement_timeout = {}", limit.as_millis())).await?;
@@ -147,7 +143,7 @@ fn evaluate(check: &Check, rows: Vec<String>) -> (Status, Option<f64>, Option<St
 const KEEP: &str = "INSERT INTO pipeline.check_results
     (run_id, check_name, status, severity, value, threshold, detail, seconds) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
 
-/// Keeps the results in `pipeline.check_results`, all or none.
+/// Stores the results in `pipeline.check_results`, in one transaction.
 pub(crate) async fn keep(client: &mut Client, report: &Report) -> Result<(), Error> {
     let transaction = client.transaction().await?;
     let statement = transaction.prepare(KEEP).await?;

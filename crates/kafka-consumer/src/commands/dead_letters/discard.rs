@@ -1,11 +1,12 @@
-//! Letting the bytes of dead letters go. What remains says that there was a record, why it was refused and when it went.
+//! Discards the payloads of dead letters. Their rows stay, with the reason and the time of the discard.
 
 use anyhow::Context;
 use tokio_postgres::Client;
 
 use crate::commands::dead_letters::filter::{Filter, MATCHES, borrowed};
 
-/// Discards what matches, in one transaction, and returns how many there were. Those that are discarded already are let be.
+/// Discards the payloads of the matching dead letters in one statement. Skips those discarded before. Returns the
+/// number of dead letters changed.
 pub(crate) async fn discard(client: &Client, filter: &Filter) -> anyhow::Result<u64> {
     let sql = format!(
         r#"WITH chosen AS (
@@ -21,7 +22,7 @@ pub(crate) async fn discard(client: &Client, filter: &Filter) -> anyhow::Result<
     client.execute(&sql, &borrowed(&parameters)).await.context("the dead letters were not discarded")
 }
 
-/// How many a discard would find.
+/// Returns the number of dead letters that [`discard`] would change.
 pub(crate) async fn count(client: &Client, filter: &Filter) -> anyhow::Result<i64> {
     let sql = format!(
         "SELECT count(*) FROM (

@@ -1,4 +1,4 @@
-//! Where in a payload the rules of the event are broken.
+//! Locates the rule violations in a payload.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 
 use crate::commands::printable::Mark;
 
-/// What today's rules say of a payload, with a mark at each fault that has a place.
+/// Validates a payload by the current rules. Returns the rejection and a mark for each violation that has a position.
 pub(crate) fn validate(
     payload: Option<&[u8]>,
     record_time: Option<Timestamp>,
@@ -35,7 +35,7 @@ fn marks(payload: &[u8], rejection: &Rejection) -> Vec<Mark> {
     rejection.violations().iter().filter_map(mark).collect()
 }
 
-/// Where a rule about the value as a whole is broken.
+/// Returns the byte offset at which a rule about the whole value is violated.
 fn place(payload: &[u8], reason: Reason) -> Option<usize> {
     match reason {
         Reason::ValueTooLarge => Some(MAX_VALUE_BYTES),
@@ -43,7 +43,8 @@ fn place(payload: &[u8], reason: Reason) -> Option<usize> {
         Reason::NotAnObject => Some(0),
         Reason::NotJson => {
             let error = serde_json::from_slice::<&RawValue>(payload).err()?;
-            // The reader counts lines from 1, and bytes in a line up to the one that it stumbled over.
+            // `serde_json` counts lines from 1. Its column is the number of bytes read from the line, including the one
+            // that it rejects.
             let line: usize =
                 payload.split_inclusive(|byte| *byte == b'\n').take(error.line() - 1).map(<[u8]>::len).sum();
             let stumbled = if error.is_eof() { payload.len() } else { (line + error.column()).saturating_sub(1) };
@@ -53,7 +54,7 @@ fn place(payload: &[u8], reason: Reason) -> Option<usize> {
     }
 }
 
-/// Where each member's value begins; of a name that comes twice the last one's.
+/// Returns the byte offset of each member's value; of the last one if a name is repeated.
 fn values(payload: &[u8]) -> BTreeMap<String, usize> {
     let start = payload.as_ptr().addr();
     let members: Option<BTreeMap<String, &RawValue>> = serde_json::from_slice(payload).ok();

@@ -1,4 +1,4 @@
-//! Dead letters as JSON, one a line.
+//! Exports dead letters as JSON, one per line.
 
 use std::io::Write;
 use std::pin::pin;
@@ -11,7 +11,8 @@ use tokio_postgres::Client;
 use crate::commands::dead_letters::filter::{Filter, MATCHES};
 use crate::commands::dead_letters::stored::{StoredLetter, columns};
 
-/// Writes what matches in the order of the records, and returns how many there were. Only one is held in memory.
+/// Writes the matching dead letters in the order of their records. Returns their number. Streams the rows, because the
+/// payloads may not fit into memory.
 pub(crate) async fn export(client: &Client, filter: &Filter, out: &mut impl Write) -> anyhow::Result<u64> {
     let sql = format!(
         r#"SELECT {} FROM pipeline.dead_letters WHERE {MATCHES} ORDER BY topic_incarnation, partition, "offset" LIMIT $10"#,

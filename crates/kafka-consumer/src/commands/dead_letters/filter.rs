@@ -1,4 +1,4 @@
-//! Which dead letters are meant.
+//! Selects dead letters.
 
 use anyhow::Context;
 use clap::ValueEnum;
@@ -32,30 +32,27 @@ impl State {
     }
 }
 
-/// A choice of dead letters; what is left open chooses nothing away.
+/// Criteria that a dead letter must meet. An empty list or `None` matches all.
 #[derive(Clone, Debug)]
 pub(crate) struct Filter {
-    /// Whose, and of which topic.
     pub(crate) group_topic: GroupTopic,
-    /// Any of these reason codes.
+    /// Reason codes, of which any one matches.
     pub(crate) reasons: Vec<String>,
-    /// Of this partition.
     pub(crate) partition: Option<i32>,
-    /// First seen at this time or later.
+    /// Start of the time range in which the record was first seen, inclusive.
     pub(crate) since: Option<Timestamp>,
-    /// First seen before this time.
+    /// End of the time range in which the record was first seen, exclusive.
     pub(crate) until: Option<Timestamp>,
-    /// Refused by PostgreSQL with this code.
+    /// SQLSTATE with which PostgreSQL refused the row.
     pub(crate) sqlstate: Option<String>,
-    /// With this run tag in their header.
+    /// Value of the record's `run` header.
     pub(crate) run: Option<String>,
-    /// What has become of them.
     pub(crate) state: State,
-    /// So many at most.
+    /// Maximum number of dead letters.
     pub(crate) limit: Option<i64>,
 }
 
-/// The choice as a condition on `pipeline.dead_letters`, of the parameters $1 to $9.
+/// Condition on `pipeline.dead_letters` that is true if a [`Filter`] matches. Its parameters are `$1` to `$9`.
 pub(crate) const MATCHES: &str = "consumer_group = $1 AND topic = $2
     AND (cardinality($3::text[]) = 0 OR reason_code = ANY ($3))
     AND ($4::integer IS NULL OR partition = $4)
@@ -70,19 +67,17 @@ pub(crate) const MATCHES: &str = "consumer_group = $1 AND topic = $2
                       WHEN 'discarded' THEN discarded_at IS NOT NULL
                       ELSE true END";
 
-/// How many there are of one reason.
+/// Number of dead letters with the same reason.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ReasonCount {
-    /// The reason code.
     pub(crate) reason_code: String,
-    /// PostgreSQL's code, where it was PostgreSQL that refused.
+    /// SQLSTATE, if PostgreSQL refused the row.
     pub(crate) sqlstate: Option<String>,
-    /// How many.
     pub(crate) count: i64,
 }
 
 impl Filter {
-    /// The values of $1 to $9.
+    /// Returns the values of `$1` to `$9` in [`MATCHES`].
     pub(crate) fn parameters(&self) -> Vec<Box<dyn ToSql + Sync + Send>> {
         vec![
             Box::new(self.group_topic.group.clone()),
@@ -97,14 +92,14 @@ impl Filter {
         ]
     }
 
-    /// The same, with the limit as $10; without one PostgreSQL takes NULL for all.
+    /// Returns the parameters, followed by the limit as `$10`. `None` becomes NULL, which LIMIT treats as no limit.
     pub(crate) fn parameters_with_limit(&self) -> Vec<Box<dyn ToSql + Sync + Send>> {
         let mut all = self.parameters();
         all.push(Box::new(self.limit));
         all
     }
 
-    /// How many match, by reason, the most frequent first. The limit is not looked at.
+    /// Counts the matching dead letters by reason, the most frequent first. Ignores the limit.
     pub(crate) async fn count(&self, client: &Client) -> anyhow::Result<Vec<ReasonCount>> {
         let sql = format!(
             "SELECT reason_code, sqlstate, count(*) FROM pipeline.dead_letters WHERE {MATCHES}
@@ -117,12 +112,12 @@ impl Filter {
     }
 }
 
-/// Parameters as the client takes them.
+/// Borrows parameters in the form that [`Client::query`] takes.
 pub(crate) fn borrowed(parameters: &[Box<dyn ToSql + Sync + Send>]) -> Vec<&(dyn ToSql + Sync)> {
     parameters.iter().map(|one| &**one as &(dyn ToSql + Sync)).collect()
 }
 
-/// A reason with PostgreSQL's code, for people.
+/// Formats a reason code, followed by the SQLSTATE if there is one.
 #[must_use]
 pub(crate) fn with_sqlstate(reason_code: &str, sqlstate: Option<&str>) -> String {
     sqlstate.map_or_else(|| reason_code.to_owned(), |state| format!("{reason_code} {state}"))

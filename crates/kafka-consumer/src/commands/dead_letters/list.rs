@@ -1,4 +1,4 @@
-//! Dead letters one a line, and how many there are of each reason.
+//! Lists dead letters and counts them by reason.
 
 use std::io::Write;
 
@@ -10,16 +10,16 @@ use tokio_postgres::Client;
 use crate::commands::dead_letters::filter::{Filter, MATCHES, ReasonCount, State, borrowed, with_sqlstate};
 use crate::commands::dead_letters::stored::{StoredLetter, columns};
 
-/// What is listed.
+/// Content and format of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Listing {
-    /// The counts alone.
+    /// Omits the dead letters and prints only the counts.
     pub(crate) count_only: bool,
-    /// As one JSON object.
+    /// Prints one JSON object instead of a table.
     pub(crate) json: bool,
 }
 
-/// Lists what matches, the newest first.
+/// Prints the number of matching dead letters by reason, then the dead letters, newest first.
 pub(crate) async fn list(
     client: &Client,
     filter: &Filter,
@@ -67,7 +67,7 @@ async fn newest(client: &Client, filter: &Filter) -> anyhow::Result<Vec<StoredLe
     rows.iter().map(StoredLetter::read).collect::<Result<_, _>>().context("the dead letters cannot be read")
 }
 
-/// Within 80 columns. What has become of them has a column where they differ in that.
+/// Formats dead letters within 80 columns. Shows the number of attempts, or the state if the filter matches all states.
 fn table(letters: &[StoredLetter], state: State) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);

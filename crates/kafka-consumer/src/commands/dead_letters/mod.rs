@@ -1,4 +1,4 @@
-//! `kafka-consumer dead-letters`.
+//! `kafka-consumer dead-letters`: lists, shows, replays, exports and discards dead letters.
 
 mod discard;
 mod error_context;
@@ -148,7 +148,7 @@ pub(crate) struct DiscardArgs {
     choice: ChoiceArgs,
 }
 
-/// Parses a time, or a duration before now.
+/// Parses a time, or a duration before the present.
 fn moment(text: &str) -> Result<Timestamp, String> {
     match text.parse::<TimeSpan>() {
         Ok(ago) => Ok(before_now(ago.get())),
@@ -188,7 +188,7 @@ impl DeadLettersCommand {
     }
 }
 
-/// How many `list` shows without being told.
+/// Default limit of `list`.
 const LISTED: i64 = 50;
 
 impl ListArgs {
@@ -237,7 +237,7 @@ impl ReplayArgs {
             writeln!(out, "{count:>8}  {name}")?;
         }
         for (reason, (count, example)) in &outcome.refused {
-            // PostgreSQL's words may contain what the record did.
+            // PostgreSQL's message may quote the record, which may contain control characters.
             writeln!(out, "{count:>8}    {reason}: {}", escaped(example.as_bytes()))?;
         }
         Ok(())
@@ -295,7 +295,7 @@ impl DiscardArgs {
             return Err(Failure::usage(message));
         }
         let question = format!("Discard the payloads of {count} dead letters? They cannot be replayed then. [y/N] ");
-        // Without a visible question there is no answer, which means no.
+        // If the question cannot be written, the missing answer means no.
         let _ = io::stderr().write_all(question.as_bytes());
         let mut answer = String::new();
         io::stdin().read_line(&mut answer).context("no answer")?;

@@ -1,4 +1,4 @@
-//! Dead letters once more: what the rules and the table accept now becomes a row.
+//! Replays dead letters: inserts the events that the rules and the table accept now.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,32 +12,33 @@ use crate::dead_letter::{REFUSED_BY_POSTGRES, Stage, storable};
 use crate::ingest::row_loader::{LoadError, LoadRows, Refusal, RowLoader};
 use crate::postgres::fault::Repeats;
 
-/// Letters in hand at once. Of a payload only so much is read as tells that it is too large.
+/// Number of dead letters to fetch and insert at a time.
 const PAGE: i32 = 200;
+/// Payload, cut off one byte above `MAX_VALUE_BYTES`. That is enough to reject a larger one.
 const ENOUGH: &str = "substring(payload FOR 65537)";
 
-/// What a replay did, or would have done.
+/// Outcome of a replay or of a dry run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Outcome {
-    /// Open letters that matched.
+    /// Number of open dead letters that matched.
     pub(crate) letters: u64,
-    /// New rows.
+    /// Number of inserted rows.
     pub(crate) rows: u64,
-    /// Letters whose `event_id` was a row already.
+    /// Number of dead letters whose `event_id` was in the table.
     pub(crate) duplicates: u64,
-    /// Those of them whose content is not the row's.
+    /// Number of duplicates whose content differs from the row in the table.
     pub(crate) duplicates_differing: u64,
-    /// Letters of days that retention has taken; they stay open.
+    /// Number of dead letters of days that retention has dropped; they stay open.
     pub(crate) expired: u64,
-    /// Letters whose row a trigger suppressed or redirected; they stay open.
+    /// Number of dead letters whose row a trigger suppressed or redirected; they stay open.
     pub(crate) suppressed: u64,
-    /// Letters that stay refused, and an example of why, by reason.
+    /// Number of dead letters that were refused again, and an example of the message, by reason.
     pub(crate) refused: BTreeMap<String, (u64, String)>,
 }
 
-/// Replays the open letters that match, in one transaction. A dry run does the same and takes it back.
+/// Replays the matching open dead letters in one transaction. A dry run rolls it back.
 ///
-/// The counts of the group's offsets are left as they are: they say how each record ended when it was read.
+/// Does not change the counts in `pipeline.consumer_offsets`: they hold the outcome of each record when it was read.
 pub(crate) async fn replay(
     client: &mut Client,
     maker: &Client,
@@ -62,7 +63,8 @@ pub(crate) async fn replay(
             break;
         }
         let letters: Vec<StoredLetter> = page.iter().map(StoredLetter::read).collect::<Result<_, _>>()?;
-        // A dry run's partitions go with the rest of it; otherwise nobody should wait for this transaction because of them.
+        // A dry run creates table partitions in its transaction, and rolls them back. Otherwise a separate session
+        // creates them, so that no other process waits for their locks until this transaction ends.
         let maker = if dry_run { None } else { Some(maker) };
         replay.page(&letters, window, maker).await?;
     }
@@ -79,14 +81,14 @@ struct Replay<'a> {
     outcome: Outcome,
 }
 
-/// What the rules say of a page of letters.
+/// A page of dead letters, validated by the current rules.
 #[derive(Default)]
 struct Validated<'a> {
     valid: Vec<(&'a StoredLetter, ProductEvent<'a>)>,
     rejected: Vec<(&'a StoredLetter, Rejection)>,
 }
 
-/// Why a letter stays one.
+/// A dead letter that was refused again, and the reason.
 struct Kept<'a> {
     letter: &'a StoredLetter,
     stage: Stage,
@@ -128,7 +130,8 @@ impl Replay<'_> {
         self.keep(&kept).await
     }
 
-    /// Inserts rows. Returns those that PostgreSQL refuses, and the numbers of those that a trigger suppressed.
+    /// Inserts rows. Returns the rows that PostgreSQL refused, and the numbers of the rows missing from the table after
+    /// triggers suppressed some.
     async fn load(
         &mut self,
         unexpired: &[(&StoredLetter, ProductEvent<'_>)],
@@ -140,7 +143,8 @@ impl Replay<'_> {
         for (number, (_, event)) in (0..).zip(unexpired) {
             rows.add(number, event);
         }
-        // A replay makes one attempt, and a letter that stays open loses nothing.
+        // A replay makes one attempt, so it blames transient errors on rows at once. That loses nothing: their dead
+        // letters stay open.
         let loaded = self.rows.load(self.transaction, &rows, &Repeats::exhausted()).await;
         let loaded = loaded.context("the rows were not inserted, nothing was changed")?;
         let suppressed = match loaded.suppressed {
@@ -155,7 +159,7 @@ impl Replay<'_> {
         Ok((loaded.refused, suppressed))
     }
 
-    /// Notes the attempt on letters, by one of the statements below.
+    /// Records an attempt on dead letters with [`REPLAYED`] or [`TRIED`].
     async fn note(&self, letters: &[&StoredLetter], statement: &str) -> anyhow::Result<()> {
         let (incarnations, partitions, offsets) = keys(letters);
         let group_topic = &self.filter.group_topic;
@@ -209,7 +213,7 @@ const TRIED: &str = r#"UPDATE pipeline.dead_letters AS letter SET attempts = att
     WHERE letter.consumer_group = $1 AND letter.topic = $2 AND letter.topic_incarnation = chosen.incarnation
       AND letter.partition = chosen.partition AND letter."offset" = chosen."offset""#;
 
-/// The reason is today's: it may be another one than before.
+/// Stores the current reason, which may differ from the previous one.
 const KEPT: &str = r#"UPDATE pipeline.dead_letters AS letter
     SET attempts = attempts + 1, stage = chosen.stage, reason_code = chosen.code, reason = chosen.reason,
         sqlstate = chosen.state
@@ -233,7 +237,7 @@ impl<'a> Kept<'a> {
 fn validate(letters: &[StoredLetter], window: Window) -> Validated<'_> {
     let mut validated = Validated::default();
     for letter in letters {
-        // By the time of the first reading, so that the clock alone never changes the outcome.
+        // Takes the time of the first reading as the present, so that the passage of time does not change the outcome.
         match parse(letter.payload.as_deref(), letter.record_time, window.at(letter.first_seen)) {
             Ok(event) => validated.valid.push((letter, event)),
             Err(rejection) => validated.rejected.push((letter, rejection)),

@@ -1,4 +1,4 @@
-//! One dead letter with all that is known of it.
+//! Shows a dead letter: record, reasons and payload, with marks at the violations.
 
 use std::io::Write;
 
@@ -12,22 +12,20 @@ use crate::commands::dead_letters::stored::{StoredLetter, columns};
 use crate::commands::printable::{escaped, marked_lines};
 use crate::kafka::group_topic::GroupTopic;
 
-/// Of a long payload so many bytes are shown.
+/// Maximum number of payload bytes to print.
 const SHOWN: usize = 8_192;
 const WIDTH: usize = 80;
 
-/// Which one.
+/// Identifies a dead letter of a group and topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct LetterKey {
-    /// The partition.
     pub(crate) partition: i32,
-    /// The record's offset.
     pub(crate) offset: i64,
-    /// Of which of the topics of that name; the latest that has such a letter where it is left open.
+    /// Incarnation of the topic. `None` selects the latest one with a matching dead letter.
     pub(crate) incarnation: Option<i32>,
 }
 
-/// Prints it, or its JSON form.
+/// Prints a dead letter as text or JSON.
 pub(crate) async fn show(
     client: &Client,
     group_topic: &GroupTopic,

@@ -1,4 +1,4 @@
-//! A dead letter as PostgreSQL has it.
+//! Reads dead letters from PostgreSQL and converts them to JSON.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -6,42 +6,39 @@ use event_model::Timestamp;
 use serde_json::{Map, Value, json};
 use tokio_postgres::Row;
 
-/// One row of `pipeline.dead_letters`.
+/// A row of `pipeline.dead_letters`.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredLetter {
-    /// How often the topic was made anew before the record.
+    /// Incarnation of the topic: 1 at first, incremented each time that the group accepts a recreated topic.
     pub(crate) incarnation: i32,
-    /// Its partition.
     pub(crate) partition: i32,
-    /// Its offset.
     pub(crate) offset: i64,
-    /// The record's own timestamp, if it has one.
+    /// Timestamp of the record, if it has one.
     pub(crate) record_time: Option<Timestamp>,
-    /// The key's bytes.
     pub(crate) key: Option<Vec<u8>>,
-    /// The value's bytes; none of a tombstone, of a discarded letter, and where they were not asked for.
+    /// Value of the record. `None` for a tombstone, for a discarded dead letter, or if it was not selected.
     pub(crate) payload: Option<Vec<u8>>,
-    /// The headers in their order.
+    /// Headers in the record's order.
     pub(crate) headers: Vec<(String, Option<Vec<u8>>)>,
-    /// Where it was refused.
+    /// Stage that refused it: `validate` or `insert`.
     pub(crate) stage: String,
-    /// The first reason's code.
+    /// Code of the first reason.
     pub(crate) reason_code: String,
-    /// All reasons, in words.
+    /// Messages of all reasons, separated by `; `.
     pub(crate) reason: String,
-    /// PostgreSQL's code.
+    /// SQLSTATE, if PostgreSQL refused the row.
     pub(crate) sqlstate: Option<String>,
-    /// When it was refused first.
+    /// Time at which it was first refused.
     pub(crate) first_seen: Timestamp,
-    /// How often it was refused, or brought in.
+    /// Number of attempts on the record, by consumers and replays.
     pub(crate) attempts: i32,
-    /// When its event came into the table after all.
+    /// Time at which its event was inserted or found in the table.
     pub(crate) replayed: Option<Timestamp>,
-    /// When its payload was let go.
+    /// Time at which its payload was discarded.
     pub(crate) discarded: Option<Timestamp>,
 }
 
-/// The columns in the order in which they are read; `payload` is an expression.
+/// Returns the columns in the order that [`StoredLetter::read`] expects. `payload` is an SQL expression.
 pub(crate) fn columns(payload: &str) -> String {
     let micros = |column: &str| format!("(extract(epoch FROM {column}) * 1000000)::bigint");
     format!(
@@ -55,7 +52,7 @@ pub(crate) fn columns(payload: &str) -> String {
 }
 
 impl StoredLetter {
-    /// From a row of [`columns`].
+    /// Reads a row whose columns are [`columns`].
     pub(crate) fn read(row: &Row) -> Result<Self, tokio_postgres::Error> {
         let time = |column| Ok(row.try_get::<_, Option<i64>>(column)?.map(Timestamp::from_micros));
         let (names, values): (Vec<String>, Vec<Option<Vec<u8>>>) = (row.try_get(6)?, row.try_get(7)?);
@@ -78,7 +75,7 @@ impl StoredLetter {
         })
     }
 
-    /// What has become of it, in a word.
+    /// Returns the state as one word.
     #[must_use]
     pub(crate) fn state(&self) -> &'static str {
         match (self.replayed, self.discarded) {
@@ -88,7 +85,7 @@ impl StoredLetter {
         }
     }
 
-    /// All but the payload.
+    /// Returns everything except the payload as a JSON object.
     #[must_use]
     pub(crate) fn head_json(&self) -> Map<String, Value> {
         let time = |time: Option<Timestamp>| json!(time.map(|time| time.to_string()));
@@ -117,7 +114,7 @@ impl StoredLetter {
         object
     }
 
-    /// All of it.
+    /// Returns the dead letter as JSON, including the payload.
     #[must_use]
     pub(crate) fn json(&self) -> Value {
         let mut object = self.head_json();
@@ -126,7 +123,7 @@ impl StoredLetter {
     }
 }
 
-/// As text where the bytes are UTF-8, else as base64 under a name that says so.
+/// Inserts bytes as text if they are UTF-8, otherwise as base64 under the name with the suffix `_base64`.
 fn put_bytes(object: &mut Map<String, Value>, name: &str, bytes: Option<&[u8]>) {
     match bytes.map(|bytes| str::from_utf8(bytes).map_err(|_| bytes)) {
         None => object.insert(name.to_owned(), Value::Null),

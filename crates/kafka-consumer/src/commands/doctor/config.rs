@@ -1,4 +1,4 @@
-//! Configuration of an examination.
+//! Configuration of the examination.
 
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::lake::LakeArgs;
@@ -8,20 +8,18 @@ use crate::ingest::memory_budget::MemoryBudget;
 use crate::kafka::group_topic::GroupTopic;
 use crate::postgres::Conninfo;
 
-/// What is looked at.
+/// Systems to check, and settings of the planned run.
 pub(crate) struct DoctorConfig {
-    /// Kafka.
     pub(crate) kafka: KafkaArgs,
-    /// Its client's configuration.
+    /// Configuration of the Kafka client.
     pub(crate) client: ClientConfig,
-    /// Whose offsets of which topic.
     pub(crate) group_topic: GroupTopic,
-    /// The warehouse.
+    /// Connection settings of the warehouse.
     pub(crate) target: Conninfo,
-    /// Sessions that a run would open.
+    /// Number of writers, each with a PostgreSQL session.
     pub(crate) writers: usize,
-    /// What a run may take.
+    /// Memory limit of a run.
     pub(crate) memory: MemoryBudget,
-    /// The lake; none where it is not looked at.
+    /// The lake. `None` skips it.
     pub(crate) lake: Option<LakeArgs>,
 }

@@ -1,38 +1,36 @@
-//! Findings of the doctor.
+//! Findings of the examination and their text.
 
 use std::fmt;
 
 use ::lake::LakeUrl;
 use serde::Serialize;
 
-/// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Severity {
-    /// As it should be.
+    /// Needs no action.
     Good,
-    /// It runs, but not for long, or not as well as it could.
+    /// The pipeline runs, but is at risk or impaired.
     Warning,
-    /// It stops the pipeline.
+    /// Stops the pipeline.
     Bad,
 }
 
-/// One thing that was tried.
+/// Outcome of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Finding {
     /// `kafka`, `postgresql`, `lake` or `machine`.
     pub(crate) area: &'static str,
-    /// What was tried.
+    /// Action, as an imperative.
     pub(crate) tried: &'static str,
-    /// How bad what came back is.
     pub(crate) severity: Severity,
-    /// What came back.
+    /// Result of the action.
     pub(crate) found: String,
-    /// How to mend it.
+    /// Remedy. `None` if the finding is good.
     pub(crate) mend: Option<String>,
 }
 
-/// What was found in one area.
+/// Findings of one area.
 pub(crate) struct Findings {
     area: &'static str,
     pub(crate) lines: Vec<Finding>,
@@ -78,7 +76,6 @@ impl fmt::Display for Finding {
     }
 }
 
-/// An address for people.
 pub(crate) fn place(url: &LakeUrl) -> String {
     url.to_string()
 }

@@ -1,4 +1,4 @@
-//! Kafka: reachable, the topic and its settings, the rights, retention.
+//! Checks Kafka: connection, topic settings, privileges, open transactions and retention.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -18,21 +18,14 @@ use crate::commands::doctor::config::DoctorConfig;
 use crate::commands::doctor::finding::{Finding, Findings};
 use crate::kafka::client;
 
-const PATIENCE: Duration = Duration::from_secs(8);
-/// What is removed before a consumer that was down over a night has read it is lost to it.
+const TIMEOUT: Duration = Duration::from_secs(8);
+/// Shorter retention gets a warning: a consumer that is down overnight would lose records.
 const SHORT_RETENTION: Duration = Duration::from_hours(24);
 
-/// What is there of the topic, for the comparison with the group's offsets.
-#[derive(Default)]
-pub(crate) struct Positions {
-    /// The oldest and the next offset of each partition.
-    spans: BTreeMap<i32, Watermarks>,
-    retention: Option<Duration>,
-}
-
-pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, Positions) {
+/// Checks Kafka. Returns the findings, and the watermarks by partition for comparison with the group's offsets.
+pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, BTreeMap<i32, Watermarks>) {
     let mut lines = Findings::of("kafka");
-    let mut positions = Positions::default();
+    let mut watermarks = BTreeMap::new();
     let (config, topic) = (&settings.client, &settings.group_topic.topic);
     match topic_partitions(config, topic).await {
         Err(error) => {
@@ -42,13 +35,13 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, Positions
                 _ => "give the Kafka user DESCRIBE on the topic (docs/security.md)",
             };
             lines.bad("reach the brokers", error.to_string(), mend);
-            return (lines.lines, positions);
+            return (lines.lines, watermarks);
         }
         Ok(None) => {
             lines.good("reach the brokers", settings.kafka.bootstrap_servers.clone());
             let mend = "a run makes it with 6 partitions, where the Kafka user has CREATE; or make it beforehand";
             lines.warn("find the topic", format!("{topic} is not there"), mend);
-            return (lines.lines, positions);
+            return (lines.lines, watermarks);
         }
         Ok(Some(partitions)) => {
             lines.good("reach the brokers", settings.kafka.bootstrap_servers.clone());
@@ -56,7 +49,7 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, Positions
         }
     }
     match topic_configuration(config, topic).await {
-        Some(told) => positions.retention = check_topic(&told, topic, &mut lines),
+        Some(told) => check_topic(&told, topic, &mut lines),
         None => lines.warn(
             "read the topic's settings",
             "the broker does not tell them",
@@ -65,14 +58,14 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, Positions
     }
     let (config, topic) = (config.clone(), topic.clone());
     match task::spawn_blocking(move || read_rights(&config, &topic)).await {
-        Ok(rights) => rights.note(settings, &mut lines, &mut positions),
+        Ok(rights) => watermarks = rights.note(settings, &mut lines),
         Err(error) => lines.bad("read the topic", error.to_string(), "report this: it is a bug"),
     }
-    (lines.lines, positions)
+    (lines.lines, watermarks)
 }
 
-/// Returns how long records are kept.
-fn check_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Findings) -> Option<Duration> {
+/// Checks the topic's settings.
+fn check_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Findings) {
     let number = |name: &str| told.get(name).and_then(|text| text.parse::<u64>().ok());
     let is = |name: &str, value: &str| told.get(name).is_some_and(|text| text.contains(value));
     let set = |name: &str, value: &str| format!("kafka-configs.sh --alter --topic {topic} --add-config {name}={value}");
@@ -100,8 +93,7 @@ fn check_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Finding
     } else {
         lines.good("read message.timestamp.type", "CreateTime");
     }
-    let retention = number("retention.ms").map(Duration::from_millis);
-    match retention {
+    match number("retention.ms").map(Duration::from_millis) {
         Some(kept) if kept < SHORT_RETENTION => lines.warn(
             "read retention.ms",
             format!("records are kept {}: a consumer that is down for longer loses some", hours(kept)),
@@ -110,15 +102,15 @@ fn check_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Finding
         Some(kept) => lines.good("read retention.ms", format!("records are kept {}", hours(kept))),
         None => lines.good("read retention.ms", "records are kept for ever"),
     }
-    retention
 }
 
-/// What a client could do.
+/// Results of requests that need privileges.
 struct Rights {
     topic: Result<(), KafkaError>,
     group: Result<(), KafkaError>,
     spans: BTreeMap<i32, Watermarks>,
-    /// Records behind an open transaction, by partition.
+    /// Number of offsets between the last stable offset and the high watermark, by partition. An open transaction holds
+    /// back the records there.
     held_back: BTreeMap<i32, i64>,
 }
 
@@ -128,7 +120,7 @@ fn read_rights(config: &ClientConfig, topic: &str) -> Rights {
         Ok(consumer) => consumer,
         Err(error) => return Rights { topic: Err(error), ..rights },
     };
-    // The high watermarks first: a last stable offset that is asked for later is below only if a transaction is open.
+    // Read the high watermarks first: a last stable offset that is read later is lower only if a transaction is open.
     let high = high_watermarks(config, topic).unwrap_or_default();
     rights.topic = read_a_record(&consumer, topic, &mut rights.spans);
     let held_back = |(partition, high): (i32, i64)| {
@@ -142,8 +134,8 @@ fn read_rights(config: &ClientConfig, topic: &str) -> Rights {
 
 fn high_watermarks(config: &ClientConfig, topic: &str) -> Result<BTreeMap<i32, i64>, KafkaError> {
     let observer = client::observer(config)?;
-    let partitions = watermarks::partitions(&observer, topic, PATIENCE)?;
-    watermarks::ends(&observer, topic, &partitions, PATIENCE)
+    let partitions = watermarks::partitions(&observer, topic, TIMEOUT)?;
+    watermarks::ends(&observer, topic, &partitions, TIMEOUT)
 }
 
 fn read_a_record(
@@ -151,14 +143,14 @@ fn read_a_record(
     topic: &str,
     spans: &mut BTreeMap<i32, Watermarks>,
 ) -> Result<(), KafkaError> {
-    let partitions = watermarks::partitions(consumer, topic, PATIENCE)?;
-    *spans = watermarks::watermarks(consumer, topic, &partitions, PATIENCE)?;
+    let partitions = watermarks::partitions(consumer, topic, TIMEOUT)?;
+    *spans = watermarks::watermarks(consumer, topic, &partitions, TIMEOUT)?;
     let mut list = TopicPartitionList::new();
     for (partition, span) in spans.iter() {
         list.add_partition_offset(topic, *partition, Offset::Offset(span.low))?;
     }
     consumer.assign(&list)?;
-    match consumer.poll(PATIENCE) {
+    match consumer.poll(TIMEOUT) {
         None | Some(Ok(_) | Err(KafkaError::PartitionEOF(_))) => {}
         Some(Err(error)) => return Err(error),
     }
@@ -168,12 +160,13 @@ fn read_a_record(
 fn ask_the_group(consumer: &BaseConsumer<ClientErrors>, topic: &str) -> Result<(), KafkaError> {
     let mut list = TopicPartitionList::new();
     list.add_partition(topic, 0);
-    let committed = consumer.committed_offsets(list, PATIENCE)?;
+    let committed = consumer.committed_offsets(list, TIMEOUT)?;
     committed.elements().iter().try_for_each(TopicPartitionListElem::error)
 }
 
 impl Rights {
-    fn note(self, settings: &DoctorConfig, lines: &mut Findings, positions: &mut Positions) {
+    /// Adds the findings. Returns the watermarks.
+    fn note(self, settings: &DoctorConfig, lines: &mut Findings) -> BTreeMap<i32, Watermarks> {
         let (topic, group) = (&settings.group_topic.topic, &settings.group_topic.group);
         match self.topic {
             Ok(()) => lines.good("read a record", "it can be read"),
@@ -200,7 +193,7 @@ impl Rights {
                 ),
             );
         }
-        positions.spans = self.spans;
+        self.spans
     }
 }
 
@@ -211,14 +204,18 @@ fn right(error: &KafkaError, which: &str) -> String {
     }
 }
 
-/// What the group has not read, against what Kafka still has.
-pub(crate) fn retention_against_lag(positions: &Positions, offsets: &BTreeMap<i32, i64>) -> Vec<Finding> {
+/// Compares the group's offsets with the watermarks. Reports the lag, or a partition whose unread records retention has
+/// already removed.
+pub(crate) fn retention_against_lag(
+    watermarks: &BTreeMap<i32, Watermarks>,
+    offsets: &BTreeMap<i32, i64>,
+) -> Vec<Finding> {
     let mut lines = Findings::of("kafka");
-    if positions.spans.is_empty() || offsets.is_empty() {
+    if watermarks.is_empty() || offsets.is_empty() {
         return lines.lines;
     }
     let behind = |(partition, next): (&i32, &i64)| {
-        let Watermarks { low, high } = *positions.spans.get(partition)?;
+        let Watermarks { low, high } = *watermarks.get(partition)?;
         Some((*partition, *next, low, high))
     };
     let all: Vec<_> = offsets.iter().filter_map(behind).collect();

@@ -1,4 +1,4 @@
-//! The lake: reachable, writable, and whether it honours a condition on a write.
+//! Checks the lake: connection, privileges and support for conditional writes.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -8,10 +8,10 @@ use pipeline_runtime::lake::LakeArgs;
 
 use crate::commands::doctor::finding::{Finding, Findings, place};
 
-/// Below this, where no run's manifest is ever looked for.
+/// Prefix of the test file's key. It has the form of a manifest's key, but only a run of that name would read it.
 const PREFIX: &str = "runs/doctor-";
 
-/// S3's code where a request was signed at a time too far from its own.
+/// Error code of S3 for a request whose signing time differs too much from the server's clock.
 const CLOCKS_DIFFER: &str = "RequestTimeTooSkewed";
 
 pub(crate) async fn examine(args: &LakeArgs) -> Vec<Finding> {
@@ -40,7 +40,7 @@ pub(crate) async fn examine(args: &LakeArgs) -> Vec<Finding> {
     lines.lines
 }
 
-/// Twice under one key, with different contents: the second one has to be refused. Whether the file may be there.
+/// Writes two different files under the same key; the store must reject the second. Returns true if a file may exist.
 async fn write(lake: &Lake, key: &str, lines: &mut Findings) -> bool {
     let put = async |text: &'static str| {
         lake.put_new(key, Bytes::from_static(text.as_bytes()), ContentHash::of_bytes(text.as_bytes())).await

@@ -1,11 +1,11 @@
-//! This machine: memory and clock.
+//! Checks this machine: memory and clock.
 
 use std::fs;
 
 use crate::commands::doctor::config::DoctorConfig;
 use crate::commands::doctor::finding::{Finding, Findings};
 
-/// Clocks that differ by more give events the wrong age.
+/// Maximum difference between the clocks. A larger one distorts the measured latencies.
 const MOST_SKEW_SECONDS: f64 = 2.0;
 
 pub(crate) fn examine(settings: &DoctorConfig, clock_ahead: Option<f64>) -> Vec<Finding> {
@@ -33,7 +33,7 @@ pub(crate) fn examine(settings: &DoctorConfig, clock_ahead: Option<f64>) -> Vec<
     lines.lines
 }
 
-/// Bytes that this process can still get: of the machine, or of its control group.
+/// Returns the number of bytes available to this process: the minimum of the machine's and the control group's memory.
 fn available() -> Option<usize> {
     let text = fs::read_to_string("/proc/meminfo").ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
@@ -41,7 +41,7 @@ fn available() -> Option<usize> {
     Some(group_available().map_or(machine, |group| machine.min(group)))
 }
 
-/// Of the control group (version 2) that a container sees as the root.
+/// Returns the number of bytes available in the root control group (version 2), which is a container's own.
 fn group_available() -> Option<usize> {
     let number = |file: &str| fs::read_to_string(format!("/sys/fs/cgroup/{file}")).ok()?.trim().parse::<usize>().ok();
     Some(number("memory.max")?.saturating_sub(number("memory.current")?))

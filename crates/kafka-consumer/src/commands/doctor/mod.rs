@@ -1,4 +1,4 @@
-//! `kafka-consumer doctor`.
+//! `kafka-consumer doctor`: checks dependencies, privileges and settings, and suggests fixes.
 
 mod config;
 mod examination;

@@ -1,4 +1,4 @@
-//! PostgreSQL: reachable, version, TLS, rights, scripts, partitions, settings, connections, clock.
+//! Checks PostgreSQL: session, TLS, migrations, privileges, table partitions, settings, free connections and clock.
 
 use std::collections::BTreeMap;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -9,19 +9,19 @@ use crate::commands::doctor::config::DoctorConfig;
 use crate::commands::doctor::finding::{Finding, Findings};
 use crate::postgres::{self, describe, migrations};
 
-/// What was found, and what others compare with.
+/// Findings, and values for comparison with Kafka and this machine.
 #[derive(Default)]
 pub(crate) struct Warehouse {
     pub(crate) lines: Vec<Finding>,
-    /// Where the group goes on.
+    /// Next offset of the group, by partition.
     pub(crate) offsets: BTreeMap<i32, i64>,
-    /// How far its clock is before this machine's, in seconds.
+    /// Seconds by which PostgreSQL's clock is ahead of this machine's; negative if it is behind.
     pub(crate) clock_ahead: Option<f64>,
 }
 
 const OLDEST_VERSION: i32 = 150_000;
-/// The longest that a transaction of a writer may take.
-const LONGEST_TRANSACTION_MILLIS: i64 = 90_000;
+/// Maximum time that a writer waits for an answer. A shorter `statement_timeout` cancels statements that are only slow.
+const LONGEST_STATEMENT_MILLIS: i64 = 90_000;
 
 pub(crate) async fn examine(settings: &DoctorConfig) -> Warehouse {
     let mut lines = Findings::of("postgresql");
@@ -103,7 +103,7 @@ fn check_session(session: &Row, settings: &DoctorConfig, lines: &mut Findings) {
     }
 }
 
-/// What `run` needs and `pipeline_writer` has.
+/// Selects the privileges that `run` needs, that `pipeline_writer` has, and that the session's role lacks.
 const RIGHTS: &str = "SELECT what, may FROM (VALUES
     ('INSERT on staging.product_events_raw', has_table_privilege('staging.product_events_raw', 'INSERT')),
     ('SELECT on staging.product_events_raw', has_table_privilege('staging.product_events_raw', 'SELECT')),
@@ -115,7 +115,7 @@ const RIGHTS: &str = "SELECT what, may FROM (VALUES
     WHERE NOT may";
 
 async fn rights(client: &Client, role: &str, lines: &mut Findings) -> Result<(), tokio_postgres::Error> {
-    // Where not even the schema may be used, asking about its tables is an error.
+    // Without USAGE on the schema, `has_table_privilege` is an error.
     let schemas = "SELECT has_schema_privilege('staging', 'USAGE') AND has_schema_privilege('pipeline', 'USAGE')";
     let missing = if client.query_one(schemas, &[]).await?.get(0) {
         client.query(RIGHTS, &[]).await?.iter().map(|row| row.get(0)).collect()
@@ -165,7 +165,7 @@ async fn server_settings(client: &Client, lines: &mut Findings) -> Result<(), to
         lines.warn("read fsync and full_page_writes", "off: a power cut may destroy the database", mend);
     }
     let millis: i64 = row.get(2);
-    if millis > 0 && millis < LONGEST_TRANSACTION_MILLIS {
+    if millis > 0 && millis < LONGEST_STATEMENT_MILLIS {
         let found = format!("statement_timeout = {millis} ms ends what is slow, not stuck");
         lines.warn("read the time limit of statements", found, "ALTER ROLE … SET statement_timeout = '2min', or 0");
     }
@@ -181,7 +181,7 @@ async fn connections(client: &Client, writers: usize, lines: &mut Findings) -> R
     let row = client.query_one(sql, &[]).await?;
     let (server, limit, used): (i64, i64, i64) = (row.get(0), row.get(1), row.get(2));
     let free = if limit >= 0 { server.min(limit - used) } else { server };
-    // The writers', and one that asks for offsets.
+    // One session for each writer, and one for the offsets.
     let needed = i64::try_from(writers).unwrap_or(i64::MAX).saturating_add(1);
     if free < needed {
         let mend = "raise max_connections, or the role's CONNECTION LIMIT, or give a run fewer --writers";

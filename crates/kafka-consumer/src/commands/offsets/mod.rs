@@ -123,7 +123,8 @@ impl SetArgs {
     async fn run(self) -> Result<(), Failure> {
         let to = self.to.set_to()?;
         let config = client::client_config(&self.kafka, &self.group.group_id)?;
-        // Not named as a consumer: one that starts meanwhile would end a consumer's session that holds its offsets.
+        // The name must not be that of a consumer: a consumer that starts now ends other consumers' sessions that lock
+        // its offsets.
         let mut client = self.database.connect_to_current("event-pipeline offsets").await?;
         let resume = Resume {
             target: self.database.target()?,

@@ -1,8 +1,8 @@
-//! Moving a group's offsets by hand, while nobody reads under its name.
+//! Moves a group's offsets while the group has no active consumer.
 //!
-//! Nothing doubles when a group goes back: what is a row already counts as a duplicate, and a dead letter counts another
-//! attempt. The fingerprint stays that of the last record that was read, wherever the offset goes: it still tells whether
-//! the topic is the same.
+//! Moving a group back creates no second row: an event that is already in the table counts as a duplicate, and a dead
+//! letter counts another attempt. The fingerprint remains that of the last record read, at any new offset, so it still
+//! identifies the topic.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,14 +25,15 @@ use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::start_offset::{StartOffset, start_offsets, watermarks};
 use crate::postgres;
 
-const PATIENCE: Duration = Duration::from_secs(8);
+/// Timeout for listing the members of the group.
+const TIMEOUT: Duration = Duration::from_secs(8);
 
-/// Where offsets are moved to.
+/// Target offsets.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SetTo {
-    /// All partitions.
+    /// Moves all partitions.
     All(StartOffset),
-    /// Some partitions, each to an offset.
+    /// Moves single partitions, each to its offset.
     Offsets(BTreeMap<i32, i64>),
 }
 
@@ -52,22 +53,21 @@ impl fmt::Display for SetTo {
     }
 }
 
-/// One partition's move.
+/// Move of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moved {
-    /// The partition.
     pub(crate) partition: i32,
-    /// Where it would have gone on; its beginning where the group has never seen it.
+    /// Former next offset; the beginning of the partition if the group has not seen it.
     pub(crate) from: i64,
-    /// Where it goes on now.
+    /// New next offset.
     pub(crate) to: i64,
 }
 
-/// Locks what a consumer's transaction would move; waits for none.
+/// Locks the rows that a consumer's transaction would update. `NOWAIT` fails instead of waiting for that transaction.
 const LOCK: &str = "SELECT partition, next_offset FROM pipeline.consumer_offsets
     WHERE consumer_group = $1 AND topic = $2 ORDER BY partition FOR UPDATE NOWAIT";
 
-/// A partition that the group has never seen, because it was added since, has no row yet.
+/// Updates the row of a partition, or inserts one for a partition that was added to the topic since the group began.
 const MOVE: &str =
     "INSERT INTO pipeline.consumer_offsets AS row (consumer_group, topic, partition, next_offset, topic_id)
     VALUES ($1, $2, $3, $4, $5)
@@ -78,12 +78,14 @@ const NOTE: &str =
     "INSERT INTO pipeline.offset_changes (consumer_group, topic, partition, from_offset, to_offset, target, reason)
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
 
-/// `OffsetUpdates` the offsets and notes who did it and why, in one transaction. Refused while the group has members in Kafka or a
-/// transaction of it is open in PostgreSQL, where the topic is another one than the group has read, and where Kafka has
-/// no such offset.
+/// Moves the offsets and records the change, its author and its reason, in one transaction.
+///
+/// Fails if the group has members in Kafka, if one of its transactions is open in PostgreSQL, if the topic is not the
+/// one that the group has read, or if Kafka does not have a requested offset.
 pub(crate) async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason: &str) -> anyhow::Result<Vec<Moved>> {
     refuse_while_active(&resume.kafka.current(), &resume.group_topic.group).await?;
     let transaction = client.transaction().await?;
+    // From here on no consumer can move these offsets, so the checks below hold until the commit.
     let before = lock(&transaction, &resume.group_topic).await?;
     let id = resume.verify(&transaction).await?;
     let target = targets(&resume.kafka.current(), &resume.group_topic, to, &before).await?;
@@ -102,7 +104,7 @@ pub(crate) async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason
     Ok(moved)
 }
 
-/// Asks Kafka who is in the group.
+/// Fails if Kafka reports the group as active.
 async fn refuse_while_active(kafka: &Kafka, group: &str) -> anyhow::Result<()> {
     let (kafka, name) = (Arc::clone(kafka), group.to_owned());
     let asked = task::spawn_blocking(move || active(&kafka, &name)).await?;
@@ -121,9 +123,9 @@ async fn refuse_while_active(kafka: &Kafka, group: &str) -> anyhow::Result<()> {
     }
 }
 
-/// The group's state and members, if it has any.
+/// Returns the state and the members of the group. `None` if the group has no members.
 fn active(kafka: &Kafka, group: &str) -> Result<Option<String>, KafkaError> {
-    let groups = kafka.fetch_group_list(Some(group), PATIENCE)?;
+    let groups = kafka.fetch_group_list(Some(group), TIMEOUT)?;
     let found = groups.groups().iter().find(|one| one.name() == group);
     let Some(found) = found.filter(|one| !matches!(one.state(), "" | "Empty" | "Dead")) else { return Ok(None) };
     let member = |one: &GroupMemberInfo| format!("{} at {}", one.client_id(), one.client_host());
@@ -155,7 +157,7 @@ async fn lock(transaction: &Transaction<'_>, group_topic: &GroupTopic) -> anyhow
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// Where each partition goes, within what Kafka has.
+/// Returns the new offset of each partition. Fails if a requested offset is outside the range that Kafka has.
 async fn targets(
     kafka: &Kafka,
     group_topic: &GroupTopic,

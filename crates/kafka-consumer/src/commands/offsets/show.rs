@@ -1,4 +1,4 @@
-//! Where a group goes on in each partition, and who has moved it by hand.
+//! Shows a group's next offsets and the latest manual changes to them.
 
 use std::io::Write;
 
@@ -18,10 +18,10 @@ const CHANGES: &str =
         partition, from_offset, to_offset, target, reason
     FROM pipeline.offset_changes WHERE consumer_group = $1 AND topic = $2 ORDER BY id DESC LIMIT $3";
 
-/// How many changes by hand are shown.
+/// Maximum number of manual changes that are shown.
 const CHANGES_SHOWN: i64 = 20;
 
-/// Prints the offsets as PostgreSQL has them, and the latest changes by hand.
+/// Prints the offsets stored in PostgreSQL and the latest manual changes.
 pub(crate) async fn show(
     client: &Client,
     group_topic: &GroupTopic,
@@ -55,7 +55,7 @@ pub(crate) async fn show(
     Ok(())
 }
 
-/// Within 80 columns.
+/// Formats the offsets, at most 80 columns wide.
 fn offset_table(offsets: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);

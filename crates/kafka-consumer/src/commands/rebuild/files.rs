@@ -1,4 +1,4 @@
-//! The lake's files of a rebuild: those to read, and those that were not read.
+//! Selects the lake files of a rebuild.
 
 use std::collections::BTreeSet;
 use std::time::SystemTime;
@@ -10,12 +10,12 @@ use pipeline_runtime::lake::with_hint;
 
 use crate::commands::rebuild::outcome::HourRange;
 
-/// Files without an extension whose first bytes are fetched at the same time.
+/// Maximum number of files without an extension whose first bytes are fetched concurrently.
 const AT_ONCE: usize = 8;
 /// Lists the Parquet files that may hold events of the hours, in the order of their keys.
 ///
-/// Only a name that event-generator gives tells the hour. Every other file is read for its events: a program that
-/// rewrites files may put any hour into any folder.
+/// Only the names that event-generator gives determine the hour. Every other file is read for its events, because a
+/// program that rewrites files may put any hour into any folder.
 pub(crate) async fn list(lake: &Lake, hours: HourRange) -> anyhow::Result<Vec<Object>> {
     let objects = lake.list(RAW_PREFIX).await.map_err(with_hint)?;
     let mut found = false;
@@ -39,7 +39,7 @@ pub(crate) async fn list(lake: &Lake, hours: HourRange) -> anyhow::Result<Vec<Ob
     Ok(files)
 }
 
-/// Returns true if a file is Parquet, or if it cannot be fetched and so has to be reported.
+/// Returns true if a file is Parquet, or if it cannot be fetched and therefore has to be reported.
 async fn is_parquet(lake: &Lake, object: &Object) -> anyhow::Result<bool> {
     match lake.get_start(&object.key, RawObject::MAGIC_BYTES).await {
         Ok(start) => Ok(start.is_some_and(|start| RawObject::is_parquet(&start))),
@@ -48,13 +48,13 @@ async fn is_parquet(lake: &Lake, object: &Object) -> anyhow::Result<bool> {
     }
 }
 
-/// Returns true if other files can be fetched in spite of an error.
+/// Returns true if an error leaves the other files readable.
 pub(crate) fn concerns_one_file(error: &LakeError) -> bool {
     use LakeError::{BadFile, Denied, Io, Key, Refused};
     matches!(error, BadFile { .. } | Denied { .. } | Io { .. } | Key { .. } | Refused { .. })
 }
 
-/// Leaves out the files that an earlier attempt loaded and that are unchanged since it began.
+/// Returns the files to load. Omits those that an earlier attempt loaded, unless they changed after it began.
 pub(crate) fn remaining(files: Vec<Object>, done: &BTreeSet<String>, began: SystemTime) -> Vec<String> {
     let changed = |file: &Object| file.modified.is_some_and(|modified| modified > began);
     let left = files.into_iter().filter(|file| !done.contains(&file.key) || changed(file));

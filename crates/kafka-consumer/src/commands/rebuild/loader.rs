@@ -1,4 +1,4 @@
-//! One session that brings files in.
+//! Loads files in one PostgreSQL session.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::ingest::row_loader::{LoadError, LoadRows, RowLoader};
 use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault};
 use crate::postgres::{self, Conninfo, describe};
 
-/// What a loader works with.
+/// Settings of a loader.
 pub(crate) struct LoaderContext {
     pub(crate) lake: Lake,
     pub(crate) target: Conninfo,
@@ -28,13 +28,12 @@ pub(crate) struct LoaderContext {
 
 /// Result of loading a file.
 pub(crate) enum FileEnd {
-    /// It is loaded.
     Loaded(RebuildOutcome),
-    /// Its bytes are not a file of events; the reason. Nothing of it is loaded.
+    /// The content is not a valid event file. Nothing was loaded. Holds the reason.
     Damaged(String),
-    /// It cannot be fetched; the reason.
+    /// The file cannot be fetched. Holds the reason.
     Unavailable(String),
-    /// The shutdown came first. Nothing of it is loaded.
+    /// The shutdown interrupted the file. Nothing was loaded.
     Left,
 }
 
@@ -43,13 +42,13 @@ pub(crate) struct Loader {
     session: Option<Session>,
 }
 
-/// A session with its statements prepared, and one beside it that makes partitions, so that nobody waits for a file's
-/// transaction because of them.
+/// A session with prepared statements, and a second one that creates table partitions. Creating them in the file's
+/// transaction would block other sessions until its commit.
 struct Session {
     client: Client,
     maker: Client,
     rows: RowLoader,
-    /// Whether the last rows were all new, and the next ones probably are.
+    /// True if the last rows were all new, so that the next ones probably are too.
     fresh: bool,
 }
 
@@ -57,7 +56,7 @@ const NOTE: &str =
     "INSERT INTO pipeline.rebuilt_files (rebuild_id, key, rows_inserted, duplicates, expired, suppressed)
     VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (rebuild_id, key) DO NOTHING";
 
-/// Time of a shutdown for the file that is being loaded.
+/// Time for the current file after a shutdown was requested.
 pub(crate) const GRACE: Duration = Duration::from_secs(5);
 
 impl Loader {
@@ -65,7 +64,7 @@ impl Loader {
         Self { context, session: None }
     }
 
-    /// Loads a file, and retries indefinitely while PostgreSQL is unavailable, until the shutdown.
+    /// Loads a file. Retries indefinitely while PostgreSQL is unavailable, until the shutdown.
     pub(crate) async fn load(&mut self, key: &str, shutdown: &ShutdownDeadline) -> anyhow::Result<FileEnd> {
         tokio::select! {
             end = self.fetch_and_load(key, shutdown) => end,
@@ -99,7 +98,7 @@ impl Loader {
             let LoadError(fault) = error.downcast()?;
             match repeats.note(&fault) {
                 SqlFault::Retry => {}
-                // The next attempt should remove it.
+                // The next attempt should remove the cause.
                 SqlFault::Row | SqlFault::NoPartition if repairs < MOST_REPAIRS => repairs += 1,
                 _ => return Err(LoadError(fault).into()),
             }
@@ -134,7 +133,7 @@ impl Loader {
         let OpenFile { transaction, outcome, .. } = file;
         let counts = [outcome.rows, outcome.duplicates, outcome.expired, outcome.suppressed].map(u64::cast_signed);
         let [rows, duplicates, expired, suppressed] = &counts;
-        // A file with refused rows is read again by the next attempt, which has to report them too.
+        // A file with refused rows is not recorded as loaded: the next attempt reads it again and reports them too.
         if outcome.refused == 0 {
             let noted =
                 transaction.execute(NOTE, &[&self.context.rebuild, &key, rows, duplicates, expired, suppressed]).await;
@@ -155,7 +154,7 @@ impl Session {
     }
 }
 
-/// A file on its way into one transaction.
+/// A file that is being loaded in one transaction.
 struct OpenFile<'a> {
     key: &'a str,
     transaction: Transaction<'a>,
@@ -164,7 +163,7 @@ struct OpenFile<'a> {
     hours: HourRange,
     fresh: &'a mut bool,
     repeats: &'a Repeats,
-    /// The day of the last row, counted from 1970-01-01, and whether retention has taken it.
+    /// Day of the last row in days since 1970-01-01, and true if retention has dropped that day.
     day: Option<(i64, bool)>,
     outcome: RebuildOutcome,
 }
@@ -175,7 +174,7 @@ impl OpenFile<'_> {
         let mut row = 0;
         for columns in EventFile::open(self.key, bytes.clone())? {
             let columns = columns?;
-            // Rows of other hours wait for nothing, and a shutdown has to be seen between them too.
+            // Skipping rows of other hours never waits, so yield here to let the shutdown through.
             tokio::task::yield_now().await;
             for event in read_batch(&columns)? {
                 row += 1;
@@ -203,7 +202,7 @@ impl OpenFile<'_> {
         self.load(&rows).await
     }
 
-    /// Whether retention has taken an hour's day; its partition is made otherwise.
+    /// Returns true if retention has dropped the day of an hour. Otherwise creates the day's table partition.
     async fn is_gone(&mut self, hour: Hour) -> anyhow::Result<bool> {
         let day = hour.start().days();
         if let Some((_, gone)) = self.day.filter(|(known, _)| *known == day) {
@@ -243,7 +242,7 @@ impl OpenFile<'_> {
     }
 }
 
-/// A file has no time at which its rows were sent, so the window around it does not count.
+/// Checks an event without the time window: a file does not contain the time at which its records were sent.
 fn valid(event: ProductEvent<'_>) -> Result<ProductEvent<'_>, String> {
     match event.check(None, Window::default()) {
         Ok(()) => Ok(event),
@@ -251,7 +250,7 @@ fn valid(event: ProductEvent<'_>) -> Result<ProductEvent<'_>, String> {
     }
 }
 
-/// Names the column of a row that has no valid event. The row's place in its batch would mislead.
+/// Describes a row that has no valid event by its column. The row number within its batch would mislead.
 fn bad_value(error: &ArrowFormError) -> String {
     match error {
         ArrowFormError::Value { column, .. } => format!("the column {column} has no valid value"),
@@ -259,7 +258,7 @@ fn bad_value(error: &ArrowFormError) -> String {
     }
 }
 
-/// Returns the reason if an error reports bytes that are not a file of events.
+/// Returns the reason if an error means that the file is not a valid event file.
 fn damage(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     match cause.downcast_ref() {
         Some(LakeError::BadFile { problem, .. }) => Some(problem.clone()),
@@ -267,7 +266,7 @@ fn damage(cause: &(dyn std::error::Error + 'static)) -> Option<String> {
     }
 }
 
-/// Maximum number of attempts that end with an error that the next one should have removed.
+/// Maximum number of retries of a file after row errors and missing table partitions.
 const MOST_REPAIRS: u32 = 10;
 
 /// Policy of loading a file while PostgreSQL is unavailable.

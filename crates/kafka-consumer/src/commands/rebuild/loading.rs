@@ -1,9 +1,9 @@
-//! Loads the table from the lake: the rows of each Parquet file below `raw/` in one transaction, which also notes the
-//! file as loaded.
+//! Loads the table from the lake. Each Parquet file below `raw/` is one transaction, which also records the file as
+//! loaded.
 //!
-//! Existing rows stay as they are and are counted, so that a rebuild can run beside consumers, after them, and again. The
-//! next attempt continues an interrupted rebuild with the remaining files. A file that cannot be read does not keep the
-//! others from the table; it is named, and the rebuild is not finished.
+//! Existing rows are kept and counted, so that a rebuild can run beside consumers, after them, and again. The next
+//! attempt continues an interrupted rebuild with the remaining files. An unreadable file does not stop the others; it
+//! is reported, and the rebuild stays unfinished.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -22,27 +22,26 @@ use crate::commands::rebuild::progress_log::ProgressLog;
 use crate::postgres::migrations::{self, Pending};
 use crate::postgres::{self, Conninfo};
 
-/// What a rebuild is asked to do.
+/// Settings of a rebuild.
 pub(crate) struct RebuildConfig {
-    /// Where the files are.
     pub(crate) lake: Lake,
-    /// Which of them.
+    /// Hours to load.
     pub(crate) hours: HourRange,
-    /// The warehouse.
+    /// Warehouse.
     pub(crate) target: Conninfo,
-    /// Sessions of PostgreSQL that write side by side.
+    /// Number of PostgreSQL sessions that write in parallel.
     pub(crate) writers: usize,
-    /// Rows that are brought in at once.
+    /// Maximum number of rows in a COPY.
     pub(crate) rows_at_once: usize,
     /// Finish without the damaged files.
     pub(crate) skip_damaged: bool,
-    /// What to do about pending scripts.
+    /// Handling of pending scripts.
     pub(crate) pending: Pending,
-    /// Show progress.
+    /// Show a progress line.
     pub(crate) progress: bool,
 }
 
-/// Brings everything in, or what there is time for until the shutdown is asked for.
+/// Loads all remaining files, or as many as possible until a shutdown is requested.
 pub(crate) async fn run(settings: RebuildConfig, shutdown: ShutdownDeadline) -> Result<RebuildOutcome, Failure> {
     let began = Instant::now();
     let session = settings.target.named("event-pipeline rebuild");
@@ -80,7 +79,7 @@ pub(crate) async fn run(settings: RebuildConfig, shutdown: ShutdownDeadline) -> 
         ended.context("a loader panicked, which is a bug; its transaction is rolled back")??;
     }
     let mut outcome = guard(&work.outcome).clone();
-    // Counted from the end, so that no way out of a loader can forget a file.
+    // Computed from the total, so that no exit path of a loader can lose a file.
     outcome.files_left = all - outcome.settled();
     outcome.elapsed = began.elapsed();
     let complete = outcome.damaged.count == 0 || settings.skip_damaged;
@@ -90,7 +89,7 @@ pub(crate) async fn run(settings: RebuildConfig, shutdown: ShutdownDeadline) -> 
     Ok(outcome)
 }
 
-/// What the loaders share.
+/// State shared by the loaders.
 struct Work {
     outcome: Mutex<RebuildOutcome>,
     todo: Mutex<std::vec::IntoIter<String>>,
@@ -98,7 +97,7 @@ struct Work {
     shutdown: ShutdownDeadline,
 }
 
-/// Loads file after file.
+/// Loads files from the shared list, one at a time.
 async fn load(means: LoaderContext, work: Arc<Work>) -> anyhow::Result<()> {
     let mut loader = Loader::new(means);
     while !work.shutdown.is_requested() {

@@ -121,7 +121,7 @@ fn show(outcome: &RebuildOutcome, log: &LogArgs) {
             ("time", format!("{:.1} s", outcome.elapsed.as_secs_f64())),
             ("rows a second", format!("{:.0}", per_second(outcome))),
         ]);
-        // There is nobody left to tell if stderr is gone.
+        // Nothing can be reported if stderr is closed.
         let _ = progress::above(|| writeln!(io::stderr(), "{table}"));
     }
 }
@@ -131,7 +131,8 @@ fn per_second(outcome: &RebuildOutcome) -> f64 {
     (outcome.rows + outcome.duplicates) as f64 / outcome.elapsed.as_secs_f64().max(1e-6)
 }
 
-/// Decides the exit code: 1 if a file or row is missing that another attempt may load, 3 if damaged files were skipped.
+/// Fails with exit code 1 if a file or row is missing that another attempt may load, with exit code 3 if damaged files
+/// were skipped.
 fn check_outcome(outcome: &RebuildOutcome, skip_damaged: bool) -> Result<(), Failure> {
     let mut problems = Vec::new();
     if outcome.files_left > 0 {

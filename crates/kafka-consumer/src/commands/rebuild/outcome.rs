@@ -5,53 +5,52 @@ use std::time::Duration;
 
 use event_model::Hour;
 
-/// Which hours of `event_timestamp`; none is no bound.
+/// Range of hours of `event_timestamp`. `None` means unbounded.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HourRange {
-    /// The first one.
+    /// First hour.
     pub(crate) from: Option<Hour>,
-    /// The first one after them.
+    /// First hour after the range.
     pub(crate) to: Option<Hour>,
 }
 
 impl HourRange {
-    /// Whether an hour is one of them.
+    /// Returns true if the range contains the hour.
     #[must_use]
     pub(crate) fn hold(&self, hour: Hour) -> bool {
         self.from.is_none_or(|from| from <= hour) && self.to.is_none_or(|to| hour < to)
     }
 }
 
-/// What a rebuild did.
+/// Outcome of a rebuild.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct RebuildOutcome {
-    /// Files that are in now, and how many an earlier attempt had brought in.
+    /// Number of loaded files, those of earlier attempts included.
     pub(crate) files: u64,
-    /// Of those, what an earlier attempt had brought in.
+    /// Number of files that earlier attempts loaded.
     pub(crate) files_before: u64,
-    /// Files that are left because of the shutdown.
+    /// Number of files that were not attempted because of the shutdown.
     pub(crate) files_left: u64,
-    /// Files whose bytes are not a file of events.
+    /// Files that are not valid event files.
     pub(crate) damaged: UnreadFiles,
     /// Files that could not be fetched.
     pub(crate) unavailable: UnreadFiles,
-    /// New rows.
+    /// Number of new rows.
     pub(crate) rows: u64,
-    /// Rows that were there.
+    /// Number of rows whose `event_id` was already in the table.
     pub(crate) duplicates: u64,
-    /// Those of them whose content is not the file's.
+    /// Number of duplicates whose content differs from the row in the table.
     pub(crate) differing: u64,
-    /// Rows of other hours than those of the rebuild.
+    /// Number of rows outside the range of hours.
     pub(crate) rows_outside: u64,
-    /// Rows of days that retention has taken.
+    /// Number of rows of days that retention has dropped.
     pub(crate) expired: u64,
-    /// Rows that a trigger suppressed or redirected.
+    /// Number of rows that a trigger suppressed or redirected.
     pub(crate) suppressed: u64,
-    /// Rows that are no valid events or that PostgreSQL refuses; the first of them.
+    /// Number of rows that are not valid events or that PostgreSQL refused.
     pub(crate) refused: u64,
-    /// An example.
+    /// First refused row.
     pub(crate) first_refused: Option<Refused>,
-    /// The time that it took.
     pub(crate) elapsed: Duration,
 }
 
@@ -68,36 +67,33 @@ impl RebuildOutcome {
         self.first_refused = self.first_refused.take().or(file.first_refused);
     }
 
-    /// Number of files that are loaded or known to be unreadable.
+    /// Returns the number of files that are loaded or known to be unreadable.
     pub(crate) fn settled(&self) -> u64 {
         self.files + self.damaged.count + self.unavailable.count
     }
 }
 
-/// A row that did not go in.
+/// A row that was not loaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Refused {
-    /// Its file.
+    /// Key of its file.
     pub(crate) key: String,
-    /// Its place there, counted from 1.
+    /// Number of the row in the file, counted from 1.
     pub(crate) row: u64,
-    /// Why.
     pub(crate) reason: String,
 }
 
-/// Files that were not read: the number of them, and the first ones with the reason.
+/// Unread files: their number, and the first ones with the reason.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct UnreadFiles {
-    /// Number of files.
     pub(crate) count: u64,
     first: Vec<(String, String)>,
 }
 
-/// Files that were not read and are named in the error. The log names all of them.
+/// Maximum number of unread files in an error message. The log lists all of them.
 const NAMED: usize = 10;
 
 impl UnreadFiles {
-    /// Adds a file.
     pub(crate) fn add(&mut self, key: &str, reason: String) {
         self.count += 1;
         if self.first.len() < NAMED {

@@ -1,4 +1,4 @@
-//! Which files a rebuild has brought in.
+//! Keeps track of the files that a rebuild has loaded, in PostgreSQL.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
@@ -9,14 +9,14 @@ use tokio_postgres::Client;
 
 use crate::commands::rebuild::outcome::HourRange;
 
-/// A rebuild that goes on, and the lock that keeps a second one away.
+/// A rebuild in progress. Its session holds the lock that excludes a second rebuild.
 pub(crate) struct ProgressLog {
     client: Client,
     id: i64,
     began: SystemTime,
 }
 
-/// Times are whole seconds since 1970.
+/// `$2` and `$3` are seconds since 1970, the result is in microseconds.
 const BEGUN: &str = "SELECT id, (extract(epoch FROM started_at) * 1000000)::bigint FROM pipeline.rebuilds
     WHERE lake = $1 AND from_hour IS NOT DISTINCT FROM to_timestamp($2::bigint)
       AND to_hour IS NOT DISTINCT FROM to_timestamp($3::bigint) AND finished_at IS NULL
@@ -26,7 +26,7 @@ const BEGIN: &str = "INSERT INTO pipeline.rebuilds (lake, from_hour, to_hour)
     RETURNING id, (extract(epoch FROM started_at) * 1000000)::bigint";
 
 impl ProgressLog {
-    /// Goes on with a rebuild of the same lake and hours that was not finished, or begins one.
+    /// Resumes an unfinished rebuild of the same lake and hours, or starts a new one.
     pub(crate) async fn open(client: Client, lake: &str, hours: HourRange) -> anyhow::Result<Self> {
         let lock = "SELECT pg_try_advisory_lock(hashtextextended('event-pipeline: rebuild', 0))";
         if !client.query_one(lock, &[]).await?.get::<_, bool>(0) {
@@ -46,19 +46,19 @@ impl ProgressLog {
         self.id
     }
 
-    /// Time at which the first attempt began, by PostgreSQL's clock.
+    /// Returns the start of the first attempt, by PostgreSQL's clock.
     pub(crate) fn began(&self) -> SystemTime {
         self.began
     }
 
-    /// The files that are in.
+    /// Returns the keys of the loaded files.
     pub(crate) async fn done(&self) -> anyhow::Result<BTreeSet<String>> {
         let sql = "SELECT key FROM pipeline.rebuilt_files WHERE rebuild_id = $1";
         let rows = self.client.query(sql, &[&self.id]).await.context("what is in was not told")?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
-    /// All of them are in. The next one begins anew.
+    /// Records that the rebuild is complete. The next one starts from the beginning.
     pub(crate) async fn finish(self) -> anyhow::Result<()> {
         let sql = "UPDATE pipeline.rebuilds SET finished_at = now() WHERE id = $1";
         self.client.execute(sql, &[&self.id]).await.context("all rows are in, but the end was not noted")?;

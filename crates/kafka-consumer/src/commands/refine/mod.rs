@@ -40,7 +40,7 @@ pub(crate) struct RefineArgs {
     database: DatabaseArgs,
 }
 
-/// One second to a year.
+/// Range of `--every`: one second to 366 days.
 const INTERVALS: RangeInclusive<TimeSpan> = TimeSpan::from_secs(1)..=TimeSpan::from_days(366);
 
 impl RefineArgs {
@@ -61,14 +61,14 @@ impl RefineArgs {
                 () = shutdown.requested() => return Ok(()),
             }
             tokio::select! {
-                // What is given up here has changed nothing, the next one does it.
+                // An interrupted refinement is rolled back; the next one does its work.
                 () = shutdown.requested() => return Ok(()),
                 round = self.round(request) => round?,
             }
         }
     }
 
-    /// One of many, with a session of its own. What will pass is left to the next one.
+    /// Runs one refinement in a new session. A transient error is logged and left to the next round.
     async fn round(&self, request: Request) -> Result<(), Failure> {
         let target = self.database.target()?.named("kafka-consumer refine");
         let refined = async {
@@ -106,7 +106,7 @@ impl RefineArgs {
     }
 }
 
-/// Why a round brought nothing.
+/// Error that ended a round.
 enum Round {
     Refine(RefineError),
     Schema(Failure),

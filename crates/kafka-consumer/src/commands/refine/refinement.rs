@@ -1,9 +1,12 @@
-//! The features of users and accounts, from the rows of the table.
+//! Computes the features of users and accounts from the rows of the table.
 //!
-//! Whoever writes rows notes their hours in the same transaction. A refinement eats the notes, brings the rows of those
-//! hours together anew in roll-ups, and computes the features of those who are in them or whom a moved window has reached
-//! or left; the parts of hours at its ends come from the rows themselves. All of it is one transaction that sees one
-//! snapshot: a note that it sees comes with its rows, and one that it does not see stays for the next time.
+//! Every transaction that writes rows notes their hours. A refinement deletes the notes and aggregates the rows of
+//! those hours again. It then computes the features of the users and accounts in these hours, and in the hours that a
+//! window has entered or left since the last refinement. The partial hours at both ends of a window are read from the
+//! rows directly.
+//!
+//! All of this is one transaction with one snapshot. A note that the snapshot contains comes with its rows; a later
+//! note stays for the next refinement.
 
 use std::time::{Duration, Instant};
 
@@ -16,44 +19,44 @@ use tokio_postgres::{Client, Error, IsolationLevel, Transaction};
 use crate::commands::refine::statements;
 use crate::postgres;
 
-/// What a refinement is asked for.
+/// Scope of a refinement.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Request {
-    /// Where the windows end, an event of this very instant included. None is the beginning of the transaction.
+    /// End of the windows, inclusive. `None` is the start of the transaction.
     pub as_of: Option<Timestamp>,
-    /// Whether everything is made anew from the table, whatever is noted.
+    /// Recomputes everything from the table, including hours without a note.
     pub all: bool,
 }
 
-/// What a refinement did.
+/// Outcome of a refinement.
 #[derive(Clone, Debug, Serialize)]
 pub struct Refined {
-    /// Where the windows end, as RFC 3339.
+    /// End of the windows, in RFC 3339 format.
     pub as_of: String,
-    /// Hours whose rows were brought together anew.
+    /// Number of hours whose rows were aggregated again.
     pub hours_remade: i64,
-    /// Users whose features were computed.
+    /// Number of users whose features were computed.
     pub users: i64,
-    /// Those of them whose features are others now.
+    /// Number of users whose features changed.
     pub users_changed: u64,
-    /// Accounts whose features were computed.
+    /// Number of accounts whose features were computed.
     pub accounts: i64,
-    /// Those of them whose features are others now.
+    /// Number of accounts whose features changed.
     pub accounts_changed: u64,
-    /// How long it took.
+    /// Duration in seconds.
     pub seconds: f64,
 }
 
-/// Why nothing was refined: the features and the notes are as they were.
+/// Errors of [`refine`]. The features and the notes are unchanged.
 #[derive(Debug, Error)]
 pub enum RefineError {
-    /// Another one has been at work for longer than a lock is waited for.
+    /// Another refinement held the lock for longer than `lock_timeout`.
     #[error("another refinement has been at work for {} s; it does this one's work too", .0.as_secs())]
     Busy(Duration),
-    /// The role lacks a right.
+    /// The role lacks a privilege.
     #[error("this role may not refine ({}); a member of pipeline_writer may, and so may the owner", postgres::describe(.0))]
     Denied(Error),
-    /// Another error of PostgreSQL's.
+    /// Any other PostgreSQL error.
     #[error("PostgreSQL: {}", postgres::describe(.0))]
     Postgres(Error),
 }
@@ -64,14 +67,15 @@ impl From<Error> for RefineError {
     }
 }
 
-/// One refinement at a time. Of the session, not of the transaction, whose snapshot has to be taken after it.
+/// Serializes refinements. The lock belongs to the session, because the snapshot of the transaction must be taken while
+/// the lock is held.
 const LOCK: &str = "SELECT pg_advisory_lock(hashtextextended('event-pipeline: refine', 0))";
 const UNLOCK: &str = "SELECT pg_advisory_unlock(hashtextextended('event-pipeline: refine', 0))";
 
-/// A refinement that nobody waits for any longer ends soon.
+/// Ends a statement within seconds after its client has disconnected.
 const SESSION: &str = "SET client_connection_check_interval = '5s'";
 
-/// Brings the features up to date. Waits for another refinement as long as the session waits for a lock.
+/// Updates the features. Waits for another refinement up to the session's `lock_timeout`.
 pub async fn refine(client: &mut Client, request: Request) -> Result<Refined, RefineError> {
     let began = Instant::now();
     client.batch_execute(SESSION).await?;
@@ -83,7 +87,7 @@ pub async fn refine(client: &mut Client, request: Request) -> Result<Refined, Re
         Some(&SqlState::INSUFFICIENT_PRIVILEGE) => RefineError::Denied(error),
         _ => error.into(),
     });
-    // A session that is broken has lost the lock, too.
+    // Runs after an error too. A broken session has lost the lock anyway.
     let unlocked = client.batch_execute(UNLOCK).await;
     let refined = refined?;
     unlocked?;

@@ -1,4 +1,4 @@
-//! The statements, in their order.
+//! Statements of a refinement, in the order of their execution.
 
 pub(crate) const SUMMARIZE: &str = "SELECT pipeline.summarize_days()";
 
@@ -6,12 +6,12 @@ pub(crate) const WORK_TABLES: &str = include_str!("sql/01_work_tables.sql");
 
 pub(crate) const TERMS: &str = include_str!("sql/02_terms.sql");
 
-/// From the notes to the roll-ups.
+/// Statements from the notes to the hourly aggregates.
 pub(crate) const HOURS: [&str; 9] = [
     include_str!("sql/03_touched_hours.sql"),
     include_str!("sql/04_fresh_hours.sql"),
     include_str!("sql/05_all_hours.sql"),
-    // Without it PostgreSQL takes the work tables for larger than they are, and reads all that the roll-ups ever had.
+    // Without statistics PostgreSQL overestimates the work tables and scans the hourly aggregates completely.
     "ANALYZE refine_terms, refine_hours, refine_fresh",
     include_str!("sql/06_edges.sql"),
     include_str!("sql/07_affected.sql"),

@@ -1,29 +1,30 @@
-//! The table's partitions as the catalog has them.
+//! Finds, detaches and drops expired table partitions.
 
 use tokio_postgres::{Client, Error, GenericClient, Row, Transaction};
 
-/// A partition that is to go.
+/// A table partition to drop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExpiredPartition {
-    /// Its name in the schema `staging`.
+    /// Name in the schema `staging`.
     pub(crate) name: String,
-    /// What it takes on disk, with its indexes.
+    /// Size on disk in bytes, indexes included.
     pub(crate) bytes: i64,
     state: State,
 }
 
-/// How far its going has come.
+/// Progress of the drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Attached,
-    /// A detachment was interrupted in its middle.
+    /// The detachment was interrupted.
     Pending,
     Detached,
 }
 
-/// Partitions below the floor by their upper bound, and those that an earlier run has noted and not finished. A half detached
-/// one comes first: PostgreSQL begins no other detachment before. No literal has a backslash, so that none depends on
-/// `standard_conforming_strings`.
+/// Selects partitions whose upper bound is at or below the floor, and noted ones that an earlier run did not drop.
+///
+/// A partition with an interrupted detachment comes first, because PostgreSQL starts no other detachment before that
+/// one is finished. No literal contains a backslash, so the statement does not depend on `standard_conforming_strings`.
 const DOOMED: &str = "SELECT c.relname::text, pg_total_relation_size(c.oid), i.inhdetachpending
     FROM pg_class AS c
     LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid AND i.inhparent = 'staging.product_events_raw'::regclass
@@ -35,8 +36,8 @@ const DOOMED: &str = "SELECT c.relname::text, pg_total_relation_size(c.oid), i.i
           END
     ORDER BY i.inhdetachpending DESC NULLS LAST, c.relname";
 
-/// Partitions whose upper bound has none of the known forms: a time, the end of all times, or the default partition. They would
-/// never be older than the floor.
+/// Selects a partition that is not the default one and whose upper bound is neither a time nor `MAXVALUE`. The
+/// comparison with the floor would never select it.
 const UNREADABLE: &str = "SELECT c.relname::text, pg_get_expr(c.relpartbound, c.oid)
     FROM pg_class AS c JOIN pg_inherits AS i ON i.inhrelid = c.oid
     WHERE i.inhparent = 'staging.product_events_raw'::regclass
@@ -60,7 +61,7 @@ pub(crate) async fn doomed(client: &impl GenericClient, floor: &str) -> Result<V
     Ok(client.query(DOOMED, &[&floor]).await?.iter().map(read).collect())
 }
 
-/// Returns a partition whose upper bound cannot be read, with its bounds.
+/// Returns the name and the bounds of a partition whose upper bound cannot be read.
 pub(crate) async fn unreadable(client: &impl GenericClient) -> Result<Option<(String, String)>, Error> {
     let row = client.query_opt(UNREADABLE, &[]).await?;
     Ok(row.map(|row| (row.get(0), row.get(1))))
@@ -72,8 +73,8 @@ pub(crate) async fn note(transaction: &Transaction<'_>, doomed: &[ExpiredPartiti
     Ok(())
 }
 
-/// Takes it out of the table without a lock that readers or writers would wait for. Waits for those that use it now, up
-/// to the session's `lock_timeout` each.
+/// Detaches a partition without a lock that blocks readers or writers. Waits for the transactions that use the
+/// partition now, each up to the session's `lock_timeout`.
 pub(crate) async fn detach(client: &Client, one: &ExpiredPartition) -> Result<(), Error> {
     let how = match one.state {
         State::Attached => "CONCURRENTLY",

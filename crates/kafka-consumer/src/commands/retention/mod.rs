@@ -26,7 +26,7 @@ pub(crate) struct RetentionArgs {
     database: DatabaseArgs,
 }
 
-/// One day to a thousand years.
+/// Range of `--keep`: one day to 366,000 days.
 const RETENTIONS: RangeInclusive<TimeSpan> = TimeSpan::from_days(1)..=TimeSpan::from_days(366 * 1_000);
 
 impl RetentionArgs {

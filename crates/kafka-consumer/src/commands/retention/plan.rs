@@ -1,8 +1,8 @@
-//! Letting whole days of the table go.
+//! Drops whole days from the table.
 //!
-//! The floor comes first: from then on nobody makes a partition of an earlier day, and events of such days count as
-//! expired. Which partitions are to go is noted in the same transaction; each is then detached without stopping readers
-//! or writers, and dropped. Whatever interrupts this, the next run goes on with what is noted.
+//! The floor is raised first: from then on no session creates a partition of an earlier day, and events of such days
+//! count as expired. The same transaction notes the partitions to drop. Each is then detached without blocking readers
+//! or writers, and dropped. An interrupted run leaves its notes, and the next run continues with them.
 
 use anyhow::{Context, bail};
 use tokio_postgres::Client;
@@ -10,16 +10,16 @@ use tokio_postgres::Client;
 use crate::commands::retention::expired_partitions::{self, ExpiredPartition};
 use crate::postgres;
 
-/// What a run lets go, or would.
+/// Floor and expired partitions of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Plan {
-    /// The first UTC day that is kept, such as 2026-11-22.
+    /// First UTC day that is kept, such as 2026-11-22.
     pub(crate) floor: String,
-    /// The partitions of earlier days.
+    /// Partitions of earlier days.
     pub(crate) doomed: Vec<ExpiredPartition>,
 }
 
-/// The floor never goes down: what was dropped does not come back by itself.
+/// The floor never decreases, because dropped days do not come back.
 const FLOOR: &str = "SELECT greatest(
         ((now() - $1::bigint * interval '1 second') AT TIME ZONE 'UTC')::date,
         (SELECT max(floor) FROM pipeline.retention_floors))::text";
@@ -27,7 +27,8 @@ const FLOOR: &str = "SELECT greatest(
 const OWNER: &str = "SELECT pg_has_role(relowner, 'USAGE'), pg_get_userbyid(relowner)::text, current_user::text
     FROM pg_class WHERE oid = 'staging.product_events_raw'::regclass";
 
-/// What is older than so many seconds, by whole UTC days.
+/// Returns the floor and the partitions of the whole UTC days older than `keep_seconds`. Fails if the role does not own
+/// the table, or if the bounds of a partition cannot be read.
 pub(crate) async fn plan(client: &Client, keep_seconds: i64) -> anyhow::Result<Plan> {
     let row = client.query_one(OWNER, &[]).await.context("the table's owner was not told")?;
     if !row.get::<_, bool>(0) {
@@ -46,7 +47,7 @@ pub(crate) async fn plan(client: &Client, keep_seconds: i64) -> anyhow::Result<P
     Ok(Plan { floor, doomed })
 }
 
-/// Lets go what is older. Calls back for each partition that is gone.
+/// Drops the expired partitions. Calls `gone` after each one.
 pub(crate) async fn run(
     client: &mut Client,
     keep_seconds: i64,
@@ -56,6 +57,7 @@ pub(crate) async fn run(
     if !client.query_one(alone, &[]).await?.get::<_, bool>(0) {
         bail!("retention is at work in another session");
     }
+    // Checks the owner and the bounds before the floor is raised, because the floor never decreases again.
     plan(client, keep_seconds).await?;
     let plan = begin(client, keep_seconds).await.context("the floor was not raised, nothing was dropped")?;
     for one in &plan.doomed {
@@ -76,7 +78,7 @@ pub(crate) async fn run(
     Ok(plan)
 }
 
-/// Raises the floor and notes what is to go, while nobody makes partitions.
+/// Raises the floor and notes the partitions to drop, under the lock that creating a partition takes.
 async fn begin(client: &mut Client, keep_seconds: i64) -> anyhow::Result<Plan> {
     let transaction = client.transaction().await?;
     transaction

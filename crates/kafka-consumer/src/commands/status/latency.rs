@@ -1,4 +1,4 @@
-//! The latency that a running consumer tells.
+//! Asks a running consumer for its latency.
 
 use std::time::Duration;
 
@@ -8,18 +8,18 @@ use serde::{Deserialize, Serialize};
 use crate::kafka::group_topic::GroupTopic;
 use crate::observability::history::Quantiles;
 
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The last minute's latency in seconds, of one running consumer of the group.
+/// Latency over the last minute in seconds, as measured by one running consumer of the group.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Serialize)]
 pub(crate) struct Latency {
-    /// From a record's timestamp to its commit.
+    /// Time from a record's timestamp to its commit.
     pub(crate) ingest_latency: Quantiles,
-    /// From an event's timestamp to its commit.
+    /// Time from an event's timestamp to its commit.
     pub(crate) event_latency: Quantiles,
 }
 
-/// What is read of the running consumer's state.
+/// Part of the running consumer's state.
 #[derive(Deserialize)]
 struct State {
     group: String,
@@ -29,13 +29,13 @@ struct State {
 }
 
 impl Latency {
-    /// Asks whoever serves there; none where nobody does, or somebody with another group or topic.
+    /// Asks the consumer at an address. `None` if no consumer answers, or if it belongs to another group or topic.
     pub(crate) async fn ask(http: &HttpAddr, group_topic: &GroupTopic) -> Option<Self> {
         let HttpAddr::At(address) = http else { return None };
-        // Only what is now: the seconds of the past are not looked at.
+        // The page's history is not needed: `since` excludes all of it.
         let path = format!("/state?since={}", i64::MAX);
         let answer =
-            http::get(address, &path, PATIENCE).await.inspect_err(|error| tracing::debug!(%error, "no latency"));
+            http::get(address, &path, TIMEOUT).await.inspect_err(|error| tracing::debug!(%error, "no latency"));
         let (_, body) = answer.ok().filter(|(status, _)| *status == 200)?;
         let state: State = serde_json::from_str(&body).ok()?;
         (state.group == group_topic.group && state.topic == group_topic.topic).then_some(state.latency)

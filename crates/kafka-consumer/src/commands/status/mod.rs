@@ -32,7 +32,7 @@ pub(crate) struct StatusArgs {
 }
 
 impl StatusArgs {
-    /// Prints where the group stands.
+    /// Prints the status of the group.
     pub(crate) async fn run(&self) -> Result<(), Failure> {
         let target = self.database.target()?.named("kafka-consumer status");
         let group_topic = GroupTopic { group: self.group.group_id.clone(), topic: self.kafka.topic.clone() };

@@ -1,5 +1,5 @@
-//! Where a group stands: each partition's offset, lag and counts from PostgreSQL and Kafka, the latency from the running
-//! consumer.
+//! Collects the status of a group: offset, lag and counts of each partition from PostgreSQL and Kafka, and the latency
+//! from the running consumer.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -21,39 +21,37 @@ use crate::kafka::record_lookup::RecordLookup;
 use crate::observability::lag::{self, PartitionEnd};
 use crate::postgres::{self, Conninfo};
 
-/// How long Kafka may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Timeout for an answer from Kafka.
+const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Where a group stands.
+/// Status of a group.
 #[derive(Debug, Serialize)]
 pub(crate) struct Status {
-    /// The consumer group.
     pub(crate) group: String,
-    /// The topic.
     pub(crate) topic: String,
-    /// By partition; empty where the group has not read the topic yet.
+    /// Status of each partition. Empty if the group has not read the topic yet.
     pub(crate) partitions: Vec<PartitionStatus>,
-    /// Dead letters that are neither replayed nor discarded, by reason code, most first.
+    /// Dead letters that are neither replayed nor discarded, by reason code, in descending order of their number.
     pub(crate) dead_letters: Vec<Reason>,
-    /// Why Kafka did not tell where the partitions end.
+    /// Error that left the ends of the partitions unknown.
     pub(crate) kafka_error: Option<String>,
-    /// The latency, if a running consumer of this group and topic was reached.
+    /// Latency, if a running consumer of this group and topic answered.
     pub(crate) latency: Option<Latency>,
-    /// Where it was looked for.
+    /// Address at which the latency was requested.
     #[serde(skip)]
     pub(crate) http_addr: HttpAddr,
 }
 
-/// A partition. Counts are the group's, since it began.
+/// Status of a partition. The counts are the group's, since it began.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct PartitionStatus {
-    /// Its number.
+    /// Partition number.
     pub(crate) partition: i32,
-    /// The offset that comes next.
+    /// Next offset.
     pub(crate) next_offset: i64,
     /// High watermark.
     pub(crate) end: Option<i64>,
-    /// How many offsets lie between.
+    /// Number of offsets from the next offset to the high watermark.
     pub(crate) lag: Option<i64>,
     /// Last stable offset; later records are held back by an open transaction. Equal to `end` without one.
     pub(crate) last_stable_offset: Option<i64>,
@@ -61,28 +59,27 @@ pub(crate) struct PartitionStatus {
     pub(crate) open_transaction_since: Option<Timestamp>,
     /// Seconds since the last commit.
     pub(crate) last_commit_seconds_ago: f64,
-    /// Records: rows, duplicates, dead letters, expired and suppressed ones.
+    /// Number of committed records: rows, duplicates, dead letters, expired and suppressed events.
     pub(crate) records: i64,
-    /// Rows.
+    /// Number of inserted rows.
     pub(crate) rows: i64,
-    /// Records whose `event_id` was there already.
+    /// Number of records whose `event_id` already existed on that day.
     pub(crate) duplicates: i64,
-    /// Those with other content.
+    /// Number of duplicates whose content differs from the row in the table.
     pub(crate) duplicates_differing: i64,
-    /// Dead letters.
+    /// Number of dead letters.
     pub(crate) dead_letters: i64,
-    /// Rows of days that retention has taken.
+    /// Number of events of days that retention has dropped.
     pub(crate) expired: i64,
-    /// Rows that a trigger suppressed or redirected.
+    /// Number of rows that a trigger suppressed or redirected.
     pub(crate) suppressed: i64,
 }
 
-/// A reason for dead letters.
+/// Number of dead letters with the same reason.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Reason {
-    /// Its code.
+    /// Reason code.
     pub(crate) reason_code: String,
-    /// How many.
     pub(crate) count: i64,
 }
 
@@ -95,7 +92,7 @@ const REASONS: &str = "SELECT reason_code, count(*) FROM pipeline.dead_letters
     WHERE consumer_group = $1 AND topic = $2 AND replayed_at IS NULL AND discarded_at IS NULL
     GROUP BY reason_code ORDER BY count(*) DESC, reason_code";
 
-/// Asks PostgreSQL, Kafka and the running consumer. Only PostgreSQL has to answer.
+/// Collects the status from PostgreSQL, Kafka and the running consumer. Fails only if PostgreSQL does not answer.
 pub(crate) async fn ask(
     kafka: &KafkaArgs,
     target: &Conninfo,
@@ -147,7 +144,7 @@ async fn dead_letters(client: &Client, group_topic: &GroupTopic) -> anyhow::Resu
     Ok(rows.iter().map(|row| Reason { reason_code: row.get(0), count: row.get(1) }).collect())
 }
 
-/// Notes where the partitions end; returns why that is not known.
+/// Sets the ends of the partitions. Returns the error if they are unknown.
 async fn set_ends(config: &ClientConfig, topic: &str, partitions: &mut [PartitionStatus]) -> Option<String> {
     let numbers = partitions.iter().map(|one| one.partition).collect();
     let (ends, error) = match ends(config, topic, numbers).await {
@@ -166,5 +163,5 @@ async fn set_ends(config: &ClientConfig, topic: &str, partitions: &mut [Partitio
 
 async fn ends(config: &ClientConfig, topic: &str, partitions: Vec<i32>) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
     let kafka = KafkaClient::new(config, None).map_err(|error| anyhow!("no Kafka client: {error}"))?;
-    lag::ask_once(&kafka, topic, &RecordLookup::new(&client::uncommitted(config), topic), partitions, PATIENCE).await
+    lag::ask_once(&kafka, topic, &RecordLookup::new(&client::uncommitted(config), topic), partitions, TIMEOUT).await
 }

@@ -1,4 +1,4 @@
-//! The status for people, within 80 columns.
+//! Formats the status for a terminal, at most 80 columns wide.
 
 use std::fmt;
 
@@ -123,7 +123,7 @@ fn total(partitions: &[PartitionStatus]) -> [String; 8] {
     ]
 }
 
-/// Seconds for people: `85ms`, `3.2s`, `4m`, `7h`, `12d`.
+/// Formats seconds with one unit: `85ms`, `3.2s`, `4m`, `7h`, `12d`.
 fn seconds(seconds: f64) -> String {
     match seconds {
         s if s < 1.0 => format!("{:.0}ms", s * 1e3),

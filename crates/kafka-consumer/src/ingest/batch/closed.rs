@@ -1,4 +1,4 @@
-//! Closed batches, which no attempt changes.
+//! Closed batches. Retries do not change them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
@@ -13,26 +13,26 @@ use crate::ingest::batch::sorted_rows::SortedRows;
 use crate::kafka::fingerprint::RecordPosition;
 use crate::observability::timing::RecordTimes;
 
-/// What a batch has of one Kafka partition: rows in COPY form and dead letters, in the order of the records.
+/// Records of one Kafka partition in a batch: encoded rows and dead letters, in offset order.
 #[derive(Debug)]
 pub(crate) struct Part {
-    /// The assignment under which the records were read.
+    /// Assignment under which the records were read.
     pub(crate) epoch: u64,
-    /// Where the partition goes on after this.
+    /// Offset after this part.
     pub(crate) next_offset: i64,
-    /// The last record; none where only records were passed that are no events, such as the marks of transactions.
+    /// Position of the last record. `None` if the part has no records and only moves the offset, for example past a
+    /// transaction marker.
     pub(crate) last: Option<RecordPosition>,
-    /// Records: rows and dead letters.
+    /// Number of records: rows and dead letters.
     pub(crate) records: u64,
-    /// The rows.
     pub(crate) rows: Rows,
-    /// Which of the rows have an `event_id` that was seen of late, in their order.
+    /// Indices of the rows whose `event_id` was seen recently, in ascending order.
     pub(crate) likely_duplicates: Vec<usize>,
-    /// The records that will not become rows.
+    /// Rejected records.
     pub(crate) dead_letters: Vec<PendingDeadLetter>,
-    /// The hours that the rows' events fall in.
+    /// Hours of the rows' events.
     pub(crate) hours: BTreeSet<Hour>,
-    /// When the records were sent and their events happened.
+    /// Times at which the records were sent and their events happened.
     pub(crate) times: RecordTimes,
 }
 
@@ -42,7 +42,7 @@ impl Part {
         (self.rows.before(offset) + letters) as u64
     }
 
-    /// Splits off the records up to and including `last`, which is not the last record of the part.
+    /// Splits off the records up to and including `last`, which is before the end of the part.
     fn take_up_to(&mut self, last: RecordPosition) -> Self {
         let end = last.offset + 1;
         let records = self.records_before(end);
@@ -65,7 +65,7 @@ impl Part {
             dead_letters: std::mem::replace(&mut self.dead_letters, later_letters),
             // A superset is harmless: it only costs the refinement an hour.
             hours: self.hours.clone(),
-            // The rest reports the ages of all records.
+            // The rest reports the times of all records.
             times: RecordTimes::default(),
         }
     }
@@ -74,52 +74,51 @@ impl Part {
 /// A dead letter that its batch has not stored yet.
 #[derive(Clone, Debug)]
 pub(crate) struct PendingDeadLetter {
-    /// The dead letter.
     pub(crate) letter: DeadLetter,
     /// Index of the record in its batch, counted from 0 over all partitions.
     pub(crate) index: u64,
 }
 
-/// A closed batch. What is tried again after an error is the same bytes.
+/// A closed batch. A retry sends the same bytes.
 #[derive(Debug)]
 pub struct Batch {
-    /// By partition, in their order, which is also the order in which their offsets are locked.
+    /// Parts by partition. Their offsets are locked in this order.
     pub(crate) parts: BTreeMap<i32, Part>,
-    /// When its first record came.
+    /// Time of the first record.
     pub(crate) opened: Instant,
     sorted_rows: OnceLock<SortedRows>,
 }
 
 impl Batch {
-    /// Closes a batch over its parts; `opened` is the time of its first record.
     pub(crate) fn new(parts: BTreeMap<i32, Part>, opened: Instant) -> Self {
         Self { parts, opened, sorted_rows: OnceLock::new() }
     }
 
-    /// Records in all of it.
+    /// Returns the number of records in all partitions.
     #[must_use]
     pub(crate) fn records(&self) -> u64 {
         self.parts.values().map(|part| part.records).sum()
     }
 
-    /// Notes which rows have an id that was seen of late, and all of them as seen.
+    /// Marks the rows whose id was seen recently, and adds all ids to the filter.
     pub(crate) fn mark_likely_duplicates(&mut self, recent: &mut RecentIds) {
         for part in self.parts.values_mut() {
             let seen = part.rows.iter().enumerate().filter(|(_, row)| recent.insert(row.id));
-            // Whatever is no row as we write them goes the short way, and PostgreSQL says so.
+            // An unreadable row is never marked: it stays in the first COPY, and PostgreSQL reports its error.
             part.likely_duplicates =
                 seen.filter(|(_, row)| read_copy_row(row.bytes).is_some()).map(|(index, _)| index).collect();
         }
     }
 
-    /// Its rows in the order of the key; put in order once, unless parts are left out.
+    /// Returns the rows in the order of the unique index, without the likely duplicates. They are sorted once, unless
+    /// parts are removed later.
     pub fn sorted_rows(&self) -> &SortedRows {
         self.sorted_rows.get_or_init(|| {
             SortedRows::of(self.parts.values().map(|part| (&part.rows, part.likely_duplicates.as_slice())))
         })
     }
 
-    /// Leaves parts out that are not wanted any more.
+    /// Removes the parts that do not match.
     pub(crate) fn retain(&mut self, wanted: impl Fn(i32, &Part) -> bool) {
         let before = self.parts.len();
         self.parts.retain(|partition, part| wanted(*partition, part));
@@ -128,14 +127,14 @@ impl Batch {
         }
     }
 
-    /// Returns a record's index in the batch, counted from 0, partition by partition.
+    /// Returns the index of a record in the batch, counted from 0 over all partitions in ascending order.
     #[must_use]
     pub(crate) fn index(&self, partition: i32, offset: i64) -> u64 {
         let earlier: u64 = self.parts.range(..partition).map(|(_, part)| part.records).sum();
         earlier + self.parts.get(&partition).map_or(0, |part| part.records_before(offset))
     }
 
-    /// Splits off the records up to and including `last` of a partition, with all records of the partitions before it.
+    /// Splits off the records of a partition up to and including `last`, with all records of the partitions before it.
     /// Both batches can be written one after the other.
     #[must_use]
     pub(crate) fn take_up_to(&mut self, partition: i32, last: RecordPosition) -> Self {
@@ -166,7 +165,7 @@ impl Batch {
         }
     }
 
-    /// The hours that any row falls in.
+    /// Returns the hours of all rows.
     #[must_use]
     pub(crate) fn hours(&self) -> BTreeSet<Hour> {
         self.parts.values().flat_map(|part| part.hours.iter().copied()).collect()
@@ -212,7 +211,7 @@ mod tests {
         RecordPosition { offset, fingerprint: -offset }
     }
 
-    /// Partitions 1 and 2 with the offsets 10 to 19: a letter at 13 and 17, rows otherwise.
+    /// Returns a batch of partitions 1 and 2, offsets 10 to 19: dead letters at 13 and 17, otherwise rows.
     fn batch() -> Batch {
         let mut open = OpenBatch::new(Instant::now());
         for partition in [1, 2] {

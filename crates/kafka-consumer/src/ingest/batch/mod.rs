@@ -1,4 +1,4 @@
-//! Records on their way into one transaction.
+//! Batches: the records of one transaction.
 
 pub(crate) mod closed;
 pub(crate) mod open;

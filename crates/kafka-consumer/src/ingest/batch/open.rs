@@ -1,4 +1,4 @@
-//! The batch that is being filled.
+//! Batches that are being filled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
@@ -11,14 +11,15 @@ use crate::ingest::batch::rows::Rows;
 use crate::kafka::fingerprint::RecordPosition;
 use crate::observability::timing::{self, RecordTimes};
 
-/// When a batch is closed: as soon as one of these is reached, or when nothing more comes and its writer is idle.
+/// Limits of a batch. It is closed when it reaches one of them, or earlier if no record is available and its writer is
+/// idle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Records.
+    /// Number of records.
     pub rows: usize,
-    /// Bytes of encoded rows and dead letters.
+    /// Size of encoded rows and dead letters, in bytes.
     pub bytes: usize,
-    /// Time since its first record.
+    /// Time since the first record.
     pub interval: Duration,
 }
 
@@ -46,13 +47,13 @@ struct OpenPart {
 }
 
 impl OpenBatch {
-    /// An empty batch, opened by a record that comes now.
+    /// Returns an empty batch whose first record arrives now.
     #[must_use]
     pub fn new(now: Instant) -> Self {
         Self { parts: BTreeMap::new(), opened: now, fresh_since: timing::fresh_since(), records: 0, bytes: 0 }
     }
 
-    /// Adds a valid event and when its record was sent.
+    /// Adds a valid event. `sent` is the timestamp of its record.
     pub fn add_row(
         &mut self,
         partition: i32,
@@ -72,20 +73,20 @@ impl OpenBatch {
         }
     }
 
-    /// Adds a record that was refused.
+    /// Adds a rejected record.
     pub(crate) fn add_dead_letter(&mut self, partition: i32, epoch: u64, mark: RecordPosition, letter: DeadLetter) {
         self.bytes += letter.size();
         let index = self.records as u64;
         self.records += 1;
         let part = Self::part(&mut self.parts, partition, epoch);
         part.read(mark);
-        // A timestamp that puts the event outside the window is no time of sending.
+        // A record timestamp too far from the event's own is not a plausible time of sending.
         let sent = letter.record_time.filter(|_| letter.reason_code != Reason::TimestampOutsideWindow.code());
         part.times.add(sent, None, self.fresh_since);
         part.dead_letters.push(PendingDeadLetter { letter, index });
     }
 
-    /// Notes that a partition was read up to an offset, though what came last was no record for us.
+    /// Moves the offset of a partition past log entries that are not delivered as records, such as transaction markers.
     pub(crate) fn pass(&mut self, partition: i32, epoch: u64, next_offset: i64) {
         let part = Self::part(&mut self.parts, partition, epoch);
         part.next_offset = part.next_offset.max(next_offset);
@@ -95,7 +96,7 @@ impl OpenBatch {
         parts.entry(partition).or_insert_with(|| OpenPart { epoch, ..OpenPart::default() })
     }
 
-    /// Takes a partition out again, with everything that it has here.
+    /// Removes a partition with all its records.
     pub(crate) fn drop_partition(&mut self, partition: i32) {
         if let Some(part) = self.parts.remove(&partition) {
             self.records -= usize::try_from(part.records).unwrap_or(usize::MAX).min(self.records);
@@ -104,25 +105,25 @@ impl OpenBatch {
         }
     }
 
-    /// Whether it has as much as a batch may have.
+    /// Returns true if the batch has reached its maximum number of records or bytes.
     #[must_use]
     pub fn is_full(&self, limits: &Limits) -> bool {
         self.records >= limits.rows || self.bytes >= limits.bytes
     }
 
-    /// When it has to be closed at the latest.
+    /// Returns the time by which the batch must be closed.
     #[must_use]
     pub(crate) fn due(&self, limits: &Limits) -> Instant {
         self.opened + limits.interval
     }
 
-    /// Whether there is nothing in it.
+    /// Returns true if the batch has no parts.
     #[must_use]
     pub(crate) fn is_empty(&self) -> bool {
         self.parts.is_empty()
     }
 
-    /// Closes it.
+    /// Closes the batch.
     #[must_use]
     pub fn close(self) -> Batch {
         let parts = self.parts.into_iter().map(|(partition, part)| (partition, part.close())).collect();

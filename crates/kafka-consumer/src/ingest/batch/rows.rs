@@ -1,16 +1,16 @@
-//! Rows on their way into the table.
+//! Encoded rows.
 
 use event_model::ProductEvent;
 use uuid::Uuid;
 
-/// Rows in PostgreSQL's binary COPY form, without header and trailer.
+/// Rows in PostgreSQL's binary COPY format, without header and trailer.
 #[derive(Debug, Default)]
 pub(crate) struct Rows {
     bytes: Vec<u8>,
     marks: Vec<RowMark>,
 }
 
-/// A row among others.
+/// Identity of a row and the end of its bytes.
 #[derive(Clone, Copy, Debug)]
 struct RowMark {
     id: Uuid,
@@ -18,38 +18,36 @@ struct RowMark {
     end: usize,
 }
 
-/// One row.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Row<'a> {
-    /// The event's identity.
+    /// `event_id` of the event.
     pub(crate) id: Uuid,
-    /// Its record's offset.
+    /// Offset of the record.
     pub(crate) offset: i64,
-    /// The row's bytes.
+    /// Encoded row.
     pub(crate) bytes: &'a [u8],
 }
 
 impl Rows {
-    /// How many rows.
     #[must_use]
     pub(crate) fn count(&self) -> u64 {
         self.marks.len() as u64
     }
 
-    /// The rows, in the order of their records.
+    /// Iterates over the rows in offset order.
     #[must_use]
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = Row<'_>> {
         (0..self.marks.len()).map(|index| self.row(index))
     }
 
-    /// Returns a row by its index. Panics if there is no such row.
+    /// Returns the row at an index. Panics if there is none.
     pub(crate) fn row(&self, index: usize) -> Row<'_> {
         let RowMark { id, offset, end } = self.marks[index];
         let start = index.checked_sub(1).map_or(0, |before| self.marks[before].end);
         Row { id, offset, bytes: &self.bytes[start..end] }
     }
 
-    /// Returns the number of rows whose record stands before an offset.
+    /// Returns the number of rows whose offset is less than `offset`.
     #[must_use]
     pub(crate) fn before(&self, offset: i64) -> usize {
         self.marks.partition_point(|mark| mark.offset < offset)
@@ -64,7 +62,7 @@ impl Rows {
         std::mem::replace(self, Self { bytes: rest, marks: later })
     }
 
-    /// Adds a row. Returns the bytes that it takes.
+    /// Adds a row. Returns its memory, in bytes.
     pub(crate) fn add(&mut self, offset: i64, event: &ProductEvent<'_>) -> usize {
         let start = self.bytes.len();
         event.write_copy_row(&mut self.bytes);
@@ -73,7 +71,7 @@ impl Rows {
         end - start + size_of::<RowMark>()
     }
 
-    /// The bytes that all take.
+    /// Returns the memory of all rows, in bytes.
     #[must_use]
     pub(crate) fn size(&self) -> usize {
         self.bytes.len() + self.marks.len() * size_of::<RowMark>()

@@ -1,14 +1,14 @@
-//! A batch's rows in the order of the unique index, which then takes them in side by side instead of here and there.
+//! Rows of a batch in the order of the unique index, so that inserts hit adjacent index pages.
 
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
 
 use crate::ingest::batch::rows::{Row, Rows};
 
-/// The rows that go the short way in, in the order of their ids: all but those whose id was seen of late.
+/// Rows of the first COPY, ordered by id: all but the likely duplicates.
 #[derive(Debug)]
 pub struct SortedRows {
-    /// The rows' bytes, one after the other, as COPY takes them.
+    /// Encoded rows, concatenated for COPY.
     pub bytes: Bytes,
     count: u64,
 }
@@ -19,7 +19,8 @@ struct Placed<'a> {
 }
 
 impl SortedRows {
-    /// Sorts the rows of a batch's parts. Each part comes with the indices of its likely duplicates, in their order.
+    /// Sorts the rows of a batch's parts. Each part comes with the indices of its likely duplicates, in ascending
+    /// order.
     #[must_use]
     pub(crate) fn of<'a>(parts: impl Iterator<Item = (&'a Rows, &'a [usize])> + Clone) -> Self {
         let mut rows = Vec::with_capacity(parts.clone().map(|(rows, _)| rows.iter().len()).sum());
@@ -31,7 +32,7 @@ impl SortedRows {
                 }
             }
         }
-        // Each partition's rows are mostly in order: a stable sort finds such runs and only merges them.
+        // The rows of each partition are mostly in order: a stable sort detects such runs and merges them.
         rows.sort_by_key(|row| row.id);
         let mut bytes = BytesMut::with_capacity(rows.iter().map(|row| row.bytes.len()).sum());
         for row in &rows {
@@ -40,7 +41,7 @@ impl SortedRows {
         Self { bytes: bytes.freeze(), count: rows.len() as u64 }
     }
 
-    /// Number of rows.
+    /// Returns the number of rows.
     #[must_use]
     pub(crate) fn count(&self) -> u64 {
         self.count

@@ -1,12 +1,13 @@
-//! Between the source and a writer: puts the next batch in order while the writer waits for PostgreSQL.
+//! Sorts the next batch while the writer waits for PostgreSQL.
 
 use tokio::sync::mpsc;
 
 use crate::ingest::batch::recent_ids::RecentIds;
 use crate::ingest::messages::Command;
 
-/// Hands on what it is told, batches arranged, until the source or the writer has ended.
+/// Forwards commands in order, with each batch sorted, until the source or the writer has ended.
 pub(crate) async fn run(mut inbox: mpsc::Receiver<Command>, writer: mpsc::Sender<Command>, mut recent: RecentIds) {
+    // The slot is reserved first: the sorter takes no batch that the writer has no room for.
     while let Ok(permit) = writer.reserve().await {
         match inbox.recv().await {
             Some(Command::Write(mut batch)) => {

@@ -1,30 +1,30 @@
-//! `CountCorrections` of a batch's counts: rows that were read but not inserted.
+//! Corrections of a batch's counts: rows that were read but not inserted.
 
 use std::ops::AddAssign;
 
 use crate::observability::record_counts::RecordCounts;
 
-/// State of a row that is not in the table yet, as far as its own transaction sees.
+/// State of a row before its insert, as seen by its transaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum RowState {
-    /// No row has its `event_id`.
+    /// No row in the table has its `event_id`.
     New,
-    /// A row has its `event_id` and the same content.
+    /// A row in the table has its `event_id` and the same content.
     Same,
-    /// A row has its `event_id` and another content.
+    /// A row in the table has its `event_id` but different content.
     Differing,
 }
 
-/// Rows of a partition that did not become new rows after all.
+/// Rows of a partition that were counted as inserted but were not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct CountCorrections {
-    /// Those that were there already.
+    /// Rows whose `event_id` was in the table already.
     pub(crate) duplicates: u64,
-    /// Those of them whose content is not that of the row that is there.
+    /// Duplicates whose content differs from the row in the table.
     pub(crate) differing: u64,
-    /// Those that PostgreSQL refused.
+    /// Rows that PostgreSQL refused.
     pub(crate) refused: u64,
-    /// Those of days that retention has taken.
+    /// Rows of days that retention has dropped.
     pub(crate) expired: u64,
     /// Rows that a trigger suppressed or redirected.
     pub(crate) suppressed: u64,
@@ -41,13 +41,13 @@ impl AddAssign for CountCorrections {
 }
 
 impl CountCorrections {
-    /// Counts a row that is in the table already.
+    /// Counts a row if it is a duplicate.
     pub(crate) fn add(&mut self, known: RowState) {
         self.duplicates += u64::from(known != RowState::New);
         self.differing += u64::from(known == RowState::Differing);
     }
 
-    /// What became of the records, with these taken into account.
+    /// Returns the counts with these corrections applied.
     pub(crate) fn apply(&self, tally: RecordCounts) -> RecordCounts {
         RecordCounts {
             records: tally.records,

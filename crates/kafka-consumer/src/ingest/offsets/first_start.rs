@@ -7,8 +7,9 @@ use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::start_offset::{self, StartOffset};
 use crate::kafka::topic_identity;
 
-/// Writes the offsets of all partitions if the group has none yet, in one transaction. Of several consumers that start
-/// at once one does it. A partition that has no offset later is therefore a new one.
+/// Inserts the offsets of all partitions in one transaction, unless the group has any. If several consumers start at
+/// the same time, one of them does it: the others wait for its advisory lock. A partition that has no offset later is
+/// therefore a new one.
 pub(crate) async fn insert_initial_offsets(
     client: &mut Client,
     group_topic: &GroupTopic,
@@ -22,7 +23,8 @@ pub(crate) async fn insert_initial_offsets(
     if transaction.query_opt(known, &[&group_topic.group, &group_topic.topic]).await?.is_some() {
         return Ok(());
     }
-    // Asked before the offsets: if the topic is recreated in between, the next comparison finds the other ID.
+    // The ID is requested before the offsets: if the topic is recreated in between, the next comparison finds the other
+    // ID.
     let id = topic_identity::topic_id(kafka, &group_topic.topic).await;
     let offsets = start_offset::start_offsets(kafka, &group_topic.topic, start).await?;
     let (partitions, next): (Vec<i32>, Vec<i64>) = offsets.into_iter().unzip();
@@ -32,7 +34,7 @@ pub(crate) async fn insert_initial_offsets(
     Ok(())
 }
 
-/// Rows of partitions that the group has not seen. They belong to the same incarnation as the group's other rows.
+/// Inserts rows for partitions that the group has not read. They get the same incarnation as the group's other rows.
 pub(crate) const INSERT: &str = "INSERT INTO pipeline.consumer_offsets
         (consumer_group, topic, partition, topic_incarnation, next_offset, topic_id)
     SELECT $1, $2, p.partition,

@@ -1,7 +1,7 @@
 //! Offsets in PostgreSQL, which move in the transactions that insert the rows.
 //!
 //! - [`first_start`]: initial offsets of a group that has never read the topic
-//! - [`resume`]: positions of a group that has, and whether Kafka still has the next records
+//! - [`resume`]: positions of a group that has read the topic, checked against Kafka
 //! - [`position`]: position of a partition and its ownership by a writer
 //! - [`updates`]: compare-and-set of the offsets, and correction of their counts
 

@@ -1,17 +1,18 @@
-//! Position of a partition in PostgreSQL.
+//! Position of a partition, and its ownership by a writer.
 
 use crate::kafka::fingerprint::RecordPosition;
 
 /// Position of a partition in PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Position {
-    /// The offset to go on from.
+    /// Offset of the next record.
     pub(crate) next_offset: i64,
-    /// How often the topic was made anew.
+    /// Incarnation of the topic. Incremented each time the topic is found to be recreated.
     pub(crate) incarnation: i32,
-    /// The last record that was read.
+    /// Last record that was read.
     pub(crate) last: Option<RecordPosition>,
-    /// One after the last record that is a dead letter; beyond the offset to go on from where that was set back.
+    /// Offset after the last dead letter of this incarnation, or 0. Greater than `next_offset` if the offset was set
+    /// back.
     pub(crate) lettered_up_to: i64,
 }
 

@@ -1,4 +1,4 @@
-//! Going on where PostgreSQL has it, after a look at whether Kafka still has the same topic and what comes next.
+//! Resumes at the offsets in PostgreSQL, after a check that Kafka still has the same topic and its next records.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -23,99 +23,89 @@ use crate::kafka::topic_identity::{self, TopicIdentity};
 use crate::postgres::fault::{SqlFault, classify};
 use crate::postgres::{self, Conninfo, describe};
 
-/// What a person has accepted: the consumer goes on although records are gone.
+/// Data losses that the operator has allowed: the consumer continues although records are lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct DataLossPolicy {
-    /// Records that retention took before they were read.
+    /// Records that retention deleted before they were read.
     pub(crate) lost_records: bool,
-    /// A topic that was deleted and recreated.
+    /// Unread records of a topic that was deleted and recreated.
     pub(crate) new_topic: bool,
 }
 
-/// Whose offsets, and where they are looked up.
+/// Loads the positions of partitions and checks them against Kafka.
 #[derive(Clone)]
 pub(crate) struct Resume {
-    /// The warehouse.
     pub(crate) target: Conninfo,
-    /// Whose offsets of which topic.
     pub(crate) group_topic: GroupTopic,
-    /// Asks where partitions begin and end.
+    /// Reports the ends of partitions.
     pub(crate) kafka: KafkaClient,
-    /// Reads the last records again.
+    /// Reads the last records again, to compare their fingerprints.
     pub(crate) record_lookup: RecordLookup,
     /// ID of the topic that the offsets belong to.
     pub(crate) identity: Arc<TopicIdentity>,
-    /// What a person has accepted.
     pub(crate) accept: DataLossPolicy,
 }
 
-/// Why it is not known where a partition goes on.
+/// Error of loading or checking the position of a partition.
 #[derive(Debug, Error)]
 pub(crate) enum ResumeError {
-    /// PostgreSQL's error.
+    /// PostgreSQL reported an error, or the connection failed.
     #[error("PostgreSQL: {}", describe(.0))]
     Postgres(#[from] tokio_postgres::Error),
-    /// PostgreSQL says nothing.
-    #[error("PostgreSQL did not answer within {} s", PATIENCE.as_secs())]
+    /// PostgreSQL did not answer within the timeout.
+    #[error("PostgreSQL did not answer within {} s", TIMEOUT.as_secs())]
     NoAnswer,
     /// A consumer of the former topic still moves the offsets.
     #[error("the offsets of the former topic are being moved by another consumer")]
     Busy,
-    /// Kafka did not tell where partitions begin and end.
+    /// Kafka did not report the ends of the partitions.
     #[error("Kafka did not tell where the partitions begin and end: {0}")]
     Kafka(#[from] KafkaError),
     /// The last records could not be read again.
     #[error(transparent)]
     RecordLookup(#[from] RecordLookupError),
-    /// Retention took records that were not read.
+    /// Retention deleted records before they were read.
     #[error(
         "partition {partition} of {topic}: Kafka has no records before offset {low} any more, but group {group} has read \
          only up to {next}: retention took {} offsets. --allow-data-loss goes on at {low}", low - next
     )]
     Lost {
-        /// The topic.
         topic: String,
-        /// The partition.
         partition: i32,
-        /// Whose offsets.
         group: String,
-        /// The offset to go on from.
+        /// Next offset of the group.
         next: i64,
-        /// The oldest that there is.
+        /// Oldest offset in Kafka.
         low: i64,
     },
-    /// The topic has another ID than the one that was read.
+    /// The topic's ID differs from that of the topic that was read.
     #[error(
         "topic {topic} was deleted and recreated after group {group} had read it; its unread records are lost; \
          `run --allow-recreated-topic` reads the new one from its beginning"
     )]
     Recreated {
-        /// The topic.
         topic: String,
-        /// The group that has read it.
+        /// Group that has read the former topic.
         group: String,
     },
-    /// A partition has other records than those that were read.
+    /// The records of a partition differ from those that were read.
     #[error(
         "topic {topic} was deleted and recreated, or its log was truncated: partition {partition} is not the one that \
          group {group} has read up to offset {next}; its unread records are lost; `run --allow-recreated-topic` reads the new \
          one from its beginning"
     )]
     Renewed {
-        /// The topic.
         topic: String,
-        /// The partition.
         partition: i32,
-        /// Whose offsets.
         group: String,
-        /// Up to where the former one was read.
+        /// Next offset of the group.
         next: i64,
     },
 }
 
-/// How long PostgreSQL may take for one of these short statements.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Policy of loading the positions.
+/// Timeout of the connection and of each of these short statements.
+const TIMEOUT: Duration = Duration::from_secs(10);
+/// Retry policy for loading the positions.
 const RETRY: RetryPolicy = RetryPolicy::exponential(Duration::from_secs(1), Duration::from_secs(5));
 
 const SELECT: &str = r#"SELECT partition, next_offset, topic_incarnation, fingerprint_offset, fingerprint,
@@ -128,25 +118,27 @@ const SELECT: &str = r#"SELECT partition, next_offset, topic_incarnation, finger
 const TOPIC_IDS: &str = "SELECT partition, next_offset, topic_id FROM pipeline.consumer_offsets
     WHERE consumer_group = $1 AND topic = $2";
 
-/// Notes the ID in rows that have none. A row that a consumer's transaction has locked waits for the next time.
+/// Stores the topic's ID in rows without one. A row that a consumer's transaction has locked is skipped until the next
+/// time.
 const STORE_ID: &str = "UPDATE pipeline.consumer_offsets SET topic_id = $4
     WHERE (consumer_group, topic, partition) IN (
         SELECT consumer_group, topic, partition FROM pipeline.consumer_offsets
         WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3) AND topic_id IS NULL
         FOR UPDATE SKIP LOCKED)";
 
-/// `OffsetUpdates` an offset to where records are again, unless somebody else has moved it meanwhile.
+/// Moves an offset to the oldest record, unless another session has moved it.
 const SKIP: &str = "UPDATE pipeline.consumer_offsets SET next_offset = $5, updated_at = now()
     WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4";
 
-/// Another topic of the same name: what was read of the former one keeps its dead letters under the former number.
+/// Moves an offset to the beginning of a recreated topic. The dead letters of the former topic keep the former
+/// incarnation.
 const RENEW: &str = "UPDATE pipeline.consumer_offsets
     SET next_offset = $5, fingerprint = NULL, fingerprint_offset = NULL, topic_incarnation = topic_incarnation + 1,
         topic_id = $6, updated_at = now()
     WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
         AND topic_id IS NOT DISTINCT FROM $7";
 
-/// A row of the group, as far as it concerns the topic's identity.
+/// Topic ID in one of the group's rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct StoredId {
     partition: i32,
@@ -154,14 +146,14 @@ struct StoredId {
     id: Option<Uuid>,
 }
 
-/// The topic's IDs: the cluster's, and those of all rows of the group.
+/// The topic's ID in the cluster, and the IDs in all rows of the group.
 struct Ids {
     current: Option<Uuid>,
     stored: Vec<StoredId>,
 }
 
 impl Ids {
-    /// Returns the rows whose ID differs from the cluster's. If the cluster's is unknown, there are no such rows.
+    /// Returns the rows whose ID differs from the cluster's. Empty if the cluster's ID is unknown.
     fn of_another_topic(&self) -> impl Iterator<Item = &StoredId> {
         self.stored.iter().filter(|row| self.current.is_some() && row.id.is_some() && row.id != self.current)
     }
@@ -176,20 +168,21 @@ impl Ids {
     }
 }
 
-/// What Kafka has of a partition, measured by what was read of it.
+/// Result of comparing a partition in Kafka with its position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Continuity {
-    /// What comes next.
+    /// Kafka has the next record, or the position is at the end.
     Continues,
-    /// Retention took records that were not read.
+    /// Retention deleted records before they were read.
     Lost,
-    /// Another topic under the same name; the end is before what was read, or the last record is another one.
+    /// The topic was recreated or truncated: the partition ends before the position, or its last record differs.
     Renewed,
 }
 
 impl Resume {
-    /// Where the partitions go on, over a session of its own, with outages of PostgreSQL and Kafka waited out. A
-    /// partition that is new begins with its oldest record. Fails where Kafka no longer has what comes next.
+    /// Returns the positions at which the partitions resume. Uses a separate session, and retries indefinitely during
+    /// outages of PostgreSQL and Kafka. A new partition starts at its oldest record. Fails if Kafka no longer has the
+    /// next records, unless the operator has allowed that.
     pub(crate) async fn positions(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
         (|| self.ask(partitions))
             .retry(RETRY)
@@ -228,15 +221,15 @@ impl Resume {
             changed |= self.settle(&client, *partition, position.next_offset, low, continuity, &ids).await?;
         }
         self.store_id(&client, partitions, &ids).await?;
-        // The watcher compares with this one from now on.
+        // The lag monitor compares with this ID from now on.
         if let Some(id) = ids.established() {
             self.identity.observe(id);
         }
         if changed { self.select(&client, partitions).await } else { Ok(found) }
     }
 
-    /// Reads the topic's IDs. The cluster is asked before anything else is read of the topic: if the topic is recreated in
-    /// between, the next comparison finds the other ID.
+    /// Reads the topic's IDs. The cluster is asked before anything else about the topic is read: if the topic is
+    /// recreated in between, the next comparison finds the other ID.
     async fn ids(&self, client: &impl GenericClient) -> Result<Ids, ResumeError> {
         let current = topic_identity::topic_id(&self.kafka.current(), &self.group_topic.topic).await;
         Ok(Ids { current, stored: self.stored_ids(client).await? })
@@ -249,8 +242,8 @@ impl Resume {
         Ok(rows.iter().map(stored).collect())
     }
 
-    /// Fails because the topic was recreated, unless a person has accepted that; then every row of the former topic moves
-    /// to the new one's beginning, also those of partitions that the new one does not have.
+    /// Fails because the topic was recreated, unless the operator has allowed that. Then moves every row of the former
+    /// topic to the new one's beginning, including rows of partitions that the new topic does not have.
     async fn recreated(&self, client: &Client, ids: &Ids) -> Result<(), ResumeError> {
         let GroupTopic { group, topic } = &self.group_topic;
         if !self.accept.new_topic {
@@ -270,12 +263,11 @@ impl Resume {
                 "topic recreated; reads it from its beginning, as accepted"
             );
         }
-        // A consumer of the former topic may have moved an offset since; that row stays unchanged.
+        // Rows whose offset a consumer of the former topic has moved since stay unchanged.
         let left = Ids { current: ids.current, stored: self.stored_ids(client).await? };
         if left.of_another_topic().next().is_some() { Err(ResumeError::Busy) } else { Ok(()) }
     }
 
-    /// Returns the error of a topic that was recreated.
     #[must_use]
     pub(crate) fn recreated_error(&self) -> ResumeError {
         ResumeError::Recreated { topic: self.group_topic.topic.clone(), group: self.group_topic.group.clone() }
@@ -290,7 +282,8 @@ impl Resume {
         Ok(())
     }
 
-    /// Fails if the topic or one of its partitions is not the one that was read. Returns the topic's ID, if it has one.
+    /// Fails if the topic or one of its partitions is not the one that was read. Returns the topic's ID, if the cluster
+    /// reports one.
     pub(crate) async fn verify(&self, client: &impl GenericClient) -> Result<Option<Uuid>, ResumeError> {
         let ids = self.ids(client).await?;
         if ids.of_another_topic().next().is_some() {
@@ -331,8 +324,8 @@ impl Resume {
         Ok(rows.iter().map(position).collect())
     }
 
-    /// The partitions whose last record is another one now. One that is gone while later ones are there is no proof:
-    /// compaction or retention may have taken it.
+    /// Returns the partitions whose last record no longer matches its fingerprint. A missing record is no proof of
+    /// another topic: compaction or retention may have removed it.
     async fn renewed(
         &self,
         found: &BTreeMap<i32, Position>,
@@ -362,7 +355,8 @@ impl Resume {
         Ok(renewed)
     }
 
-    /// Fails where records are gone, unless a person has accepted that; then the offset moves to the oldest record.
+    /// Fails if records are lost and the operator has not allowed that. If allowed, moves the offset to the oldest
+    /// record and returns true.
     async fn settle(
         &self,
         client: &Client,
@@ -405,11 +399,11 @@ impl Resume {
 }
 
 async fn answered<T>(question: impl Future<Output = Result<T, tokio_postgres::Error>>) -> Result<T, ResumeError> {
-    Ok(tokio::time::timeout(PATIENCE, question).await.map_err(|_| ResumeError::NoAnswer)??)
+    Ok(tokio::time::timeout(TIMEOUT, question).await.map_err(|_| ResumeError::NoAnswer)??)
 }
 
 impl ResumeError {
-    /// Outages are waited out; what Kafka refuses for good is not.
+    /// Returns true if a retry may succeed: outages are transient, denied access and lost records are not.
     fn passes(&self) -> bool {
         match self {
             Self::Postgres(error) => classify(error) == SqlFault::Retry,
@@ -433,7 +427,7 @@ impl ResumeError {
         }
     }
 
-    /// Returns true if the topic is not the one that was read: nothing more may be committed at its offsets.
+    /// Returns true if the topic is not the one that was read. Nothing more may then be committed at its offsets.
     #[must_use]
     pub(crate) fn is_another_topic(&self) -> bool {
         matches!(self, Self::Recreated { .. } | Self::Renewed { .. })

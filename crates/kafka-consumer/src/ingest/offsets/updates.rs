@@ -1,4 +1,5 @@
-//! The offsets' part of a transaction: they move first, by compare-and-set, and their counts are set right at its end.
+//! Offset updates of a transaction: a compare-and-set moves the offsets first, and their counts are corrected at the
+//! end.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use crate::ingest::offsets::position::OwnedPartition;
 use crate::kafka::group_topic::GroupTopic;
 use crate::postgres::bigint;
 
-/// The statements that move offsets.
+/// Prepared statements that move offsets.
 pub(crate) struct OffsetUpdates {
     group_topic: GroupTopic,
     forward: Statement,
@@ -19,14 +20,15 @@ pub(crate) struct OffsetUpdates {
     correct: Statement,
 }
 
-/// `OffsetUpdates` the offset only from where this writer left it, and only of the topic that it read: a recreated topic may have
-/// come to the same offset. Every record counts as a row or a dead letter here.
+/// Moves the offset only from where this writer left it, and only of the topic that it read: the offset of a recreated
+/// topic may have reached the same value. Every record is counted as a row or a dead letter here, and `CORRECT` adjusts
+/// the counts.
 const FORWARD: &str = "UPDATE pipeline.consumer_offsets
     SET next_offset = $5, fingerprint_offset = coalesce($6, fingerprint_offset), fingerprint = coalesce($7, fingerprint),
         records = records + $8, rows_inserted = rows_inserted + $9, dead_letters = dead_letters + $10, updated_at = now()
     WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 AND topic_incarnation = $11";
 
-/// Whether the offset stands where this very batch would have moved it.
+/// Returns a row if the offset, and the last record if the part has one, are those that this batch would have set.
 const SETTLED: &str = "SELECT FROM pipeline.consumer_offsets
     WHERE consumer_group = $1 AND topic = $2 AND partition = $3
       AND next_offset = $4 AND ($5::bigint IS NULL OR (fingerprint_offset = $5 AND fingerprint = $6))";
@@ -47,8 +49,8 @@ impl OffsetUpdates {
         })
     }
 
-    /// `OffsetUpdates` the offsets of a batch's partitions, in their order. Returns the first one that is not where its writer
-    /// left it.
+    /// Moves the offsets of a batch's partitions in ascending order: a common order of row locks prevents deadlocks
+    /// between sessions. Returns the first partition whose offset is not where its writer left it.
     pub(crate) async fn forward(
         &self,
         transaction: &Transaction<'_>,
@@ -56,7 +58,7 @@ impl OffsetUpdates {
         owned: &BTreeMap<i32, OwnedPartition>,
     ) -> Result<Option<i32>, tokio_postgres::Error> {
         let moves = batch.parts.iter().map(|(partition, part)| self.forward_one(transaction, *partition, part, owned));
-        // Sent in this order, without waiting for each answer.
+        // Pipelined: the statements are sent in this order, without waiting for each answer.
         let moves: Vec<_> = moves.collect();
         Ok(try_join_all(moves).await?.into_iter().flatten().next())
     }
@@ -92,7 +94,7 @@ impl OffsetUpdates {
         Ok((moved != 1).then_some(partition))
     }
 
-    /// Whether the partition's offset stands where the batch would have moved it.
+    /// Returns true if the partition's offset is where the batch would have moved it.
     pub(crate) async fn is_settled(
         &self,
         transaction: &Transaction<'_>,
@@ -107,7 +109,7 @@ impl OffsetUpdates {
         Ok(transaction.query_opt(&self.settled, parameters).await?.is_some())
     }
 
-    /// Sets the counts right.
+    /// Applies corrections to the counts of the partitions.
     pub(crate) async fn correct(
         &self,
         transaction: &Transaction<'_>,

@@ -1,4 +1,4 @@
-//! Which partitions are read, from which offset, and under which assignment.
+//! The partitions that are read, their assignment epochs, and changes of the assignment.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -18,14 +18,14 @@ use crate::ingest::source::partition_reader::PartitionReader;
 use crate::ingest::source::writer_queues::WriterQueues;
 use crate::kafka::context::{AssignmentChange, Context, release};
 
-/// How long the writers may take to bring in what a revoked partition has in hand. Whatever comes later is settled by
-/// the compare-and-set.
-const RELEASE_PATIENCE: Duration = Duration::from_secs(5);
-const KAFKA_PATIENCE: Duration = Duration::from_secs(10);
+/// Deadline for committing the in-flight records of a revoked partition. After it, the compare-and-set of the offset
+/// decides about later commits.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
+const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Positions = Result<BTreeMap<i32, Position>, ResumeError>;
 
-/// The partitions of this consumer.
+/// Partitions of this consumer, and the changes of its assignment that are not complete yet.
 #[derive(Default)]
 pub(crate) struct Assignment {
     read: BTreeMap<i32, PartitionReader>,
@@ -37,14 +37,14 @@ pub(crate) struct Assignment {
     uncertain: bool,
 }
 
-/// A change that waits for somebody's answer while the polling goes on.
+/// Change of the assignment that waits for PostgreSQL, Kafka or the writers while polling continues.
 enum PendingChange {
     Assigning { partitions: Vec<i32>, answer: oneshot::Receiver<Positions> },
     Seeking { partition: i32, answer: oneshot::Receiver<Positions> },
     Releasing { partitions: Vec<i32>, released: Vec<oneshot::Receiver<()>>, since: Instant, then: AfterRelease },
 }
 
-/// What follows when nothing of some partitions is in hand any more.
+/// Next step after the writers have released partitions.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum AfterRelease {
     Unassign,
@@ -52,50 +52,49 @@ enum AfterRelease {
 }
 
 impl Assignment {
-    /// The assignment under which a partition's records are taken now; none where they are not.
+    /// Returns the assignment under which a partition is read, or `None` if it is not read.
     pub(crate) fn epoch(&self, partition: i32) -> Option<u64> {
         self.read.get(&partition).map(|reading| reading.epoch)
     }
 
-    /// Notes that a partition is read up to an offset. Returns the assignment, if that is news.
+    /// Advances the next offset of a partition. Returns its assignment if the offset changed.
     pub(crate) fn read_up_to(&mut self, partition: i32, next_offset: i64) -> Option<u64> {
         let reading = self.read.get_mut(&partition).filter(|reading| reading.next_offset < next_offset)?;
         reading.next_offset = next_offset;
         Some(reading.epoch)
     }
 
-    /// The partition whose events are furthest behind, of those that may have records.
+    /// Returns the partition whose events are furthest behind, among those that may have records.
     pub(crate) fn furthest_behind(&mut self) -> Option<&mut PartitionReader> {
         self.read.values_mut().filter(|one| one.may_have_records()).min_by_key(|one| one.time())
     }
 
-    /// Any partition may have records again.
+    /// Makes all partitions eligible for polling again.
     pub(crate) fn recheck_idle(&mut self) {
         self.read.values_mut().for_each(PartitionReader::recheck_idle);
     }
 
-    /// Whether the partition is read.
     pub(crate) fn has(&self, partition: i32) -> bool {
         self.read.contains_key(&partition)
     }
 
-    /// The progress of the partitions that are read.
+    /// Returns the progress of the partitions that are read.
     pub(crate) fn caught_up(&mut self) -> &mut CaughtUp {
         &mut self.caught_up
     }
 
-    /// `PartitionEnds` the reading. Returns the progress of the partitions.
+    /// Ends reading. Returns the progress of the partitions.
     pub(crate) fn into_caught_up(self) -> CaughtUp {
         self.caught_up
     }
 
-    /// Stops reading for a while; also of partitions that are assigned meanwhile.
+    /// Pauses all partitions, including those that are assigned later.
     pub(crate) fn pause(&mut self, kafka: &BaseConsumer<Context>) -> Result<(), KafkaError> {
         self.paused = true;
         kafka.pause(&kafka.assignment()?)
     }
 
-    /// Goes on reading. True if it had stopped.
+    /// Resumes all partitions. Returns true if they were paused.
     pub(crate) fn resume(&mut self, kafka: &BaseConsumer<Context>) -> Result<bool, KafkaError> {
         if self.paused {
             kafka.resume(&kafka.assignment()?)?;
@@ -107,13 +106,13 @@ impl Assignment {
         self.paused
     }
 
-    /// Returns true if no change of the assignment is under way, and nothing has to be read again.
+    /// Returns true if no change of the assignment is pending and no partition has to be read again.
     pub(crate) fn is_settled(&self) -> bool {
         !self.uncertain && self.pending.is_none() && self.to_seek.is_empty()
     }
 
-    /// Another consumer has moved the partition's offset: its records are dropped, and it is read again from where
-    /// PostgreSQL has it, if it is still ours.
+    /// Handles an offset that another consumer moved. Drops the partition's records and seeks to its offset in
+    /// PostgreSQL. A report of an earlier assignment is ignored.
     pub(crate) fn moved(&mut self, partition: i32, epoch: u64, writers: &mut WriterQueues) {
         if self.epoch(partition) == Some(epoch) {
             self.read.remove(&partition);
@@ -123,20 +122,20 @@ impl Assignment {
         }
     }
 
-    /// Kafka does not have what comes next of some partition. All are looked at again when what is in hand is in: where
-    /// records are gone, that says what is.
+    /// Requests a check of all positions, because Kafka may lack the next record of a partition or a record may have
+    /// been missed. The check follows once the writers have released the in-flight records, and detects lost records.
     pub(crate) fn mark_uncertain(&mut self) {
         self.uncertain = true;
     }
 
-    /// All partitions are gone with the client that read them. What was in hand of them is read again.
+    /// Drops all partitions together with the client that read them. Their uncommitted records are read again.
     pub(crate) fn lose_all(&mut self, writers: &mut WriterQueues) {
         let partitions: Vec<i32> = self.read.keys().chain(&self.to_seek).copied().collect();
         self.lose(&partitions, writers);
         *self = Self { last_epoch: self.last_epoch, paused: self.paused, ..Self::default() };
     }
 
-    /// Carries on with what the group has decided, as far as it goes without waiting.
+    /// Processes the group's changes as far as possible without waiting.
     pub(crate) fn advance(
         &mut self,
         kafka: &Arc<BaseConsumer<Context>>,
@@ -192,7 +191,8 @@ impl Assignment {
         }
     }
 
-    /// Lets go of partitions that are somebody else's already, without waiting for what is in hand of them.
+    /// Drops partitions that other members already own, without waiting for in-flight records: the compare-and-set of
+    /// the offsets decides about batches that are already closed.
     fn lose(&mut self, partitions: &[i32], writers: &mut WriterQueues) {
         self.forget(partitions);
         for partition in partitions {
@@ -208,7 +208,7 @@ impl Assignment {
         PendingChange::Releasing { partitions, released, since: Instant::now(), then }
     }
 
-    /// None when the change is done.
+    /// Returns `None` once the change is complete, otherwise the change in its new state.
     fn carry_on(
         &mut self,
         pending: PendingChange,
@@ -236,7 +236,7 @@ impl Assignment {
             PendingChange::Releasing { partitions, mut released, since, then } => {
                 writers.try_hand_over();
                 released.retain_mut(|answer| matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
-                if !released.is_empty() && since.elapsed() < RELEASE_PATIENCE {
+                if !released.is_empty() && since.elapsed() < RELEASE_TIMEOUT {
                     return Ok(Some(PendingChange::Releasing { partitions, released, since, then }));
                 }
                 if then == AfterRelease::Seek {
@@ -260,6 +260,7 @@ impl Assignment {
         let partitions: Vec<i32> = positions.keys().copied().collect();
         let offsets = list(setting, &partitions, Some(positions))?;
         for (partition, position) in positions {
+            // Before the assignment: the partition needs its own queue before records are fetched.
             self.own(kafka, setting, *partition, *position, writers)?;
         }
         setting.health.assigned();
@@ -267,7 +268,7 @@ impl Assignment {
             RebalanceProtocol::Cooperative => kafka.incremental_assign(&offsets)?,
             _ => kafka.assign(&offsets)?,
         }
-        // A partition that was let go while paused is still paused when it comes back.
+        // librdkafka keeps a partition paused after it was released, so the state is always set.
         if self.paused {
             kafka.pause(&offsets)?;
         } else {
@@ -288,13 +289,13 @@ impl Assignment {
         let assigned = kafka.assignment()?;
         for (partition, position) in positions {
             let to = Offset::Offset(position.next_offset);
-            match kafka.seek(topic, *partition, to, KAFKA_PATIENCE) {
+            match kafka.seek(topic, *partition, to, KAFKA_TIMEOUT) {
                 Ok(()) => self.own(kafka, setting, *partition, *position, writers)?,
                 Err(error) if assigned.find_partition(topic, *partition).is_some() => {
                     tracing::warn!(%error, partition, "kafka seek retry");
                     self.to_seek.push_back(*partition);
                 }
-                // The group's change that says so is on its way.
+                // The partition is no longer assigned, and the group's change will follow.
                 Err(error) => {
                     self.caught_up.forget(*partition);
                     tracing::info!(%error, partition, "partition released");
@@ -330,13 +331,14 @@ impl Assignment {
     }
 }
 
-/// Asks PostgreSQL and Kafka where the partitions go on, waiting out an outage of either.
+/// Loads the positions of partitions from PostgreSQL and checks them against Kafka, in a separate task. Retries during
+/// an outage of either.
 fn ask(setting: &SourceConfig, partitions: &[i32]) -> oneshot::Receiver<Positions> {
     let (sender, answer) = oneshot::channel();
     let (resume, partitions) = (setting.resume.clone(), partitions.to_vec());
     setting.runtime.spawn(async move {
         let positions = resume.positions(&partitions).await;
-        // Nobody waits for the answer when the program ends.
+        // The receiver is gone if the program ends or the client was replaced.
         let _ = sender.send(positions);
     });
     answer

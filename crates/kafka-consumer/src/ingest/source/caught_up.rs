@@ -1,20 +1,20 @@
-//! The end of a run with `--until-caught-up`: everything up to each partition's target is committed in PostgreSQL.
+//! End of a run with `--until-caught-up`: all records up to each partition's target are committed in PostgreSQL.
 //!
-//! Reading to the end is not enough. Records in flight may be dropped because another consumer has moved the offset, and
-//! an open transaction ends a partition for a `read_committed` consumer before its high watermark. Only the committed
-//! offset tells. The target is the high watermark when the end was first reached, so that a live producer cannot keep the
-//! run from ending.
+//! Reading to the end is not enough. In-flight records may be dropped because another consumer moved the offset, and an
+//! open transaction ends a partition for a `read_committed` consumer before its high watermark. Only the committed
+//! offset is proof. The target is the high watermark at the time when the end was first reached, so that a live
+//! producer cannot keep the run from ending.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::observability::lag::HeldBack;
 
-/// Progress of the partitions that are read now.
+/// Progress of the partitions that are read.
 #[derive(Debug, Default)]
 pub(crate) struct CaughtUp(BTreeMap<i32, Progress>);
 
-/// Progress of a partition since it was assigned, or since its records in flight were last dropped.
+/// Progress of a partition since it was assigned, or since its in-flight records were last dropped.
 #[derive(Clone, Copy, Debug)]
 struct Progress {
     committed: i64,
@@ -29,56 +29,56 @@ impl Progress {
 }
 
 impl CaughtUp {
-    /// Begins to read a partition at the offset that PostgreSQL has.
+    /// Adds a partition that is read from its offset in PostgreSQL.
     pub(crate) fn begin(&mut self, partition: i32, committed: i64) {
         self.0.insert(partition, Progress { committed, at_end: false, target: None });
     }
 
-    /// Notes that records in flight were dropped: the partition has to be read again.
+    /// Resets a partition whose in-flight records were dropped: it has to be read to its end again.
     pub(crate) fn dropped(&mut self, partition: i32) {
         if let Some(one) = self.0.get_mut(&partition) {
             (one.at_end, one.target) = (false, None);
         }
     }
 
-    /// Forgets a partition that is no longer read.
+    /// Removes a partition that is no longer read.
     pub(crate) fn forget(&mut self, partition: i32) {
         self.0.remove(&partition);
     }
 
-    /// Notes that all that Kafka gives of a partition was read.
+    /// Notes that a partition was read to its end.
     pub(crate) fn at_end(&mut self, partition: i32) {
         if let Some(one) = self.0.get_mut(&partition) {
             one.at_end = true;
         }
     }
 
-    /// Notes that PostgreSQL has a partition's records before this offset.
+    /// Notes that the records of a partition before `next_offset` are committed.
     pub(crate) fn committed(&mut self, partition: i32, next_offset: i64) {
         if let Some(one) = self.0.get_mut(&partition) {
             one.committed = one.committed.max(next_offset);
         }
     }
 
-    /// Returns the partitions whose high watermark has to be asked for.
+    /// Returns the partitions that were read to their ends but have no target yet.
     pub(crate) fn without_target(&self) -> Vec<i32> {
         self.0.iter().filter(|(_, one)| one.at_end && one.target.is_none()).map(|(partition, _)| *partition).collect()
     }
 
-    /// Sets the target of a partition whose end was reached, unless it has one.
+    /// Sets the target of a partition that was read to its end, unless it has one.
     pub(crate) fn set_target(&mut self, partition: i32, high: i64) {
         if let Some(one) = self.0.get_mut(&partition).filter(|one| one.at_end) {
             one.target.get_or_insert(high);
         }
     }
 
-    /// Returns true if there are partitions and all of them are committed up to their targets. Without partitions the
-    /// consumer only has not got its share yet.
+    /// Returns true if all partitions are committed up to their targets. Returns false without partitions, because the
+    /// assignment may not have arrived yet.
     pub(crate) fn is_done(&self) -> bool {
         !self.0.is_empty() && self.0.values().all(|one| one.is_done())
     }
 
-    /// Returns a partition that only an open transaction keeps from its target, if nothing else is left to do.
+    /// Returns the first incomplete partition if open transactions alone hold back all incomplete partitions.
     pub(crate) fn held_back(&self, held_back: impl Fn(i32) -> Option<HeldBack>) -> Option<(i32, HeldBack)> {
         let mut first = None;
         for (partition, one) in self.0.iter().filter(|(_, one)| !one.is_done()) {
@@ -90,7 +90,7 @@ impl CaughtUp {
     }
 }
 
-/// The partitions that are not done, for people.
+/// Describes the incomplete partitions.
 impl fmt::Display for CaughtUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left: Vec<(&i32, &Progress)> = self.0.iter().filter(|(_, one)| !one.is_done()).collect();

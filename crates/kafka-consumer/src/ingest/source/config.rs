@@ -13,26 +13,25 @@ use crate::ingest::offsets::resume::Resume;
 use crate::observability::health::Health;
 use crate::observability::lag::PartitionEnds;
 
-/// What the source needs to know.
 pub(crate) struct SourceConfig {
-    /// Whose offsets of which topic, and where they are looked up.
+    /// Loads and checks the positions of partitions.
     pub(crate) resume: Resume,
-    /// When batches are closed.
+    /// Limits of a batch.
     pub(crate) limits: Limits,
-    /// How far events may lie from their records.
+    /// Accepted range of event timestamps, relative to their records.
     pub(crate) window: Window,
-    /// End when everything up to the ends of all partitions is committed.
+    /// End reading once all partitions are committed up to their ends.
     pub(crate) until_caught_up: bool,
-    /// Maximum wait of such a run for an open transaction.
+    /// Maximum wait of such a run for an open Kafka transaction.
     pub(crate) open_transaction_timeout: Duration,
-    /// The ends of the partitions.
+    /// Ends of the partitions, and the transactions that hold records back.
     pub(crate) ends: Arc<PartitionEnds>,
-    /// End as soon as what is in hand is handed over.
+    /// Ends reading once requested. Records that were already read are still handed to the writers.
     pub(crate) shutdown: ShutdownDeadline,
     /// Cancelled when nothing more may be committed.
     pub(crate) give_up: CancellationToken,
-    /// Where asynchronous work is done.
+    /// Runtime for asynchronous work. The source itself runs on a dedicated thread.
     pub(crate) runtime: Handle,
-    /// Told how it goes.
+    /// Receives health updates.
     pub(crate) health: Arc<Health>,
 }

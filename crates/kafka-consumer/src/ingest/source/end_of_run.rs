@@ -1,4 +1,4 @@
-//! The end of a run with `--until-caught-up`: asks what [`CaughtUp`](super::caught_up::CaughtUp) decides by.
+//! End of a run with `--until-caught-up`: requests the facts that [`CaughtUp`](super::caught_up::CaughtUp) decides on.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -16,31 +16,31 @@ use crate::kafka::client::KafkaClient;
 use crate::kafka::topic_identity;
 use crate::observability::lag::{self, HeldBack};
 
-/// Timeout of asking for the high watermarks.
+/// Timeout for requesting the high watermarks.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
-/// Pause after a question that was not answered.
+/// Delay after a failed request.
 const PAUSE: Duration = Duration::from_millis(500);
-/// Policy of asking for the topic's ID; the run ends without it after that.
+/// Retry policy for the topic's ID. If all attempts fail, the run ends without this check.
 const ID_RETRY: RetryPolicy = RetryPolicy::constant(PAUSE).with_retries(2);
 
-/// Requests to Kafka whose answers arrive while polling continues.
+/// Requests to Kafka that are pending while polling continues.
 #[derive(Default)]
 pub(crate) struct EndCondition {
     targets: Option<oneshot::Receiver<BTreeMap<i32, i64>>>,
     id: Option<oneshot::Receiver<Option<Uuid>>>,
-    /// The last stable offset that was logged as holding a partition back.
+    /// Partition and last stable offset of the latest warning about an open transaction.
     logged: Option<(i32, i64)>,
 }
 
 impl EndCondition {
-    /// Returns true once everything is committed and the topic is still the one that was read.
+    /// Returns true once all partitions are caught up and the topic is still the one that was read.
     pub(crate) fn is_reached(&mut self, assignment: &mut Assignment, setting: &SourceConfig) -> bool {
         self.ask_for_targets(assignment, setting);
         if !assignment.is_settled() || !assignment.caught_up().is_done() {
             self.id = None;
             return false;
         }
-        // Everything was read before this question: if the answer is the known ID, it was read of that topic.
+        // The request follows the last read: if the answer is the known ID, all records came from that topic.
         let answer = self.id.get_or_insert_with(|| ask_for_id(setting));
         match answer.try_recv() {
             Err(TryRecvError::Empty) => false,
@@ -78,7 +78,7 @@ impl EndCondition {
         }
     }
 
-    /// Fails if an open transaction has kept the run from ending for too long.
+    /// Warns if an open transaction alone keeps the run from ending, and fails after the timeout.
     pub(crate) fn check_open_transactions(
         &mut self,
         assignment: &mut Assignment,

@@ -1,4 +1,4 @@
-//! What is left to do when the last record was read.
+//! Final steps after the last record was read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,8 @@ use crate::ingest::messages::Report;
 use crate::ingest::source::caught_up::CaughtUp;
 use crate::kafka::context::Context;
 
-/// Kafka's group follows PostgreSQL; nothing depends on it.
+/// Commits offsets to Kafka's group. Only lag monitoring uses them: the offsets in PostgreSQL decide. Errors are
+/// logged.
 pub(crate) fn commit(kafka: &BaseConsumer<Context>, topic: &str, offsets: &mut BTreeMap<i32, i64>, mode: CommitMode) {
     if offsets.is_empty() {
         return;
@@ -30,26 +31,26 @@ pub(crate) fn commit(kafka: &BaseConsumer<Context>, topic: &str, offsets: &mut B
     }
 }
 
-/// A source that has read its last record, until the writers have brought everything in.
+/// Source that has stopped reading, kept until the writers have committed its records.
 pub(crate) struct FinishedSource {
     pub(crate) kafka: Arc<BaseConsumer<Context>>,
     pub(crate) reports: mpsc::UnboundedReceiver<Report>,
     pub(crate) committed: BTreeMap<i32, i64>,
     pub(crate) topic: String,
-    /// The progress, where the end was asked for before the run was caught up.
+    /// Progress at the time of a shutdown request, for a run with `--until-caught-up`.
     pub(crate) interrupted: Option<Interrupted>,
 }
 
-/// Progress of a run that was to be caught up, when the end was asked for.
+/// Progress of a run with `--until-caught-up` that was asked to stop.
 pub(crate) struct Interrupted {
     pub(crate) progress: CaughtUp,
-    /// No change of the assignment was under way.
+    /// No change of the assignment was pending.
     pub(crate) settled: bool,
 }
 
 impl FinishedSource {
-    /// Fails if the run was stopped before it was caught up. Called when the writers have ended, so that their last commits
-    /// count.
+    /// Fails if the run was stopped before it was caught up. The caller waits for the writers first, so that their last
+    /// commits count.
     pub(crate) fn caught_up(&mut self) -> anyhow::Result<()> {
         while let Ok(report) = self.reports.try_recv() {
             let progress = self.interrupted.as_mut().map(|interrupted| &mut interrupted.progress);
@@ -76,8 +77,8 @@ impl FinishedSource {
         }
     }
 
-    /// Commits the last offsets to Kafka's group and leaves it. Returns false if Kafka does not answer within the timeout;
-    /// the group then expires the session.
+    /// Commits the last offsets to Kafka's group and leaves it. Returns false if Kafka does not answer within the
+    /// timeout; the membership then lasts until the session expires.
     #[must_use]
     pub(crate) fn leave(mut self, timeout: Duration) -> bool {
         // librdkafka closes the client only after the answer to the commit, so one timeout covers both.

@@ -1,4 +1,4 @@
-//! The source: reads records on a thread of its own, validates them and fills the writers' batches.
+//! Source: reads records on a dedicated thread, validates them and fills the writers' batches.
 
 mod assignment;
 mod caught_up;
@@ -38,21 +38,21 @@ use crate::kafka::fingerprint::RecordPosition;
 use crate::kafka::{client, fingerprint};
 use crate::observability::timing;
 
-/// Records that are taken of one partition before another one may be further behind.
+/// Maximum number of records from one partition before the partition furthest behind is selected again.
 const RECORDS_IN_A_ROW: u32 = 64;
-/// How often that is done between two looks at everything else.
+/// Maximum number of such turns between two calls of [`Source::service_events`].
 const POLLS_BETWEEN_EVENTS: u32 = 8;
-/// How long to wait for a record when there are none.
+/// Maximum wait for a record if none is available.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
-/// How long a full writer is waited for before the partitions are paused: by then it is an outage.
+/// Maximum wait for a full writer before the partitions are paused. A longer wait indicates an outage.
 const BACK_PRESSURE: Duration = Duration::from_secs(2);
-/// How often what PostgreSQL has is told to Kafka's group, for those who watch the lag there.
+/// Interval between commits to Kafka's group, for lag monitoring.
 const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
-/// Timeout for leaving the group. Without an answer the group expires the session.
+/// Timeout for leaving the group. Without an answer the membership lasts until the session expires.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 const FENCED: &str = "another consumer has started under this --group-instance-id and has the partitions now";
 
-/// The reading side. `PartitionEnds` by itself when it is caught up, if so told, or when the shutdown is asked for.
+/// Reads the topic until the run is caught up (with `--until-caught-up`) or a shutdown is requested.
 pub(crate) struct Source {
     setting: SourceConfig,
     kafka: Arc<BaseConsumer<Context>>,
@@ -66,7 +66,7 @@ pub(crate) struct Source {
 }
 
 impl Source {
-    /// A source that has subscribed to nothing yet.
+    /// Returns a source without a subscription.
     #[must_use]
     pub(crate) fn new(
         setting: SourceConfig,
@@ -91,8 +91,8 @@ impl Source {
         }
     }
 
-    /// Reads until the end. Everything that was read is handed to the writers by then, or was dropped because another
-    /// consumer has the partition.
+    /// Reads until the end of the run. On success, all records read were handed to the writers, or dropped because
+    /// another consumer has the partition.
     pub(crate) fn run(mut self) -> anyhow::Result<FinishedSource> {
         self.kafka.subscribe(&[&self.setting.resume.group_topic.topic]).context("Kafka refused the subscription")?;
         let ended = self.read();
@@ -101,7 +101,7 @@ impl Source {
                 self.writers.close_all();
                 self.writers.hand_over_waiting();
             }
-            // Records in flight may be the new topic's; their offsets must not be committed as the former one's.
+            // In-flight records may belong to the new topic and must not be committed at offsets of the former one.
             Err(error) if error.downcast_ref().is_some_and(ResumeError::is_another_topic) => {
                 self.setting.give_up.cancel();
             }
@@ -122,7 +122,7 @@ impl Source {
         match ended {
             Ok(_) => Ok(finish),
             Err(error) => {
-                // Other members then get the partitions at once and not only when the session expires.
+                // Other members take over the partitions at once, instead of after the session timeout.
                 let left = finish.leave(FAREWELL);
                 tracing::debug!(left, "group left after an error");
                 Err(error)
@@ -130,7 +130,7 @@ impl Source {
         }
     }
 
-    /// Returns true when the run is caught up, and false when the end was asked for.
+    /// Returns true once the run is caught up, or false if a shutdown was requested.
     fn read(&mut self) -> anyhow::Result<bool> {
         while !self.setting.shutdown.is_requested() {
             self.service_events()?;
@@ -163,15 +163,14 @@ impl Source {
         Ok(done)
     }
 
-    /// Fails if the topic was recreated, also where a person has accepted that: librdkafka refuses to seek in a partition
-    /// that was deleted, so only a new process reads the topic from its beginning.
+    /// Fails if the topic was recreated, even with `--allow-recreated-topic`: librdkafka refuses to seek in a partition
+    /// that was deleted, so only a new process can read the topic from its beginning.
     fn check_identity(&self) -> anyhow::Result<()> {
         let resume = &self.setting.resume;
         if resume.identity.is_recreated() { Err(resume.recreated_error().into()) } else { Ok(()) }
     }
 
-    /// Nothing is there to be read just now: the next record is waited for, and if none comes, what is in hand goes to the
-    /// writers that wait for it.
+    /// Waits for the next record. Once all queues are empty, closes the batches of idle writers.
     fn idle(&mut self) -> anyhow::Result<()> {
         thread::park_timeout(self.writers.until_due(Instant::now()).min(IDLE_WAIT));
         self.assignment.recheck_idle();
@@ -181,7 +180,7 @@ impl Source {
         Ok(())
     }
 
-    /// Everything but reading.
+    /// Handles everything except records: reports of the writers, group events, assignment and due batches.
     fn service_events(&mut self) -> anyhow::Result<()> {
         pass(READING);
         self.setting.health.round();
@@ -208,9 +207,10 @@ impl Source {
         Ok(())
     }
 
-    /// Takes some records of the partition whose events are furthest behind. False when no partition has any.
+    /// Takes up to [`RECORDS_IN_A_ROW`] records from the partition whose events are furthest behind, and continues with
+    /// the next partition if that queue runs empty. Returns false once all queues are empty.
     fn poll_next(&mut self) -> anyhow::Result<bool> {
-        // Read once for all records of the turn.
+        // The clock is read once per turn.
         let window = self.setting.window.at(timing::now());
         while let Some(partition) = self.assignment.furthest_behind() {
             let writers = &mut self.writers;
@@ -234,7 +234,7 @@ impl Source {
         Ok(false)
     }
 
-    /// Lets librdkafka tell what concerns the group. Records come out of their partitions' queues.
+    /// Polls the main queue, which serves group events and errors. Records arrive in the queues of their partitions.
     fn serve_group(&mut self, wait: Duration) -> anyhow::Result<()> {
         match self.kafka.poll(wait) {
             Some(Err(error)) => self.check_error(error),
@@ -247,8 +247,8 @@ impl Source {
         }
     }
 
-    /// The end of a partition. What was passed last may be no record for us, such as the mark of a transaction's end; the
-    /// offset moves over it too.
+    /// Handles the end of a partition. Moves its offset past trailing entries that are not delivered as records, such
+    /// as transaction markers.
     fn at_end(&mut self, partition: i32) -> anyhow::Result<()> {
         let topic = &self.setting.resume.group_topic.topic;
         let position = self.kafka.position()?.find_partition(topic, partition).map(|one| one.offset());
@@ -261,7 +261,8 @@ impl Source {
         Ok(())
     }
 
-    /// Errors that librdkafka mends by itself are logged; the others end the program.
+    /// Handles an error of librdkafka. Fails on permanent errors; others are logged, because librdkafka recovers from
+    /// them.
     fn check_error(&mut self, error: KafkaError) -> anyhow::Result<()> {
         use rdkafka::error::RDKafkaErrorCode as Code;
         let topic = &self.setting.resume.group_topic.topic;
@@ -296,7 +297,7 @@ impl Source {
         }
     }
 
-    /// librdkafka can't go on with a client that was fenced: a new one joins in its place, or the program ends.
+    /// Replaces a fenced client with a new member of the group, or fails. librdkafka cannot use a fenced client again.
     fn fenced(&mut self, error: KafkaError) -> anyhow::Result<()> {
         if !self.rejoin.is_due(Instant::now(), self.kafka.context().last_trouble()) {
             return Err(error).context(FENCED);
@@ -309,8 +310,8 @@ impl Source {
         self.kafka.subscribe(&[&self.setting.resume.group_topic.topic]).context("Kafka refused the subscription")
     }
 
-    /// Waits for a full writer: shortly as it is, longer with the partitions paused, so that the group still sees a
-    /// live member. Pausing throws away what was read ahead, hence only in an outage.
+    /// Waits for a full writer. A long wait pauses the partitions, so that polling continues and the group sees a live
+    /// member. Pausing discards prefetched records, so it is reserved for outages.
     fn wait_for_writers(&mut self) -> anyhow::Result<()> {
         if !self.assignment.is_paused() {
             if self.writers.wait(BACK_PRESSURE) {
@@ -336,7 +337,7 @@ impl Source {
     }
 }
 
-/// Judges a record and puts it into its batch. Returns the event's time.
+/// Validates a record and adds it to its batch. Returns the event's timestamp, or `None` if the record is rejected.
 fn take(window: &Window, epoch: u64, writers: &mut WriterQueues, record: &BorrowedMessage<'_>) -> Option<Timestamp> {
     let partition = record.partition();
     let mark = RecordPosition { offset: record.offset(), fingerprint: fingerprint::of(record) };

@@ -1,4 +1,4 @@
-//! A partition that is read, from a queue of its own.
+//! Reader of a single partition, with its own queue.
 
 use std::sync::Arc;
 use std::thread;
@@ -13,30 +13,31 @@ use rdkafka::message::{BorrowedMessage, Message};
 
 use crate::kafka::context::Context;
 
-/// A partition under one assignment.
+/// Partition that is read under one assignment.
 pub(crate) struct PartitionReader {
     pub(crate) epoch: u64,
     pub(crate) next_offset: i64,
-    /// The time of its last event; none before the first one.
+    /// Timestamp of the last event.
     time: Option<Timestamp>,
-    /// Whether it had no record when it was looked at last.
+    /// The last poll found no record.
     dry: bool,
     queue: PartitionQueue<Context>,
 }
 
-/// What a partition's queue had.
+/// Outcome of polling a partition's queue.
 pub(crate) enum PollOutcome {
-    /// So many records.
+    /// Records were taken, and more may be available.
     Records,
-    /// Nothing.
+    /// The queue was empty, possibly after some records.
     Nothing,
-    /// Something that is no record, possibly after some.
+    /// An event or an error, possibly after some records.
     Event(KafkaError),
 }
 
 impl PartitionReader {
-    /// To be called by the thread that reads, which is woken when records come. Before the partition is assigned: what is
-    /// fetched until its queue is its own would come out of another one, and out of order.
+    /// Opens the queue of a partition. Must be called on the reading thread, which the queue wakes up when records
+    /// arrive. Must also be called before the partition is assigned: records fetched before the queue is split off
+    /// arrive in the main queue, out of order.
     pub(crate) fn open(
         kafka: &Arc<BaseConsumer<Context>>,
         topic: &str,
@@ -51,8 +52,8 @@ impl PartitionReader {
         Ok(Self { epoch, next_offset, time: None, dry: false, queue })
     }
 
-    /// Takes records that are there, so many at most, as long as they are wanted. The function inspects a record and gives the
-    /// event's time, where it has one, and whether more are wanted.
+    /// Passes up to `most` available records to `inspect`, which returns the event's timestamp, if any, and true to
+    /// receive more records. Skips records before the next offset.
     pub(crate) fn take(
         &mut self,
         most: u32,
@@ -80,7 +81,6 @@ impl PartitionReader {
         PollOutcome::Records
     }
 
-    /// Whether a record may be there.
     pub(crate) fn may_have_records(&self) -> bool {
         !self.dry
     }
@@ -89,8 +89,8 @@ impl PartitionReader {
         self.dry = false;
     }
 
-    /// How far its events have come. Partitions are read in step by it: rows then come to PostgreSQL about in the order of
-    /// their time, as the table and its index have them.
+    /// Returns the timestamp of the last event. Partitions are read in step with each other by it: rows then reach
+    /// PostgreSQL approximately in time order, like the table and its index.
     pub(crate) fn time(&self) -> Option<Timestamp> {
         self.time
     }

@@ -1,21 +1,25 @@
-//! Whether a member that was fenced joins the group again.
+//! Decides whether a fenced member rejoins the group.
 
 use std::time::{Duration, Instant};
 
-/// How long after trouble on the way to Kafka the group may still take this consumer for another; and how soon after it
-/// has joined again it can only be another.
+/// Period after a connection failure during which fencing may be its consequence. Fencing within the same period after
+/// a rejoin can only come from another process.
 const RECENT: Duration = Duration::from_mins(5);
 
-/// The group knows a member with a name by the id that it gave it last. If that answer got lost on the way, the member
-/// comes back with the id before and is fenced, as it would be if another process had started under its name. It joins
-/// again after trouble on the way, but not twice in a row: of two processes with one name, one has to end.
+/// Policy for rejoining the group after a static member was fenced.
+///
+/// The group identifies a static member by the member ID that it assigned last. If the response with that ID is lost,
+/// the member returns with the previous one and is fenced, just as if another process had started under its
+/// `group.instance.id`. It therefore rejoins after a connection failure, but not twice in a row: of two processes with
+/// one name, one has to end.
 #[derive(Debug, Default)]
 pub(crate) struct RejoinPolicy {
     last: Option<Instant>,
 }
 
 impl RejoinPolicy {
-    /// Whether to join again; `trouble` is when the way to Kafka last failed. To be asked when that will be done.
+    /// Returns true if the member should rejoin, and counts that as a rejoin. `trouble` is the time of the last
+    /// connection failure.
     pub(crate) fn is_due(&mut self, now: Instant, trouble: Option<Instant>) -> bool {
         let recently = |time: Option<Instant>| time.is_some_and(|time| now.saturating_duration_since(time) < RECENT);
         if !recently(trouble) || recently(self.last) {

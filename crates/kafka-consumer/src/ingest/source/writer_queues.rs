@@ -1,4 +1,4 @@
-//! Where the reading thread meets the writers: one open batch and one waiting batch for each.
+//! Queues between the reading thread and the writers: one open batch and one waiting batch for each writer.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -11,14 +11,14 @@ use crate::ingest::batch::open::{Limits, OpenBatch};
 use crate::ingest::messages::Command;
 use crate::ingest::offsets::position::Position;
 
-/// The writers, as the source sees them. A partition always goes to the same writer, so that its records stay in order.
+/// Queues of all writers. A partition always belongs to the same writer, so that its records stay in order.
 pub(crate) struct WriterQueues {
     writers: Vec<WriterQueue>,
     limits: Limits,
     runtime: Handle,
 }
 
-/// One writer's line: what is being filled, and what waits for the writer to take it.
+/// Queue of one writer: the batch that is being filled, and the commands that wait for the writer.
 struct WriterQueue {
     open: Option<OpenBatch>,
     waiting: VecDeque<Command>,
@@ -36,7 +36,7 @@ impl WriterQueues {
         &mut self.writers[queue]
     }
 
-    /// The batch that the partition's next record goes into.
+    /// Returns the batch for the partition's next record.
     pub(crate) fn batch_for(&mut self, partition: i32) -> &mut OpenBatch {
         self.line(partition).open.get_or_insert_with(|| OpenBatch::new(Instant::now()))
     }
@@ -51,7 +51,7 @@ impl WriterQueues {
         }
     }
 
-    /// Closes the batches whose time has come.
+    /// Closes the batches whose interval has elapsed.
     pub(crate) fn close_due(&mut self, now: Instant) {
         for line in &mut self.writers {
             if line.open.as_ref().is_some_and(|batch| batch.due(&self.limits) <= now) {
@@ -60,7 +60,7 @@ impl WriterQueues {
         }
     }
 
-    /// Closes the batches of writers that have nothing else to do.
+    /// Closes the batches of idle writers.
     pub(crate) fn close_for_idle(&mut self) {
         for line in &mut self.writers {
             if line.waiting.is_empty() && line.writer.capacity() > 0 {
@@ -69,28 +69,27 @@ impl WriterQueues {
         }
     }
 
-    /// Closes all batches.
     pub(crate) fn close_all(&mut self) {
         self.writers.iter_mut().for_each(WriterQueue::close);
     }
 
-    /// How long until the next batch has to be closed.
+    /// Returns the time until the next batch is due, or `Duration::MAX` if none is open.
     pub(crate) fn until_due(&self, now: Instant) -> Duration {
         let open = self.writers.iter().filter_map(|line| line.open.as_ref());
         open.map(|batch| batch.due(&self.limits).saturating_duration_since(now)).min().unwrap_or(Duration::MAX)
     }
 
-    /// Whether a writer has not even taken the batch that waits for it.
+    /// Returns true if any writer still has a queued command.
     pub(crate) fn is_stalled(&self) -> bool {
         self.writers.iter().any(|line| !line.waiting.is_empty())
     }
 
-    /// Hands over what can be handed over at once.
+    /// Hands over queued commands without waiting.
     pub(crate) fn try_hand_over(&mut self) {
         self.writers.iter_mut().for_each(WriterQueue::try_hand_over);
     }
 
-    /// Waits until no writer is stalled, at most so long; tells whether it came to that.
+    /// Hands over all queued commands, waiting up to `timeout`. Returns true if none is left.
     pub(crate) fn wait(&mut self, timeout: Duration) -> bool {
         let deadline = tokio::time::Instant::now() + timeout;
         let writers = &mut self.writers;
@@ -99,7 +98,7 @@ impl WriterQueues {
                 while let Some(command) = line.waiting.pop_front() {
                     match tokio::time::timeout_at(deadline, line.writer.reserve()).await {
                         Ok(Ok(permit)) => permit.send(command),
-                        // The writer has ended with an error, which its task gives.
+                        // The writer ended with an error, which its task returns.
                         Ok(Err(_)) => {}
                         Err(_) => {
                             line.waiting.push_front(command);
@@ -112,12 +111,13 @@ impl WriterQueues {
         })
     }
 
-    /// Hands over everything that waits, however long it takes: the writers themselves give up in time.
+    /// Hands over all queued commands, without a deadline: the writers themselves give up after a shutdown.
     pub(crate) fn hand_over_waiting(&mut self) {
         while !self.wait(Duration::from_secs(1)) {}
     }
 
-    /// Lets a writer own a partition.
+    /// Transfers a partition to its writer. Open records of the partition belong to an earlier assignment and are
+    /// dropped.
     pub(crate) fn own(&mut self, partition: i32, epoch: u64, position: Position) {
         self.drop_partition(partition);
         let line = self.line(partition);
@@ -126,8 +126,8 @@ impl WriterQueues {
         line.try_hand_over();
     }
 
-    /// Takes partitions from the writers, after everything that was handed over before. Each answer comes when nothing
-    /// of them is in hand.
+    /// Makes the writers release partitions, after all commands queued before. Each answer arrives once the writer has
+    /// no records of the partitions in flight.
     pub(crate) fn release(&mut self, partitions: &[i32]) -> Vec<oneshot::Receiver<()>> {
         let mut answers = Vec::new();
         for line in &mut self.writers {
@@ -139,14 +139,14 @@ impl WriterQueues {
         answers
     }
 
-    /// Drops what is being filled of a partition.
+    /// Drops the partition's records from the open batch.
     pub(crate) fn drop_partition(&mut self, partition: i32) {
         if let Some(batch) = &mut self.line(partition).open {
             batch.drop_partition(partition);
         }
     }
 
-    /// Lets the writers end when they have done what they were told.
+    /// Closes the command channels. The writers end after the commands that were handed over.
     pub(crate) fn end(&mut self) {
         self.writers.clear();
     }

@@ -1,40 +1,40 @@
-//! Outcome of an attempt to write a batch, and the mode of its insert.
+//! Errors of an attempt to write a batch, and modes of its insert.
 
 use crate::ingest::writer::dead_letter_limit::DeadLetterLimitExceeded;
 use crate::ingest::writer::refused_rows::RefusedRow;
 use crate::ingest::writer::staged_insert::StagedInsertError;
 use crate::postgres::PhaseError;
 
-/// How the rows go in.
+/// Mode of inserting the rows of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InsertMode {
-    /// Straight into the table: nearly always every row is new and good.
+    /// One COPY into the table, for the usual case that all rows are new and valid.
     Copy,
-    /// Within savepoints, after a lookup of the rows that are in the table already: a row is a duplicate, or is refused, or
-    /// is suppressed by a trigger. In chunks if a row is refused for sure.
+    /// COPY within savepoints, after a lookup of the rows that are in the table already. Handles duplicates, refused
+    /// rows, and rows that a trigger suppresses. Starts with chunks if a row is known to be refused.
     Staged { chunked: bool },
 }
 
-/// Why an attempt did not commit.
+/// Error of an attempt, which did not commit.
 #[derive(Debug)]
 pub(crate) enum AttemptError {
-    /// The partition's offset is not where this writer left it: another consumer has it.
+    /// The partition's offset is not where this writer left it: another consumer has moved it.
     Moved(i32),
-    /// PostgreSQL's error. At the commit it may leave open whether the transaction is in.
+    /// PostgreSQL reported an error, or the connection failed. At COMMIT the outcome may be unknown.
     Failed(PhaseError),
-    /// A trigger left rows out, so they have to be counted partition by partition.
+    /// A trigger suppressed rows, so they have to be counted by partition.
     Suppressed,
-    /// Rows that PostgreSQL refuses. The transaction is rolled back, so that their records are read from Kafka outside it.
+    /// PostgreSQL refused these rows. The transaction is rolled back, so that their records are read from Kafka outside
+    /// it.
     Refused(Vec<RefusedRow>),
-    /// A transient error that repeats, and that every row meets.
+    /// A transient error that is repeated and that every row met.
     NoRowPassed(tokio_postgres::Error),
-    /// PostgreSQL lets nobody in, and says nothing.
+    /// PostgreSQL did not open a session in time.
     NotOpened,
-    /// PostgreSQL says nothing at all; the transaction may be in.
+    /// PostgreSQL did not answer in time. The transaction may have committed.
     NoAnswer,
-    /// The end was asked for, and PostgreSQL is not waited for any longer.
+    /// The attempt was cancelled, for example by a shutdown.
     Abandoned,
-    /// Too many dead letters.
     DeadLetterLimitExceeded(DeadLetterLimitExceeded),
 }
 

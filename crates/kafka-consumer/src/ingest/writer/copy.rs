@@ -9,15 +9,15 @@ use crate::failpoint;
 use crate::ingest::batch::rows::Row;
 use crate::postgres::{Phase, PhaseError};
 
-/// How rows go straight into the table.
+/// Returns the statement that copies rows into the table.
 pub(crate) fn copy_statement() -> String {
     format!("COPY staging.product_events_raw ({}) FROM STDIN (FORMAT binary)", *COPY_COLUMNS)
 }
 
-/// How much goes into one message: PostgreSQL takes in a message whole before it looks at the first row.
+/// Size of a COPY message, in bytes. PostgreSQL receives a whole message before it processes the first row.
 const MESSAGE: usize = 64 * 1024;
 
-/// Sends rows as one COPY. Returns the number of rows that it put into the table.
+/// Sends rows as one COPY. Returns the number of inserted rows.
 pub(crate) async fn copy(
     transaction: &Transaction<'_>,
     statement: &Statement,
@@ -26,7 +26,7 @@ pub(crate) async fn copy(
     if rows.is_empty() {
         return Ok(0);
     }
-    // The server checks rights and columns before it asks for rows: such an error is of the statement.
+    // The server checks privileges and columns before it accepts rows, so such an error belongs to the statement.
     let mut sink = Box::pin(transaction.copy_in::<_, Bytes>(statement).await?);
     let sending = async {
         sink.feed(Bytes::from_static(COPY_HEADER)).await?;
@@ -40,7 +40,7 @@ pub(crate) async fn copy(
     sending.await.map_err(|error| PhaseError { error, phase: Phase::Rows })
 }
 
-/// Puts rows one after the other, as COPY takes them.
+/// Concatenates encoded rows for COPY.
 pub(crate) fn bytes_of(rows: &[Row<'_>]) -> Bytes {
     let mut bytes = BytesMut::with_capacity(rows.iter().map(|row| row.bytes.len()).sum());
     for row in rows {

@@ -1,4 +1,4 @@
-//! The dead-letter limit: a flood of rejected records is the producer's or the table's fault and stops the consumer.
+//! Dead-letter limit: a flood of rejected records is a fault of the producer or the table, and stops the consumer.
 
 use std::fmt;
 
@@ -11,13 +11,13 @@ pub(crate) struct DeadLetterLimit {
     pub(crate) maximum: u64,
     /// Number of consecutive records of the group, over all partitions.
     pub(crate) window: u64,
-    /// Number of dead letters that this process lets pass in addition.
+    /// Number of dead letters beyond the limit that this process accepts.
     pub(crate) allowance: u64,
 }
 
 impl DeadLetterLimit {
-    /// Returns the indices of the new dead letters that exceed the limit. Both lists hold positions in the group's sequence
-    /// of records, in ascending order.
+    /// Returns the indices of the new dead letters that exceed the limit. `earlier` and `new` hold positions in the
+    /// group's sequence of records, in ascending order.
     pub(crate) fn excess(self, earlier: &[i64], new: &[i64]) -> Vec<usize> {
         let all: Vec<i64> = earlier.iter().chain(new).copied().collect();
         let window = bigint(self.window);
@@ -39,7 +39,6 @@ impl DeadLetterLimit {
 /// The dead letter that exceeds the limit.
 #[derive(Clone, Debug)]
 pub(crate) struct DeadLetterLimitExceeded {
-    /// The limit.
     pub(crate) limit: DeadLetterLimit,
     /// Partition of its record.
     pub(crate) partition: i32,

@@ -1,4 +1,4 @@
-//! Checks the dead-letter limit against what PostgreSQL has, before a batch commits.
+//! Checks the dead-letter limit before a batch commits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,14 +11,15 @@ use crate::ingest::writer::dead_letter_limit::{DeadLetterLimit, DeadLetterLimitE
 use crate::kafka::group_topic::GroupTopic;
 use crate::postgres::bigint;
 
-/// Checks the limit against the dead letters in PostgreSQL, so that a restart does not reset the count.
+/// Checks the limit against the dead letters in PostgreSQL, so that a restart does not reset the count. All writers
+/// share one allowance.
 #[derive(Clone, Debug)]
 pub(crate) struct DeadLetterLimiter {
     limit: DeadLetterLimit,
     allowance: Arc<AtomicU64>,
 }
 
-/// Number of the group's records, including those of this transaction.
+/// Returns the number of the group's records, including those of this transaction.
 const RECORDS: &str = "SELECT coalesce(sum(records), 0)::bigint FROM pipeline.consumer_offsets
     WHERE consumer_group = $1 AND topic = $2";
 
@@ -26,19 +27,19 @@ const EARLIER: &str = "SELECT group_record FROM pipeline.dead_letters
     WHERE consumer_group = $1 AND topic = $2 AND group_record >= $3 AND group_record < $4 ORDER BY group_record";
 
 impl DeadLetterLimiter {
-    /// A limiter that all writers share.
+    /// Returns a limiter. Its clones share the allowance.
     #[must_use]
     pub(crate) fn new(limit: DeadLetterLimit) -> Self {
         Self { limit, allowance: Arc::new(AtomicU64::new(limit.allowance)) }
     }
 
-    /// Returns the maximum number of dead letters that a run of records can have under the limit.
+    /// Returns the maximum number of dead letters among `records` consecutive records, including the allowance.
     pub(crate) fn maximum(&self, records: u64) -> u64 {
         let windows = records.div_ceil(self.limit.window.max(1)).max(1);
         self.limit.maximum.saturating_mul(windows).saturating_add(self.allowance.load(Ordering::Relaxed))
     }
 
-    /// Returns a batch's share of the allowance, because the batch is retried or was dropped.
+    /// Gives back a batch's share of the allowance, because the batch is retried or was dropped.
     pub(crate) fn release(&self, taken: &mut u64) {
         self.allowance.fetch_add(std::mem::take(taken), Ordering::Relaxed);
     }
@@ -48,8 +49,8 @@ impl DeadLetterLimiter {
         DeadLetterLimitExceeded { limit: self.limit, partition, offset, reason }
     }
 
-    /// Returns the position of each dead letter of a batch in the group's sequence of records, or fails if they exceed the
-    /// limit. `taken` is the batch's share of the allowance, over all its attempts.
+    /// Returns the position of each dead letter in the group's sequence of records. Fails if the dead letters exceed
+    /// the limit and the allowance. `taken` is the batch's share of the allowance over all its attempts.
     pub(crate) async fn check(
         &self,
         transaction: &Transaction<'_>,

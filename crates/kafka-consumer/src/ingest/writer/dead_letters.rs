@@ -1,4 +1,4 @@
-//! Dead letters go in with the rows of their batch.
+//! Dead letters, which are inserted in the transaction of their batch.
 
 use std::collections::BTreeMap;
 
@@ -11,26 +11,28 @@ use crate::ingest::offsets::position::OwnedPartition;
 use crate::kafka::group_topic::GroupTopic;
 use crate::postgres::Timestamptz;
 
-/// The statement that stores one.
+/// Prepared statements for dead letters.
 pub(crate) struct DeadLetters {
     group_topic: GroupTopic,
     insert: Statement,
     settle: Statement,
 }
 
-/// A record that is read a second time (its offset was set back) keeps its letter and counts the attempt.
+/// Inserts a dead letter. If the record was read before, because its offset was set back, the existing dead letter
+/// stays and its `attempts` are incremented.
 const INSERT: &str = r#"INSERT INTO pipeline.dead_letters AS letter (consumer_group, topic, topic_incarnation, partition,
         "offset", record_timestamp, key, payload, header_names, header_values, stage, reason_code, reason, sqlstate, group_record)
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)
     ON CONFLICT (consumer_group, topic, topic_incarnation, partition, "offset")
     DO UPDATE SET attempts = letter.attempts + 1"#;
 
-/// Letters of records that were read again and are none this time: their events are in the table now.
+/// Marks the dead letters of records that were read again and accepted this time as replayed: their events are in the
+/// table now.
 const SETTLE: &str = r#"UPDATE pipeline.dead_letters SET attempts = attempts + 1, replayed_at = now()
     WHERE consumer_group = $1 AND topic = $2 AND topic_incarnation = $3 AND partition = $4 AND replayed_at IS NULL
       AND "offset" >= $5 AND "offset" < $6 AND NOT ("offset" = ANY ($7))"#;
 
-/// How many are under way to PostgreSQL at once.
+/// Maximum number of inserts in flight.
 const AT_ONCE: usize = 64;
 
 impl DeadLetters {
@@ -42,7 +44,7 @@ impl DeadLetters {
         })
     }
 
-    /// Stores letters, each with its position in the group's sequence of records.
+    /// Inserts dead letters, each with its position in the group's sequence of records.
     pub(crate) async fn insert(
         &self,
         transaction: &Transaction<'_>,
@@ -60,8 +62,8 @@ impl DeadLetters {
         Ok(())
     }
 
-    /// Settles the letters of a batch's records that became rows or duplicates this time. There are none but in
-    /// partitions whose offset was set back.
+    /// Settles the dead letters of records that became rows or duplicates this time. Only a partition whose offset was
+    /// set back can have any.
     pub(crate) async fn settle(
         &self,
         transaction: &Transaction<'_>,

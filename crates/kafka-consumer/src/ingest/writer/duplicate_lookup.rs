@@ -1,4 +1,4 @@
-//! Looks up which rows are in the table already, by `event_id`.
+//! Looks up rows that are in the table already, by `event_id`.
 
 use std::collections::{BTreeSet, HashMap};
 use std::error::Error;
@@ -12,20 +12,20 @@ use uuid::Uuid;
 use crate::ingest::batch::rows::Row;
 use crate::ingest::offsets::corrections::RowState;
 
-/// Only an equal `event_id` within the UTC day is a duplicate. A row that violates another unique index is refused by COPY
-/// and becomes a dead letter.
+/// Finds duplicates: rows with an equal `event_id` within the UTC day. A row that violates another unique index is not
+/// a duplicate: COPY refuses it, and it becomes a dead letter.
 #[derive(Clone)]
 pub(crate) struct Lookup {
     find: Statement,
 }
 
-/// Maximum number of ids per query, which bounds the answer.
+/// Maximum number of ids per query, which limits the size of the result.
 const IDS: usize = 4_096;
 const DAY: u64 = 86_400;
 
 impl Lookup {
     pub(crate) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
-        // The bounds let the planner leave out the table partitions of all other days.
+        // The bounds let PostgreSQL skip the table partitions of other days.
         let find = format!(
             "SELECT {} FROM staging.product_events_raw
              WHERE event_id = ANY ($1) AND event_timestamp >= $2 AND event_timestamp < $3",
@@ -70,7 +70,7 @@ fn start_of(day: i64) -> SystemTime {
     if day < 0 { SystemTime::UNIX_EPOCH - distance } else { SystemTime::UNIX_EPOCH + distance }
 }
 
-/// A column's value as PostgreSQL sends it, which is also how COPY in binary form takes it.
+/// Value of a column in PostgreSQL's binary format, which binary COPY also uses.
 struct Raw<'a>(&'a [u8]);
 
 impl<'a> FromSql<'a> for Raw<'a> {
@@ -83,7 +83,7 @@ impl<'a> FromSql<'a> for Raw<'a> {
     }
 }
 
-/// Puts a row of the table into COPY's form.
+/// Encodes a row of the table in the binary COPY format.
 fn copy_row(row: &tokio_postgres::Row) -> Vec<u8> {
     let mut bytes = u16::try_from(row.len()).unwrap_or(u16::MAX).to_be_bytes().to_vec();
     for column in 0..row.len() {
@@ -95,7 +95,7 @@ fn copy_row(row: &tokio_postgres::Row) -> Vec<u8> {
     bytes
 }
 
-/// Splits rows, given by their indices, into the first of each id and the later ones.
+/// Splits rows, given by their indices, into the first row of each id and its repeats.
 pub(crate) fn split_repeats(rows: &[Row<'_>], indices: &[usize]) -> (Vec<usize>, Vec<usize>) {
     let mut seen = BTreeSet::<Uuid>::new();
     indices.iter().partition(|index| seen.insert(rows[**index].id))

@@ -1,4 +1,4 @@
-//! The few rows of a batch whose `event_id` was seen recently: the new ones go in, the others are counted.
+//! Likely duplicates of a batch: inserts the new rows among them and counts the others.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ use crate::ingest::writer::attempt::AttemptError;
 use crate::ingest::writer::copy::{bytes_of, copy};
 use crate::ingest::writer::duplicate_lookup::{Lookup, split_repeats};
 
-/// Inserts the new ones of a batch's likely duplicates, once its other rows are in. Returns each partition's corrections.
+/// Inserts the new rows among a batch's likely duplicates. Called after the other rows were inserted, so that
+/// duplicates within the batch are found. Returns each partition's corrections.
 pub(crate) async fn insert(
     transaction: &Transaction<'_>,
     statement: &Statement,
@@ -33,7 +34,7 @@ pub(crate) async fn insert(
         }
         let is_new = |nth: &usize| known[*nth] == RowState::New;
         let left: Vec<usize> = (0..rows.len()).filter(is_new).collect();
-        // The others of the same id are looked up again, when the first one is in.
+        // Repeats of an id are looked up again once its first row is inserted.
         let (first, later) = split_repeats(&rows, &left);
         let fresh: Vec<Row<'_>> = first.iter().map(|nth| rows[*nth]).collect();
         if copy(transaction, statement, bytes_of(&fresh)).await? < fresh.len() as u64 {

@@ -1,4 +1,4 @@
-//! A writer: one session of PostgreSQL that brings the batches of its partitions in, one transaction each.
+//! Writer: commits the batches of its partitions over one PostgreSQL session, one transaction each.
 
 pub(crate) mod answers;
 mod attempt;
@@ -43,43 +43,41 @@ use crate::observability::record_counts::RecordCounts;
 use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault};
 use crate::postgres::{Conninfo, describe};
 
-/// Maximum time without an answer in a transaction, after which its session is given up. The longest wait in it, for a
-/// lock, is 30 s.
+/// Maximum time without an answer during an attempt before its session is abandoned. Only a staged insert notes its
+/// answers, so this also limits a whole attempt in `Copy` mode. The longest wait of a statement, for a lock, is 30 s
+/// (`lock_timeout`).
 const ANSWER_LIMIT: Duration = Duration::from_secs(90);
-/// Maximum time to open a session.
+/// Timeout for opening a session.
 const OPEN_LIMIT: Duration = Duration::from_secs(15);
-/// Maximum time of a transaction.
+/// Maximum duration of an attempt.
 const TRANSACTION_LIMIT: Duration = Duration::from_mins(15);
 
-/// How often a batch may meet an error that the next attempt should have removed.
+/// Maximum number of repairs per batch (another insert mode or a new session), after which such an error is permanent.
 const MAX_REPAIRS: u32 = 10;
 
-/// Maximum number of refused rows per transaction. A batch with more of them is written in several, one after the other:
-/// that bounds the memory for their records and keeps the progress.
+/// Maximum number of refused rows per transaction. A batch with more is written in several consecutive transactions,
+/// which limits the memory for their records and preserves the progress.
 const MAX_REFUSED_ROWS: usize = 256;
 
-/// What a writer needs to know, besides its commands.
 #[derive(Clone)]
 pub(crate) struct WriterConfig {
-    /// The warehouse.
     pub(crate) target: Conninfo,
-    /// Whose offsets.
     pub(crate) group_topic: GroupTopic,
-    /// Which of the writers it is.
+    /// Number of the writer, counted from 1.
     pub(crate) number: usize,
-    /// Where committed batches are counted.
+    /// Counts committed batches and retries.
     pub(crate) counters: Arc<Counters>,
-    /// Told how it goes.
+    /// Receives health updates.
     pub(crate) health: Arc<Health>,
-    /// How many dead letters are borne, by all writers together.
+    /// Dead-letter limit, shared by all writers.
     pub(crate) limiter: DeadLetterLimiter,
-    /// Where records are read once more.
+    /// Reads the records of refused rows again.
     pub(crate) record_lookup: RecordLookup,
-    /// Cancelled when an outage is no longer waited out.
+    /// Cancelled when the writer has to give up instead of retrying.
     pub(crate) give_up: CancellationToken,
 }
 
-/// One session and the partitions that it owns. No other session of this process moves their offsets.
+/// Session and the partitions that it owns. No other session of this process moves their offsets.
 pub(crate) struct Writer {
     context: SessionContext,
     number: usize,
@@ -92,7 +90,7 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    /// A writer without any partitions yet.
+    /// Returns a writer without partitions.
     #[must_use]
     pub(crate) fn new(setting: WriterConfig, reports: mpsc::UnboundedSender<Report>) -> Self {
         let WriterConfig { target, group_topic, number, limiter, record_lookup, counters, health, give_up } = setting;
@@ -100,7 +98,7 @@ impl Writer {
         Self { context, number, counters, health, give_up, reports, session: None, owned: BTreeMap::new() }
     }
 
-    /// Does what it is told until nobody is left to tell it anything.
+    /// Executes commands until the channel is closed, or a batch fails with a permanent error.
     pub(crate) async fn run(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), WriterError> {
         while let Some(command) = commands.recv().await {
             match command {
@@ -114,7 +112,7 @@ impl Writer {
                             self.counters.release(partition);
                         }
                     }
-                    // Whoever asked may have given up waiting.
+                    // The source may have stopped waiting.
                     let _ = done.send(());
                 }
                 Command::Write(batch) => {
@@ -129,8 +127,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes a batch, with as many attempts as it takes. Rows that PostgreSQL refuses are read from Kafka again and
-    /// become dead letters; where there are many, a prefix of the batch is written before the rest.
+    /// Writes a batch, retrying until it is committed. The records of refused rows are read from Kafka again and become
+    /// dead letters. If there are many, a prefix of the batch is written before the rest.
     async fn write(&mut self, batch: Batch) -> Result<(), WriterError> {
         let began = Instant::now();
         let mut todo = vec![batch];
@@ -154,8 +152,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Reads the records of refused rows again, outside any transaction. Returns the dead letters that they become, and
-    /// where the last one stands.
+    /// Reads the records of refused rows again, outside any transaction. Returns their dead letters, and the position
+    /// of the last one.
     async fn read_again(
         &self,
         rows: &[RefusedRow],
@@ -188,8 +186,8 @@ impl Writer {
         }
     }
 
-    /// Writes a batch in one transaction. Returns the rows that PostgreSQL refuses, if it refuses any that are not known
-    /// yet; nothing is written then.
+    /// Writes a batch in one transaction, retrying until it commits. Returns newly refused rows, if there are any.
+    /// Nothing is written then.
     async fn write_one(
         &mut self,
         batch: &mut Batch,
@@ -223,6 +221,7 @@ impl Writer {
                     self.wait(POSTGRES, "no session", None, &mut progress.delays, batch).await?;
                 }
                 Err(AttemptError::NoAnswer) => {
+                    // The COMMIT may have reached the server.
                     progress.in_doubt = true;
                     self.session = None;
                     self.wait(POSTGRES, "no answer", None, &mut progress.delays, batch).await?;
@@ -233,7 +232,7 @@ impl Writer {
         }
     }
 
-    /// Prepares the next attempt after an error of PostgreSQL, or gives up.
+    /// Prepares the next attempt after an error of PostgreSQL, or fails if the error is permanent.
     async fn recover(
         &mut self,
         failed: PhaseError,
@@ -245,12 +244,13 @@ impl Writer {
             SqlFault::Row if progress.repairs < MAX_REPAIRS => {
                 let is_duplicate = failed.error.code() == Some(&SqlState::UNIQUE_VIOLATION);
                 progress.mode = InsertMode::Staged { chunked: !is_duplicate };
-                // The next error is another row's, whose attempts begin with the shortest delay again.
+                // The next error concerns another row, so its delays start again at the minimum.
                 progress.delays = RETRY.delays();
                 progress.repairs += 1;
                 Ok(())
             }
             SqlFault::NoPartition if progress.repairs < MAX_REPAIRS => {
+                // A new session no longer assumes that the table partition exists, and creates it.
                 self.session = None;
                 progress.repairs += 1;
                 Ok(())
@@ -280,7 +280,7 @@ impl Writer {
         repeats: &Repeats,
         progress: &mut BatchProgress,
     ) -> Result<BTreeMap<i32, RecordCounts>, AttemptError> {
-        let answers = Answers::default();
+        let answers = Answers::new();
         let task = WriteRequest {
             batch,
             owned: &self.owned,
@@ -372,18 +372,18 @@ impl Writer {
     }
 
     fn report(&self, report: Report) {
-        // The source has ended when it no longer listens; what is in hand is brought in all the same.
+        // The receiver is gone once the source has ended. In-flight batches are committed nevertheless.
         let _ = self.reports.send(report);
     }
 }
 
-/// State of a transaction over all attempts to commit it.
+/// State of a batch over all attempts to commit it.
 struct BatchProgress {
     mode: InsertMode,
     /// An earlier attempt may have committed.
     in_doubt: bool,
     repairs: u32,
-    /// Accepted dead letters that it has taken.
+    /// Share of the dead-letter allowance that the batch has taken.
     taken: u64,
     delays: Delays,
 }
@@ -397,7 +397,7 @@ impl BatchProgress {
 /// Partition and dead letter of a refused row.
 type Letter = (i32, DeadLetter);
 
-/// Numbers each dead letter with the index of its record in the batch.
+/// Assigns each dead letter the index of its record in the batch.
 fn numbered(batch: &Batch, letters: Vec<Letter>) -> Vec<(i32, PendingDeadLetter)> {
     let number = |(partition, letter): Letter| {
         let index = batch.index(partition, letter.offset);
@@ -406,8 +406,8 @@ fn numbered(batch: &Batch, letters: Vec<Letter>) -> Vec<(i32, PendingDeadLetter)
     letters.into_iter().map(number).collect()
 }
 
-/// Log message for a new attempt.
+/// Log message of a retry.
 const POSTGRES: &str = "postgres retry";
 
-/// Policy of committing a batch, and of reading records again for it.
+/// Retry policy for committing a batch and for reading its records again.
 const RETRY: RetryPolicy = RetryPolicy::exponential(Duration::from_millis(50), Duration::from_secs(5));

@@ -1,10 +1,10 @@
-//! Rows of a batch that PostgreSQL refused in an earlier attempt and that will go in as dead letters.
+//! Rows that PostgreSQL refused in an earlier attempt and that become dead letters.
 
 use std::collections::BTreeMap;
 
 use crate::ingest::batch::closed::Batch;
 
-/// A row that PostgreSQL refused, with the error.
+/// Row that PostgreSQL refused, with the error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RefusedRow {
     pub(crate) partition: i32,
@@ -22,13 +22,13 @@ impl RefusedRow {
         Self { partition, offset, sqlstate: sqlstate.to_owned(), reason }
     }
 
-    /// Approximate memory of the row, in bytes.
+    /// Returns the approximate memory of the row, in bytes.
     pub(crate) fn size(&self) -> usize {
         size_of::<Self>() + self.sqlstate.len() + self.reason.len()
     }
 }
 
-/// Refused rows that no transaction has settled yet, in the order of their partitions and offsets.
+/// Refused rows that no transaction has settled yet, ordered by partition and offset.
 #[derive(Debug, Default)]
 pub(crate) struct RefusedRows(BTreeMap<(i32, i64), RefusedRow>);
 
@@ -37,13 +37,13 @@ impl RefusedRows {
         self.0.extend(rows.into_iter().map(|row| ((row.partition, row.offset), row)));
     }
 
-    /// Removes and returns the first refusals of a batch, up to a maximum.
+    /// Removes the first refused rows of a batch, up to `most`, and returns them.
     pub(crate) fn take_first(&mut self, batch: &Batch, most: usize) -> Vec<RefusedRow> {
         let first: Vec<(i32, i64)> = self.of(batch).take(most).collect();
         first.iter().filter_map(|index| self.0.remove(index)).collect()
     }
 
-    /// Returns true if any row of the batch is left.
+    /// Returns true if any refused row of the batch is left.
     pub(crate) fn has_any_of(&self, batch: &Batch) -> bool {
         self.of(batch).next().is_some()
     }

@@ -1,4 +1,4 @@
-//! The one transaction of a batch: offsets, rows, dead letters, touched hours.
+//! Transaction of a batch: offsets, rows, dead letters and touched hours.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -25,20 +25,20 @@ use crate::postgres::fault::{Phase, PhaseError, Repeats};
 use crate::postgres::table_partitions::TablePartitions;
 use crate::postgres::{self, Conninfo};
 
-/// A batch to write, with everything that is known about it.
+/// Batch to write, with the results of earlier attempts.
 pub(crate) struct WriteRequest<'a> {
     pub(crate) batch: &'a Batch,
     pub(crate) owned: &'a BTreeMap<i32, OwnedPartition>,
-    /// Dead letters of rows that PostgreSQL refused before, in the order of partition and offset.
+    /// Dead letters of the rows that PostgreSQL refused before, in the order of partition and offset.
     pub(crate) refused: &'a [(i32, PendingDeadLetter)],
     pub(crate) repeats: &'a Repeats,
-    /// An earlier attempt may be in.
+    /// An earlier attempt may have committed.
     pub(crate) in_doubt: bool,
-    /// Answers of PostgreSQL during the attempt.
+    /// Counts PostgreSQL's answers during the attempt.
     pub(crate) answers: &'a Answers,
 }
 
-/// What a session works with, besides the server.
+/// Settings and services of a session.
 #[derive(Clone)]
 pub(crate) struct SessionContext {
     pub(crate) target: Conninfo,
@@ -47,7 +47,7 @@ pub(crate) struct SessionContext {
     pub(crate) record_lookup: RecordLookup,
 }
 
-/// A session with its statements prepared.
+/// Session with prepared statements.
 pub(crate) struct Session {
     context: SessionContext,
     client: Client,
@@ -57,17 +57,18 @@ pub(crate) struct Session {
     note_hours: Statement,
     dead_letters: DeadLetters,
     partitions: TablePartitions,
-    /// A trigger left rows of the last batch out, and probably does so with the next.
+    /// A trigger suppressed rows of the last staged batch, and will probably do so again.
     suppresses: bool,
 }
 
-/// Maximum size of the refusals that one attempt finds, in bytes.
+/// Maximum memory of the refused rows that one attempt collects, in bytes.
 const REFUSALS: usize = 4 * 1024 * 1024;
 
 pub(crate) const NOTE_HOURS: &str =
     "INSERT INTO pipeline.touched_hours (hour) SELECT to_timestamp(hour) FROM unnest($1::bigint[]) AS hour";
 
-/// All that a writer asks has an index; a plan that was made while a table was small must not scan it for ever.
+/// Forces index scans. Every query of a writer has an index, but a plan cached while a table was small would keep
+/// scanning the whole table.
 const PLANS: &str = "SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off";
 
 impl Session {
@@ -87,8 +88,11 @@ impl Session {
         })
     }
 
-    /// Writes a batch in one transaction. Returns each partition's counts. `taken` counts the accepted dead letters that
-    /// the batch has taken over all its attempts.
+    /// Writes a batch in one transaction. Returns each partition's counts. `taken` is the share of the dead-letter
+    /// allowance that the batch has taken over all its attempts.
+    ///
+    /// The offsets move first: their row locks keep other consumers of the partitions from committing until this
+    /// transaction ends.
     pub(crate) async fn write(
         &mut self,
         task: &WriteRequest<'_>,
@@ -102,7 +106,8 @@ impl Session {
         let transaction = self.client.transaction().await?;
         let moved = self.moves.forward(&transaction, batch, owned);
         if let Some(partition) = takeover::or_end_the_holder(moved, &self.context.target, self.backend).await? {
-            // The transaction that was in doubt has moved it, if it stands where this batch ends.
+            // If the offset is where this batch ends, the transaction in doubt has committed. Its corrections are in
+            // PostgreSQL but unknown here.
             if task.in_doubt && self.moves.is_settled(&transaction, partition, batch).await? {
                 return Ok(counts(batch, &BTreeMap::new()));
             }
@@ -149,7 +154,8 @@ impl Session {
         let SessionContext { limiter, group_topic, .. } = &self.context;
         let positions = limiter.check(&transaction, group_topic, batch.records(), &letters, taken).await?;
         self.dead_letters.insert(&transaction, owned, &letters, &positions).await?;
-        // Expired and suppressed rows are only counted; `dead-letters replay` settles the letters that are left out here.
+        // Expired and suppressed rows are only counted. `dead-letters replay` settles the dead letters that are skipped
+        // here.
         if corrections.values().all(|one| one.expired == 0 && one.suppressed == 0) {
             self.dead_letters.settle(&transaction, batch, owned, &letters).await?;
         }
@@ -165,8 +171,8 @@ impl Session {
     }
 }
 
-/// Returns the rows of each partition that are still to be inserted. The corrections count the others: rows of dropped days,
-/// and rows that PostgreSQL refused before.
+/// Returns the rows of each partition that are still to be inserted, and corrections for the others: rows of dropped
+/// days, and rows that PostgreSQL refused before.
 fn unsettled_rows<'b>(
     batch: &'b Batch,
     expired: &BTreeSet<i64>,
@@ -197,21 +203,22 @@ fn unsettled_rows<'b>(
     (rows, known)
 }
 
-/// Inserts all rows at once, which succeeds if all are new and good but those whose `event_id` was seen recently.
+/// Inserts all rows with one COPY, then handles the likely duplicates. Succeeds only if all other rows are new and
+/// valid.
 async fn insert_directly(
     transaction: &Transaction<'_>,
     statements: &StagedInsert,
     batch: &Batch,
 ) -> Result<BTreeMap<i32, CountCorrections>, AttemptError> {
     let rows = batch.sorted_rows();
-    // COPY counts the rows that are in the table, which a trigger may have left out.
+    // COPY's count excludes rows that a trigger suppressed.
     if copy(transaction, statements.copy(), rows.bytes.clone()).await? < rows.count() {
         return Err(AttemptError::Suppressed);
     }
     likely_duplicates::insert(transaction, statements.copy(), statements.lookup(), batch).await
 }
 
-/// What becomes of each partition's records: every row is new and good, but for the corrections.
+/// Returns each partition's counts: all rows count as inserted, less the corrections.
 fn counts(batch: &Batch, corrections: &BTreeMap<i32, CountCorrections>) -> BTreeMap<i32, RecordCounts> {
     let of_part = |(partition, part): (&i32, &Part)| {
         let rows = part.rows.count();

@@ -1,4 +1,4 @@
-//! Staged insert: rows that may be duplicates, refused or suppressed go in chunk by chunk, within savepoints.
+//! Staged insert: inserts rows that may be duplicates, refused or suppressed, within savepoints.
 //!
 //! Duplicates and suppressed rows are counted, refused rows are returned, and all others are in the transaction.
 
@@ -15,7 +15,6 @@ use crate::ingest::writer::refused_rows::RefusedRow;
 use crate::postgres::describe;
 use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault, may_be_server_state};
 
-/// Prepared statements of the insert.
 #[derive(Clone)]
 pub(crate) struct StagedInsert {
     copy: Statement,
@@ -24,15 +23,15 @@ pub(crate) struct StagedInsert {
 
 /// Limits of a staged insert.
 pub(crate) struct StagedOptions<'a> {
-    /// Transient errors that have repeated.
+    /// Transient errors that have repeated over attempts.
     pub(crate) repeats: &'a Repeats,
     /// Maximum number of refused rows. The search ends with the first one beyond it.
     pub(crate) max_refused: u64,
-    /// Begin with chunks, because a row is known to be refused.
+    /// Start with chunks, because a row is known to be refused.
     pub(crate) chunked: bool,
-    /// Memory for refused rows, in bytes. The search ends once they take more.
+    /// Memory for refused rows, in bytes. The search ends once it is used up.
     pub(crate) budget: usize,
-    /// Notes each answer of PostgreSQL.
+    /// PostgreSQL's answers.
     pub(crate) answers: &'a Answers,
 }
 
@@ -41,19 +40,19 @@ pub(crate) struct StagedOptions<'a> {
 pub(crate) struct StagedOutcome {
     /// Corrections of each partition's counts.
     pub(crate) corrections: BTreeMap<i32, CountCorrections>,
-    /// Rows that PostgreSQL refused.
     pub(crate) refused: Vec<RefusedRow>,
     /// Memory of the refused rows, in bytes.
     bytes: usize,
     /// Number of rows that were inserted or suppressed.
     passed: usize,
-    /// Number of refused rows whose error may be the server's state, and the first such error.
+    /// Number of refused rows whose error may come from the server's state.
     uncertain: usize,
+    /// First of these errors.
     first_uncertain: Option<PhaseError>,
 }
 
 impl StagedOutcome {
-    /// Returns true if every row met an error that the server's state may have caused. Such an error is not a row's.
+    /// Returns true if every row met an error that the server's state may have caused. No row is to blame then.
     fn no_row_passed(&self) -> bool {
         self.uncertain > 0 && self.passed == 0
     }
@@ -63,12 +62,12 @@ impl StagedOutcome {
     }
 }
 
-/// Error that no single row caused. The transaction is unusable.
+/// Error that no single row caused. The caller rolls the transaction back.
 #[derive(Debug)]
 pub(crate) enum StagedInsertError {
     /// PostgreSQL reported an error.
     Failed(PhaseError),
-    /// Every row met the same kind of error, which is transient.
+    /// Every row met an error that the server's state may have caused.
     NoRowPassed(Error),
 }
 
@@ -78,10 +77,10 @@ impl From<Error> for StagedInsertError {
     }
 }
 
-/// Number of rows per COPY while refused rows are searched for.
+/// Number of rows per COPY during the search for refused rows, unless an error names the line.
 const CHUNK_ROWS: usize = 512;
 
-/// Number of single rows that fail with a transient error, and none that passes, before the search gives up.
+/// Number of rows that may fail with a transient error before the search gives up, if no row has passed.
 const FAILURES_WITHOUT_PASS: usize = 16;
 
 impl StagedInsert {
@@ -97,7 +96,7 @@ impl StagedInsert {
         &self.copy
     }
 
-    /// Inserts the rows of partitions.
+    /// Inserts the rows of partitions. Fails if an error was not caused by single rows.
     pub(crate) async fn insert(
         &self,
         transaction: &Transaction<'_>,
@@ -111,7 +110,7 @@ impl StagedInsert {
                 let corrections = outcome.corrections.entry(partition).or_default();
                 let new = self.leave_out_duplicates(transaction, &pending, corrections).await?;
                 options.answers.note();
-                // A copy of a row in the same batch waits until the outcome of the first one is known.
+                // Repeats of an id wait until the outcome of its first row is known.
                 let (first, later) = split_repeats(&new, &(0..new.len()).collect::<Vec<_>>());
                 let rows = first.iter().map(|index| new[*index]).collect();
                 self.insert_distinct(transaction, partition, rows, options, &mut outcome).await?;
@@ -124,7 +123,7 @@ impl StagedInsert {
         }
     }
 
-    /// Counts the rows whose `event_id` is in the table. Returns the others.
+    /// Counts the rows whose `event_id` is in the table, and returns the others.
     async fn leave_out_duplicates<'r>(
         &self,
         transaction: &Transaction<'_>,
@@ -138,7 +137,8 @@ impl StagedInsert {
         Ok(rows.iter().zip(known).filter(|(_, known)| *known == RowState::New).map(|(row, _)| *row).collect())
     }
 
-    /// Inserts rows with distinct ids chunk by chunk. A chunk that fails is cut until the refused row is its first.
+    /// Inserts rows with distinct ids, chunk by chunk. A chunk that fails is shortened until the refused row is its
+    /// first.
     async fn insert_distinct(
         &self,
         transaction: &Transaction<'_>,
@@ -172,7 +172,7 @@ impl StagedInsert {
             }
             size = (size / 2).max(1);
             if is_unique_violation(&error) {
-                // Another session may have inserted rows with these ids since they were looked up.
+                // Another session may have inserted rows with these ids since the lookup.
                 let corrections = outcome.corrections.entry(partition).or_default();
                 let new = self.leave_out_duplicates(transaction, chunk, corrections).await?;
                 let is_duplicate = new.first().is_none_or(|row| row.offset != chunk[0].offset);
@@ -189,18 +189,18 @@ impl StagedInsert {
         Ok(())
     }
 
-    /// Inserts rows within a savepoint, which remains if they fail. Returns the number of rows in the table.
+    /// Inserts rows within a savepoint, which remains open if they fail. Returns the number of inserted rows.
     async fn insert_chunk(&self, transaction: &Transaction<'_>, rows: &[Row<'_>]) -> Result<u64, PhaseError> {
         transaction.batch_execute("SAVEPOINT chunk").await?;
         let inserted = copy(transaction, &self.copy, bytes_of(rows)).await?;
-        // Deferred constraints are checked here, where the row can still be outcome.
+        // Deferred constraints are checked here, while the row can still be refused.
         let checked = transaction.batch_execute("SET CONSTRAINTS ALL IMMEDIATE; RELEASE SAVEPOINT chunk").await;
         checked.map_err(|error| PhaseError { error, phase: Phase::Rows })?;
         Ok(inserted)
     }
 }
 
-/// Adds a refused row. Fails if too many rows met a transient error and none passed.
+/// Adds a refused row. Fails if too many rows met a transient error and none has passed.
 fn refuse(
     partition: i32,
     row: Row<'_>,
@@ -223,7 +223,7 @@ fn refuse(
 }
 
 /// Returns the number of rows to try next after a chunk failed, or `None` if its first row is the refused one. COPY
-/// accepted the rows before the line that it names.
+/// accepted the rows before the line in its error.
 fn next_chunk_len(rows: usize, line: Option<usize>) -> Option<usize> {
     match line {
         Some(line) if (1..=rows).contains(&line) => Some(line - 1).filter(|before| *before > 0),
@@ -236,11 +236,11 @@ fn is_unique_violation(error: &PhaseError) -> bool {
     error.error.code().is_some_and(|state| state.code() == "23505")
 }
 
-/// Returns the line that COPY was at, counted from 1, from an error's context: `COPY product_events_raw, line 17, …`.
-/// Servers with messages in another language give none.
+/// Returns the line of a COPY error, counted from 1, from the error's context: `COPY product_events_raw, line 17, …`.
+/// Returns `None` if the server's messages are in another language.
 fn line_of(error: &tokio_postgres::Error) -> Option<usize> {
     let context = error.as_db_error()?.where_()?;
-    // COPY's own line is the outermost one.
+    // The context of this COPY is the outermost one.
     let copy = context.lines().rfind(|line| line.starts_with("COPY "))?;
     let (_, rest) = copy.split_once(", line ")?;
     rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()

@@ -1,4 +1,4 @@
-//! A stopped owner must not hold a partition for ever: whoever has it now ends the session that still locks its offset.
+//! Takes over the offsets of a stopped consumer: terminates the session that still locks them.
 
 use std::time::Duration;
 
@@ -6,18 +6,19 @@ use tokio_postgres::Error;
 
 use crate::postgres::{self, Conninfo};
 
-/// How long a lock on an offset is waited for before its holder is looked at. An owner that is alive holds it for the
-/// time of a transaction, and it was asked to let go before.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// Time to wait for a lock on an offset before its holder is looked up. A live owner holds the lock only for a
+/// transaction, and was asked earlier to release the partition.
+const WAIT: Duration = Duration::from_secs(3);
 
-/// `pg_blocking_pids` tells who it is only while the lock is waited for. `PartitionEnds` sessions of our own programs and role only.
+/// Sessions that block a backend. `pg_blocking_pids` reports them only while the backend waits. Only consumer sessions
+/// of the same role (`ours`) are terminated.
 const HOLDERS: &str = "SELECT activity.pid, activity.application_name, activity.state,
         activity.application_name LIKE 'kafka-consumer %' AND activity.usename = current_user AS ours,
         extract(epoch FROM now() - activity.xact_start)::bigint AS seconds
     FROM pg_stat_activity AS activity WHERE activity.pid = ANY (pg_blocking_pids($1))";
 
-/// Waits for work that takes locks, in the session of the given backend; a session of ours that holds them for longer
-/// than a live one would is ended meanwhile.
+/// Runs work that waits for locks in the session of the given backend. While it waits, terminates consumer sessions
+/// that hold these locks for longer than a live owner would.
 pub(crate) async fn or_end_the_holder<T>(
     work: impl Future<Output = Result<T, Error>>,
     target: &Conninfo,
@@ -27,9 +28,9 @@ pub(crate) async fn or_end_the_holder<T>(
     loop {
         tokio::select! {
             done = &mut work => return done,
-            () = tokio::time::sleep(PATIENCE) => {}
+            () = tokio::time::sleep(WAIT) => {}
         }
-        // The work itself says what PostgreSQL has against it; this is only help.
+        // Errors are only logged here: the work itself reports those of its session.
         tokio::select! {
             done = &mut work => return done,
             ended = end_holders(target, backend) => if let Err(error) = ended {
