@@ -120,8 +120,13 @@ macro_rules! field_list {
         #[expect(non_camel_case_types, reason = "the names are the fields'")]
         enum Key { $($name,)* Unknown }
 
+        impl Key {
+            fn of(name: &str) -> Self {
+                match name { $(stringify!($name) => Self::$name,)* _ => Self::Unknown }
+            }
+        }
+
         impl<'de> Deserialize<'de> for Key {
-            #[inline]
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
                 struct Name;
                 impl Visitor<'_> for Name {
@@ -131,9 +136,8 @@ macro_rules! field_list {
                         f.write_str("the name of a field")
                     }
 
-                    #[inline]
                     fn visit_str<E: de::Error>(self, name: &str) -> Result<Key, E> {
-                        Ok(match name { $(stringify!($name) => Key::$name,)* _ => Key::Unknown })
+                        Ok(Key::of(name))
                     }
                 }
                 deserializer.deserialize_identifier(Name)

@@ -113,6 +113,6 @@ fn the_configuration_is_shown_without_its_secrets() {
     let config: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_eq!((&config["group_id"], &config["database"]), (&"g".into(), &"localhost:5432/w".into()));
     assert_eq!(config["kafka"]["properties"]["sasl.password"], "***");
-    assert_eq!((&config["oldest_event"], &config["memory_limit"]), (&"400d".into(), &"256MiB".into()));
+    assert_eq!((&config["max_event_age"], &config["memory_limit"]), (&"400d".into(), &"256MiB".into()));
     assert!(!shown.contains("hunter"), "{shown}");
 }
