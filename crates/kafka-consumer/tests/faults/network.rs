@@ -175,8 +175,8 @@ fn the_connection_to_postgres_falls_silent_during_a_search_for_refused_rows() {
     send(&stack, 0, (1..=1_000).map(|number| event(if number % 500 == 499 { 1 } else { number + 1 })));
     let proxy = Proxy::to(stack.postgres.port()).unwrap();
     let mut member = Member::start(Places::of(&stack).with_postgres_behind(&stack, &proxy).consumer());
-    let searching = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%SAVEPOINT%' OR query LIKE 'COPY%'
-        AND backend_xmin IS NOT NULL AND xact_start < now() - interval '3 seconds'";
+    let searching = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid()
+        AND (query LIKE '%SAVEPOINT%' OR query LIKE 'COPY%') AND xact_start < now() - interval '3 seconds'";
     member.until("searches for the refused rows", |_| number(&stack, searching) > 0);
     proxy.set(ProxyMode::HalfOpen);
     sleep(FAULT);
