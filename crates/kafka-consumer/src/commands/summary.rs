@@ -12,10 +12,14 @@ pub(crate) fn show(summary: &Summary, log: &LogArgs) {
     if !log.is_text() {
         line(summary);
     } else if log.quiet == 0 {
-        let table = table(summary);
-        // Nothing can be reported if stderr is closed.
-        let _ = progress::above(|| writeln!(io::stderr(), "{table}"));
+        print(&table(summary));
     }
+}
+
+/// Prints a table to stderr, above a progress line.
+pub(crate) fn print(table: &Table) {
+    // Nothing can be reported if stderr is closed.
+    let _ = progress::above(|| writeln!(io::stderr(), "{table}"));
 }
 
 fn line(summary: &Summary) {

@@ -6,14 +6,11 @@ mod loading;
 mod outcome;
 mod progress_log;
 
-use std::io::{self, Write};
-
 use anyhow::{Context, anyhow};
 use clap::Args;
 use event_model::{Hour, Timestamp};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::lake::LakeArgs;
-use pipeline_runtime::progress;
 use pipeline_runtime::shutdown::ShutdownDeadline;
 use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::units::Count;
@@ -21,7 +18,7 @@ use pipeline_runtime::units::Count;
 use crate::commands::args::DatabaseArgs;
 use crate::commands::rebuild::loading::RebuildConfig;
 use crate::commands::rebuild::outcome::{HourRange, RebuildOutcome, Refused};
-use crate::commands::summary::table_of;
+use crate::commands::summary::{print, table_of};
 use crate::postgres::migrations::Pending;
 
 #[derive(Args, Clone)]
@@ -105,7 +102,7 @@ fn show(outcome: &RebuildOutcome, log: &LogArgs) {
             "rebuild ended"
         );
     } else if log.quiet == 0 {
-        let table = table_of(&[
+        print(&table_of(&[
             ("files that are in", outcome.files.to_string()),
             ("  from an earlier attempt", outcome.files_before.to_string()),
             ("files left", outcome.files_left.to_string()),
@@ -120,9 +117,7 @@ fn show(outcome: &RebuildOutcome, log: &LogArgs) {
             ("rows refused", outcome.refused.to_string()),
             ("time", format!("{:.1} s", outcome.elapsed.as_secs_f64())),
             ("rows a second", format!("{:.0}", per_second(outcome))),
-        ]);
-        // Nothing can be reported if stderr is closed.
-        let _ = progress::above(|| writeln!(io::stderr(), "{table}"));
+        ]));
     }
 }
 
