@@ -23,7 +23,7 @@ use crate::observability::endpoints::DEFAULT_ADDRESS;
 
 /// Inserts product events from Kafka into PostgreSQL, each one once.
 ///
-/// Without a command it runs until Ctrl-C: it applies pending scripts, goes on from the offsets that PostgreSQL has,
+/// Without a command it runs until Ctrl-C: it applies pending scripts, resumes from the offsets in PostgreSQL,
 /// and commits rows, dead letters and offsets together. Every flag can also be given as a variable, --group-id as
 /// KAFKA_CONSUMER_GROUP_ID. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
 /// 3 a check found a difference.
@@ -47,23 +47,23 @@ enum Command {
     Migrate(DatabaseArgs),
     /// Show each partition's offset, lag and counts, the dead letters by reason, and the latency
     Status(StatusArgs),
-    /// Look at the records that were refused, try them again, or let them go
+    /// List, show, replay, discard or export dead letters
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
-    /// Show where the group goes on, or move it
+    /// Show or set the group's offsets
     #[command(subcommand)]
     Offsets(OffsetsCommand),
     /// Account for every event of a run, over topic, lake, table and dead letters
     Reconcile(ReconcileArgs),
     /// Bring the features of users and accounts up to date
     Refine(RefineArgs),
-    /// Look whether the data is as it should be: exit 3 where it is not
+    /// Run data quality checks; exit 3 if any fails
     Check(CheckArgs),
-    /// Fill the table from the lake's Parquet files, what is there already stays
+    /// Load the lake's Parquet files into the table; existing rows stay
     Rebuild(RebuildArgs),
-    /// Let days that are older than what is kept go from the table
+    /// Drop daily partitions older than the retention period
     Retention(RetentionArgs),
-    /// Try each dependency, right and setting, and say how to mend what is wrong
+    /// Check dependencies, privileges and settings, and suggest fixes
     Doctor(DoctorArgs),
     /// Ask a running consumer whether it is alive: exit 0 or 1, for supervisors and containers
     Healthcheck(HealthcheckArgs),
