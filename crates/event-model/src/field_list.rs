@@ -57,7 +57,7 @@ macro_rules! field_list {
                 Self { $($r_name,)* $($d_name: $d_default,)* }
             }
 
-            /// Appends the canonical content, the input of the event's hash, as specified in `docs/manifest.md`.
+            /// Appends the canonical content, the input of the event's hash, as specified in `docs/lake.md`.
             ///
             /// Each required field is a line, followed by a line `name=value` for each other field that is not at its
             /// default.

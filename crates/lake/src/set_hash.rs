@@ -1,7 +1,7 @@
 //! Hash of a set of events that does not depend on their order.
 //!
 //! The hash of a set is the sum of the hashes of its events modulo 2^128. Unlike XOR, a sum detects duplicates.
-//! `docs/manifest.md` describes the format and has queries that compute the hash in SQL and Python.
+//! `docs/lake.md` describes the format and has queries that compute the hash in SQL and Python.
 //!
 //! The hash of an event is the first 16 bytes of a SHA-256, read as a big-endian number. The input consists of these
 //! texts, joined by line feeds:

@@ -1,4 +1,4 @@
-//! The canonical content of an event and its hash, implemented from `docs/manifest.md` alone.
+//! The canonical content of an event and its hash, implemented from `docs/lake.md` alone.
 
 use sha2::{Digest, Sha256};
 

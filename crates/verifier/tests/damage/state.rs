@@ -92,7 +92,7 @@ impl Event {
     }
 }
 
-/// Returns the sum of the hashes of contents, as specified in `docs/manifest.md`.
+/// Returns the sum of the hashes of contents, as specified in `docs/lake.md`.
 fn hashes(contents: impl IntoIterator<Item = Vec<u8>>) -> String {
     let hash = |content: Vec<u8>| u128::from_be_bytes(Sha256::digest(content)[..16].try_into().unwrap());
     format!("{:032x}", contents.into_iter().map(hash).fold(0, u128::wrapping_add))

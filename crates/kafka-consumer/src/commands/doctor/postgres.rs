@@ -126,7 +126,7 @@ async fn rights(client: &Client, role: &str, lines: &mut Findings) -> Result<(),
         lines.good("look at the role's rights", format!("{role} may do what a run needs"));
     } else {
         let found = format!("{role} lacks {}", missing.join(", "));
-        lines.bad("look at the role's rights", found, format!("GRANT pipeline_writer TO {role}; (README, Roles)"));
+        lines.bad("look at the role's rights", found, format!("GRANT pipeline_writer TO {role}; (docs/security.md)"));
     }
     Ok(())
 }
