@@ -24,7 +24,7 @@ fn wrong_usage_is_exit_2_and_says_why() {
         (&["--start", "yesterday"], "RFC 3339"),
         (&["-X", "no.such.property=1"], "no.such.property"),
         (&["-X", "session.timeout.ms=soon"], "session.timeout.ms"),
-        (&["-X", "enable.auto.commit=true"], "the offsets are kept in PostgreSQL"),
+        (&["-X", "enable.auto.commit=true"], "offsets are stored in PostgreSQL"),
         (&["-X", "isolation.level=read_uncommitted"], "aborted"),
         (&["-X", "group.id=x"], "--group-id"),
         (&["--kafka-config", "/no/such/file"], "/no/such/file"),

@@ -92,7 +92,7 @@ fn a_group_is_moved_only_while_nobody_reads() {
         client
     });
     let said = refuse(&stack, WRITER, &["--to-earliest"], 1);
-    assert!(said.contains("a transaction in PostgreSQL moves its offsets"), "{said}");
+    assert!(said.contains("a transaction in PostgreSQL locks those of group"), "{said}");
     runtime.block_on(holder.batch_execute("ROLLBACK")).unwrap();
     assert_eq!(sum(&stack, "next_offset"), 1);
     assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.offset_changes"), 0);

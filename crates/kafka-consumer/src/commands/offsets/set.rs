@@ -95,12 +95,15 @@ pub(crate) async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason
     let GroupTopic { group, topic } = &resume.group_topic;
     for (partition, to) in target {
         let Some(&from) = before.get(&partition).or_else(|| beginnings.get(&partition)) else { continue };
-        let cannot = "the offsets were not moved";
+        let cannot = "cannot move the offsets";
         transaction.execute(MOVE, &[group, topic, &partition, &to, &id]).await.context(cannot)?;
         transaction.execute(NOTE, &[group, topic, &partition, &from, &to, &text, &reason]).await.context(cannot)?;
         moved.push(Moved { partition, from, to });
     }
-    transaction.commit().await.context("the offsets were perhaps not moved; `offsets show` tells")?;
+    transaction
+        .commit()
+        .await
+        .context("the offsets may not have been moved; check with 'kafka-consumer offsets show'")?;
     Ok(moved)
 }
 
@@ -110,15 +113,15 @@ async fn refuse_while_active(kafka: &Kafka, group: &str) -> anyhow::Result<()> {
     let asked = task::spawn_blocking(move || active(&kafka, &name)).await?;
     let active = asked.with_context(|| {
         format!(
-            "Kafka did not tell whether group {group} is active; `{START_LOCAL_STACK}` starts the local one, \
-             --bootstrap-servers names another"
+            "cannot check whether group {group} is active: no answer from Kafka; start it with '{START_LOCAL_STACK}', or \
+             pass --bootstrap-servers"
         )
     })?;
     match active {
         None => Ok(()),
         Some(members) => bail!(
-            "group {group} is active in Kafka ({members}): stop its consumers first; one that was killed is missed for \
-             some seconds"
+            "cannot move the offsets: group {group} is active in Kafka ({members}); stop its consumers, and wait for the \
+             session timeout of a killed one"
         ),
     }
 }
@@ -137,19 +140,19 @@ async fn lock(transaction: &Transaction<'_>, group_topic: &GroupTopic) -> anyhow
     let key = format!("event-pipeline: offsets of {} in {}", group_topic.topic, group_topic.group);
     let free = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
     if !transaction.query_one(free, &[&key]).await?.get::<_, bool>(0) {
-        bail!("group {} is starting just now: a consumer writes its first offsets", group_topic.group);
+        bail!("cannot move the offsets: a consumer of group {} is starting; stop it", group_topic.group);
     }
     let rows = match transaction.query(LOCK, &[&group_topic.group, &group_topic.topic]).await {
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => bail!(
-            "group {} is active: a transaction in PostgreSQL moves its offsets just now ({})",
+            "cannot move the offsets: a transaction in PostgreSQL locks those of group {} ({}); stop its consumers",
             group_topic.group,
             postgres::describe(&error)
         ),
-        other => other.context("the offsets cannot be locked")?,
+        other => other.context("cannot lock the offsets")?,
     };
     if rows.is_empty() {
         bail!(
-            "group {} has not read {} yet; `kafka-consumer run --start …` says where it begins",
+            "cannot move the offsets: group {} has not read {} yet; start it with 'kafka-consumer run --start OFFSET'",
             group_topic.group,
             group_topic.topic
         );
@@ -169,14 +172,21 @@ async fn targets(
         SetTo::Offsets(asked) => asked,
     };
     if let Some(unknown) = asked.keys().find(|partition| !before.contains_key(partition)) {
-        bail!("group {} has no partition {unknown} of {}", group_topic.group, group_topic.topic);
+        bail!(
+            "cannot move the offsets: group {} has no partition {unknown} of {}",
+            group_topic.group,
+            group_topic.topic
+        );
     }
     let partitions: Vec<i32> = asked.keys().copied().collect();
     let ends = watermarks(kafka, &group_topic.topic, &partitions).await?;
     for (partition, offset) in asked {
         let Watermarks { low, high } = ends.get(partition).copied().unwrap_or_default();
         if !(low..=high).contains(offset) {
-            bail!("partition {partition} of {} has no offset {offset}: Kafka has {low} to {high}", group_topic.topic);
+            bail!(
+                "cannot move partition {partition} of {} to offset {offset}: Kafka has {low} to {high}; choose one of these",
+                group_topic.topic
+            );
         }
     }
     Ok(asked.clone())

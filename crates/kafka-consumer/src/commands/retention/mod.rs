@@ -16,10 +16,11 @@ use crate::commands::retention::expired_partitions::ExpiredPartition;
 
 #[derive(Args, Clone)]
 pub(crate) struct RetentionArgs {
-    /// How much is kept, such as 90d; whole UTC days that are older go, and their events are not taken in again
+    /// Retention period, from 1d to 366000d, such as 90d: drop whole UTC days that are older, and insert no more events
+    /// of those days
     #[arg(long, value_name = "DURATION", value_parser = TimeSpan::within(RETENTIONS))]
     keep: TimeSpan,
-    /// Say what would go, change nothing
+    /// Print what would be dropped, and change nothing
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -35,7 +36,7 @@ impl RetentionArgs {
         let mut client = self.database.connect_to_current("kafka-consumer retention").await?;
         if self.dry_run {
             let plan = plan::plan(&client, keep).await?;
-            say(&format!("nothing was changed; events of days before {} would go", plan.floor))?;
+            say(&format!("dry run, nothing changed: days before {} would be dropped", plan.floor))?;
             return plan.doomed.iter().try_for_each(|one| say(&line("would drop", one)));
         }
         let mut said = Ok(());
@@ -47,7 +48,7 @@ impl RetentionArgs {
         };
         let plan = plan::run(&mut client, keep, gone).await?;
         said?;
-        say(&format!("events of days before {} count as expired when they come again", plan.floor))
+        say(&format!("days before {} are dropped; their events now count as expired", plan.floor))
     }
 }
 
