@@ -21,6 +21,9 @@ fn wrong_usage_is_exit_2_and_says_why() {
     let cases: &[(&[&str], &str)] = &[
         (&["--nonsense"], "--nonsense"),
         (&["--batch-rows", "0"], "--batch-rows"),
+        (&["--batch-rows", "-1"], "invalid value '-1' for '--batch-rows"),
+        (&["retention", "--keep", "-3d"], "invalid value '-3d' for '--keep"),
+        (&["dead-letters", "show", "-1", "5"], "invalid value '-1' for '<PARTITION>'"),
         (&["--start", "yesterday"], "RFC 3339"),
         (&["-X", "no.such.property=1"], "no.such.property"),
         (&["-X", "session.timeout.ms=soon"], "session.timeout.ms"),

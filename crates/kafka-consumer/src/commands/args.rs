@@ -40,10 +40,10 @@ pub(crate) struct GroupTopicArgs {
 #[derive(Args, Clone)]
 pub(crate) struct WindowArgs {
     /// Maximum age of an event relative to its record's timestamp, or to the present if it has none
-    #[arg(long, value_name = "DURATION", default_value = "400d")]
+    #[arg(long, value_name = "DURATION", default_value = "400d", allow_hyphen_values = true)]
     pub(crate) max_event_age: TimeSpan,
     /// Maximum time by which an event may be later than its record's timestamp or the present, whichever is earlier
-    #[arg(long, value_name = "DURATION", default_value = "1d")]
+    #[arg(long, value_name = "DURATION", default_value = "1d", allow_hyphen_values = true)]
     pub(crate) max_event_skew: TimeSpan,
 }
 

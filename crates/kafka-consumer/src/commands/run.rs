@@ -39,7 +39,7 @@ pub(crate) struct RunArgs {
     until_caught_up: bool,
     /// Maximum time that --until-caught-up waits for an open Kafka transaction; exit with code 1 after that. Brokers
     /// abort the transactions of Java producers within 70s by default
-    #[arg(long, value_name = "DURATION", default_value = "90s")]
+    #[arg(long, value_name = "DURATION", default_value = "90s", allow_hyphen_values = true)]
     open_transaction_timeout: TimeSpan,
     /// Fail if migrations are pending instead of applying them
     #[arg(long)]
@@ -50,28 +50,28 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     window: WindowArgs,
     /// Maximum number of records per transaction, from 1 to 1M
-    #[arg(long, value_name = "N", default_value = "30k", value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
+    #[arg(long, value_name = "N", default_value = "30k", allow_hyphen_values = true, value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
     batch_rows: Count,
     /// Maximum size of a transaction, at least 1KiB [default: a share of --memory-limit, from 64KiB to 8MiB]
-    #[arg(long, value_name = "BYTES", value_parser = ByteSize::within(ByteSize::from_kib(1)..))]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = ByteSize::within(ByteSize::from_kib(1)..))]
     batch_bytes: Option<ByteSize>,
     /// Maximum time that a record waits for its transaction to fill
-    #[arg(long, value_name = "DURATION", default_value = "100ms")]
+    #[arg(long, value_name = "DURATION", default_value = "100ms", allow_hyphen_values = true)]
     batch_interval: TimeSpan,
     /// Number of PostgreSQL sessions that write in parallel, each for its own partitions, from 1 to 64
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
     /// Maximum memory of the process, at least 128MiB; limits Kafka's prefetch queues and the batches
-    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", allow_hyphen_values = true)]
     memory_limit: MemoryBudget,
     /// Maximum number of dead letters among --dead-letter-window consecutive records; more stop the consumer
-    #[arg(long, value_name = "N", default_value = "1k")]
+    #[arg(long, value_name = "N", default_value = "1k", allow_hyphen_values = true)]
     dead_letter_limit: Count,
     /// Number of consecutive records to which --dead-letter-limit applies, at least 1
-    #[arg(long, value_name = "N", default_value = "10k", value_parser = Count::within(Count::new(1)..))]
+    #[arg(long, value_name = "N", default_value = "10k", allow_hyphen_values = true, value_parser = Count::within(Count::new(1)..))]
     dead_letter_window: Count,
     /// Number of dead letters that this run accepts beyond the limit
-    #[arg(long, value_name = "N", default_value = "0")]
+    #[arg(long, value_name = "N", default_value = "0", allow_hyphen_values = true)]
     allow_dead_letters: Count,
     /// Resume at the oldest record if Kafka's retention deleted records before they were read
     #[arg(long)]

@@ -31,7 +31,7 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Timeout of each check, from 1ms to 24d
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = TimeSpan::within(TIMEOUTS))]
+    #[arg(long, value_name = "DURATION", default_value = "10m", allow_hyphen_values = true, value_parser = TimeSpan::within(TIMEOUTS))]
     timeout: TimeSpan,
     /// Do not store the results in the warehouse, which needs a writer's privileges
     #[arg(long)]

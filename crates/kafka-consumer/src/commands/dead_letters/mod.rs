@@ -82,13 +82,13 @@ struct ChoiceArgs {
     #[arg(long, value_name = "CODE")]
     reason: Vec<String>,
     /// Select this partition
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
     /// Select records first seen at this time or later: 2026-11-22T00:00:00Z, or 2h for two hours ago
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment)]
     since: Option<Timestamp>,
     /// Select records first seen before this time, in the same formats
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment)]
     until: Option<Timestamp>,
     /// Select rows that PostgreSQL refused with this SQLSTATE, such as 23514
     #[arg(long, value_name = "CODE")]
@@ -97,7 +97,7 @@ struct ChoiceArgs {
     #[arg(long, value_name = "TAG")]
     run: Option<String>,
     /// Maximum number of dead letters [default: 50 for list, unlimited for the other commands]
-    #[arg(long, value_name = "N", value_parser = units::count::<u32>)]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = units::count::<u32>)]
     limit: Option<u32>,
     #[command(flatten)]
     group_topic: GroupTopicArgs,
@@ -123,8 +123,10 @@ pub(crate) struct ListArgs {
 #[derive(Args, Clone)]
 pub(crate) struct ShowArgs {
     /// Partition of the record
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: i32,
     /// Offset of the record
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..))]
     offset: i64,
     /// Incarnation of the topic, which increases when the topic is recreated [default: the latest]
     #[arg(long, value_name = "N")]
@@ -170,7 +172,7 @@ pub(crate) struct DiscardArgs {
     #[arg(long, value_enum, default_value_t = State::Open)]
     state: State,
     /// Select records first seen longer ago than this, such as 30d
-    #[arg(long, value_name = "DURATION")]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     older_than: Option<TimeSpan>,
     /// Do not ask for confirmation
     #[arg(long)]

@@ -28,7 +28,7 @@ pub(crate) struct RefineArgs {
     #[arg(long, value_name = "TIME", conflicts_with = "every")]
     as_of: Option<Timestamp>,
     /// Repeat until Ctrl-C at this interval, from 1s to 366d [default: refine once]
-    #[arg(long, value_name = "DURATION", value_parser = TimeSpan::within(INTERVALS))]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = TimeSpan::within(INTERVALS))]
     every: Option<TimeSpan>,
     /// Recompute all features from the table, including rows changed by hand; reads the whole table
     #[arg(long, conflicts_with = "every")]

@@ -18,7 +18,7 @@ use crate::commands::retention::expired_partitions::ExpiredPartition;
 pub(crate) struct RetentionArgs {
     /// Retention period, from 1d to 366000d, such as 90d: drop whole UTC days that are older, and insert no more events
     /// of those days
-    #[arg(long, value_name = "DURATION", value_parser = TimeSpan::within(RETENTIONS))]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = TimeSpan::within(RETENTIONS))]
     keep: TimeSpan,
     /// Print what would be dropped, and change nothing
     #[arg(long)]
