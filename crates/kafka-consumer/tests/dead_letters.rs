@@ -103,16 +103,17 @@ fn exporting(stack: &Stack, records: &[Record]) {
     assert_eq!((&letters[2]["payload"], &letters[2]["key"]), (&Value::Null, &json!("1")));
     assert_eq!(letters[3]["payload"].as_str().unwrap().as_bytes(), records[4].payload.as_deref().unwrap());
     assert_eq!(letters[3]["headers"][1], json!({"name": "bytes", "value_base64": "/htbMko="}));
-    assert!(
-        fail(stack, WRITER, &[DEAD_LETTERS, "export", "--output", file], 1).contains(file),
-        "it is not written over"
-    );
+    let refused = fail(stack, WRITER, &[DEAD_LETTERS, "export", "--output", file], 1);
+    assert!(refused.contains(file) && refused.contains("--overwrite"), "{refused}");
+    printed(stack, &[DEAD_LETTERS, "export", "--output", file, "--overwrite"]);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), written);
     std::fs::remove_file(path).unwrap();
 }
 
 fn discarding(stack: &Stack) {
     let open = "SELECT count(*) FROM pipeline.dead_letters WHERE payload IS NOT NULL";
     assert!(fail(stack, WRITER, &[DEAD_LETTERS, "discard"], 2).contains("--yes"));
+    assert!(printed(stack, &[DEAD_LETTERS, "discard", "--older-than", "1d"]).starts_with("nothing discarded"));
     assert!(fail(stack, READER, &[DEAD_LETTERS, "discard", "--yes"], 1).contains("permission denied"));
     assert!(printed(stack, &[DEAD_LETTERS, "discard", "--yes", "--older-than", "1d"]).starts_with("0 dead letters"));
     assert_eq!(number(stack, open), 3);

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use event_model::{Timestamp, Window};
 use pipeline_runtime::exit::Failure;
@@ -162,6 +162,9 @@ pub(crate) struct ExportArgs {
     /// File to create [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Replace the file of --output if it exists
+    #[arg(long)]
+    overwrite: bool,
     #[command(flatten)]
     choice: ChoiceArgs,
 }
@@ -298,7 +301,12 @@ impl ExportArgs {
         let Some(path) = &self.output else {
             return unless_closed(export::export(&client, &filter, &mut BufWriter::new(io::stdout())).await.map(drop));
         };
-        let file = File::create_new(path).with_context(|| format!("cannot create --output {}", path.display()))?;
+        let file = if self.overwrite { File::create(path) } else { File::create_new(path) };
+        let file = file.map_err(|error| {
+            let exists = error.kind() == io::ErrorKind::AlreadyExists;
+            let remedy = if exists { "; pass --overwrite to replace it" } else { "" };
+            anyhow!("cannot create --output {}: {error}{remedy}", path.display())
+        })?;
         let count = export::export(&client, &filter, &mut BufWriter::new(file)).await;
         let count = count.with_context(|| format!("--output {} is incomplete", path.display()))?;
         unless_closed(writeln!(io::stdout(), "{count} dead letters written to {}", path.display()).map_err(Into::into))
@@ -314,14 +322,18 @@ impl DiscardArgs {
         }
         let client = self.choice.connect().await?;
         if !self.yes && !self.agreed(&client, &filter).await? {
-            return unless_closed(writeln!(io::stdout(), "nothing was discarded").map_err(Into::into));
+            return unless_closed(writeln!(io::stdout(), "nothing discarded").map_err(Into::into));
         }
         let count = discard::discard(&client, &filter).await?;
         unless_closed(writeln!(io::stdout(), "{count} dead letters discarded").map_err(Into::into))
     }
 
+    /// Asks for confirmation. Returns false without asking if no dead letter matches.
     async fn agreed(&self, client: &Client, filter: &Filter) -> Result<bool, Failure> {
         let count = discard::count(client, filter).await?;
+        if count == 0 {
+            return Ok(false);
+        }
         if !io::stdin().is_terminal() {
             let message =
                 format!("cannot ask before {count} dead letters lose their payload: no terminal; confirm with --yes");
