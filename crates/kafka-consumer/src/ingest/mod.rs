@@ -102,12 +102,13 @@ pub(crate) struct Summary {
 
 /// Consumes until the run is caught up (with `--until-caught-up`) or a shutdown is requested.
 pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Result<Summary, Failure> {
+    // Invalid properties fail before a port is taken.
+    let mut config = client_config(&settings.kafka, &settings.group)?;
     let group_topic = GroupTopic { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
     let site = Arc::new(HttpEndpoints::new(group_topic.clone()));
     let _server = http::start(settings.http.as_ref(), DEFAULT_ADDRESS, Arc::clone(&site) as Arc<_>)
         .await
         .map_err(anyhow::Error::from)?;
-    let mut config = client_config(&settings.kafka, &settings.group)?;
     let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await?;
     settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
     let mut client = postgres::connect_at_start(&settings.target).await?;
