@@ -9,7 +9,7 @@ use std::ops::RangeInclusive;
 use clap::Args;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
-use pipeline_runtime::units::TimeSpan;
+use pipeline_runtime::units::{TimeSpan, grouped};
 
 use crate::commands::args::DatabaseArgs;
 use crate::commands::retention::expired_partitions::ExpiredPartition;
@@ -37,7 +37,8 @@ impl RetentionArgs {
         if self.dry_run {
             let plan = plan::plan(&client, keep).await?;
             say(&format!("dry run, nothing changed: days before {} would be dropped", plan.floor))?;
-            return plan.doomed.iter().try_for_each(|one| say(&line("would drop", one)));
+            plan.doomed.iter().try_for_each(|one| say(&line("would drop", one)))?;
+            return say(&total(&plan.doomed));
         }
         let mut said = Ok(());
         let gone = |one: &ExpiredPartition| {
@@ -57,5 +58,23 @@ fn say(text: &str) -> Result<(), Failure> {
 }
 
 fn line(what: &str, one: &ExpiredPartition) -> String {
-    format!("{what} staging.{} ({} MiB)", one.name, one.bytes.div_euclid(1 << 20))
+    format!("{what} staging.{} ({}, {})", one.name, rows(one.rows), size(one.bytes))
+}
+
+/// Sums up the partitions of a dry run. The number of rows is unknown if that of any partition is.
+fn total(doomed: &[ExpiredPartition]) -> String {
+    let bytes: i64 = doomed.iter().map(|one| one.bytes).sum();
+    let count: Option<i64> = doomed.iter().map(|one| one.rows).sum();
+    format!("in total {} days ({}, {})", doomed.len(), rows(count), size(bytes))
+}
+
+fn rows(count: Option<i64>) -> String {
+    count.map_or_else(
+        || "number of rows unknown".to_owned(),
+        |count| format!("about {} rows", grouped(count.unsigned_abs())),
+    )
+}
+
+fn size(bytes: i64) -> String {
+    format!("{} MiB", grouped(bytes.div_euclid(1 << 20).unsigned_abs()))
 }
