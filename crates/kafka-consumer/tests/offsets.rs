@@ -120,6 +120,12 @@ fn a_group_is_moved_to_offsets_times_and_ends() {
     let next = |partition: i32| {
         number(&stack, &format!("SELECT next_offset FROM pipeline.consumer_offsets WHERE partition = {partition}"))
     };
+    let servers = stack.bootstrap_servers();
+    let dry_run = ["offsets", "set", "--to-latest", "--dry-run", "--bootstrap-servers", &servers];
+    let planned = printed(&stack, &dry_run);
+    assert!(planned.contains("partition 0: 2 to 3, skips up to 1 record"), "{planned}");
+    assert!(planned.contains("partition 1: 0 to 0, unchanged"), "{planned}");
+    assert_eq!((next(0), next(1)), (2, 0));
     set(&stack, &["--to-latest"]);
     assert_eq!((next(0), next(1)), (3, 0));
     set(&stack, &["--to-offset", "0:1"]);

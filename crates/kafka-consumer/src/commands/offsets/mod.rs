@@ -38,6 +38,7 @@ Examples:
 
 const SET_EXAMPLES: &str = "\
 Examples:
+  kafka-consumer offsets set --to-latest --dry-run
   kafka-consumer offsets set --to-time 2026-11-22T00:00:00Z --reason 'reload November'
   kafka-consumer offsets set --to-offset 0:12000,3:9000 --reason 'skip bad records'";
 
@@ -56,9 +57,12 @@ pub(crate) struct ShowArgs {
 pub(crate) struct SetArgs {
     #[command(flatten)]
     to: ToArgs,
-    /// Reason for the change, which is stored with it
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
-    reason: String,
+    /// Reason for the change, which is stored with it; required unless --dry-run is given
+    #[arg(long, value_name = "TEXT", value_parser = reason, required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Print the new offsets and the number of records skipped or reread, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     group: GroupArgs,
     #[command(flatten)]
@@ -146,12 +150,14 @@ impl SetArgs {
             accept: DataLossPolicy::default(),
             identity: Arc::default(),
         };
-        let moved = set::set(&mut client, &resume, &to, &self.reason).await?;
+        let reason = self.reason.as_deref().filter(|_| !self.dry_run);
+        let moved = set::set(&mut client, &resume, &to, reason).await?;
         let mut out = io::stdout();
+        if self.dry_run {
+            unless_closed(writeln!(out, "dry run, nothing changed; the offsets would move:").map_err(Into::into))?;
+        }
         for one in moved {
-            unless_closed(
-                writeln!(out, "partition {}: {} to {}", one.partition, one.from, one.to).map_err(Into::into),
-            )?;
+            unless_closed(writeln!(out, "{one}").map_err(Into::into))?;
         }
         Ok(())
     }

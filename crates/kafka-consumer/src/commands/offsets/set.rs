@@ -4,6 +4,7 @@
 //! letter counts another attempt. The fingerprint remains that of the last record read, at any new offset, so it still
 //! identifies the topic.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +64,21 @@ pub(crate) struct Moved {
     pub(crate) to: i64,
 }
 
+/// Offsets are counted instead of records: transaction markers and compaction leave offsets without a record.
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partition, from, to } = *self;
+        write!(f, "partition {partition}: {from} to {to}")?;
+        let verb = match to.cmp(&from) {
+            Ordering::Equal => return f.write_str(", unchanged"),
+            Ordering::Greater => "skips",
+            Ordering::Less => "rereads",
+        };
+        let count = to.abs_diff(from);
+        write!(f, ", {verb} up to {count} {}", if count == 1 { "record" } else { "records" })
+    }
+}
+
 /// Locks the rows that a consumer's transaction would update. `NOWAIT` fails instead of waiting for that transaction.
 const LOCK: &str = "SELECT partition, next_offset FROM pipeline.consumer_offsets
     WHERE consumer_group = $1 AND topic = $2 ORDER BY partition FOR UPDATE NOWAIT";
@@ -80,9 +96,15 @@ const NOTE: &str =
 
 /// Moves the offsets and records the change, its author and its reason, in one transaction.
 ///
-/// Fails if the group has members in Kafka, if one of its transactions is open in PostgreSQL, if the topic is not the
-/// one that the group has read, or if Kafka does not have a requested offset.
-pub(crate) async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason: &str) -> anyhow::Result<Vec<Moved>> {
+/// Without a reason, it moves nothing and returns the moves that it would make. Fails if the group has members in Kafka,
+/// if one of its transactions is open in PostgreSQL, if the topic is not the one that the group has read, or if Kafka does
+/// not have a requested offset.
+pub(crate) async fn set(
+    client: &mut Client,
+    resume: &Resume,
+    to: &SetTo,
+    reason: Option<&str>,
+) -> anyhow::Result<Vec<Moved>> {
     refuse_while_active(&resume.kafka.current(), &resume.group_topic.group).await?;
     let transaction = client.transaction().await?;
     // From here on no consumer can move these offsets, so the checks below hold until the commit.
@@ -95,9 +117,11 @@ pub(crate) async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason
     let GroupTopic { group, topic } = &resume.group_topic;
     for (partition, to) in target {
         let Some(&from) = before.get(&partition).or_else(|| beginnings.get(&partition)) else { continue };
-        let cannot = "cannot move the offsets";
-        transaction.execute(MOVE, &[group, topic, &partition, &to, &id]).await.context(cannot)?;
-        transaction.execute(NOTE, &[group, topic, &partition, &from, &to, &text, &reason]).await.context(cannot)?;
+        if let Some(reason) = reason {
+            let cannot = "cannot move the offsets";
+            transaction.execute(MOVE, &[group, topic, &partition, &to, &id]).await.context(cannot)?;
+            transaction.execute(NOTE, &[group, topic, &partition, &from, &to, &text, &reason]).await.context(cannot)?;
+        }
         moved.push(Moved { partition, from, to });
     }
     transaction
