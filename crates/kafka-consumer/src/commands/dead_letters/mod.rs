@@ -78,7 +78,7 @@ Examples:
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Selection")]
 struct ChoiceArgs {
-    /// Select this reason code, such as not_json; may be repeated
+    /// Select this reason code, such as `not_json`; may be repeated
     #[arg(long, value_name = "CODE")]
     reason: Vec<String>,
     /// Select this partition
