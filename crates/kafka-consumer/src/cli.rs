@@ -94,7 +94,7 @@ const RUN_EXAMPLES: &str = "\
 Examples:
   kafka-consumer run
   kafka-consumer run --until-caught-up --group-id backfill
-  kafka-consumer run --bootstrap-servers kafka:9092 --kafka-config sasl.properties";
+  kafka-consumer run --bootstrap-servers kafka:9092 --kafka-config kafka.conf";
 
 const MIGRATE_EXAMPLES: &str = "\
 Examples:
@@ -125,7 +125,7 @@ Examples:
 const REBUILD_EXAMPLES: &str = "\
 Examples:
   kafka-consumer rebuild
-  kafka-consumer rebuild --lake s3://events/prod --from 2026-11-22 --to 2026-11-23";
+  kafka-consumer rebuild --lake s3://events --from 2026-11-22 --to 2026-11-23";
 
 const RETENTION_EXAMPLES: &str = "\
 Examples:

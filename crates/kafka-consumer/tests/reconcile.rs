@@ -367,8 +367,8 @@ fn a_run_that_is_not_there() {
     let stack = Stack::ephemeral().unwrap();
     let lake = format!("file://{}", std::env::temp_dir().display());
     support::migrate(&stack);
-    let said = fail(&stack, READER, &["reconcile", "--run", "nobody", "--lake", &lake], 1);
-    assert!(said.contains("no manifest of run nobody"), "{said}");
+    let said = fail(&stack, READER, &["reconcile", "--run", "absent", "--lake", &lake], 1);
+    assert!(said.contains("no manifest of run absent"), "{said}");
     assert!(fail(&stack, READER, &["reconcile"], 2).contains("--run"));
     assert!(fail(&stack, READER, &["reconcile", "--run", "a/b"], 2).contains("--run"));
 }

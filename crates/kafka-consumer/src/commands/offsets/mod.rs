@@ -39,8 +39,8 @@ Examples:
 const SET_EXAMPLES: &str = "\
 Examples:
   kafka-consumer offsets set --to-latest --dry-run
-  kafka-consumer offsets set --to-time 2026-11-22T00:00:00Z --reason 'reload November'
-  kafka-consumer offsets set --to-offset 0:12000,3:9000 --reason 'skip bad records'";
+  kafka-consumer offsets set --to-time 2026-11-22T00:00:00Z --reason reload
+  kafka-consumer offsets set --to-offset 0:12000,3:9000 --reason 'skip a gap'";
 
 #[derive(Args, Clone)]
 pub(crate) struct ShowArgs {
