@@ -1,4 +1,4 @@
-//! Embeds the scripts of `db_table_scripts` and refuses a file there that is none.
+//! Embeds the scripts of `db_table_scripts`. Fails on a file there that is not a script.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -16,7 +16,7 @@ fn main() -> io::Result<()> {
             continue;
         }
         if !is_script(&name) {
-            println!("cargo::error=db_table_scripts/{name} is not named like V001__what_it_does.sql");
+            println!("cargo::error=invalid script name db_table_scripts/{name}; rename it like V001__what_it_does.sql");
         }
         names.push(name);
     }
@@ -24,7 +24,7 @@ fn main() -> io::Result<()> {
     let mut list = String::from("pub(super) const SCRIPTS: &[(&str, &str)] = &[\n");
     for (number, name) in (1..).zip(&names) {
         if !name.starts_with(&format!("V{number:03}__")) {
-            println!("cargo::error=db_table_scripts/{name}: the next number is V{number:03}");
+            println!("cargo::error=gap in the script numbers before db_table_scripts/{name}; number it V{number:03}");
         }
         let path = folder.join(name);
         println!("cargo::rerun-if-changed={}", path.display());

@@ -21,15 +21,14 @@ use crate::commands::run::RunArgs;
 use crate::commands::status::StatusArgs;
 use crate::observability::endpoints::DEFAULT_ADDRESS;
 
-/// Inserts product events from Kafka into PostgreSQL, each one once.
+/// Load product events from Kafka into PostgreSQL, effectively once
 ///
-/// Without a command it runs until Ctrl-C: it applies pending scripts, resumes from the offsets in PostgreSQL,
-/// and commits rows, dead letters and offsets together. Every flag can also be given as a variable, --group-id as
-/// KAFKA_CONSUMER_GROUP_ID. Exit codes: 0 done, 1 failed, 2 wrong usage or configuration,
-/// 3 a check found a difference.
+/// Without a command, it consumes until Ctrl-C: it applies pending migrations, resumes from the offsets in PostgreSQL,
+/// and commits rows, dead letters and offsets together. Every flag has an environment variable: KAFKA_CONSUMER_GROUP_ID
+/// for --group-id. Exit codes: 0 success, 1 failure, 2 invalid usage or configuration, 3 a check found a difference.
 #[derive(Parser)]
 #[expect(clippy::doc_markdown, reason = "the comment is the help")]
-#[command(name = "kafka-consumer", version, args_conflicts_with_subcommands = true)]
+#[command(name = "kafka-consumer", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
     command: Option<Command>,
@@ -41,38 +40,111 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Read and insert until Ctrl-C (the default)
+    /// Consume until Ctrl-C (the default command)
+    #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
-    /// Apply the pending scripts of the warehouse
+    /// Apply pending migrations to the warehouse
+    #[command(after_help = MIGRATE_EXAMPLES)]
     Migrate(DatabaseArgs),
-    /// Show each partition's offset, lag and counts, the dead letters by reason, and the latency
+    /// Show offset, lag and counts of each partition, dead letters by reason, and latency
+    #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
-    /// List, show, replay, discard or export dead letters
+    /// List, show, replay, export or discard dead letters
     #[command(subcommand)]
     DeadLetters(DeadLettersCommand),
-    /// Show or set the group's offsets
+    /// Show or set the offsets of a consumer group
     #[command(subcommand)]
     Offsets(OffsetsCommand),
-    /// Account for every event of a run, over topic, lake, table and dead letters
+    /// Compare the events of a run with the topic, the lake, the table and the dead letters; exit 3 if any differ
+    #[command(after_help = RECONCILE_EXAMPLES)]
     Reconcile(ReconcileArgs),
-    /// Bring the features of users and accounts up to date
+    /// Update the features of users and accounts
+    #[command(after_help = REFINE_EXAMPLES)]
     Refine(RefineArgs),
     /// Run data quality checks; exit 3 if any fails
+    #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
-    /// Load the lake's Parquet files into the table; existing rows stay
+    /// Load the Parquet files of the lake into the table, and keep existing rows
+    #[command(after_help = REBUILD_EXAMPLES)]
     Rebuild(RebuildArgs),
     /// Drop daily partitions older than the retention period
+    #[command(after_help = RETENTION_EXAMPLES)]
     Retention(RetentionArgs),
-    /// Check dependencies, privileges and settings, and suggest fixes
+    /// Check dependencies, privileges and settings, and suggest fixes; exit 3 if the pipeline cannot run
+    #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
-    /// Ask a running consumer whether it is alive: exit 0 or 1, for supervisors and containers
+    /// Query a probe of a running consumer; exit 0 if it passes, 1 if not
+    #[command(after_help = HEALTHCHECK_EXAMPLES)]
     Healthcheck(HealthcheckArgs),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
-        /// The shell
+        /// Shell to complete for
         shell: Shell,
     },
 }
+
+const EXAMPLES: &str = "\
+Examples:
+  kafka-consumer
+  kafka-consumer --until-caught-up
+  kafka-consumer doctor --no-lake";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer run
+  kafka-consumer run --until-caught-up --group-id backfill
+  kafka-consumer run --bootstrap-servers kafka:9092 --kafka-config kafka.conf";
+
+const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer migrate --database-url postgres://owner@db/warehouse";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer status
+  kafka-consumer status --json";
+
+const RECONCILE_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer reconcile --run demo
+  kafka-consumer reconcile --manifest demo.json --only kafka,table";
+
+const REFINE_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer refine
+  kafka-consumer refine --every 5m
+  kafka-consumer refine --as-of 2026-11-22T00:00:00Z --json";
+
+const CHECK_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer check
+  kafka-consumer check --only freshness,rows_counted --json
+  kafka-consumer check --checks ./checks --no-save";
+
+const REBUILD_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer rebuild
+  kafka-consumer rebuild --lake s3://events --from 2026-11-22 --to 2026-11-23";
+
+const RETENTION_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer retention --keep 90d --dry-run
+  kafka-consumer retention --keep 90d";
+
+const DOCTOR_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer doctor --no-lake
+  kafka-consumer doctor --writers 8 --memory-limit 1GiB --json";
+
+const HEALTHCHECK_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer healthcheck
+  kafka-consumer healthcheck --ready --http-addr 127.0.0.1:9464";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer completions bash > kafka-consumer.bash";
 
 /// Parses the command line and runs the command.
 pub fn main() -> Result<(), Failure> {
@@ -81,7 +153,8 @@ pub fn main() -> Result<(), Failure> {
     let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
     cli.log.start()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(|error| Failure::Failed(anyhow::anyhow!("no runtime: {error}")))?;
+    let runtime =
+        runtime.map_err(|error| Failure::Failed(anyhow::anyhow!("cannot start the async runtime: {error}")))?;
     let done = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Run(cli.run)) {
             Command::Run(args) => args.run(&cli.log).await,

@@ -1,8 +1,5 @@
 //! Kafka to PostgreSQL, effectively once: see the library.
 
 fn main() {
-    pipeline_runtime::exit::run(
-        "no record is lost: the next start reads uncommitted records again",
-        kafka_consumer::cli::main,
-    )
+    pipeline_runtime::exit::run("no records are lost: the next run rereads uncommitted ones", kafka_consumer::cli::main)
 }

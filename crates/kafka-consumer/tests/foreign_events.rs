@@ -115,7 +115,7 @@ fn a_thousand_lines_and_each_way_of_being_wrong() {
     }
     for (reason, line) in &broken {
         let payloads = found.get(reason).unwrap_or_else(|| panic!("no dead letter says {reason}"));
-        assert!(payloads.contains(&Some(line.clone().into_bytes())), "{reason}: the payload is not what was sent");
+        assert!(payloads.contains(&Some(line.clone().into_bytes())), "{reason}: the payload differs from the record");
     }
     assert_eq!(found[&Reason::NotUtf8], [Some(b"{\"user_id\":\"\xff\"}".to_vec())]);
     assert!(found[&Reason::EmptyValue].contains(&None), "the tombstone is kept as one");

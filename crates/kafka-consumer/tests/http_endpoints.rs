@@ -88,11 +88,11 @@ fn probes_tell_an_outage_of_postgresql_from_a_stuck_process() {
     succeed(generator);
     consumer.wait_until("not ready", |one| one.get("/readyz").0 == 503);
     let (_, why) = consumer.get("/readyz");
-    assert!(why.contains("postgres has taken no batch for"), "{why}");
+    assert!(why.contains("postgres has accepted no batch for"), "{why}");
     assert_eq!(consumer.get("/livez").0, 200, "an outage is waited out");
     let asked = |more: &[&str]| program(&[&["healthcheck", "--http-addr", &consumer.address], more].concat());
     let (output, said) = asked(&["--ready"]);
-    assert!(output.status.code() == Some(1) && said.contains("postgres has taken no batch"), "{said}");
+    assert!(output.status.code() == Some(1) && said.contains("postgres has accepted no batch"), "{said}");
     assert!(asked(&[]).0.status.success());
     assert!(consumer.metric("kafka_consumer_postgres_retries_total") > 0.0);
     assert!(consumer.metric("kafka_consumer_lag_records") > 0.0, "Kafka is still asked while the reading is paused");

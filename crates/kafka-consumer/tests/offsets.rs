@@ -92,7 +92,7 @@ fn a_group_is_moved_only_while_nobody_reads() {
         client
     });
     let said = refuse(&stack, WRITER, &["--to-earliest"], 1);
-    assert!(said.contains("a transaction in PostgreSQL moves its offsets"), "{said}");
+    assert!(said.contains("a transaction in PostgreSQL locks those of group"), "{said}");
     runtime.block_on(holder.batch_execute("ROLLBACK")).unwrap();
     assert_eq!(sum(&stack, "next_offset"), 1);
     assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.offset_changes"), 0);
@@ -120,6 +120,12 @@ fn a_group_is_moved_to_offsets_times_and_ends() {
     let next = |partition: i32| {
         number(&stack, &format!("SELECT next_offset FROM pipeline.consumer_offsets WHERE partition = {partition}"))
     };
+    let servers = stack.bootstrap_servers();
+    let dry_run = ["offsets", "set", "--to-latest", "--dry-run", "--bootstrap-servers", &servers];
+    let planned = printed(&stack, &dry_run);
+    assert!(planned.contains("partition 0: 2 to 3, skips up to 1 record"), "{planned}");
+    assert!(planned.contains("partition 1: 0 to 0, unchanged"), "{planned}");
+    assert_eq!((next(0), next(1)), (2, 0));
     set(&stack, &["--to-latest"]);
     assert_eq!((next(0), next(1)), (3, 0));
     set(&stack, &["--to-offset", "0:1"]);

@@ -50,7 +50,7 @@ fn the_page_agrees_with_postgresql_and_says_when_the_consumer_is_away() {
     browser.wait_until("away", |one| one.text("status") == "no answer");
     assert!(browser.text("notice").contains("has not answered since"), "{}", browser.text("notice"));
     assert_eq!(browser.run("return document.getElementById('notice').checkVisibility()"), true);
-    assert_eq!(shown(&browser, "rows"), sum(&stack, "rows_inserted"), "what was said last stays");
+    assert_eq!(shown(&browser, "rows"), sum(&stack, "rows_inserted"), "the last figures remain");
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn the_page_says_what_an_outage_is() {
     browser.wait_until("rows", |one| shown(one, "rows") > 0);
     stack.postgres.kill().unwrap();
     browser.wait_until("not ready", |one| one.text("status") == "not ready");
-    assert!(browser.text("notice").contains("postgres has taken no batch"), "{}", browser.text("notice"));
+    assert!(browser.text("notice").contains("postgres has accepted no batch"), "{}", browser.text("notice"));
     browser.wait_until("the lag grows", |one| shown(one, "lag") > 1_000);
     stack.postgres.restart().unwrap();
     browser.wait_until("ready again", |one| one.text("status") == "ready" && one.text("notice").is_empty());

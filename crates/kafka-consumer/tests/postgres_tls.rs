@@ -101,10 +101,10 @@ fn a_server_is_believed_by_its_certificate_only() {
         // The host name is not a local one, so the mode defaults to verify-full.
         ("127.1", "sslrootcert=@/root.crt", Err("mismatch")),
         ("localhost", "sslmode=verify-full&sslrootcert=@/root.crt", Ok(true)),
-        ("127.0.0.1", "sslmode=verify-full&sslrootcert=@/root.crt", Err("certificate is for another name")),
+        ("127.0.0.1", "sslmode=verify-full&sslrootcert=@/root.crt", Err("host name in the certificate")),
         ("127.0.0.1", "sslmode=verify-ca&sslrootcert=@/root.crt", Ok(true)),
         ("127.0.0.1", "sslmode=verify-ca&sslrootcert=@/other.crt", Err("certificate verify failed")),
-        ("localhost", "sslmode=verify-full&sslrootcert=@/other.crt", Err("sslrootcert names the file")),
+        ("localhost", "sslmode=verify-full&sslrootcert=@/other.crt", Err("set sslrootcert to the certificate file")),
         ("localhost", "sslmode=verify-full&sslrootcert=system", Err("certificate verify failed")),
         ("localhost", "sslrootcert=system", Err("sslmode=verify-full")),
         // As in libpq, a root certificate makes sslmode=require verify the server's certificate.
@@ -118,7 +118,11 @@ fn a_server_is_believed_by_its_certificate_only() {
         ("localhost", "sslmode=verify-full&sslrootcert=@/root.crt&sslsni=0", Ok(true)),
         // The client connects to the address and verifies the certificate against the name.
         ("localhost", "sslmode=verify-full&sslrootcert=@/root.crt&hostaddr=127.0.0.1", Ok(true)),
-        ("warehouse.invalid", "sslmode=verify-full&sslrootcert=@/root.crt&hostaddr=127.0.0.1", Err("for another name")),
+        (
+            "warehouse.invalid",
+            "sslmode=verify-full&sslrootcert=@/root.crt&hostaddr=127.0.0.1",
+            Err("host name in the certificate"),
+        ),
         ("warehouse.invalid", "sslmode=verify-ca&sslrootcert=@/root.crt&hostaddr=127.0.0.1", Ok(true)),
         // Without a revocation list of the authority, verification fails.
         ("localhost", "sslmode=verify-ca&sslrootcert=@/root.crt&sslcrldir=@", Err("CRL")),
@@ -164,7 +168,7 @@ fn a_client_shows_its_certificate() {
     assert!(with("foreign.key").unwrap_err().contains("not the key of"));
     assert!(server.encrypted("by_certificate", "localhost", "sslmode=require").unwrap_err().contains("certificate"));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
-    assert!(with("mine.key").unwrap_err().contains("others may read it"));
+    assert!(with("mine.key").unwrap_err().contains("accessible to other users"));
 }
 
 #[test]
@@ -203,8 +207,8 @@ fn what_is_weak_is_said_with_host_and_mode() {
     for (options, expected) in [
         ("sslmode=disable", "not encrypted"),
         ("sslmode=allow", "not encrypted"),
-        ("sslmode=prefer", "certificate is not checked"),
-        ("sslmode=require", "certificate is not checked"),
+        ("sslmode=prefer", "certificate not verified"),
+        ("sslmode=require", "certificate not verified"),
     ] {
         let said = warned("127.1", options);
         let mode = options.trim_start_matches("sslmode=");

@@ -93,7 +93,7 @@ fn holes_are_filled_and_what_is_there_stays() {
     assert_eq!((again["rows"].as_i64(), again["duplicates"].as_i64()), (Some(0), Some(30_000)));
     assert_eq!(number(&stack, "SELECT count(*) FROM staging.product_events_raw WHERE category = 'other'"), 1);
     let hours = "SELECT count(DISTINCT hour) FROM pipeline.touched_hours";
-    assert_eq!(number(&stack, hours), 3, "what is derived from these hours has to be made anew");
+    assert_eq!(number(&stack, hours), 3, "the features of these hours have to be recomputed");
 }
 
 #[test]
@@ -113,7 +113,7 @@ fn one_that_was_killed_goes_on() {
     assert!(there < 30_000, "it was killed too late");
     let end = rebuild(&stack, &[]);
     assert_eq!((end["files_before"].as_i64(), end["rows"].as_i64()), (Some(before), Some(30_000 - there)));
-    assert_eq!(rebuild(&stack, &[])["files_before"], 0, "the next one begins anew");
+    assert_eq!(rebuild(&stack, &[])["files_before"], 0, "the next rebuild starts from the beginning");
 }
 
 fn fail_of(mut command: Command) -> String {
@@ -133,8 +133,8 @@ fn ctrl_c_leaves_the_rest_for_later() {
     let output = first.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("files are left; run the same command again to continue"), "{said}");
-    assert_eq!(ended(&output)["rows"].as_i64(), Some(rows(&stack)), "what it says is in is in");
+    assert!(said.contains("files remain; run the same command again to continue"), "{said}");
+    assert_eq!(ended(&output)["rows"].as_i64(), Some(rows(&stack)), "the summary counts the loaded rows");
 }
 
 /// Starts a rebuild of a lake whose events are all in one file.
@@ -150,7 +150,7 @@ fn assert_left(stack: &Stack, rebuild: Child) {
     let output = rebuild.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{said}");
-    assert!(said.contains("1 file is left; run the same command again to continue"), "{said}");
+    assert!(said.contains("1 file remains; run the same command again to continue"), "{said}");
     let end = ended(&output);
     assert_eq!((end["files"].as_i64(), end["files_left"].as_i64()), (Some(0), Some(1)), "{end}");
     assert_eq!(rows(stack), 0);
@@ -172,7 +172,7 @@ fn the_last_file_is_left_if_the_end_comes_while_it_is_retried() {
     signal(&child, "-TERM");
     log.read_to_string(&mut said).unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(1), "{said}");
-    assert!(said.contains("1 file is left; run the same command again to continue"), "{said}");
+    assert!(said.contains("1 file remains; run the same command again to continue"), "{said}");
     assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.rebuilds WHERE finished_at IS NOT NULL"), 0);
     execute(&stack, "ALTER ROLE event_writer CONNECTION LIMIT -1");
     assert_eq!(rebuild(&stack, &[])["rows"], 100);
@@ -223,7 +223,7 @@ fn what_postgresql_or_the_rules_refuse_is_told_and_the_rest_goes_in() {
     migrate(&stack);
     execute(&stack, "ALTER TABLE staging.product_events_raw ADD CONSTRAINT no_seventh CHECK (user_id <> 7)");
     let said = fail_of(rebuild_as(&stack, WRITER, &[]));
-    assert!(said.contains("rows were refused, the first of them row ") && said.contains("no_seventh"), "{said}");
+    assert!(said.contains("rows were refused, first row ") && said.contains("no_seventh"), "{said}");
     assert!(rows(&stack) > 29_000);
     execute(&stack, "ALTER TABLE staging.product_events_raw DROP CONSTRAINT no_seventh");
     rebuild(&stack, &[]);
@@ -297,9 +297,9 @@ fn wrong_flags_and_an_empty_lake() {
     let stack = Stack::ephemeral().unwrap();
     migrate(&stack);
     for (flags, part) in [
-        (&["--from", "2026-11-22T10:30:00Z"][..], "not the beginning of an hour"),
+        (&["--from", "2026-11-22T10:30:00Z"][..], "expected a full hour"),
         (&["--to", "yesterday"], "2026-11-22T10"),
-        (&["--from", "2026-11-22", "--to", "2026-11-22"], "--from is not before --to"),
+        (&["--from", "2026-11-22", "--to", "2026-11-22"], "--from must be earlier than --to"),
         (&["--lake", "http://bucket"], "--lake"),
     ] {
         let said = fail(&stack, WRITER, &[&["rebuild"], flags].concat(), 2);

@@ -152,7 +152,7 @@ fn rows_and_dead_letters_that_are_damaged() {
         SET rows_inserted = rows_inserted - 1, suppressed = suppressed + 1 WHERE partition = 2";
     execute(stack, suppress);
     let (code, report) = landed.reconcile(&[]);
-    let named = report["notes"].to_string().contains("rows suppressed by triggers: 1, of all runs and producers");
+    let named = report["notes"].to_string().contains("rows suppressed by triggers: 1, from all runs and producers");
     assert!(code == Some(3) && named, "{report:#}");
     let (code, _) = landed.reconcile(&["--only", "kafka,lake"]);
     assert_eq!(code, Some(0), "the others have it");
@@ -161,9 +161,9 @@ fn rows_and_dead_letters_that_are_damaged() {
     let (invented, id) = (landed.invented().to_string(), id.to_string());
     execute(stack, &format!("INSERT INTO {table} SELECT * FROM public.kept"));
     execute(stack, &format!("UPDATE {table} SET event_id = '{invented}' WHERE event_id = '{id}'"));
-    landed.differs(&[("valid events in the table", &id), ("in the table, but not of the run", &invented)]);
+    landed.differs(&[("valid events in the table", &id), ("unexpected events in the table", &invented)]);
     execute(stack, &format!("UPDATE {table} SET event_id = '{id}', category = 'x' WHERE event_id = '{invented}'"));
-    landed.differs(&[("rows with another content", &id)]);
+    landed.differs(&[("rows with different content", &id)]);
     execute(
         stack,
         &format!("DELETE FROM {table} WHERE event_id = '{id}'; INSERT INTO {table} SELECT * FROM public.kept"),
@@ -172,7 +172,7 @@ fn rows_and_dead_letters_that_are_damaged() {
     // Duplicates the row on the next day.
     execute(stack, "UPDATE public.kept SET event_timestamp = '2026-11-25T00:10:00Z'");
     execute(stack, &format!("INSERT INTO {table} SELECT * FROM public.kept"));
-    landed.differs(&[("more than once in the table", &id), ("rows with another content", &id)]);
+    landed.differs(&[("repeated events in the table", &id), ("rows with different content", &id)]);
     execute(
         stack,
         &format!("DELETE FROM {table} WHERE event_id = '{id}' AND event_timestamp = '2026-11-25T00:10:00Z'"),
@@ -199,9 +199,9 @@ fn rows_and_dead_letters_that_are_damaged() {
     let at = format!("partition {partition}, offset {offset}");
     execute(stack, &format!("CREATE TABLE public.letter AS SELECT * FROM pipeline.dead_letters WHERE {letter}"));
     execute(stack, &format!("UPDATE pipeline.dead_letters SET payload = 'other' WHERE {letter}"));
-    landed.differs(&[("dead letters with other bytes than their record", &at)]);
+    landed.differs(&[("dead letters that differ from their record", &at)]);
     execute(stack, &format!("DELETE FROM pipeline.dead_letters WHERE {letter}"));
-    landed.differs(&[("broken values among the dead letters", &at)]);
+    landed.differs(&[("corrupt values in the dead letters", &at)]);
     execute(stack, "UPDATE public.letter SET \"offset\" = 0 WHERE \"offset\" > 0");
     execute(stack, "INSERT INTO pipeline.dead_letters SELECT * FROM public.letter");
     let (code, report) = landed.reconcile(&[]);
@@ -213,7 +213,7 @@ fn offsets_records_and_files_that_are_damaged() {
     let landed = Landed::new();
     let stack = &landed.stack;
     execute(stack, "UPDATE pipeline.consumer_offsets SET next_offset = next_offset - 1 WHERE partition = 2");
-    landed.differs(&[("partitions that were read to their ends", "partition 2 goes on at ")]);
+    landed.differs(&[("partitions read to their ends", "partition 2 resumes at ")]);
     execute(stack, "UPDATE pipeline.consumer_offsets SET next_offset = next_offset + 1 WHERE partition = 2");
     landed.is_clean();
 
@@ -223,24 +223,24 @@ fn offsets_records_and_files_that_are_damaged() {
     runtime().block_on(lake.remove(&key)).unwrap();
     let gone = "not in the lake";
     landed.differs(&[
-        ("events of the topic that the lake has", gone),
+        ("events of the topic in the lake", gone),
         ("valid events in the lake", &key),
-        ("files of events", "[]"),
+        ("raw files", "[]"),
     ]);
     runtime().block_on(lake.put_replacing(&key, Bytes::from_static(b"PAR1 no more"))).unwrap();
     landed.differs(&[
-        ("events of the topic that the lake has", gone),
+        ("events of the topic in the lake", gone),
         ("valid events in the lake", &key),
-        ("files that cannot be read", &key),
+        ("unreadable files", &key),
     ]);
     runtime().block_on(lake.put_replacing(&key, bytes.clone())).unwrap();
     let copy =
         key.replace(".parquet", "").rsplit_once('-').map(|(name, _)| format!("{name}-99999999.parquet")).unwrap();
     runtime().block_on(lake.put_replacing(&copy, bytes)).unwrap();
     landed.differs(&[
-        ("files of events", "[]"),
-        ("more than once in the lake", &copy),
-        ("in a file of another hour or segment", &copy),
+        ("raw files", "[]"),
+        ("repeated events in the lake", &copy),
+        ("events in a file of another hour or segment", &copy),
     ]);
     runtime().block_on(lake.remove(&copy)).unwrap();
     landed.is_clean();
@@ -254,10 +254,10 @@ fn offsets_records_and_files_that_are_damaged() {
     produce(stack, &[Record::of(3, value(&id)), Record::of(3, value(&invented))]);
     catch_up(stack, &[]);
     landed.differs(&[
-        ("records of valid events, with repeats", "[]"),
-        ("in the topic, but not of the run", &invented),
-        ("records with another content", &id),
-        ("in the table, but not of the run", &invented),
+        ("records of valid events, with duplicates", "[]"),
+        ("unexpected events in the topic", &invented),
+        ("records with different content", &id),
+        ("unexpected events in the table", &invented),
     ]);
 }
 
@@ -289,7 +289,7 @@ fn what_another_version_made_is_verified_by_its_sums() {
     };
     let (code, _, report) = look();
     assert_eq!(code, Some(0), "{report:#}");
-    assert!(report["notes"][0].as_str().unwrap().starts_with("event-generator 0.0.0 made the run"), "{report:#}");
+    assert!(report["notes"][0].as_str().unwrap().starts_with("event-generator 0.0.0 generated the run"), "{report:#}");
 
     // A row that is missing, changed, and duplicated.
     let id = landed.some_row();
@@ -297,16 +297,16 @@ fn what_another_version_made_is_verified_by_its_sums() {
     let table = "staging.product_events_raw";
     execute(stack, &format!("CREATE TABLE public.kept AS SELECT * FROM {table} WHERE event_id = '{id}'"));
     execute(stack, &format!("DELETE FROM {table} WHERE event_id = '{id}'"));
-    differs(&[("events of the topic that the table has", &index), ("hours of the table", ", not ")]);
+    differs(&[("events of the topic in the table", &index), ("hours of the table", ", not ")]);
     execute(stack, &format!("INSERT INTO {table} SELECT * FROM public.kept"));
     execute(stack, &format!("UPDATE {table} SET category = 'x' WHERE event_id = '{id}'"));
-    differs(&[("hours of the table", "but with other contents")]);
+    differs(&[("hours of the table", "with different content")]);
     execute(stack, &format!("DELETE FROM {table} WHERE event_id = '{id}'"));
     execute(stack, &format!("INSERT INTO {table} SELECT * FROM public.kept"));
     execute(stack, "UPDATE public.kept SET event_timestamp = '2026-11-25T00:10:00Z'");
     execute(stack, &format!("INSERT INTO {table} SELECT * FROM public.kept"));
     let (code, found, report) = look();
-    assert!(code == Some(3) && found.iter().any(|(what, _)| what == "more than once in the table"), "{report:#}");
+    assert!(code == Some(3) && found.iter().any(|(what, _)| what == "repeated events in the table"), "{report:#}");
     execute(
         stack,
         &format!("DELETE FROM {table} WHERE event_id = '{id}' AND event_timestamp = '2026-11-25T00:10:00Z'"),
@@ -317,9 +317,9 @@ fn what_another_version_made_is_verified_by_its_sums() {
     let bytes = runtime().block_on(landed.lake.get(&key)).unwrap().unwrap();
     runtime().block_on(landed.lake.remove(&key)).unwrap();
     differs(&[
-        ("events of the topic that the lake has", "not in the lake"),
+        ("events of the topic in the lake", "not in the lake"),
         ("hours of the raw files", "2026-11-2"),
-        ("files of events", "[]"),
+        ("raw files", "[]"),
     ]);
     runtime().block_on(landed.lake.put_replacing(&key, bytes)).unwrap();
     let letters = "FROM pipeline.dead_letters WHERE header_names[1] = 'run'
@@ -332,7 +332,7 @@ fn what_another_version_made_is_verified_by_its_sums() {
             (SELECT partition, \"offset\" {letters} LIMIT 1)"
         ),
     );
-    differs(&[("broken values among the dead letters", "index ")]);
+    differs(&[("corrupt values in the dead letters", "index ")]);
 }
 
 fn raw_file(landed: &Landed) -> String {
@@ -358,8 +358,8 @@ fn what_retention_took_is_said_and_no_loss() {
     let landed = Landed { stack, lake: lake.unwrap() };
     let output = succeed(landed.command(&["--run", RUN]));
     let shown = String::from_utf8(output.stdout).unwrap();
-    assert!(shown.contains("3000 valid events are of days that retention has taken"), "{shown}");
-    assert!(shown.contains("every event is where it belongs"), "{shown}");
+    assert!(shown.contains("3000 valid events are of days that retention has dropped"), "{shown}");
+    assert!(shown.contains("all events accounted for"), "{shown}");
 }
 
 #[test]
@@ -367,8 +367,8 @@ fn a_run_that_is_not_there() {
     let stack = Stack::ephemeral().unwrap();
     let lake = format!("file://{}", std::env::temp_dir().display());
     support::migrate(&stack);
-    let said = fail(&stack, READER, &["reconcile", "--run", "nobody", "--lake", &lake], 1);
-    assert!(said.contains("has no manifest of a run nobody"), "{said}");
+    let said = fail(&stack, READER, &["reconcile", "--run", "absent", "--lake", &lake], 1);
+    assert!(said.contains("no manifest of run absent"), "{said}");
     assert!(fail(&stack, READER, &["reconcile"], 2).contains("--run"));
     assert!(fail(&stack, READER, &["reconcile", "--run", "a/b"], 2).contains("--run"));
 }

@@ -41,6 +41,7 @@ fn what_was_dropped_counts_as_expired_when_it_is_read_again() {
     assert!(older > 1_000 && partitions >= 4, "{older} in {partitions}");
     let said = retention(&stack, &["--keep", "2d", "--dry-run"]);
     assert!(said.contains(&floor) && said.contains("would drop staging.product_events_raw_"), "{said}");
+    assert!(said.contains("in total ") && said.contains(" MiB)"), "{said}");
     assert_eq!((number(&stack, ROWS), number(&stack, PARTITIONS)), (all, partitions));
 
     let notes = number(&stack, "SELECT count(*) FROM pipeline.touched_hours");

@@ -56,7 +56,7 @@ fn the_writer_can_not_take_away_and_the_reader_can_not_write() {
             "UPDATE staging.product_events_raw SET user_id = 1",
             "ALTER TABLE staging.product_events_raw ADD COLUMN x integer",
             "ALTER TABLE staging.product_events_raw DETACH PARTITION staging.product_events_raw_20261122",
-            "UPDATE pipeline.offset_changes SET changed_by = 'nobody'",
+            "UPDATE pipeline.offset_changes SET changed_by = 'someone'",
             "INSERT INTO pipeline.offset_changes (changed_by, consumer_group, topic, partition, from_offset, to_offset,
              target, reason) VALUES ('nobody', 'g', 't', 0, 0, 0, 'x', 'y')",
             "INSERT INTO pipeline.retention_floors (floor) VALUES ('2026-01-01')",

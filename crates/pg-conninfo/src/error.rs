@@ -14,7 +14,7 @@ pub enum ConninfoError {
     #[error("unknown connection option {0}; see docs/connection-settings.md for the supported ones")]
     UnknownKeyword(String),
     /// libpq supports the option, this crate does not.
-    #[error("connection option {name} is not supported: {reason}; remove it")]
+    #[error("unsupported connection option {name}: {reason}; remove it")]
     Unsupported {
         /// Keyword, or the variable that provided the value.
         name: String,
@@ -32,7 +32,7 @@ pub enum ConninfoError {
         expected: String,
     },
     /// Two options contradict each other.
-    #[error("connection options do not fit together: {0}")]
+    #[error("conflicting connection options: {0}")]
     Conflict(String),
     /// The service is not defined, or its definition cannot be used.
     #[error("cannot use service {service}: {reason}")]
@@ -46,6 +46,6 @@ pub enum ConninfoError {
     #[error("{0}")]
     Tls(String),
     /// Neither the settings nor the operating system name a user.
-    #[error("cannot determine the user: the operating system has no name for this process; set user or PGUSER")]
+    #[error("cannot determine the user: the operating system reports no user name; set user or PGUSER")]
     NoUser,
 }

@@ -65,11 +65,11 @@ pub(crate) fn hosts(settings: &Settings, common: &Config) -> Result<Vec<HostConf
     let ports = settings.list("port");
     let count = names.len().max(addresses.len()).max(1);
     if !names.is_empty() && !addresses.is_empty() && names.len() != addresses.len() {
-        let text = format!("{} host names to {} addresses of hostaddr", names.len(), addresses.len());
+        let text = format!("{} host names, but {} addresses in hostaddr", names.len(), addresses.len());
         return Err(ConninfoError::Conflict(text));
     }
     if ports.len() > 1 && ports.len() != count {
-        return Err(ConninfoError::Conflict(format!("{} ports to {count} hosts", ports.len())));
+        return Err(ConninfoError::Conflict(format!("{} ports, but {count} hosts", ports.len())));
     }
     (0..count)
         .map(|index| {
@@ -95,7 +95,7 @@ fn host(
     port: u16,
 ) -> Result<HostConfig, ConninfoError> {
     if name.starts_with('@') {
-        return Err(settings.unsupported("host", "Unix sockets in the abstract namespace cannot be reached"));
+        return Err(settings.unsupported("host", "Unix sockets in the abstract namespace are not supported"));
     }
     let name = match (name, address) {
         // The certificate is then verified for the address.

@@ -41,18 +41,13 @@ const fn keyword(name: &'static str, variable: &'static str, handling: Handling,
     Keyword { name, variable: if variable.is_empty() { None } else { Some(variable) }, handling, note }
 }
 
-const NO_GSS: &str = "there is no GSSAPI here";
-const NO_OAUTH: &str = "there is no OAuth here";
+const NO_GSS: &str = "GSSAPI is not supported";
+const NO_OAUTH: &str = "OAuth is not supported";
 
 /// Keywords of libpq, each with its variable and its effect.
 pub const KEYWORDS: &[Keyword] = &[
     keyword("host", "PGHOST", Supported, "`localhost` if neither `host` nor `hostaddr` is given; no abstract sockets"),
-    keyword(
-        "hostaddr",
-        "PGHOSTADDR",
-        Supported,
-        "connects there; `host` stays the name that the certificate must have",
-    ),
+    keyword("hostaddr", "PGHOSTADDR", Supported, "address to connect to; the certificate is verified against `host`"),
     keyword("port", "PGPORT", Supported, ""),
     keyword("dbname", "PGDATABASE", Supported, "a name, never a connection string"),
     keyword("user", "PGUSER", Supported, "the operating system's user by default"),
@@ -96,15 +91,15 @@ pub const KEYWORDS: &[Keyword] = &[
         "require_auth",
         "PGREQUIREAUTH",
         Refused,
-        "the method of authentication cannot be restricted here, channel_binding=require insists on SCRAM",
+        "the authentication method cannot be restricted; channel_binding=require enforces SCRAM",
     ),
-    keyword("requirepeer", "PGREQUIREPEER", Refused, "the user behind a Unix socket cannot be checked here"),
+    keyword("requirepeer", "PGREQUIREPEER", Refused, "the peer of a Unix socket cannot be checked"),
     keyword("gssencmode", "PGGSSENCMODE", Accepted(&["disable", "prefer"]), NO_GSS),
     keyword("krbsrvname", "PGKRBSRVNAME", Accepted(&[]), NO_GSS),
     keyword("gsslib", "PGGSSLIB", Accepted(&[]), NO_GSS),
     keyword("gssdelegation", "PGGSSDELEGATION", Accepted(&["0", "1"]), NO_GSS),
-    keyword("scram_client_key", "", Refused, "a password is needed for SCRAM here"),
-    keyword("scram_server_key", "", Refused, "a password is needed for SCRAM here"),
+    keyword("scram_client_key", "", Refused, "SCRAM requires a password"),
+    keyword("scram_server_key", "", Refused, "SCRAM requires a password"),
     keyword("oauth_issuer", "", Refused, NO_OAUTH),
     keyword("oauth_client_id", "", Refused, NO_OAUTH),
     keyword("oauth_client_secret", "", Refused, NO_OAUTH),

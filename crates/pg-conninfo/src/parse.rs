@@ -12,7 +12,7 @@ pub(crate) fn parse(text: &str) -> Result<Pairs, ConninfoError> {
         Some(rest) => parse_uri(rest),
         // Parsed as keywords, it would put the password into an error.
         None if text.split(['=', ' ']).next().is_some_and(|word| word.contains("://")) => {
-            Err(syntax("the scheme is not postgres:// or postgresql://"))
+            Err(syntax("the scheme is neither postgres:// nor postgresql://"))
         }
         None => parse_words(text),
     }
@@ -61,14 +61,14 @@ fn parse_uri(text: &str) -> Result<Pairs, ConninfoError> {
 /// Splits off a host name, an IPv4 address or a bracketed IPv6 address.
 fn split_host(text: &str) -> Result<(&str, &str), ConninfoError> {
     let Some(after) = text.strip_prefix('[') else { return Ok(split_before(text, &[':', '/', '?', ','])) };
-    let (address, rest) = after.split_once(']').ok_or_else(|| syntax("the \"]\" of an IPv6 address is missing"))?;
+    let (address, rest) = after.split_once(']').ok_or_else(|| syntax("an IPv6 address has no closing \"]\""))?;
     if address.is_empty() {
-        return Err(syntax("an IPv6 address is empty"));
+        return Err(syntax("empty IPv6 address"));
     }
     if rest.is_empty() || rest.starts_with([':', '/', '?', ',']) {
         Ok((address, rest))
     } else {
-        Err(syntax("an IPv6 address is followed by something else than a port"))
+        Err(syntax("unexpected text after an IPv6 address"))
     }
 }
 
@@ -114,7 +114,7 @@ fn decode(text: &str) -> Result<String, ConninfoError> {
         let digits = str::from_utf8(digits).map_err(|_| invalid())?;
         let byte = u8::from_str_radix(digits, 16).map_err(|_| invalid())?;
         if byte == 0 {
-            return Err(syntax("%00 is not possible"));
+            return Err(syntax("%00 is not allowed"));
         }
         bytes.push(byte);
         rest = &rest[2..];

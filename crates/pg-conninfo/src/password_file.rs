@@ -17,13 +17,13 @@ impl PasswordFile {
         let read = fs::metadata(path).and_then(|found| Ok((found.permissions().mode(), fs::read_to_string(path)?)));
         match read {
             Ok((mode, _)) if mode & 0o077 != 0 => {
-                tracing::warn!(file = %path.display(), "password file ignored: others may read it; make it private with chmod 600");
+                tracing::warn!(file = %path.display(), "password file ignored, accessible to other users; run chmod 600 on it");
                 Self::default()
             }
             Ok((_, text)) => Self::parse(&text),
             Err(error) if error.kind() == ErrorKind::NotFound => Self::default(),
             Err(error) => {
-                tracing::warn!(file = %path.display(), %error, "password file not read");
+                tracing::warn!(file = %path.display(), %error, "password file unreadable");
                 Self::default()
             }
         }

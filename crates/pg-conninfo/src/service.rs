@@ -39,8 +39,8 @@ impl ServiceFiles {
             }
         }
         let searched: Vec<_> = [&first, &system].into_iter().flatten().map(|path| shown(path)).collect();
-        let searched = if searched.is_empty() { "no service file".to_owned() } else { searched.join(", ") };
-        Err(failed(format!("definition not found ({searched}); define it, or name its file with PGSERVICEFILE")))
+        let searched = if searched.is_empty() { "no service file found".to_owned() } else { searched.join(", ") };
+        Err(failed(format!("not defined ({searched}); define it, or set PGSERVICEFILE")))
     }
 }
 
@@ -67,13 +67,12 @@ fn parse(text: &str, service: &str) -> Result<Option<Pairs>, String> {
         if line.starts_with("ldap") {
             return Err(format!("line {number}: LDAP is not supported"));
         }
-        let (name, value) =
-            line.split_once('=').ok_or_else(|| format!("line {number} is not of the form keyword=value"))?;
+        let (name, value) = line.split_once('=').ok_or_else(|| format!("line {number}: expected keyword=value"))?;
         if name == "service" || name == "servicefile" {
             return Err(format!("line {number}: a service cannot refer to another one"));
         }
         if keyword::find(name).is_none() {
-            return Err(format!("line {number} has an unknown keyword"));
+            return Err(format!("line {number}: unknown keyword"));
         }
         if !pairs.iter().any(|(known, _)| known == name) {
             pairs.push((name.to_owned(), value.to_owned()));

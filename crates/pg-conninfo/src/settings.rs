@@ -146,5 +146,5 @@ impl Settings {
 /// Returns the error for an unknown keyword. Omits text that does not look like a keyword and may be a secret.
 fn unknown(name: &str) -> ConninfoError {
     let word = name.len() <= 40 && name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
-    ConninfoError::UnknownKeyword(if word { name.to_owned() } else { "(not a word of lower case letters)".to_owned() })
+    ConninfoError::UnknownKeyword(if word { name.to_owned() } else { "(not a lower-case word)".to_owned() })
 }

@@ -91,13 +91,13 @@ impl Protection {
         let mode = settings.choice("sslmode", &SslMode::NAMES)?.unwrap_or(default);
         if system && mode != SslMode::VerifyFull {
             return Err(ConninfoError::Conflict(format!(
-                "sslrootcert=system asks for sslmode=verify-full, not {mode}: anyone can get a certificate from one of the system's authorities"
+                "sslrootcert=system requires sslmode=verify-full, not {mode}: anyone can obtain a certificate of a system authority"
             )));
         }
         let negotiations = [("postgres", SslNegotiation::Postgres), ("direct", SslNegotiation::Direct)];
         let negotiation = settings.choice("sslnegotiation", &negotiations)?.unwrap_or_default();
         if negotiation == SslNegotiation::Direct && mode < SslMode::Require {
-            let text = format!("sslnegotiation=direct asks for sslmode=require or stronger, not {mode}");
+            let text = format!("sslnegotiation=direct requires sslmode=require or stronger, not {mode}");
             return Err(ConninfoError::Conflict(text));
         }
         // As in libpq, a root certificate with sslmode=require enables verification.
@@ -175,9 +175,7 @@ fn shows_certificate(settings: &Settings) -> Result<bool, ConninfoError> {
     match settings.get("sslcertmode") {
         None | Some("allow") => Ok(true),
         Some("disable") => Ok(false),
-        Some("require") => {
-            Err(settings.unsupported("sslcertmode", "require cannot be checked here, allow and disable can be had"))
-        }
+        Some("require") => Err(settings.unsupported("sslcertmode", "require cannot be enforced; use allow or disable")),
         Some(_) => Err(settings.invalid("sslcertmode", "one of disable, allow")),
     }
 }
@@ -218,7 +216,7 @@ fn trust(builder: &mut SslConnectorBuilder, path: &Path) -> Result<(), String> {
     let pem = fs::read(path).map_err(|error| error.to_string())?;
     let certificates = X509::stack_from_pem(&pem).map_err(|error| openssl_reason(&error))?;
     if certificates.is_empty() {
-        return Err("no certificate in it".to_owned());
+        return Err("the file contains no certificate".to_owned());
     }
     let mut store = X509StoreBuilder::new().map_err(|error| openssl_reason(&error))?;
     for certificate in certificates {
@@ -261,7 +259,7 @@ fn identify(builder: &mut SslConnectorBuilder, settings: &Settings, home: Option
     fs::metadata(&certificate).map_err(|error| unusable(error.to_string()))?;
     builder.set_certificate_chain_file(&certificate).map_err(|error| unusable(openssl_reason(&error)))?;
     let key = settings.get("sslkey").map(PathBuf::from).or_else(|| in_home(home, "postgresql.key"));
-    let key = key.ok_or_else(|| format!("sslkey: the key of {} is not given", certificate.display()))?;
+    let key = key.ok_or_else(|| format!("sslkey: no key for {}", certificate.display()))?;
     let unusable = |error: String| format!("sslkey: {}: {error}", key.display());
     check_is_private(&key).map_err(unusable)?;
     let pem = fs::read(&key).map_err(|error| unusable(error.to_string()))?;
@@ -285,7 +283,7 @@ fn check_is_private(key: &Path) -> Result<(), String> {
     if found.permissions().mode() & forbidden == 0 {
         return Ok(());
     }
-    Err("others may read it; make it private with chmod 600".to_owned())
+    Err("accessible to other users; run chmod 600 on it".to_owned())
 }
 
 fn in_home(home: Option<&Path>, name: &str) -> Option<PathBuf> {
@@ -335,9 +333,9 @@ impl Protection {
         }
         let (host, sslmode) = (host.to_string(), self.mode.to_string());
         if encrypted {
-            tracing::warn!(host, sslmode, "server certificate is not checked: another server could take its place");
+            tracing::warn!(host, sslmode, "server certificate not verified, another server could impersonate it");
         } else {
-            tracing::warn!(host, sslmode, "connection is not encrypted: password and data can be read on the way");
+            tracing::warn!(host, sslmode, "connection not encrypted, password and data can be read on the network");
         }
     }
 }

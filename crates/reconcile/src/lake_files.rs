@@ -63,13 +63,14 @@ pub(crate) async fn read(lake: &Lake, run: &Arc<RunUnderTest>) -> anyhow::Result
         async move {
             let name = key.to_string();
             let bytes = lake.get(&name).await.map_err(with_hint)?;
-            let bytes = bytes.with_context(|| format!("{name} is gone from {}", lake.url()))?;
+            let bytes = bytes
+                .with_context(|| format!("cannot read {name}: deleted from {} after it was listed", lake.url()))?;
             task::spawn_blocking(move || files.add(&run, &key, &name, bytes)).await?;
             anyhow::Ok(())
         }
     };
     stream::iter(keys).map(read).buffer_unordered(AT_ONCE).try_collect::<Vec<()>>().await?;
-    Arc::into_inner(files).context("a file is still being read, which is a bug")
+    Arc::into_inner(files).context("a file is still being read; report this bug")
 }
 
 impl Files {

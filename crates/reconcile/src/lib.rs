@@ -106,5 +106,5 @@ pub async fn run(config: ReconcileConfig) -> anyhow::Result<Report> {
     };
     task::spawn_blocking(move || report::build(&Evidence { run: &run, topic, files, rows, letters, offsets }))
         .await
-        .context("report task failed")
+        .context("cannot build the report")
 }

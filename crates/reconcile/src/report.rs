@@ -143,14 +143,14 @@ impl ReportBuilder<'_> {
         let Some(made) = run.made.as_ref().map(ExpectedRun::outcomes) else {
             let Program { name, version } = &run.manifest.program;
             self.notes.push(format!(
-                "{name} {version} made the run, whose events this version does not make: hours are compared by numbers and sums \
-                 of hashes, and the stores by one another"
+                "{name} {version} generated the run, and this version cannot generate its events: hours are compared by \
+                 counts and sums of hashes, and the stores with each other"
             ));
             return;
         };
-        self.put("valid events, as the manifest says", made.valid, valid, vec![]);
-        self.put("refused values, as the manifest says", made.invalid, invalid, vec![]);
-        self.put("broken values, as the manifest says", made.corrupt, corrupt, vec![]);
+        self.put("valid events in the manifest", made.valid, valid, vec![]);
+        self.put("invalid events in the manifest", made.invalid, invalid, vec![]);
+        self.put("corrupt values in the manifest", made.corrupt, corrupt, vec![]);
     }
 
     /// Compares the hours of a store with the expected counts and sums of hashes.
@@ -159,7 +159,7 @@ impl ReportBuilder<'_> {
         let of = |sums: &BTreeMap<Hour, Sum>, hour: &Hour| sums.get(hour).copied().unwrap_or_default();
         let differing = || hours.iter().filter(|hour| of(expected, hour) != of(found, hour));
         let text = |hour: &Hour| match (of(expected, hour).0, of(found, hour).0) {
-            (expected, found) if expected == found => format!("{hour}: {found}, but with other contents"),
+            (expected, found) if expected == found => format!("{hour}: {found}, with different content"),
             (expected, found) => format!("{hour}: {found}, not {expected}"),
         };
         let examples = differing().take(EXAMPLES).map(text).collect();
@@ -183,30 +183,30 @@ impl ReportBuilder<'_> {
             match &run.made {
                 Some(made) => {
                     self.all_of("valid events in the topic", &made.valid, &topic.store.indices, &[]);
-                    self.all_of("broken values in the topic", &made.corrupt, &topic.corrupt, &[]);
+                    self.all_of("corrupt values in the topic", &made.corrupt, &topic.corrupt, &[]);
                 }
-                None => self.put("broken values in the topic", said.corrupt, topic.corrupt.count(), vec![]),
+                None => self.put("corrupt values in the topic", said.corrupt, topic.corrupt.count(), vec![]),
             }
             self.hours("hours of the topic", &self.said(valid), &topic.store.hours.sums());
-            self.put("sums of the broken values in the topic", 1, u64::from(self.broken_agree(topic)), vec![]);
+            self.put("hash of the corrupt values in the topic", 1, u64::from(self.broken_agree(topic)), vec![]);
             let expected = run.manifest.counts.expected_counts().kafka_records.saturating_sub(said.corrupt);
             let found = topic.store.events.load(Ordering::Relaxed);
             let or_more = run.manifest.resumes > 0;
             let holds = found == expected || (or_more && found > expected);
-            let what = "records of valid events, with repeats";
+            let what = "records of valid events, with duplicates";
             self.checks.push(Check { what, expected, found, or_more, holds, examples: vec![] });
         } else {
             let gone = run.manifest.counts.outcomes.valid.saturating_sub(topic.store.indices.count());
             self.notes.push(format!(
-                "{gone} valid events are no longer in the topic: retention has removed records of the partitions {taken:?}"
+                "{gone} valid events are missing from the topic: retention deleted records of the partitions {taken:?}"
             ));
         }
-        self.none_of("in the topic, but not of the run", &topic.store.extra);
-        self.none_of("broken values in the topic, but not of the run", &topic.corrupt_extra);
-        self.none_of("records with another content", &topic.store.changed);
-        self.none_of("records with another key than their user_id", &topic.other_key);
+        self.none_of("unexpected events in the topic", &topic.store.extra);
+        self.none_of("unexpected corrupt values in the topic", &topic.corrupt_extra);
+        self.none_of("records with different content", &topic.store.changed);
+        self.none_of("records whose key is not their user_id", &topic.other_key);
         if let Some(files) = files {
-            self.all_of("events of the topic that the lake has", &topic.store.indices, &files.raw.indices, &[]);
+            self.all_of("events of the topic in the lake", &topic.store.indices, &files.raw.indices, &[]);
         }
     }
 
@@ -225,25 +225,25 @@ impl ReportBuilder<'_> {
         let Evidence { run, files: Some(files), topic, .. } = self.evidence else { return };
         if let Some(made) = &run.made {
             self.all_of("valid events in the lake", &made.valid, &files.raw.indices, &[]);
-            self.all_of("refused values in quarantine", &made.invalid, &files.quarantine, &[]);
+            self.all_of("invalid events in quarantine", &made.invalid, &files.quarantine, &[]);
         }
         self.hours("hours of the raw files", &self.said(valid), &files.raw.hours.sums());
         let refused = self.said(|counts| (counts.outcomes.invalid, counts.invalid_hash));
         self.hours("hours of the quarantine", &refused, &files.quarantine_hours.sums());
         if let Some(part) = &run.manifest.lake {
-            self.put("files of events", part.raw.files, files.raw_count, vec![]);
-            self.put("files of refused values", part.quarantine.files, files.quarantine_count, vec![]);
+            self.put("raw files", part.raw.files, files.raw_count, vec![]);
+            self.put("quarantine files", part.quarantine.files, files.quarantine_count, vec![]);
         }
-        self.none_of("files that cannot be read", &files.unreadable);
-        self.none_of("in the lake, but not of the run", &files.raw.extra);
-        self.none_of("in quarantine, but not of the run", &files.quarantine_extra);
-        self.none_of("more than once in the lake", &files.raw.repeated);
-        self.none_of("more than once in quarantine", &files.quarantine_repeated);
-        self.none_of("in a file of another hour or segment", &files.misplaced);
-        self.none_of("rows in the lake with another content", &files.raw.changed);
+        self.none_of("unreadable files", &files.unreadable);
+        self.none_of("unexpected events in the lake", &files.raw.extra);
+        self.none_of("unexpected events in quarantine", &files.quarantine_extra);
+        self.none_of("repeated events in the lake", &files.raw.repeated);
+        self.none_of("repeated events in quarantine", &files.quarantine_repeated);
+        self.none_of("events in a file of another hour or segment", &files.misplaced);
+        self.none_of("rows of the lake with different content", &files.raw.changed);
         let all_there = |topic: &&Topic| topic.spans.values().all(|span| span.low == 0);
         if let Some(topic) = topic.as_ref().filter(all_there) {
-            self.all_of("events of the lake that the topic has", &files.raw.indices, &topic.store.indices, &[]);
+            self.all_of("events of the lake in the topic", &files.raw.indices, &topic.store.indices, &[]);
         }
     }
 
@@ -257,23 +257,18 @@ impl ReportBuilder<'_> {
             (Some(made), _) => self.all_of("valid events in the table", &made.valid, &rows.store.indices, &allowed),
             // The IDs of rows that retention has removed are not known without the generated events.
             (None, Some(topic)) if !self.retention_took(rows) => {
-                self.all_of(
-                    "events of the topic that the table has",
-                    &topic.store.indices,
-                    &rows.store.indices,
-                    &allowed,
-                );
+                self.all_of("events of the topic in the table", &topic.store.indices, &rows.store.indices, &allowed);
             }
             (None, _) => {}
         }
         self.table_hours(rows, topic.as_ref());
-        self.none_of("in the table, but not of the run", &rows.store.extra);
-        self.none_of("more than once in the table", &rows.store.repeated);
-        self.none_of("rows with another content", &rows.store.changed);
+        self.none_of("unexpected events in the table", &rows.store.extra);
+        self.none_of("repeated events in the table", &rows.store.repeated);
+        self.none_of("rows with different content", &rows.store.changed);
         let (Some(topic), Some(letters)) = (topic, letters) else { return };
         let lettered = topic.corrupt_records - topic.corrupt_unlettered.count();
         let examples = topic.corrupt_unlettered.examples();
-        self.put("broken values among the dead letters", topic.corrupt_records, lettered, examples);
+        self.put("corrupt values in the dead letters", topic.corrupt_records, lettered, examples);
         let neither = [&topic.unlettered];
         let both = || topic.lettered.without(&neither).filter(|offset| rows.store.indices.contains(*offset));
         let examples = both().take(EXAMPLES).map(|offset| self.whereabouts(offset)).collect();
@@ -286,9 +281,9 @@ impl ReportBuilder<'_> {
             without_record.len() as u64,
             without_record.iter().take(EXAMPLES).map(position).collect(),
         );
-        self.none_of("dead letters with other bytes than their record", &topic.other_bytes);
+        self.none_of("dead letters that differ from their record", &topic.other_bytes);
         self.positions(topic, offsets);
-        self.notes.push(format!("{} dead letters of the group, of all runs and producers", letters.count()));
+        self.notes.push(format!("{} dead letters of the group, from all runs and producers", letters.count()));
     }
 
     /// Compares the hours that retention has kept. Events whose records all have dead letters are not expected.
@@ -326,7 +321,7 @@ impl ReportBuilder<'_> {
         let run = self.evidence.run;
         let floor = rows.floor.filter(|_| self.retention_took(rows))?;
         let Some(made) = &run.made else {
-            self.notes.push("retention has taken days of the run from the table".to_owned());
+            self.notes.push("retention has dropped days of the run from the table".to_owned());
             return None;
         };
         let expired = IndexSet::new(run.length());
@@ -336,7 +331,7 @@ impl ReportBuilder<'_> {
             }
         }
         self.notes
-            .push(format!("{} valid events are of days that retention has taken from the table", expired.count()));
+            .push(format!("{} valid events are of days that retention has dropped from the table", expired.count()));
         Some(expired)
     }
 
@@ -345,7 +340,7 @@ impl ReportBuilder<'_> {
     fn suppressed(&mut self, offsets: &[GroupOffset]) {
         let count: i64 = offsets.iter().map(|position| position.suppressed).sum();
         if count > 0 {
-            self.notes.push(format!("rows suppressed by triggers: {count}, of all runs and producers"));
+            self.notes.push(format!("rows suppressed by triggers: {count}, from all runs and producers"));
         }
     }
 
@@ -356,11 +351,11 @@ impl ReportBuilder<'_> {
         let behind = offsets.iter().filter(|position| !at_end(position));
         let text = |position: &GroupOffset| {
             let end = topic.spans.get(&position.partition).map_or(0, |span| span.high);
-            format!("partition {} goes on at {}, its end is {end}", position.partition, position.next_offset)
+            format!("partition {} resumes at {}, its end is {end}", position.partition, position.next_offset)
         };
         let examples: Vec<String> = behind.map(text).take(EXAMPLES).collect();
         let found = offsets.iter().filter(at_end).count() as u64;
-        self.put("partitions that were read to their ends", topic.spans.len() as u64, found, examples);
+        self.put("partitions read to their ends", topic.spans.len() as u64, found, examples);
     }
 }
 
@@ -374,7 +369,7 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut table = Table::new();
         table.load_style(presets::UTF8_BORDERS_ONLY);
-        table.set_header(["", "expected", "found", ""]);
+        table.set_header(["check", "expected", "found", ""]);
         for check in &self.checks {
             let expected = format!("{}{}", check.expected, if check.or_more { "+" } else { "" });
             let result = if check.holds { "" } else { "DIFFERS" };
@@ -385,7 +380,7 @@ impl fmt::Display for Report {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        writeln!(f, "run {}, in {}\n{table}", self.run, self.stores.join(", "))?;
+        writeln!(f, "run {}, compared in {}\n{table}", self.run, self.stores.join(", "))?;
         for note in &self.notes {
             writeln!(f, "{note}")?;
         }
@@ -395,7 +390,7 @@ impl fmt::Display for Report {
         }
         let differ = self.checks.iter().filter(|check| !check.holds).count();
         match differ {
-            0 => write!(f, "every event is where it belongs: {} checks hold", self.checks.len()),
+            0 => write!(f, "all events accounted for: {} checks passed", self.checks.len()),
             _ => write!(f, "{differ} of {} checks differ", self.checks.len()),
         }
     }

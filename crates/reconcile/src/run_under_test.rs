@@ -46,9 +46,9 @@ impl RunUnderTest {
     /// not finished.
     pub(crate) fn new(manifest: Manifest) -> anyhow::Result<Self> {
         if manifest.end.is_none() {
-            bail!("run {} is not finished: its manifest is a draft", manifest.run.id);
+            bail!("cannot compare run {}: its manifest is a draft; finish the run first", manifest.run.id);
         }
-        let tag: RunTag = manifest.run.tag.parse().context("the manifest's run tag")?;
+        let tag: RunTag = manifest.run.tag.parse().context("invalid run tag in the manifest")?;
         let indices = manifest.first_index..manifest.next_index;
         let settings: Option<Settings> = serde_json::from_value(manifest.settings.clone()).ok();
         let source = settings.and_then(|settings| Source::new(settings).ok()).filter(|source| source.run_tag() == tag);

@@ -53,10 +53,10 @@ impl Table {
                 (SELECT coalesce(max(topic_incarnation), 1) FROM pipeline.consumer_offsets
                  WHERE consumer_group = $1 AND topic = $2)"#;
         let parameters: [&(dyn ToSql + Sync); 2] = [&self.group, &self.topic];
-        let rows = self.client().query_raw(sql, parameters).await.context("the dead letters cannot be read")?;
+        let rows = self.client().query_raw(sql, parameters).await.context("cannot read the dead letters")?;
         let mut rows = pin!(rows);
         let mut letters = DeadLetters::default();
-        while let Some(row) = rows.try_next().await.context("the dead letters cannot be read")? {
+        while let Some(row) = rows.try_next().await.context("cannot read the dead letters")? {
             letters.add((row.get(0), row.get(1)), DeadLetter::new(row.get(2), row.get(3), row.get(4)));
         }
         Ok(letters)
@@ -66,7 +66,7 @@ impl Table {
         let sql = "SELECT partition, next_offset, suppressed FROM pipeline.consumer_offsets
             WHERE consumer_group = $1 AND topic = $2 ORDER BY partition";
         let rows = self.client().query(sql, &[&self.group, &self.topic]).await;
-        let rows = rows.context("the offsets cannot be read")?;
+        let rows = rows.context("cannot read the offsets")?;
         let position =
             |row: &Row| GroupOffset { partition: row.get(0), next_offset: row.get(1), suppressed: row.get(2) };
         Ok(rows.iter().map(position).collect())
@@ -76,7 +76,7 @@ impl Table {
     /// all rows. The sessions read equal parts of that time in parallel.
     pub(crate) async fn rows(&self, run: &Arc<RunUnderTest>, all: bool) -> anyhow::Result<Rows> {
         let floor = "SELECT (max(floor) - date '1970-01-01')::bigint FROM pipeline.retention_floors";
-        let floor = self.client().query_one(floor, &[]).await.context("retention's floor cannot be read")?.get(0);
+        let floor = self.client().query_one(floor, &[]).await.context("cannot read the retention floor")?.get(0);
         let rows = Rows { store: StoreContents::of(run), floor };
         let hours = &run.manifest.counts.hours;
         let mut hours = hours.iter().filter(|(_, counts)| counts.outcomes.valid > 0).map(|(hour, _)| *hour);
@@ -104,7 +104,7 @@ async fn copy_out(
     run: &RunUnderTest,
     store: &StoreContents,
 ) -> anyhow::Result<()> {
-    const WHAT: &str = "the table cannot be read";
+    const WHAT: &str = "cannot read the table";
     // COPY takes no parameters. The text has only numbers, so nothing needs quoting.
     let time = |micros: i64| match micros {
         i64::MIN => "'-infinity'".to_owned(),
@@ -133,7 +133,7 @@ async fn copy_out(
             observe(&buffer.split_to(length), run, store)?;
         }
     }
-    anyhow::ensure!(buffer.as_ref() == COPY_TRAILER, "{WHAT}: PostgreSQL's answer is cut off");
+    anyhow::ensure!(buffer.as_ref() == COPY_TRAILER, "{WHAT}: incomplete answer from PostgreSQL");
     Ok(())
 }
 
@@ -157,7 +157,7 @@ fn row_length(bytes: &[u8]) -> Option<usize> {
 }
 
 fn observe(row: &[u8], run: &RunUnderTest, store: &StoreContents) -> anyhow::Result<()> {
-    let event = read_copy_row(row).context("the table has a row that is no event: a null, or text that is no value")?;
-    store.observe(run, &event, || format!("the table, day {}", &event.event_timestamp.to_string()[..10]));
+    let event = read_copy_row(row).context("invalid event in the table: a null or a malformed value")?;
+    store.observe(run, &event, || format!("table, day {}", &event.event_timestamp.to_string()[..10]));
     Ok(())
 }

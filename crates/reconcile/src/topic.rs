@@ -82,7 +82,7 @@ pub(crate) fn scan(
         other_key: Findings::default(),
     };
     if left > 0 {
-        consumer.assign(&list).context("Kafka refused the partitions")?;
+        consumer.assign(&list).context("cannot assign the partitions")?;
     }
     let mut last_word = Instant::now();
     while left > 0 {
@@ -107,7 +107,9 @@ pub(crate) fn scan(
             }
             Some(Err(error)) => tracing::warn!(%error, topic, "kafka error"),
             None if last_word.elapsed() > TIMEOUT => {
-                bail!("Kafka has said nothing for a minute; {left} partitions of {topic} are not read to their ends")
+                bail!(
+                    "cannot read {topic} to its end: no record from Kafka for a minute, {left} partitions unread; check the brokers"
+                )
             }
             None => {}
         }
@@ -121,16 +123,17 @@ fn reader(config: &ClientConfig) -> anyhow::Result<BaseConsumer<ClientErrors>> {
         set_default(&mut config, property, value);
     }
     config.set("queued.max.messages.kbytes", "65536");
-    BaseConsumer::from_config_and_context(&config, ClientErrors::default()).context("the Kafka client cannot be used")
+    BaseConsumer::from_config_and_context(&config, ClientErrors::default()).context("cannot create the Kafka client")
 }
 
 fn spans(consumer: &BaseConsumer<ClientErrors>, topic: &str) -> anyhow::Result<BTreeMap<i32, Watermarks>> {
-    let partitions = watermarks::partitions(consumer, topic, ANSWER).context("Kafka did not report the partitions")?;
+    let partitions =
+        watermarks::partitions(consumer, topic, ANSWER).context("cannot read the partitions from Kafka")?;
     if partitions.is_empty() {
-        bail!("Kafka has no topic {topic}");
+        bail!("cannot read {topic}: the topic does not exist; correct --topic or --bootstrap-servers");
     }
     let spans = watermarks::watermarks(consumer, topic, &partitions, ANSWER);
-    spans.context("Kafka did not report where the partitions begin and end")
+    spans.context("cannot read the partition offsets from Kafka")
 }
 
 impl Topic {

@@ -13,37 +13,37 @@ use crate::postgres::{self, Conninfo};
 #[derive(Args, Clone)]
 #[command(next_help_heading = "PostgreSQL")]
 pub(crate) struct DatabaseArgs {
-    /// PostgreSQL connection string, a URI or keyword=value pairs; a service and PG* variables fill in the rest
-    /// (default: the local stack's warehouse)
+    /// PostgreSQL connection string: a URI or keyword=value pairs; a service file and PG* variables supply settings
+    /// that it omits [default: the local stack's warehouse]
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     pub(crate) database_url: Option<String>,
 }
 
 #[derive(Args, Clone)]
 pub(crate) struct GroupArgs {
-    /// The consumer group: whose offsets these are, in PostgreSQL and in Kafka
-    #[arg(long, default_value = "kafka-consumer")]
+    /// Consumer group that owns the offsets, in PostgreSQL and in Kafka
+    #[arg(long, value_name = "GROUP", default_value = "kafka-consumer")]
     pub(crate) group_id: String,
 }
 
-/// The group and the topic, for what asks PostgreSQL alone.
+/// Group and topic, for commands that query only PostgreSQL.
 #[derive(Args, Clone)]
 pub(crate) struct GroupTopicArgs {
     #[command(flatten)]
     pub(crate) group: GroupArgs,
-    /// The topic of the events
+    /// Topic of the events
     #[arg(long, default_value = "product-events")]
     pub(crate) topic: String,
 }
 
-/// How far events may lie from their records.
+/// Accepted range of event timestamps, relative to their records.
 #[derive(Args, Clone)]
 pub(crate) struct WindowArgs {
-    /// Maximum age of an event before its record's timestamp, or before the present if it has none (400d, 36h, 90m)
-    #[arg(long, value_name = "DURATION", default_value = "400d")]
+    /// Maximum age of an event relative to its record's timestamp, or to the present if it has none
+    #[arg(long, value_name = "DURATION", default_value = "400d", allow_hyphen_values = true)]
     pub(crate) max_event_age: TimeSpan,
-    /// Maximum time of an event after its record's timestamp, or after the present if that is earlier
-    #[arg(long, value_name = "DURATION", default_value = "1d")]
+    /// Maximum time by which an event may be later than its record's timestamp or the present, whichever is earlier
+    #[arg(long, value_name = "DURATION", default_value = "1d", allow_hyphen_values = true)]
     pub(crate) max_event_skew: TimeSpan,
 }
 

@@ -24,16 +24,16 @@ const SESSIONS: usize = 2;
 
 #[derive(Args, Clone)]
 pub(crate) struct ReconcileArgs {
-    /// The run, by its manifest in the lake
+    /// Run whose manifest is in the lake
     #[arg(long, value_name = "RUN", required_unless_present = "manifest", conflicts_with = "manifest")]
     run: Option<RunId>,
-    /// The run, by its manifest in a file
+    /// File with the manifest of the run
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// Look at these stores only (may be repeated)
+    /// Compare only these stores; may be repeated or separated by commas [default: all]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STORE")]
     only: Vec<Only>,
-    /// Look for the run's ids in the whole table, not only in the hours of its events: reads everything
+    /// Search the whole table for events of the run, not only the run's hours; reads all rows
     #[arg(long)]
     whole_table: bool,
     /// Print one JSON object
@@ -51,7 +51,7 @@ pub(crate) struct ReconcileArgs {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Only {
-    /// The topic
+    /// Topic
     Kafka,
     /// Raw files and quarantine
     Lake,
@@ -79,7 +79,7 @@ impl ReconcileArgs {
         });
         let report = report.await?;
         let text = if self.json {
-            serde_json::to_string_pretty(&report).context("the report cannot be written as JSON")?
+            serde_json::to_string_pretty(&report).context("cannot format the report as JSON")?
         } else {
             report.to_string()
         };
@@ -87,7 +87,10 @@ impl ReconcileArgs {
         if report.holds {
             return Ok(());
         }
-        Err(Failure::Difference(format!("run {} is not where it belongs", report.run)))
+        Err(Failure::Difference(format!(
+            "run {} differs from its manifest; the report lists the differences",
+            report.run
+        )))
     }
 
     /// Opens the sessions that read the table. Their application name is not that of a consumer.
@@ -100,20 +103,20 @@ impl ReconcileArgs {
     async fn find(&self, lake: Option<&Lake>) -> Result<Manifest, Failure> {
         if let Some(path) = &self.manifest {
             let name = path.display().to_string();
-            let text = fs::read(path).with_context(|| name.clone())?;
+            let text = fs::read(path).with_context(|| format!("cannot read --manifest {name}"))?;
             return Ok(Manifest::from_json(&name, &text).map_err(with_hint)?);
         }
         let (Some(lake), Some(run)) = (lake, &self.run) else {
-            return Err(Failure::usage("give --run or --manifest"));
+            return Err(Failure::usage("no run selected; pass --run or --manifest"));
         };
         if let Some(manifest) = lake.manifest(run).await.map_err(with_hint)? {
             return Ok(manifest);
         }
         let draft = lake.draft(run).await.map_err(with_hint)?.is_some();
         let why = if draft {
-            anyhow!("run {run} is not finished: {} has only a draft of its manifest", lake.url())
+            anyhow!("cannot compare run {run}: its manifest in {} is a draft; finish the run first", lake.url())
         } else {
-            anyhow!("{} has no manifest of a run {run}", lake.url())
+            anyhow!("no manifest of run {run} in {}; correct --run or --lake", lake.url())
         };
         Err(why.into())
     }

@@ -27,60 +27,60 @@ use crate::postgres::migrations::Pending;
 pub(crate) struct RunArgs {
     #[command(flatten)]
     group: GroupArgs,
-    /// A name of this one consumer that outlives it: restarted under it before its session times out (-X
-    /// session.timeout.ms, 6 s unless set), it has its partitions at once and the others keep theirs
-    #[arg(long, value_name = "NAME")]
+    /// Static membership ID (group.instance.id): a consumer that restarts within the session timeout keeps its
+    /// partitions (-X session.timeout.ms=N, 6 s by default) [default: none]
+    #[arg(long, value_name = "ID")]
     group_instance_id: Option<String>,
-    /// Where a group begins that has never read the topic: earliest, latest, or a time such as 2026-11-22T00:00:00Z
-    #[arg(long, default_value = "earliest")]
+    /// Start offset of a group that has never read the topic: earliest, latest, or a time such as 2026-11-22T00:00:00Z
+    #[arg(long, value_name = "OFFSET", default_value = "earliest")]
     start: StartOffset,
-    /// End with exit code 0 when every record up to the ends of all partitions is committed in PostgreSQL
+    /// Exit with code 0 once all partitions are committed up to their ends
     #[arg(long)]
     until_caught_up: bool,
-    /// Maximum wait of --until-caught-up for an open transaction that holds records back; then exit code 1. Java
-    /// producers abort theirs within 70s
-    #[arg(long, value_name = "DURATION", default_value = "90s")]
+    /// Maximum time that --until-caught-up waits for an open Kafka transaction; exit with code 1 after that. Brokers
+    /// abort the transactions of Java producers within 70s by default
+    #[arg(long, value_name = "DURATION", default_value = "90s", allow_hyphen_values = true)]
     open_transaction_timeout: TimeSpan,
-    /// Refuse to run when scripts are pending, instead of applying them
+    /// Fail if migrations are pending instead of applying them
     #[arg(long)]
     no_migrate: bool,
-    /// Print the effective configuration as JSON, secrets left out, and end
+    /// Print the effective configuration as JSON, without secrets, and exit
     #[arg(long)]
     print_config: bool,
     #[command(flatten)]
     window: WindowArgs,
-    /// Maximum number of records in a transaction, up to 1M
-    #[arg(long, value_name = "N", default_value = "30k", value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
+    /// Maximum number of records per transaction, from 1 to 1M
+    #[arg(long, value_name = "N", default_value = "30k", allow_hyphen_values = true, value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
     batch_rows: Count,
-    /// Maximum size of a transaction, at least 1KiB [default: the share of --memory-limit, up to 8MiB]
-    #[arg(long, value_name = "BYTES", value_parser = ByteSize::within(ByteSize::from_kib(1)..))]
+    /// Maximum size of a transaction, at least 1KiB [default: a share of --memory-limit, from 64KiB to 8MiB]
+    #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = ByteSize::within(ByteSize::from_kib(1)..))]
     batch_bytes: Option<ByteSize>,
-    /// Maximum wait of a record for others to fill its transaction
-    #[arg(long, value_name = "DURATION", default_value = "100ms")]
+    /// Maximum time that a record waits for its transaction to fill
+    #[arg(long, value_name = "DURATION", default_value = "100ms", allow_hyphen_values = true)]
     batch_interval: TimeSpan,
-    /// Sessions of PostgreSQL that write side by side, each with partitions of its own
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    /// Number of PostgreSQL sessions that write in parallel, each for its own partitions, from 1 to 64
+    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
-    /// Maximum memory of the process, at least 128MiB; bounds Kafka's queues and the batches
-    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
+    /// Maximum memory of the process, at least 128MiB; limits Kafka's prefetch queues and the batches
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", allow_hyphen_values = true)]
     memory_limit: MemoryBudget,
     /// Maximum number of dead letters among --dead-letter-window consecutive records; more stop the consumer
-    #[arg(long, value_name = "N", default_value = "1k")]
+    #[arg(long, value_name = "N", default_value = "1k", allow_hyphen_values = true)]
     dead_letter_limit: Count,
-    /// Number of records that --dead-letter-limit looks at
-    #[arg(long, value_name = "RECORDS", default_value = "10k", value_parser = Count::within(Count::new(1)..))]
+    /// Number of consecutive records to which --dead-letter-limit applies, at least 1
+    #[arg(long, value_name = "N", default_value = "10k", allow_hyphen_values = true, value_parser = Count::within(Count::new(1)..))]
     dead_letter_window: Count,
-    /// Number of dead letters beyond the limit that this run lets pass
-    #[arg(long, value_name = "N", default_value = "0")]
+    /// Number of dead letters that this run accepts beyond the limit
+    #[arg(long, value_name = "N", default_value = "0", allow_hyphen_values = true)]
     allow_dead_letters: Count,
-    /// Go on with the oldest record where retention took records before they were read
+    /// Resume at the oldest record if Kafka's retention deleted records before they were read
     #[arg(long)]
     allow_data_loss: bool,
-    /// Read a topic that was deleted and recreated from its beginning
+    /// Read the topic from its beginning if it was deleted and recreated
     #[arg(long)]
     allow_recreated_topic: bool,
-    /// Where metrics, probes and the page are served: HOST:PORT or off. Port 0 is any that is free
-    /// [default: 127.0.0.1:9464 where that is free, none otherwise]
+    /// Listen address for metrics, probes and the web page, as HOST:PORT or off; port 0 selects a free port
+    /// [default: 127.0.0.1:9464 if that port is free, otherwise off]
     #[arg(long, value_name = "HOST:PORT")]
     http_addr: Option<HttpAddr>,
     #[command(flatten)]
@@ -153,7 +153,7 @@ impl RunArgs {
         if self.print_config {
             return self.print_config(&settings);
         }
-        let shutdown = ShutdownDeadline::on_signal(ingest::GRACE).context("cannot receive signals")?;
+        let shutdown = ShutdownDeadline::on_signal(ingest::GRACE).context("cannot install the signal handlers")?;
         summary::show(&ingest::run(settings, shutdown).await?, log);
         Ok(())
     }

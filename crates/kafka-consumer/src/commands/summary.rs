@@ -47,15 +47,15 @@ fn table(summary: &Summary) -> Table {
         ("records committed", tally.records.to_string()),
         ("  rows inserted", tally.rows.to_string()),
         ("  duplicates", tally.duplicates.to_string()),
-        ("    with other content", tally.duplicates_differing.to_string()),
+        ("    with different content", tally.duplicates_differing.to_string()),
         ("  dead letters", tally.dead_letters.to_string()),
         ("  expired", tally.expired.to_string()),
         ("  suppressed by triggers", tally.suppressed.to_string()),
         ("transactions", summary.transactions.to_string()),
         ("retries", summary.retries.to_string()),
-        ("time", format!("{:.1} s", summary.elapsed.as_secs_f64())),
+        ("elapsed time", format!("{:.1} s", summary.elapsed.as_secs_f64())),
         ("first record to last commit", format!("{:.1} s", summary.reading.as_secs_f64())),
-        ("records a second", format!("{:.0}", per_second(summary))),
+        ("records per second", format!("{:.0}", per_second(summary))),
     ];
     table_of(&rows)
 }

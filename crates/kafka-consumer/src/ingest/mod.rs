@@ -102,22 +102,23 @@ pub(crate) struct Summary {
 
 /// Consumes until the run is caught up (with `--until-caught-up`) or a shutdown is requested.
 pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Result<Summary, Failure> {
+    // Invalid properties fail before a port is taken.
+    let mut config = client_config(&settings.kafka, &settings.group)?;
     let group_topic = GroupTopic { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
     let site = Arc::new(HttpEndpoints::new(group_topic.clone()));
     let _server = http::start(settings.http.as_ref(), DEFAULT_ADDRESS, Arc::clone(&site) as Arc<_>)
         .await
         .map_err(anyhow::Error::from)?;
-    let mut config = client_config(&settings.kafka, &settings.group)?;
     let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await?;
     settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
     let mut client = postgres::connect_at_start(&settings.target).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
-        tracing::info!(script, "script applied");
+        tracing::info!(script, "migration applied");
     }
     let kafka = KafkaClient::new(&config, settings.instance.as_deref())?;
     offsets::first_start::insert_initial_offsets(&mut client, &group_topic, &kafka.current(), settings.start).await?;
     drop(client);
-    tracing::info!(topic = group_topic.topic, partitions = topic.partitions, group = group_topic.group, postgres = %settings.target, "reading");
+    tracing::info!(topic = group_topic.topic, partitions = topic.partitions, group = group_topic.group, postgres = %settings.target, "consuming");
 
     let began = Instant::now();
     let counters = Arc::clone(&site.counters);
@@ -165,7 +166,7 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
     let reading = std::thread::Builder::new()
         .name("source".to_owned())
         .spawn(|| source.run())
-        .context("no thread for the source")?;
+        .context("cannot start the reading thread")?;
     let reading = tokio::task::spawn_blocking(move || reading.join());
 
     let watching = tokio::spawn(watch(settings.progress, Arc::clone(&site), shutdown, give_up.clone()));
@@ -225,10 +226,10 @@ async fn end(
     give_up: CancellationToken,
 ) -> anyhow::Result<()> {
     shutdown::waiting_for("the reading thread");
-    let read = reading.await.context("the reading thread was not waited for")?;
+    let read = reading.await.context("cannot wait for the reading thread")?;
     // A panic has ended the process already, unless this runs as a library.
     let finish = read.unwrap_or_else(|panic| resume_unwind(panic));
-    shutdown::waiting_for("Kafka's answer about the ends of partitions");
+    shutdown::waiting_for("Kafka, to report the partition offsets");
     others_let_go.await;
     shutdown::waiting_for("PostgreSQL, to commit the batches in flight");
     if finish.is_err() {
@@ -250,7 +251,7 @@ async fn end(
     let leaving = tokio::task::spawn_blocking(|| finish.leave(FAREWELL));
     // `leave` has the same timeout. This one covers a call to librdkafka that does not return.
     if !matches!(tokio::time::timeout(FAREWELL + MARGIN, leaving).await, Ok(Ok(true))) {
-        tracing::warn!("group not left: kafka does not answer");
+        tracing::warn!("group not left: no answer from kafka");
     }
     caught_up
 }
@@ -259,7 +260,7 @@ async fn end(
 async fn worst(writers: Vec<Writing>) -> anyhow::Result<Option<WriterError>> {
     let mut worst = None;
     for writer in writers {
-        let ended = writer.await.context("a writer was not waited for")?;
+        let ended = writer.await.context("cannot wait for a writer")?;
         if let Err(error) = ended
             && matches!(worst, None | Some(WriterError::Abandoned { .. }))
         {

@@ -70,7 +70,7 @@ pub(crate) struct Refusal {
 
 /// Error that no single row caused. Nothing is loaded.
 #[derive(Debug, Error)]
-#[error("PostgreSQL: {}", describe(&.0.error))]
+#[error("cannot insert rows: {}", describe(&.0.error))]
 pub(crate) struct LoadError(pub(crate) PhaseError);
 
 impl From<tokio_postgres::Error> for LoadError {

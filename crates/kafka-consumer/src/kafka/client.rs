@@ -17,33 +17,29 @@ const GUARDS: &[Guard] = &[
     Guard {
         property: "enable.auto.commit",
         value: Some("false"),
-        because: "the offsets are kept in PostgreSQL and told to Kafka only after they are committed there",
+        because: "offsets are stored in PostgreSQL, and committed to Kafka only afterwards",
     },
     Guard {
         property: "enable.auto.offset.store",
         value: Some("false"),
-        because: "the offsets are kept in PostgreSQL and told to Kafka only after they are committed there",
+        because: "offsets are stored in PostgreSQL, and committed to Kafka only afterwards",
     },
     Guard {
         property: "isolation.level",
         value: Some("read_committed"),
-        because: "records of aborted transactions would become rows",
+        because: "records of aborted transactions would be inserted",
     },
     Guard {
         property: "auto.offset.reset",
         value: Some("error"),
-        because: "a jump over records that are gone would go unnoticed; --start says where a new group begins",
+        because: "it would skip deleted records silently; set the start of a new group with --start",
     },
     Guard { property: "enable.partition.eof", value: Some("true"), because: "--until-caught-up would never end" },
-    Guard {
-        property: "group.protocol",
-        value: Some("classic"),
-        because: "the rebalances of the other one are not handled",
-    },
-    Guard { property: "group.id", value: None, because: "--group-id gives it" },
-    Guard { property: "group.instance.id", value: None, because: "--group-instance-id gives it" },
-    Guard { property: "enable.idempotence", value: None, because: "it is a producer's" },
-    Guard { property: "partitioner", value: None, because: "it is a producer's" },
+    Guard { property: "group.protocol", value: Some("classic"), because: "only classic rebalances are supported" },
+    Guard { property: "group.id", value: None, because: "it is set with --group-id" },
+    Guard { property: "group.instance.id", value: None, because: "it is set with --group-instance-id" },
+    Guard { property: "enable.idempotence", value: None, because: "it applies to producers only" },
+    Guard { property: "partitioner", value: None, because: "it applies to producers only" },
 ];
 
 /// Returns the configuration of the consumer, with the properties of the delivery guarantee.
@@ -93,8 +89,11 @@ impl KafkaClient {
                 config.set_log_level(RDKafkaLogLevel::Info);
             }
         }
-        let consumer = consumer(&config)
-            .map_err(|error| Failure::usage(format!("Kafka's properties do not go together: {error}")))?;
+        let consumer = consumer(&config).map_err(|error| {
+            Failure::usage(format!(
+                "cannot create the Kafka client: {error}; correct the properties in -X or --kafka-config"
+            ))
+        })?;
         Ok(Self { config, current: Arc::new(RwLock::new(consumer)), observer: Arc::default() })
     }
 
@@ -165,6 +164,6 @@ pub(crate) fn retire(consumer: Arc<BaseConsumer<Context>>) {
         tracing::debug!(closed, "kafka client retired");
     };
     if let Err(error) = thread::Builder::new().name("retire".to_owned()).spawn(retiring) {
-        tracing::warn!(%error, "cannot start a thread to close the former kafka client; it stays open");
+        tracing::warn!(%error, "replaced kafka client left open: no thread to close it");
     }
 }

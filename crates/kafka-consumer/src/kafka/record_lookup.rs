@@ -36,20 +36,20 @@ pub(crate) struct RecordLookup {
 #[derive(Debug, Error)]
 pub(crate) enum RecordLookupError {
     /// Kafka did not answer in time. The error may be transient.
-    #[error("{topic} could not be read again within {} s: {complaint}", TIMEOUT.as_secs())]
+    #[error("cannot reread records of {topic}: no answer from Kafka within {} s ({complaint})", TIMEOUT.as_secs())]
     NoAnswer {
         topic: String,
         /// Last error that the client reported.
         complaint: String,
     },
     /// Kafka no longer has the record.
-    #[error("Kafka no longer has what was to be read again of {topic}")]
+    #[error("cannot reread a record of {topic}: Kafka has deleted it")]
     Gone { topic: String },
     /// The Kafka user may not read the topic.
-    #[error("the Kafka user needs READ on the topic {topic}")]
+    #[error("cannot read topic {topic}: access denied; grant the Kafka user READ on it")]
     Denied { topic: String },
     /// The client failed.
-    #[error("the Kafka client could not read again: {0}")]
+    #[error("cannot reread records: {0}")]
     Client(#[from] KafkaError),
 }
 
@@ -182,7 +182,7 @@ impl RecordLookup {
                 Err(RecordLookupError::NoAnswer { topic: self.topic.clone(), complaint })
             }
             Some(Err(error)) => {
-                tracing::debug!(%error, "kafka error while reading again");
+                tracing::debug!(%error, "kafka error while rereading");
                 Ok(Polled::Nothing)
             }
             None => Ok(Polled::Nothing),

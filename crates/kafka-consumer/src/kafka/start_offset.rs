@@ -30,7 +30,10 @@ impl FromStr for StartOffset {
         match text {
             "earliest" => Ok(Self::Earliest),
             "latest" => Ok(Self::Latest),
-            time => time.parse().map(Self::Time).map_err(|error| format!("not earliest, not latest, and {error}")),
+            time => time
+                .parse()
+                .map(Self::Time)
+                .map_err(|error| format!("neither earliest, latest nor a timestamp: {error}")),
         }
     }
 }
@@ -69,7 +72,7 @@ pub(crate) async fn start_offsets(
 ) -> anyhow::Result<BTreeMap<i32, i64>> {
     let partitions = partitions(kafka, topic).await?;
     let ends = watermarks(kafka, topic, &partitions).await;
-    let ends = ends.context("Kafka did not report where the partitions begin and end")?;
+    let ends = ends.context("cannot read the partition offsets from Kafka")?;
     let millis = match start {
         StartOffset::Earliest => return Ok(ends.into_iter().map(|(partition, ends)| (partition, ends.low)).collect()),
         StartOffset::Latest => return Ok(ends.into_iter().map(|(partition, ends)| (partition, ends.high)).collect()),

@@ -79,17 +79,17 @@ impl Health {
 
     fn ready_at(&self, now: Instant) -> Result<(), String> {
         if self.ending.load(Ordering::Relaxed) {
-            return Err("ending: it was asked to".to_owned());
+            return Err("shutting down".to_owned());
         }
         let longest = lock(&self.retrying).values().min_by_key(|outage| outage.since).cloned();
         if let Some(Outage { since, error }) = longest
             && now.saturating_duration_since(since) >= RETRYING
         {
             let seconds = now.saturating_duration_since(since).as_secs();
-            return Err(format!("postgres has taken no batch for {seconds} s: {error}"));
+            return Err(format!("postgres has accepted no batch for {seconds} s: {error}"));
         }
         if !self.assigned.load(Ordering::Relaxed) {
-            return Err("kafka's group has not assigned partitions yet".to_owned());
+            return Err("no partitions assigned by the group yet".to_owned());
         }
         self.went_round_within(SLOW, now)
     }
@@ -103,7 +103,7 @@ impl Health {
         if since < limit {
             return Ok(());
         }
-        Err(format!("the thread that reads from kafka has not moved for {} s", since.as_secs()))
+        Err(format!("the kafka reading thread is stuck for {} s", since.as_secs()))
     }
 }
 
@@ -128,7 +128,7 @@ mod tests {
         health.assigned();
         assert_eq!(health.ready(), Ok(()));
         health.ending();
-        assert!(health.ready().unwrap_err().contains("ending") && health.live().is_ok());
+        assert!(health.ready().unwrap_err().contains("shutting down") && health.live().is_ok());
     }
 
     #[test]

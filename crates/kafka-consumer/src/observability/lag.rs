@@ -133,7 +133,7 @@ impl LagMonitor {
         for round in 0_u32.. {
             let known = self.ends.lock().clone();
             let ends = self.ask(&known).await.unwrap_or_else(|error| {
-                tracing::debug!(error = format!("{error:#}"), "ends of partitions unknown");
+                tracing::debug!(error = format!("{error:#}"), "partition ends unknown");
                 BTreeMap::new()
             });
             self.ends.set(ends);
@@ -264,7 +264,7 @@ pub(crate) async fn latest<C: ConsumerContext + 'static>(
 ) -> anyhow::Result<BTreeMap<i32, i64>> {
     let topic = topic.to_owned();
     let found = watermarks::ask(kafka, move |kafka| watermarks::ends(kafka, &topic, &partitions, timeout)).await;
-    found.context("Kafka did not report where the partitions end")
+    found.context("cannot read the partition ends from Kafka")
 }
 
 #[cfg(test)]

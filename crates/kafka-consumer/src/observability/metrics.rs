@@ -9,12 +9,12 @@ use crate::observability::record_counts::RecordCounts;
 
 /// Committed records of any outcome, by partition.
 pub(crate) const RECORDS: Metric =
-    Metric::counter("kafka_consumer_records_committed_total", "Committed records, whatever their outcome.");
+    Metric::counter("kafka_consumer_records_committed_total", "Committed records of any outcome.");
 /// New rows of `staging.product_events_raw`, by partition.
 pub(crate) const ROWS: Metric = Metric::counter("kafka_consumer_rows_inserted_total", "Events that became new rows.");
 /// Records whose `event_id` already existed on that day, by partition.
 pub(crate) const DUPLICATES: Metric =
-    Metric::counter("kafka_consumer_duplicates_total", "Records whose event_id existed already on that day.");
+    Metric::counter("kafka_consumer_duplicates_total", "Records whose event_id already existed on that day.");
 /// Duplicates whose content differs from the row in the table, by partition.
 pub(crate) const DIFFERING: Metric = Metric::counter(
     "kafka_consumer_duplicates_differing_total",
@@ -41,7 +41,7 @@ pub(crate) const LAG: Metric = Metric::gauge(
 /// does not answer.
 pub(crate) const LAST_STABLE_OFFSET_LAG: Metric = Metric::gauge(
     "kafka_consumer_last_stable_offset_lag_records",
-    "Offsets from the last stable offset to the high watermark: held back by an open transaction, part of the lag.",
+    "Offsets from the last stable offset to the high watermark, held back by an open transaction; part of the lag.",
 );
 /// Seconds from a record's timestamp to its commit.
 pub(crate) const INGEST_LATENCY: Metric = Metric::histogram(
@@ -71,7 +71,7 @@ pub(crate) const READY: Metric =
     Metric::gauge("kafka_consumer_ready", "1 while records are inserted, 0 while /readyz returns 503.");
 /// Always 1. Its labels name the program, its version, its group and its topic.
 pub(crate) const BUILD: Metric =
-    Metric::gauge("kafka_consumer_build_info", "Always 1; the labels name the program and what it reads.");
+    Metric::gauge("kafka_consumer_build_info", "Always 1; labels: program, version, group and topic.");
 
 /// All metrics of the consumer.
 pub(crate) const REGISTRY: Registry = Registry::new(

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::{Context, anyhow, bail};
 use pg_conninfo::{Conninfo, ConninfoError};
 use pipeline_runtime::START_LOCAL_STACK;
+use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
 use crate::postgres::pooler;
@@ -27,37 +28,58 @@ const TIMEOUT: Duration = Duration::from_secs(9);
 /// sessions between clients. The error names a remedy.
 pub async fn connect_at_start(target: &Conninfo) -> anyhow::Result<Client> {
     let opening = async {
-        let client = connect(target).await.map_err(|error| refusal(error, target))?;
+        let client = connect(target).await.map_err(|error| refusal(&error, target))?;
         // A server that has room for one session only cannot share it, so the check is skipped.
         let Ok(other) = connect(&target.named("kafka-consumer probe")).await else { return Ok(client) };
-        if pooler::shares_sessions(&client, &other).await.with_context(|| unreachable(target))? {
+        if pooler::shares_sessions(&client, &other).await.with_context(|| failure(target))? {
             bail!(
-                "a connection pooler that shares sessions (such as PgBouncer with pool_mode=transaction) stands at \
-                 {target}; the consumer needs a session of its own for its locks, settings and prepared statements: \
-                 name PostgreSQL itself, or a pool with pool_mode=session"
+                "cannot use {target}: a connection pooler (such as PgBouncer with pool_mode=transaction) shares \
+                 sessions there, but locks, settings and prepared statements need a dedicated one; connect to \
+                 PostgreSQL directly, or set pool_mode=session"
             );
         }
         Ok(client)
     };
     match tokio::time::timeout(TIMEOUT, opening).await {
         Ok(opened) => opened,
-        Err(_) => bail!("{} (no answer within {} s)", unreachable(target), TIMEOUT.as_secs()),
+        Err(_) => bail!("{}: no answer within {} s; {}", failure(target), TIMEOUT.as_secs(), start_hint()),
     }
 }
 
-fn refusal(error: Error, target: &Conninfo) -> anyhow::Error {
-    let text = if error.as_db_error().is_some() {
-        format!("PostgreSQL at {target} refused the connection")
-    } else if pg_conninfo::tls_failure(&error).is_some() {
-        let mode = target.ssl_mode();
-        let text = describe(&error);
-        return anyhow::anyhow!("no TLS with PostgreSQL at {target} (sslmode={mode}): {text}{}", tls_hint(&text));
-    } else if is_about_the_target(&error) {
-        format!("PostgreSQL at {target} cannot be used as asked")
+/// Adds the remedy for the cause to an error of the first connection.
+fn refusal(error: &Error, target: &Conninfo) -> anyhow::Error {
+    let text = describe(error);
+    let mode = target.ssl_mode();
+    let remedy = if error.as_db_error().is_some() {
+        server_hint(error.code()).to_owned()
+    } else if pg_conninfo::tls_failure(error).is_some() {
+        return anyhow!("{} with TLS (sslmode={mode}): {text}{}", failure(target), tls_hint(&text));
+    } else if text.contains("password missing") {
+        "set PGPASSWORD, or add the password to --database-url or the password file".to_owned()
+    } else if is_about_the_target(error) {
+        "correct --database-url".to_owned()
     } else {
-        unreachable(target)
+        start_hint()
     };
-    anyhow::Error::new(error).context(text)
+    anyhow!("{}: {text}; {remedy}", failure(target))
+}
+
+fn start_hint() -> String {
+    format!("start it with '{START_LOCAL_STACK}', or pass --database-url")
+}
+
+/// Returns the remedy for a connection that the server refused.
+fn server_hint(state: Option<&SqlState>) -> &'static str {
+    match state {
+        Some(&SqlState::INVALID_PASSWORD) => {
+            "check the user and the password in --database-url, PGPASSWORD or PGPASSFILE"
+        }
+        Some(&SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => "check the user, and the server's pg_hba.conf",
+        Some(&SqlState::INVALID_CATALOG_NAME) => "create the database, or correct its name in --database-url",
+        Some(&SqlState::TOO_MANY_CONNECTIONS) => "close other sessions, or raise max_connections",
+        Some(&SqlState::CANNOT_CONNECT_NOW) => "try again once the server has started",
+        _ => "correct --database-url, or the settings of the server",
+    }
 }
 
 /// Returns true if the server answers but does not meet the requirements of the address, or the address those of the
@@ -70,20 +92,18 @@ fn is_about_the_target(error: &Error) -> bool {
 
 fn tls_hint(text: &str) -> &'static str {
     if text.contains("does not support TLS") {
-        "; `ssl = on` makes it offer TLS, sslmode=disable does without where the network is trusted"
+        "; set 'ssl = on' on the server, or pass sslmode=disable on a trusted network"
     } else if text.contains("mismatch") {
-        "; the certificate is for another name: connect by the name that it has"
+        "; connect by the host name in the certificate"
     } else if text.contains("certificate verify failed") {
-        "; sslrootcert names the file with the certificate of the authority that issued the server's"
+        "; set sslrootcert to the certificate file of the authority that issued it"
     } else {
         ""
     }
 }
 
-fn unreachable(target: &Conninfo) -> String {
-    format!(
-        "PostgreSQL at {target} does not answer; `{START_LOCAL_STACK}` starts the local one, --database-url names another"
-    )
+fn failure(target: &Conninfo) -> String {
+    format!("cannot connect to PostgreSQL at {target}")
 }
 
 /// Describes an error with all that PostgreSQL reports: message, SQLSTATE and detail.

@@ -41,13 +41,13 @@ pub(crate) async fn bring_up_to_date(client: &mut Client, pending: Pending) -> R
     }
     if pending == Pending::Refuse || !may_change_the_schema(client).await? {
         return Err(Failure::Failed(anyhow::anyhow!(
-            "the warehouse lacks {}; `kafka-consumer migrate` applies what is pending, as a role that may change the schema",
+            "cannot use the warehouse: it lacks {}; run 'kafka-consumer migrate' as the owner of the schemas",
             missing.join(", ")
         )));
     }
     lock(client).await?;
     let applied = run(client, &scripts).await;
-    client.batch_execute("SELECT pg_advisory_unlock_all()").await.context("the migrations' lock was not released")?;
+    client.batch_execute("SELECT pg_advisory_unlock_all()").await.context("cannot release the migration lock")?;
     applied
 }
 
@@ -59,11 +59,13 @@ pub(crate) async fn pending(client: &Client) -> anyhow::Result<Vec<String>> {
 /// Returns true if the role may create schemas. The writer's role, which only reads and writes rows, may not.
 async fn may_change_the_schema(client: &Client) -> anyhow::Result<bool> {
     let asked = "SELECT has_database_privilege(current_database(), 'CREATE')";
-    Ok(client.query_one(asked, &[]).await.context("the rights on the warehouse were not told")?.get(0))
+    Ok(client.query_one(asked, &[]).await.context("cannot read the privileges on the warehouse")?.get(0))
 }
 
 fn embedded() -> anyhow::Result<Vec<Migration>> {
-    let parse = |(name, sql): &(&str, &str)| Migration::unapplied(name, sql).with_context(|| format!("script {name}"));
+    let parse = |(name, sql): &(&str, &str)| {
+        Migration::unapplied(name, sql).with_context(|| format!("cannot read migration {name}"))
+    };
     scripts::SCRIPTS.iter().map(parse).collect()
 }
 
@@ -72,7 +74,7 @@ async fn lock(client: &Client) -> anyhow::Result<()> {
     client
         .batch_execute("SELECT pg_advisory_lock(hashtextextended('event-pipeline: migrations', 0))")
         .await
-        .context("another program has been migrating for long")
+        .context("cannot lock the migrations: another program is applying them; try again later")
 }
 
 async fn run(client: &mut Client, scripts: &[Migration]) -> Result<Vec<String>, Failure> {
@@ -81,11 +83,11 @@ async fn run(client: &mut Client, scripts: &[Migration]) -> Result<Vec<String>, 
     let report = runner.run_async(client).await.map_err(|error| {
         let text = chain(&error);
         let hint = if text.contains("permission denied") {
-            "; this role may not change the schema: run `kafka-consumer migrate` as its owner, then `run --no-migrate`"
+            "; run 'kafka-consumer migrate' as the owner of the schemas, then 'kafka-consumer run --no-migrate'"
         } else {
             ""
         };
-        anyhow::anyhow!("a script could not be applied: {text}{hint}")
+        anyhow::anyhow!("cannot apply a migration: {text}{hint}")
     })?;
     Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
 }
@@ -104,7 +106,7 @@ async fn applied(client: &Client) -> anyhow::Result<Vec<Applied>> {
     let rows = match client.query(&format!("SELECT version, name, checksum FROM {HISTORY} ORDER BY version"), &[]).await
     {
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => return Ok(Vec::new()),
-        other => other.with_context(|| format!("{HISTORY} cannot be read"))?,
+        other => other.with_context(|| format!("cannot read {HISTORY}"))?,
     };
     Ok(rows.iter().map(|row| Applied { version: row.get(0), name: row.get(1), checksum: row.get(2) }).collect())
 }
@@ -117,12 +119,16 @@ fn missing(scripts: &[Migration], applied: &[Applied]) -> anyhow::Result<Vec<Str
     for one in applied {
         match scripts.iter().find(|script| script.version() == one.version) {
             Some(script) if script.checksum().to_string() != one.checksum => bail!(
-                "the script V{:03}__{} was changed after it was applied: restore it and put the change into a new script",
+                "migration V{:03}__{} was changed after it was applied; restore it, and put the change into a new one",
                 one.version,
                 one.name
             ),
             Some(_) => {}
-            None => tracing::warn!(version = one.version, name = one.name, "the warehouse is newer than this program"),
+            None => tracing::warn!(
+                version = one.version,
+                name = one.name,
+                "unknown migration applied, warehouse newer than this program"
+            ),
         }
     }
     let has = |script: &&Migration| !applied.iter().any(|one| one.version == script.version());

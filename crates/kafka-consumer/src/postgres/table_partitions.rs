@@ -28,7 +28,7 @@ impl TablePartitions {
             let number = i32::try_from(day).unwrap_or(i32::MAX);
             let made: Option<bool> = client.query_one(ENSURE, &[&number]).await?.get(0);
             if made == Some(true) {
-                tracing::info!(date = Hour::from_hours(day * 24).date(), "partition created");
+                tracing::info!(date = Hour::from_hours(day * 24).date(), "table partition created");
             }
             if made.is_some() {
                 self.known.insert(day);

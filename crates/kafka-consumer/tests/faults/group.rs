@@ -66,7 +66,7 @@ fn members_come_and_go_every_three_seconds() {
     let committed = number(&stack, "SELECT sum(records)::bigint FROM pipeline.consumer_offsets");
     eprintln!("{joined} joined, {left} left, {committed} records in {:?}", began.elapsed());
     assert!(joined >= 15 && left >= 12, "{joined} joined, {left} left");
-    assert!(committed > 6_000 * 60, "at most half of what came is behind: {committed}");
+    assert!(committed > 6_000 * 60, "less than half of the records are committed: {committed}");
     if members.iter().all(Option::is_none) {
         members[0] = Some(Member::of(&stack, &[]));
     }
@@ -173,7 +173,7 @@ fn a_member_with_a_name_comes_back_without_a_rebalance() {
     publish(&stack, "after", 20_000);
     let mut one = named("one");
     caught_up(&stack, &mut one, Duration::from_secs(10));
-    assert_eq!(other.said().matches("\"partitions ").count(), before, "the other one keeps what it has");
+    assert_eq!(other.said().matches("\"partitions ").count(), before, "the other member keeps its partitions");
     one.stop();
     other.stop();
     holds(&stack, "after");
@@ -190,7 +190,7 @@ fn of_two_under_one_name_the_first_ends() {
     let mut second = named();
     let (status, said) = first.ended(Duration::from_secs(30));
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("another consumer has started under this --group-instance-id"), "{said}");
+    assert!(said.contains("another consumer with this --group-instance-id"), "{said}");
     caught_up(&stack, &mut second, Duration::from_secs(30));
     second.stop();
     holds(&stack, "namesakes");
@@ -223,7 +223,7 @@ fn fenced_after_an_outage_and_nobody_else_has_its_name() {
     other.was_killed();
     publish(&stack, "after", 20_000);
     proxy.set(ProxyMode::Open);
-    member.until("the group", |member| member.times_said("group joined again under the same name") == 1);
+    member.until("the group", |member| member.times_said("fenced static member rejoined the group") == 1);
     caught_up(&stack, &mut member, Duration::from_mins(1));
     member.stop();
     holds(&stack, "after");
@@ -241,8 +241,8 @@ fn fenced_after_a_cut_it_joins_again_and_its_namesake_ends() {
     proxy.cut();
     let (status, said) = Member::of(&stack, &named).ended(Duration::from_secs(30));
     assert_eq!(status.code(), Some(1), "{said}");
-    assert!(said.contains("another consumer has started under this --group-instance-id"), "{said}");
-    assert_eq!(member.times_said("group joined again under the same name"), 1);
+    assert!(said.contains("another consumer with this --group-instance-id"), "{said}");
+    assert_eq!(member.times_said("fenced static member rejoined the group"), 1);
     publish(&stack, "after", 20_000);
     caught_up(&stack, &mut member, Duration::from_mins(1));
     member.stop();
@@ -292,7 +292,7 @@ fn assigned_while_reading_is_paused() {
     lock.release();
     caught_up(&stack, &mut member, Duration::from_mins(1));
     member.stop();
-    assert!(grown < 40, "{grown} MB were read meanwhile");
+    assert!(grown < 40, "memory grew by {grown} MB");
     holds(&stack, "more");
 }
 

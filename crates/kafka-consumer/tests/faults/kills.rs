@@ -44,7 +44,7 @@ fn a_stopped_owner_is_taken_over_and_comes_back() {
         assert!(number(&stack, idle) > 0, "the transaction of the stopped one is open");
 
         let mut other = Member::of(&stack, &[]);
-        other.until_said("session of a stopped consumer ended");
+        other.until_said("session of a stopped consumer terminated");
         let held = offsets(&stack);
         other.until("the stopped one's partitions move", |_| {
             offsets(&stack).iter().zip(&held).any(|(now, then)| now.1 > then.1)

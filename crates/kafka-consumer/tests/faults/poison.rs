@@ -141,7 +141,7 @@ fn what_is_let_pass_is_not_spent_twice() {
     let lock = Lock::take(&stack, "SELECT FROM pipeline.consumer_offsets FOR UPDATE");
     let mut member = Member::start(command);
     // Waits until the start's own transactions have committed, so that none of them is cut.
-    member.until_said("offset locked by a session that is not ours");
+    member.until_said("waiting for an offset locked by another program's session");
     proxy.cut_at(b"COMMIT\0", CutAt::Request);
     lock.release();
     let (status, said) = member.ended(Duration::from_secs(30));

@@ -171,7 +171,7 @@ fn a_lock_is_waited_for_longer_than_a_poll_may_take() {
         member.until("rows", |_| rows(&stack) > before);
     }
     let said = member.said();
-    assert!(said.contains("offset locked by a session that is not ours"), "{said}");
+    assert!(said.contains("waiting for an offset locked by another program's session"), "{said}");
     assert!(said.contains("\"sqlstate\":\"55P03\""), "{said}");
     assert!(!said.contains("partitions lost") && !said.contains("partitions revoked"), "it stays in the group: {said}");
     flow.settle(&stack, vec![member], Duration::from_secs(30));

@@ -115,7 +115,9 @@ fn after_a_gap_and_an_absence() {
     publish(&stack, "former", 3_000);
     let mut member = reader(&stack, &["-X", "topic.metadata.refresh.interval.ms=500"]);
     delete_topic(&stack);
-    member.until("the topic is away", |member| member.said().contains("topic is away") || assigned(member) == 0);
+    member.until("the topic is unavailable", |member| {
+        member.said().contains("topic unavailable") || assigned(member) == 0
+    });
     member.stop();
     make_topic(&stack, 6);
     publish(&stack, "latter", 40_000);

@@ -63,7 +63,7 @@ fn an_assignment_under_way_does_not_hold_up_the_end() {
     let mut command = Places::of(&stack).with_postgres_behind(&stack, &postgres).consumer();
     command.arg("-v");
     let mut second = Member::start(command);
-    second.until_said("\"message\":\"reading\"");
+    second.until_said("\"message\":\"consuming\"");
     postgres.set(ProxyMode::HalfOpen);
     second.until_said("Assign([])");
     second.signal("-TERM");

@@ -93,7 +93,7 @@ pub(crate) fn finish(stack: &Stack, run: &str) {
 
 /// Asserts that the offsets are at the ends and the verifier's equations hold.
 pub(crate) fn holds(stack: &Stack, run: &str) {
-    assert_eq!(offsets(stack), ends(stack), "the offsets stand at the ends of the partitions");
+    assert_eq!(offsets(stack), ends(stack), "the offsets are at the ends of the partitions");
     let report = verify(stack, run);
     assert!(report.holds(), "{report}");
 }

@@ -63,7 +63,7 @@ fn a_run_that_it_holds_back_is_not_caught_up() {
     drop(transaction);
     let said = Member::of(&stack, &["--until-caught-up", "--open-transaction-timeout", "3s"]).ended_with(1);
     for part in [
-        "cannot catch up with product-events: a transaction is open in partition 0 since 20",
+        "cannot catch up with product-events: a transaction open since 20",
         "holds back the records from offset 100 to 601",
         "--open-transaction-timeout",
     ] {
@@ -103,8 +103,8 @@ fn a_run_that_is_stopped_before_it_is_caught_up_fails() {
     member.signal("-TERM");
     let (status, said) = member.ended(Duration::from_secs(10));
     assert_eq!(status.code(), Some(1), "{said}");
-    let words = "stopped before it was caught up: 1 of 2 partitions are not committed to their ends (partition 0 is \
-                 committed up to offset 100 of 601); run it again";
+    let words = "stopped before catching up: 1 of 2 partitions are not committed up to their ends (partition 0 is \
+                 committed up to offset 100 of 601); run the same command again";
     assert!(said.contains(words), "{said}");
     transaction.abort();
     Member::of(&stack, &["--until-caught-up"]).ended_with(0);
@@ -140,7 +140,7 @@ fn it_is_seen_from_outside() {
     assert!(shown.contains(&words), "{words}: {shown}");
     let doctor = ["doctor", "--no-lake", "--bootstrap-servers", &servers];
     let shown = printed(&stack, &doctor);
-    assert!(shown.contains("WARN kafka      look for open transactions: partition 0: 501 records"), "{shown}");
+    assert!(shown.contains("WARN kafka      open transactions: partition 0: 501 records"), "{shown}");
 
     transaction.commit();
     consumer.wait_until("no lag", |one| {

@@ -67,7 +67,7 @@ fn a_second_refinement_waits_and_sees_what_came_meanwhile() {
         client.batch_execute("SET lock_timeout = '50ms'").await.unwrap();
         let refused = kafka_consumer::refine(&mut client, kafka_consumer::Request::default()).await;
         let refused = refused.unwrap_err().to_string();
-        assert!(refused.contains("another refinement has been at work"), "{refused}");
+        assert!(refused.contains("another refinement has been running"), "{refused}");
     });
 }
 

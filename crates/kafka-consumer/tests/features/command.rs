@@ -35,7 +35,7 @@ fn prepared() -> Stack {
 fn what_it_says_and_who_may() {
     let stack = prepared();
     let said = fail(&stack, READER, &["refine"], 1);
-    assert!(said.contains("this role may not refine") && said.contains("pipeline_writer"), "{said}");
+    assert!(said.contains("cannot refine: ") && said.contains("pipeline_writer"), "{said}");
     let done = printed_json(&stack, &["refine", "--as-of", "2026-11-22T14:00:00+02:00", "--json"]);
     assert_eq!(done["as_of"], "2026-11-22T12:00:00.000000Z");
     assert_eq!(
@@ -45,10 +45,10 @@ fn what_it_says_and_who_may() {
     let figures = "SELECT string_agg(format('%s:%s:%s:%s', user_id, searches_last_24h, clicks_last_24h,
         coalesce(ctr_last_24h::text, '-')), ' ' ORDER BY user_id) FROM refined.user_features";
     let figures: String = super::support::query(&stack, figures)[0].get(0);
-    assert_eq!(figures, "1:1:1:1 2:0:0:- 3:0:0:-", "nobody keeps old figures, and user 4 comes later");
+    assert_eq!(figures, "1:1:1:1 2:0:0:- 3:0:0:-", "old features are removed, and user 4 has no events yet");
 
     let said = printed(&stack, &["refine", "--as-of", NOON]);
-    assert!(said.starts_with("refined as of 2026-11-22T12:00:00.000000Z: 0 hours remade, 0 of 0 users"), "{said}");
+    assert!(said.starts_with("refined as of 2026-11-22T12:00:00.000000Z: 0 hours recomputed, 0 of 0 users"), "{said}");
     for (flags, part) in [
         (&["--as-of", "noon"][..], "--as-of"),
         (&["--every", "10ms"], "use 1s to"),
@@ -73,7 +73,7 @@ fn what_nobody_noted_is_found_when_all_is_made_anew() {
     let wrong = || runtime().block_on(async { differences(&session(&stack).await, NOON).await });
     assert!(wrong().len() >= 3, "{:?}", wrong());
     let said = printed(&stack, &["refine", "--as-of", NOON, "--all"]);
-    assert!(said.contains("4 hours remade"), "{said}");
+    assert!(said.contains("4 hours recomputed"), "{said}");
     assert_eq!(wrong(), Vec::<String>::new());
     // An owner may refine, too, even without the writer's role.
     succeed(program(&stack, OWNER, &["refine"]));

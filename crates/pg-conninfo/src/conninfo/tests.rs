@@ -53,8 +53,8 @@ fn an_address_is_where_it_connects_and_the_host_is_the_name() {
     assert_eq!(shown(Some("host=a,b hostaddr=192.0.2.1, dbname=d"), &[]), "a(192.0.2.1):5432,b:5432/d");
     // An empty value overrides the variable.
     assert_eq!(shown(Some("host=localhost hostaddr='' dbname=d"), &variables), "localhost:5432/d");
-    assert!(refusal(Some("host=a,b hostaddr=192.0.2.1"), &[]).contains("2 host names to 1 address"));
-    assert!(refusal(Some("host=a,b,c port=1,2"), &[]).contains("2 ports to 3 hosts"));
+    assert!(refusal(Some("host=a,b hostaddr=192.0.2.1"), &[]).contains("2 host names, but 1 address"));
+    assert!(refusal(Some("host=a,b,c port=1,2"), &[]).contains("2 ports, but 3 hosts"));
     assert!(refusal(None, &[("PGHOSTADDR", "warehouse.example")]).contains("PGHOSTADDR=warehouse.example"));
     assert!(refusal(None, &[("PGHOST", "@abstract")]).contains("PGHOST"));
     assert!(refusal(Some("port=0"), &[]).contains("port=0"));

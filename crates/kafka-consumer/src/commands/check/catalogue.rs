@@ -27,29 +27,29 @@ const OWN: [(&str, &str); 13] = [
 /// Errors from loading or selecting checks.
 #[derive(Debug, Error)]
 pub(crate) enum CatalogueError {
-    #[error("{file}: {error}")]
+    #[error("cannot use check file {file}: {error}")]
     Header {
         /// Path of the file, or name of the built-in check's file.
         file: String,
         error: HeaderError,
     },
-    #[error("{} cannot be read: {error}", .path.display())]
+    #[error("cannot read {}: {error}; correct --checks", .path.display())]
     Unreadable {
         /// Folder or file.
         path: PathBuf,
         error: std::io::Error,
     },
-    #[error("{} has no file that ends with .sql", .0.display())]
+    #[error("no .sql files in {}; correct --checks", .0.display())]
     Empty(PathBuf),
     /// Two files of the folder have the same name in their headers.
-    #[error("{file}: another file of the folder has the name {name} already")]
+    #[error("cannot use check file {file}: another file defines check {name}; rename one of them")]
     Twice {
         /// Path of the second file.
         file: String,
         name: String,
     },
     /// No check has the requested name. Holds that name and the known names.
-    #[error("there is no check {0}; there are {1}")]
+    #[error("unknown check {0}; choose from {1}")]
     NoSuch(String, String),
 }
 
@@ -131,14 +131,14 @@ mod tests {
         assert_eq!((all.len(), all[1].sql.as_str(), all[13].name.as_str()), (14, "SELECT 1 AS value", "mine"));
         assert_eq!(only(all.clone(), &["mine".to_owned()]).unwrap().len(), 1);
         let error = only(all, &["his".to_owned()]).unwrap_err().to_string();
-        assert!(error.contains("no check his") && error.contains("offsets_plausible, mine"), "{error}");
+        assert!(error.contains("unknown check his") && error.contains("offsets_plausible, mine"), "{error}");
 
         fs::write(path.join("c.sql"), text).unwrap();
         let error = checks(Some(path)).unwrap_err().to_string();
         assert!(error.contains("c.sql") && error.contains("mine"), "{error}");
         fs::write(path.join("c.sql"), "SELECT 1").unwrap();
         let error = checks(Some(path)).unwrap_err().to_string();
-        assert!(error.contains("c.sql") && error.contains("`-- name: …` is missing"), "{error}");
+        assert!(error.contains("c.sql") && error.contains("no `-- name: …`"), "{error}");
         assert!(matches!(checks(Some(&path.join("none"))), Err(CatalogueError::Unreadable { .. })));
     }
 }

@@ -44,21 +44,21 @@ pub(crate) struct Check {
 #[derive(Debug, PartialEq, Eq, Error)]
 pub(crate) enum HeaderError {
     /// Line without a colon that does not continue a value.
-    #[error("line {0} is not of the form `-- name: value`, nor goes on with what stands above")]
+    #[error("line {0} is neither `-- name: value` nor a continuation of the line above")]
     Form(usize),
     /// Line with an unknown field name.
-    #[error("line {0}: there is no `{1}`, only name, severity, threshold, unit and explanation")]
+    #[error("line {0}: unknown field `{1}`; use name, severity, threshold, unit or explanation")]
     Unknown(usize, String),
     /// Line that repeats a field.
-    #[error("line {0}: `{1}` is there already")]
+    #[error("line {0}: duplicate field `{1}`; remove it")]
     Twice(usize, String),
     /// Required field that the header lacks.
-    #[error("`-- {0}: …` is missing in the comments at its beginning")]
+    #[error("the header has no `-- {0}: …`; add it")]
     Missing(&'static str),
     /// Field with an invalid value, and the reason.
-    #[error("`{0}`: {1}")]
+    #[error("invalid `{0}`: {1}")]
     Value(&'static str, &'static str),
-    #[error("there is no query after the header")]
+    #[error("no query after the header; add one")]
     NoQuery,
 }
 
@@ -92,7 +92,7 @@ impl Check {
             severity: match severity.ok_or(HeaderError::Missing("severity"))?.as_str() {
                 "error" => Severity::Error,
                 "warning" => Severity::Warning,
-                _ => return Err(HeaderError::Value("severity", "neither error nor warning")),
+                _ => return Err(HeaderError::Value("severity", "expected error or warning")),
             },
             threshold: checked_number(&threshold.ok_or(HeaderError::Missing("threshold"))?)?,
             unit: unit.unwrap_or_default(),
@@ -131,12 +131,12 @@ fn checked_name(name: String) -> Result<String, HeaderError> {
     if (1..=64).contains(&name.len()) && name.bytes().all(plain) {
         return Ok(name);
     }
-    Err(HeaderError::Value("name", "not 1 to 64 lower-case letters, digits and underscores"))
+    Err(HeaderError::Value("name", "expected 1 to 64 lower-case letters, digits and underscores"))
 }
 
 fn checked_number(text: &str) -> Result<f64, HeaderError> {
     let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-    number.ok_or(HeaderError::Value("threshold", "not a number"))
+    number.ok_or(HeaderError::Value("threshold", "expected a number"))
 }
 
 #[cfg(test)]
@@ -165,8 +165,8 @@ mod tests {
             ("-- threshold: 0.5\n", "", HeaderError::Missing("threshold")),
             ("-- name: late", "-- named: late", HeaderError::Unknown(1, "named".to_owned())),
             ("-- unit: percent", "-- name: late", HeaderError::Twice(4, "name".to_owned())),
-            ("severity: warning", "severity: bad", HeaderError::Value("severity", "neither error nor warning")),
-            ("threshold: 0.5", "threshold: inf", HeaderError::Value("threshold", "not a number")),
+            ("severity: warning", "severity: bad", HeaderError::Value("severity", "expected error or warning")),
+            ("threshold: 0.5", "threshold: inf", HeaderError::Value("threshold", "expected a number")),
             ("SELECT 1 AS value;", "", HeaderError::NoQuery),
         ] {
             assert_eq!(Check::parse(&good.replace(part, other)), Err(error), "{other}");

@@ -24,16 +24,16 @@ use crate::postgres::describe;
 
 #[derive(Args, Clone)]
 pub(crate) struct CheckArgs {
-    /// A folder with .sql files of your own; one with the name of a check that there is stands in its place
+    /// Folder with additional checks in .sql files; a check with the name of a built-in one replaces it
     #[arg(long, value_name = "FOLDER")]
     checks: Option<PathBuf>,
-    /// Run only this check (may be repeated)
+    /// Run only this check; may be repeated or separated by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
-    /// Maximum time of each check
-    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = TimeSpan::within(TIMEOUTS))]
+    /// Timeout of each check, from 1ms to 24d
+    #[arg(long, value_name = "DURATION", default_value = "10m", allow_hyphen_values = true, value_parser = TimeSpan::within(TIMEOUTS))]
     timeout: TimeSpan,
-    /// Do not keep the results in the warehouse, for which a reader has no right
+    /// Do not store the results in the warehouse, which needs a writer's privileges
     #[arg(long)]
     no_save: bool,
     /// Print one JSON object
@@ -52,14 +52,17 @@ impl CheckArgs {
         let checks = checks.map_err(|error| Failure::usage(error.to_string()))?;
         let mut client = self.database.connect_to_current("kafka-consumer check").await?;
         let report = runner::run(&mut client, &checks, self.timeout.get()).await;
-        let report = report.map_err(|error| anyhow!("the checks were not run: {}", describe(&error)))?;
+        let report = report.map_err(|error| anyhow!("cannot run the checks: {}", describe(&error)))?;
         self.say(&report)?;
         if !self.no_save {
             runner::keep(&mut client, &report).await.map_err(|error| match error.code() {
                 Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-                    anyhow!("the results were not kept: {}; --no-save does without", describe(&error))
+                    anyhow!(
+                        "cannot store the results: {}; pass --no-save, or run as a pipeline_writer",
+                        describe(&error)
+                    )
                 }
-                _ => anyhow!("the results were not kept: {}", describe(&error)),
+                _ => anyhow!("cannot store the results: {}", describe(&error)),
             })?;
         }
         check_outcome(&report)
@@ -67,7 +70,7 @@ impl CheckArgs {
 
     fn say(&self, report: &Report) -> Result<(), Failure> {
         let text = if self.json {
-            format!("{}\n", serde_json::to_string_pretty(report).context("the report cannot be written as JSON")?)
+            format!("{}\n", serde_json::to_string_pretty(report).context("cannot format the report as JSON")?)
         } else {
             report.to_string()
         };
@@ -78,11 +81,11 @@ impl CheckArgs {
 fn check_outcome(report: &Report) -> Result<(), Failure> {
     let failed = report.names(Status::Fail, Some(Severity::Error));
     if !failed.is_empty() {
-        return Err(Failure::Difference(format!("failed: {}", failed.join(", "))));
+        return Err(Failure::Difference(format!("checks failed: {}", failed.join(", "))));
     }
     let broken = report.names(Status::Broken, None);
     if !broken.is_empty() {
-        return Err(anyhow!("could not be run: {}", broken.join(", ")).into());
+        return Err(anyhow!("cannot run checks: {}", broken.join(", ")).into());
     }
     Ok(())
 }

@@ -7,7 +7,7 @@ use comfy_table::{CellAlignment, Table};
 use crate::commands::check::runner::{CheckResult, Report, Status};
 use crate::commands::printable::escaped;
 
-const HEADER: [&str; 5] = ["check", "result", "value", "at most", "severity"];
+const HEADER: [&str; 5] = ["check", "result", "value", "maximum", "severity"];
 const WIDTH: usize = 80;
 const INDENT: &str = "  ";
 

@@ -114,7 +114,7 @@ async fn ask(client: &mut Client, check: &Check, limit: Duration) -> Result<Vec<
 
 fn with_hint(error: &Error, limit: Duration) -> String {
     if error.code() == Some(&SqlState::QUERY_CANCELED) {
-        return format!("it took longer than {} s (--timeout)", limit.as_secs_f64());
+        return format!("the query took longer than {} s; raise --timeout", limit.as_secs_f64());
     }
     postgres::describe(error)
 }
@@ -122,18 +122,18 @@ fn with_hint(error: &Error, limit: Duration) -> String {
 fn evaluate(check: &Check, rows: Vec<String>) -> (Status, Option<f64>, Option<String>) {
     let broken = |why: &str| (Status::Broken, None, Some(why.to_owned()));
     let mut rows = rows.into_iter();
-    let (Some(row), None) = (rows.next(), rows.next()) else { return broken("its query does not give one row") };
-    let Ok(row) = serde_json::from_str::<Value>(&row) else { return broken("its row cannot be read") };
+    let (Some(row), None) = (rows.next(), rows.next()) else { return broken("the query must return one row") };
+    let Ok(row) = serde_json::from_str::<Value>(&row) else { return broken("the row cannot be parsed") };
     let detail = match row.get("detail") {
         None | Some(Value::Null) => None,
         Some(Value::String(text)) => Some(text.clone()),
         Some(other) => Some(other.to_string()),
     };
     match row.get("value") {
-        None => broken("its query gives no column `value`"),
+        None => broken("the query must return a column `value`"),
         Some(Value::Null) => (Status::Skip, None, detail),
         Some(value) => match value.as_f64() {
-            None => broken("its value is not a number"),
+            None => broken("the value must be a number or null"),
             Some(value) if value > check.threshold => (Status::Fail, Some(value), detail),
             Some(value) => (Status::Pass, Some(value), detail),
         },

@@ -19,7 +19,7 @@ pub(crate) async fn discard(client: &Client, filter: &Filter) -> anyhow::Result<
           AND letter.partition = chosen.partition AND letter."offset" = chosen."offset""#
     );
     let parameters = filter.parameters_with_limit();
-    client.execute(&sql, &borrowed(&parameters)).await.context("the dead letters were not discarded")
+    client.execute(&sql, &borrowed(&parameters)).await.context("cannot discard the dead letters")
 }
 
 /// Returns the number of dead letters that [`discard`] would change.
@@ -30,6 +30,6 @@ pub(crate) async fn count(client: &Client, filter: &Filter) -> anyhow::Result<i6
         ) AS chosen"
     );
     let parameters = filter.parameters_with_limit();
-    let row = client.query_one(&sql, &borrowed(&parameters)).await.context("the dead letters cannot be read")?;
+    let row = client.query_one(&sql, &borrowed(&parameters)).await.context("cannot read the dead letters")?;
     Ok(row.get(0))
 }

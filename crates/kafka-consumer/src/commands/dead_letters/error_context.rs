@@ -80,6 +80,6 @@ mod tests {
         assert_eq!(found(&vec![b' '; MAX_VALUE_BYTES + 1])[0].0, MAX_VALUE_BYTES);
         let two = br#"{"event_id": "no", "event_type":7, "user_id":1,"account_id":2, "product_id":3, "category":"a"}"#;
         let expected = [(32, "event_type".to_owned()), (13, "event_id".to_owned())];
-        assert_eq!(found(two), expected, "what is missing has no place");
+        assert_eq!(found(two), expected, "a missing field has no position");
     }
 }

@@ -18,7 +18,7 @@ pub(crate) async fn export(client: &Client, filter: &Filter, out: &mut impl Writ
         r#"SELECT {} FROM pipeline.dead_letters WHERE {MATCHES} ORDER BY topic_incarnation, partition, "offset" LIMIT $10"#,
         columns("payload")
     );
-    let cannot = "the dead letters cannot be read";
+    let cannot = "cannot read the dead letters";
     let rows = client.query_raw(&sql, filter.parameters_with_limit()).await.context(cannot)?;
     let mut rows = pin!(rows);
     let mut count = 0;

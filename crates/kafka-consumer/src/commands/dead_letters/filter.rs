@@ -8,16 +8,16 @@ use tokio_postgres::{Client, Row};
 
 use crate::kafka::group_topic::GroupTopic;
 
-/// What has become of a dead letter.
+/// State of a dead letter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum State {
-    /// Nothing yet
+    /// Neither replayed nor discarded
     Open,
-    /// Its event is in the table
+    /// Event inserted, or already in the table
     Replayed,
-    /// Its payload was let go
+    /// Payload deleted
     Discarded,
-    /// Any of these
+    /// Any state
     All,
 }
 
@@ -106,7 +106,7 @@ impl Filter {
              GROUP BY reason_code, sqlstate ORDER BY count(*) DESC, reason_code, sqlstate"
         );
         let parameters = self.parameters();
-        let rows = client.query(&sql, &borrowed(&parameters)).await.context("the dead letters cannot be read")?;
+        let rows = client.query(&sql, &borrowed(&parameters)).await.context("cannot read the dead letters")?;
         let count = |row: &Row| ReasonCount { reason_code: row.get(0), sqlstate: row.get(1), count: row.get(2) };
         Ok(rows.iter().map(count).collect())
     }

@@ -46,7 +46,7 @@ pub(crate) async fn list(
         writeln!(out, "{}", table(&letters, filter.state))?;
         let more = total - i64::try_from(letters.len()).unwrap_or(total);
         if more > 0 {
-            writeln!(out, "{more} older ones are not shown; --limit shows more")?;
+            writeln!(out, "{more} older dead letters not shown; raise --limit to list them")?;
         }
     }
     Ok(())
@@ -63,15 +63,15 @@ async fn newest(client: &Client, filter: &Filter) -> anyhow::Result<Vec<StoredLe
         columns("NULL::bytea")
     );
     let parameters = filter.parameters_with_limit();
-    let rows = client.query(&sql, &borrowed(&parameters)).await.context("the dead letters cannot be read")?;
-    rows.iter().map(StoredLetter::read).collect::<Result<_, _>>().context("the dead letters cannot be read")
+    let rows = client.query(&sql, &borrowed(&parameters)).await.context("cannot read the dead letters")?;
+    rows.iter().map(StoredLetter::read).collect::<Result<_, _>>().context("cannot read the dead letters")
 }
 
 /// Formats dead letters within 80 columns. Shows the number of attempts, or the state if the filter matches all states.
 fn table(letters: &[StoredLetter], state: State) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
-    let last = if state == State::All { "state" } else { "tries" };
+    let last = if state == State::All { "state" } else { "attempts" };
     table.set_header(["partition", "offset", "first seen (UTC)", last, "reason"]);
     for letter in letters {
         let seen = letter.first_seen.to_string();

@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 use clap::{Args, Subcommand};
 use event_model::{Timestamp, Window};
 use pipeline_runtime::exit::Failure;
@@ -32,41 +32,72 @@ use crate::observability::timing::before_now;
 
 #[derive(Subcommand, Clone)]
 pub(crate) enum DeadLettersCommand {
-    /// How many there are of each reason, and the newest of them
+    /// Count dead letters by reason, and list the newest
+    #[command(after_help = LIST_EXAMPLES)]
     List(ListArgs),
-    /// One of them: bytes, headers, reasons, with marks where the rules are broken
+    /// Show the headers, reasons and payload of a dead letter, with the violations marked
+    #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
-    /// Try the open ones again, after rules or tables were mended: what is valid now becomes a row
+    /// Insert the events of open dead letters that are now valid, after rules or tables were fixed
+    #[command(after_help = REPLAY_EXAMPLES)]
     Replay(ReplayArgs),
-    /// Write them out as JSON, one a line
+    /// Write dead letters as JSON, one object per line
+    #[command(after_help = EXPORT_EXAMPLES)]
     Export(ExportArgs),
-    /// Let their payloads go; that there was a record, and why it was refused, stays
+    /// Delete the payloads of dead letters, and keep their positions and reasons
+    #[command(after_help = DISCARD_EXAMPLES)]
     Discard(DiscardArgs),
 }
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer dead-letters list
+  kafka-consumer dead-letters list --reason not_json --since 2h
+  kafka-consumer dead-letters list --count --state all --json";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer dead-letters show 3 12000
+  kafka-consumer dead-letters show 3 12000 --json";
+
+const REPLAY_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer dead-letters replay --dry-run
+  kafka-consumer dead-letters replay --reason unknown_event_type";
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer dead-letters export --output dead-letters.jsonl
+  kafka-consumer dead-letters export --state all --since 1d";
+
+const DISCARD_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer dead-letters discard --older-than 30d
+  kafka-consumer dead-letters discard --reason not_json --yes";
+
 #[derive(Args, Clone)]
-#[command(next_help_heading = "Which ones")]
+#[command(next_help_heading = "Selection")]
 struct ChoiceArgs {
-    /// Of this reason code (may be repeated)
+    /// Select this reason code, such as `not_json`; may be repeated
     #[arg(long, value_name = "CODE")]
     reason: Vec<String>,
-    /// Of this partition
-    #[arg(long, value_name = "N")]
+    /// Select this partition
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: Option<i32>,
-    /// First seen at this time or later: 2026-11-22T00:00:00Z, or 2h for two hours ago
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// Select records first seen at this time or later: 2026-11-22T00:00:00Z, or 2h for two hours ago
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment)]
     since: Option<Timestamp>,
-    /// First seen before this time
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    /// Select records first seen before this time, in the same formats
+    #[arg(long, value_name = "TIME", allow_hyphen_values = true, value_parser = moment)]
     until: Option<Timestamp>,
-    /// Refused by PostgreSQL with this code, such as 23514
+    /// Select rows that PostgreSQL refused with this SQLSTATE, such as 23514
     #[arg(long, value_name = "CODE")]
     sqlstate: Option<String>,
-    /// With this tag in the header `run`, which our generator writes
+    /// Select records whose header `run` has this value, which event-generator sets to the run tag
     #[arg(long, value_name = "TAG")]
     run: Option<String>,
-    /// Maximum number of dead letters
-    #[arg(long, value_name = "N", value_parser = units::count::<u32>)]
+    /// Maximum number of dead letters [default: 50 for list, unlimited for the other commands]
+    #[arg(long, value_name = "N", allow_hyphen_values = true, value_parser = units::count::<u32>)]
     limit: Option<u32>,
     #[command(flatten)]
     group_topic: GroupTopicArgs,
@@ -76,13 +107,13 @@ struct ChoiceArgs {
 
 #[derive(Args, Clone)]
 pub(crate) struct ListArgs {
-    /// What has become of them
+    /// Select dead letters in this state
     #[arg(long, value_enum, default_value_t = State::Open)]
     state: State,
-    /// Only how many there are of each reason
+    /// Print only the counts by reason
     #[arg(long)]
     count: bool,
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -91,14 +122,16 @@ pub(crate) struct ListArgs {
 
 #[derive(Args, Clone)]
 pub(crate) struct ShowArgs {
-    /// The record's partition
+    /// Partition of the record
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i32).range(0..))]
     partition: i32,
-    /// The record's offset
+    /// Offset of the record
+    #[arg(allow_negative_numbers = true, value_parser = clap::value_parser!(i64).range(0..))]
     offset: i64,
-    /// Which of the topics of that name, where it was deleted and made anew (the latest)
+    /// Incarnation of the topic, which increases when the topic is recreated [default: the latest]
     #[arg(long, value_name = "N")]
     incarnation: Option<i32>,
-    /// As JSON, with all of the payload
+    /// Print one JSON object with the whole payload
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -109,10 +142,10 @@ pub(crate) struct ShowArgs {
 
 #[derive(Args, Clone)]
 pub(crate) struct ReplayArgs {
-    /// Say what would become of them, change nothing
+    /// Print the outcome of a replay, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// What became of them as JSON
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -123,25 +156,28 @@ pub(crate) struct ReplayArgs {
 
 #[derive(Args, Clone)]
 pub(crate) struct ExportArgs {
-    /// What has become of them
+    /// Select dead letters in this state
     #[arg(long, value_enum, default_value_t = State::Open)]
     state: State,
-    /// A file that is not there yet (standard output)
+    /// File to create [default: standard output]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Replace the file of --output if it exists
+    #[arg(long)]
+    overwrite: bool,
     #[command(flatten)]
     choice: ChoiceArgs,
 }
 
 #[derive(Args, Clone)]
 pub(crate) struct DiscardArgs {
-    /// What has become of them
+    /// Select dead letters in this state
     #[arg(long, value_enum, default_value_t = State::Open)]
     state: State,
-    /// First seen longer ago than this, such as 30d
-    #[arg(long, value_name = "DURATION")]
+    /// Select records first seen longer ago than this, such as 30d
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true)]
     older_than: Option<TimeSpan>,
-    /// Do not ask
+    /// Do not ask for confirmation
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -152,7 +188,7 @@ pub(crate) struct DiscardArgs {
 fn moment(text: &str) -> Result<Timestamp, String> {
     match text.parse::<TimeSpan>() {
         Ok(ago) => Ok(before_now(ago.get())),
-        Err(_) => text.parse().map_err(|error| format!("not a duration such as 2h, and {error}")),
+        Err(_) => text.parse().map_err(|error| format!("neither a duration such as 2h nor a timestamp: {error}")),
     }
 }
 
@@ -221,15 +257,15 @@ impl ReplayArgs {
     fn print(&self, outcome: &Outcome) -> anyhow::Result<()> {
         let mut out = io::stdout();
         if self.dry_run {
-            writeln!(out, "nothing was changed; this would become of them:")?;
+            writeln!(out, "dry run, nothing changed; a replay would give:")?;
         }
         let refused = outcome.refused.values().map(|(count, _)| count).sum();
         let lines = [
             ("open dead letters", outcome.letters),
             ("rows inserted", outcome.rows),
-            ("duplicates, their event_id is a row", outcome.duplicates),
-            ("  with other content", outcome.duplicates_differing),
-            ("expired, retention has taken their day", outcome.expired),
+            ("duplicates", outcome.duplicates),
+            ("  with different content", outcome.duplicates_differing),
+            ("expired by retention", outcome.expired),
             ("suppressed by triggers", outcome.suppressed),
             ("still refused", refused),
         ];
@@ -265,10 +301,15 @@ impl ExportArgs {
         let Some(path) = &self.output else {
             return unless_closed(export::export(&client, &filter, &mut BufWriter::new(io::stdout())).await.map(drop));
         };
-        let file = File::create_new(path).with_context(|| format!("--output {} cannot be made", path.display()))?;
+        let file = if self.overwrite { File::create(path) } else { File::create_new(path) };
+        let file = file.map_err(|error| {
+            let exists = error.kind() == io::ErrorKind::AlreadyExists;
+            let remedy = if exists { "; pass --overwrite to replace it" } else { "" };
+            anyhow!("cannot create --output {}: {error}{remedy}", path.display())
+        })?;
         let count = export::export(&client, &filter, &mut BufWriter::new(file)).await;
-        let count = count.with_context(|| format!("--output {} is not complete", path.display()))?;
-        unless_closed(writeln!(io::stdout(), "{count} dead letters in {}", path.display()).map_err(Into::into))
+        let count = count.with_context(|| format!("--output {} is incomplete", path.display()))?;
+        unless_closed(writeln!(io::stdout(), "{count} dead letters written to {}", path.display()).map_err(Into::into))
     }
 }
 
@@ -281,24 +322,28 @@ impl DiscardArgs {
         }
         let client = self.choice.connect().await?;
         if !self.yes && !self.agreed(&client, &filter).await? {
-            return unless_closed(writeln!(io::stdout(), "nothing was discarded").map_err(Into::into));
+            return unless_closed(writeln!(io::stdout(), "nothing discarded").map_err(Into::into));
         }
         let count = discard::discard(&client, &filter).await?;
         unless_closed(writeln!(io::stdout(), "{count} dead letters discarded").map_err(Into::into))
     }
 
+    /// Asks for confirmation. Returns false without asking if no dead letter matches.
     async fn agreed(&self, client: &Client, filter: &Filter) -> Result<bool, Failure> {
         let count = discard::count(client, filter).await?;
+        if count == 0 {
+            return Ok(false);
+        }
         if !io::stdin().is_terminal() {
             let message =
-                format!("{count} dead letters would lose their payload; without a terminal to ask on, --yes says so");
+                format!("cannot ask before {count} dead letters lose their payload: no terminal; confirm with --yes");
             return Err(Failure::usage(message));
         }
-        let question = format!("Discard the payloads of {count} dead letters? They cannot be replayed then. [y/N] ");
+        let question = format!("Discard the payloads of {count} dead letters? They can no longer be replayed. [y/N] ");
         // If the question cannot be written, the missing answer means no.
         let _ = io::stderr().write_all(question.as_bytes());
         let mut answer = String::new();
-        io::stdin().read_line(&mut answer).context("no answer")?;
+        io::stdin().read_line(&mut answer).context("cannot read the answer")?;
         Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 }

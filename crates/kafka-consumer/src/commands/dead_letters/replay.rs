@@ -46,19 +46,19 @@ pub(crate) async fn replay(
     window: Window,
     dry_run: bool,
 ) -> anyhow::Result<Outcome> {
-    let rows = RowLoader::prepare(client).await.context("a replay could not be prepared")?;
+    let rows = RowLoader::prepare(client).await.context("cannot prepare the replay")?;
     let transaction = client.transaction().await?;
     let sql = format!(
         r#"SELECT {} FROM pipeline.dead_letters WHERE {MATCHES}
         ORDER BY topic_incarnation, partition, "offset" LIMIT $10 FOR UPDATE"#,
         columns(ENOUGH)
     );
-    let statement = transaction.prepare(&sql).await.context("the dead letters cannot be read")?;
+    let statement = transaction.prepare(&sql).await.context("cannot read the dead letters")?;
     let parameters = filter.parameters_with_limit();
     let portal = transaction.bind(&statement, &borrowed(&parameters)).await?;
     let mut replay = Replay { transaction: &transaction, filter, rows, outcome: Outcome::default() };
     loop {
-        let page = transaction.query_portal(&portal, PAGE).await.context("the dead letters cannot be read")?;
+        let page = transaction.query_portal(&portal, PAGE).await.context("cannot read the dead letters")?;
         if page.is_empty() {
             break;
         }
@@ -70,7 +70,7 @@ pub(crate) async fn replay(
     }
     let outcome = replay.outcome;
     let end = if dry_run { transaction.rollback().await } else { transaction.commit().await };
-    end.context("the replay was not committed, nothing was changed")?;
+    end.context("cannot commit the replay; nothing was changed")?;
     Ok(outcome)
 }
 
@@ -106,7 +106,7 @@ impl Replay<'_> {
             Some(maker) => self.rows.ensure_days(maker, &hours).await,
             None => self.rows.ensure_days(self.transaction, &hours).await,
         };
-        let expired = expired.context("a partition was not made")?;
+        let expired = expired.context("cannot create a table partition")?;
         let is_expired = |event: &ProductEvent<'_>| expired.contains(&event.event_timestamp.days());
         let (late, unexpired): (Vec<_>, Vec<_>) = validated.valid.into_iter().partition(|(_, event)| is_expired(event));
 
@@ -146,7 +146,7 @@ impl Replay<'_> {
         // A replay makes one attempt, so it blames transient errors on rows at once. That loses nothing: their dead
         // letters stay open.
         let loaded = self.rows.load(self.transaction, &rows, &Repeats::exhausted()).await;
-        let loaded = loaded.context("the rows were not inserted, nothing was changed")?;
+        let loaded = loaded.context("cannot insert the rows; nothing was changed")?;
         let suppressed = match loaded.suppressed {
             0 => BTreeSet::new(),
             _ => self.rows.missing(self.transaction, &rows).await.map_err(LoadError::from)?,
@@ -166,7 +166,7 @@ impl Replay<'_> {
         self.transaction
             .execute(statement, &[&group_topic.group, &group_topic.topic, &incarnations, &partitions, &offsets])
             .await
-            .context("the dead letters were not updated")?;
+            .context("cannot update the dead letters")?;
         Ok(())
     }
 
@@ -198,7 +198,7 @@ impl Replay<'_> {
                 ],
             )
             .await
-            .context("the dead letters were not updated")?;
+            .context("cannot update the dead letters")?;
         Ok(())
     }
 }

@@ -51,11 +51,11 @@ async fn find(client: &Client, group_topic: &GroupTopic, key: LetterKey) -> anyh
     let LetterKey { partition, offset, incarnation } = key;
     let row =
         client.query_opt(&sql, &[&group_topic.group, &group_topic.topic, &partition, &offset, &incarnation]).await;
-    match row.context("the dead letters cannot be read")? {
+    match row.context("cannot read the dead letters")? {
         Some(row) => Ok(StoredLetter::read(&row)?),
         None => bail!(
-            "offset {offset} of partition {partition} of {} is no dead letter of group {}; `kafka-consumer dead-letters \
-             list` shows which ones are",
+            "offset {offset} of partition {partition} of {} is not a dead letter of group {}; list them with \
+             'kafka-consumer dead-letters list'",
             group_topic.topic,
             group_topic.group
         ),
@@ -92,13 +92,13 @@ fn head(letter: &StoredLetter, group_topic: &GroupTopic, out: &mut impl Write) -
 
 fn payload(letter: &StoredLetter, out: &mut impl Write) -> anyhow::Result<()> {
     let Some(bytes) = &letter.payload else {
-        let why = if letter.discarded.is_some() { "discarded" } else { "none: the record is a tombstone" };
+        let why = if letter.discarded.is_some() { "discarded" } else { "none (the record is a tombstone)" };
         writeln!(out, "{:<12} {why}", "payload")?;
         return Ok(());
     };
     let validated = error_context::validate(Some(bytes), letter.record_time, Window::default().at(letter.first_seen));
-    let today = if validated.is_ok() { "accept it; `dead-letters replay` tries it again" } else { "refuse it" };
-    writeln!(out, "{:<12} {today}", "rules today")?;
+    let today = if validated.is_ok() { "passes; insert it with 'dead-letters replay'" } else { "fails" };
+    writeln!(out, "{:<12} {today}", "validation")?;
     writeln!(out, "{:<12} {} bytes", "payload", bytes.len())?;
     let shown = &bytes[..bytes.len().min(SHOWN)];
     let marks = validated.err().map(|(_, marks)| marks).unwrap_or_default();
@@ -107,7 +107,7 @@ fn payload(letter: &StoredLetter, out: &mut impl Write) -> anyhow::Result<()> {
         writeln!(out, "{text}")?;
     }
     if shown.len() < bytes.len() {
-        writeln!(out, "… {} more bytes; `dead-letters export` has them all", bytes.len() - shown.len())?;
+        writeln!(out, "… {} more bytes; print all with --json", bytes.len() - shown.len())?;
     }
     for mark in far {
         writeln!(out, "at byte {}: {}", mark.at, mark.what)?;

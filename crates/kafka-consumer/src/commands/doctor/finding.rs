@@ -21,13 +21,13 @@ pub(crate) enum Severity {
 pub(crate) struct Finding {
     /// `kafka`, `postgresql`, `lake` or `machine`.
     pub(crate) area: &'static str,
-    /// Action, as an imperative.
-    pub(crate) tried: &'static str,
+    /// Name of the check.
+    pub(crate) check: &'static str,
     pub(crate) severity: Severity,
-    /// Result of the action.
+    /// Result of the check.
     pub(crate) found: String,
     /// Remedy. `None` if the finding is good.
-    pub(crate) mend: Option<String>,
+    pub(crate) fix: Option<String>,
 }
 
 /// Findings of one area.
@@ -43,24 +43,24 @@ impl Findings {
 
     pub(crate) fn put(
         &mut self,
-        tried: &'static str,
+        check: &'static str,
         severity: Severity,
         found: impl Into<String>,
-        mend: Option<String>,
+        fix: Option<String>,
     ) {
-        self.lines.push(Finding { area: self.area, tried, severity, found: found.into(), mend });
+        self.lines.push(Finding { area: self.area, check, severity, found: found.into(), fix });
     }
 
-    pub(crate) fn good(&mut self, tried: &'static str, found: impl Into<String>) {
-        self.put(tried, Severity::Good, found, None);
+    pub(crate) fn good(&mut self, check: &'static str, found: impl Into<String>) {
+        self.put(check, Severity::Good, found, None);
     }
 
-    pub(crate) fn warn(&mut self, tried: &'static str, found: impl Into<String>, mend: impl Into<String>) {
-        self.put(tried, Severity::Warning, found, Some(mend.into()));
+    pub(crate) fn warn(&mut self, check: &'static str, found: impl Into<String>, fix: impl Into<String>) {
+        self.put(check, Severity::Warning, found, Some(fix.into()));
     }
 
-    pub(crate) fn bad(&mut self, tried: &'static str, found: impl Into<String>, mend: impl Into<String>) {
-        self.put(tried, Severity::Bad, found, Some(mend.into()));
+    pub(crate) fn bad(&mut self, check: &'static str, found: impl Into<String>, fix: impl Into<String>) {
+        self.put(check, Severity::Bad, found, Some(fix.into()));
     }
 }
 
@@ -71,8 +71,8 @@ impl fmt::Display for Finding {
             Severity::Warning => "WARN",
             Severity::Bad => "BAD ",
         };
-        write!(f, "{mark} {:<10} {}: {}", self.area, self.tried, self.found)?;
-        self.mend.iter().try_for_each(|mend| write!(f, "\n                mend: {mend}"))
+        write!(f, "{mark} {:<10} {}: {}", self.area, self.check, self.found)?;
+        self.fix.iter().try_for_each(|fix| write!(f, "\n                fix: {fix}"))
     }
 }
 

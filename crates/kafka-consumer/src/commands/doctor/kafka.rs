@@ -29,37 +29,39 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, BTreeMap<
     let (config, topic) = (&settings.client, &settings.group_topic.topic);
     match topic_partitions(config, topic).await {
         Err(error) => {
-            let mend = match &error {
-                TopicError::Unreachable { .. } => "start it, or name another by --bootstrap-servers",
-                TopicError::ConnectionRejected { .. } => "give the security.* and sasl.* properties (docs/security.md)",
-                _ => "give the Kafka user DESCRIBE on the topic (docs/security.md)",
+            let fix = match &error {
+                TopicError::Unreachable { .. } => "start Kafka, or pass --bootstrap-servers",
+                TopicError::ConnectionRejected { .. } => {
+                    "set the security.* and sasl.* properties with -X or --kafka-config (docs/security.md)"
+                }
+                _ => "grant the Kafka user DESCRIBE on the topic (docs/security.md)",
             };
-            lines.bad("reach the brokers", error.to_string(), mend);
+            lines.bad("brokers", error.to_string(), fix);
             return (lines.lines, watermarks);
         }
         Ok(None) => {
-            lines.good("reach the brokers", settings.kafka.bootstrap_servers.clone());
-            let mend = "a run makes it with 6 partitions, where the Kafka user has CREATE; or make it beforehand";
-            lines.warn("find the topic", format!("{topic} is not there"), mend);
+            lines.good("brokers", settings.kafka.bootstrap_servers.clone());
+            let fix = "create it, or let a run create it with 6 partitions, which needs CREATE for the Kafka user";
+            lines.warn("topic", format!("{topic} does not exist"), fix);
             return (lines.lines, watermarks);
         }
         Ok(Some(partitions)) => {
-            lines.good("reach the brokers", settings.kafka.bootstrap_servers.clone());
-            lines.good("find the topic", format!("{topic} has {partitions} partitions"));
+            lines.good("brokers", settings.kafka.bootstrap_servers.clone());
+            lines.good("topic", format!("{topic} has {partitions} partitions"));
         }
     }
     match topic_configuration(config, topic).await {
         Some(told) => check_topic(&told, topic, &mut lines),
         None => lines.warn(
-            "read the topic's settings",
-            "the broker does not tell them",
-            "give the Kafka user DESCRIBE_CONFIGS on the topic, or look at them yourself",
+            "topic settings",
+            "not reported by the broker",
+            "grant the Kafka user DESCRIBE_CONFIGS on the topic, or check the settings by hand",
         ),
     }
     let (config, topic) = (config.clone(), topic.clone());
     match task::spawn_blocking(move || read_rights(&config, &topic)).await {
         Ok(rights) => watermarks = rights.note(settings, &mut lines),
-        Err(error) => lines.bad("read the topic", error.to_string(), "report this: it is a bug"),
+        Err(error) => lines.bad("read access", error.to_string(), "report this bug"),
     }
     (lines.lines, watermarks)
 }
@@ -70,37 +72,37 @@ fn check_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Finding
     let is = |name: &str, value: &str| told.get(name).is_some_and(|text| text.contains(value));
     let set = |name: &str, value: &str| format!("kafka-configs.sh --alter --topic {topic} --add-config {name}={value}");
     if is("cleanup.policy", "compact") {
-        let found = "compact: of records with the same key only the last stays, so a user's older events vanish";
-        lines.bad("read cleanup.policy", found, set("cleanup.policy", "delete"));
+        let found = "compact: Kafka keeps only the last record of each key, so older events of a user are lost";
+        lines.bad("cleanup.policy", found, set("cleanup.policy", "delete"));
     } else {
-        lines.good("read cleanup.policy", "delete");
+        lines.good("cleanup.policy", "delete");
     }
     match number("max.message.bytes") {
         Some(bytes) if bytes < MAX_VALUE_BYTES as u64 => lines.warn(
-            "read max.message.bytes",
-            format!("{bytes}: events may have up to {MAX_VALUE_BYTES}"),
+            "max.message.bytes",
+            format!("{bytes} bytes: events may have up to {MAX_VALUE_BYTES}"),
             set("max.message.bytes", "1048588"),
         ),
-        Some(bytes) => lines.good("read max.message.bytes", bytes.to_string()),
+        Some(bytes) => lines.good("max.message.bytes", bytes.to_string()),
         None => {}
     }
     if is("message.timestamp.type", "LogAppendTime") {
         lines.warn(
-            "read message.timestamp.type",
-            "LogAppendTime: the window of an event's time and the latency count from the broker's clock",
+            "message.timestamp.type",
+            "LogAppendTime: age limits and latency are measured from the broker's clock",
             set("message.timestamp.type", "CreateTime"),
         );
     } else {
-        lines.good("read message.timestamp.type", "CreateTime");
+        lines.good("message.timestamp.type", "CreateTime");
     }
     match number("retention.ms").map(Duration::from_millis) {
         Some(kept) if kept < SHORT_RETENTION => lines.warn(
-            "read retention.ms",
-            format!("records are kept {}: a consumer that is down for longer loses some", hours(kept)),
+            "retention.ms",
+            format!("records are kept for {}: a consumer that is down longer loses records", hours(kept)),
             set("retention.ms", "604800000"),
         ),
-        Some(kept) => lines.good("read retention.ms", format!("records are kept {}", hours(kept))),
-        None => lines.good("read retention.ms", "records are kept for ever"),
+        Some(kept) => lines.good("retention.ms", format!("records are kept for {}", hours(kept))),
+        None => lines.good("retention.ms", "records are kept indefinitely"),
     }
 }
 
@@ -169,27 +171,23 @@ impl Rights {
     fn note(self, settings: &DoctorConfig, lines: &mut Findings) -> BTreeMap<i32, Watermarks> {
         let (topic, group) = (&settings.group_topic.topic, &settings.group_topic.group);
         match self.topic {
-            Ok(()) => lines.good("read a record", "it can be read"),
+            Ok(()) => lines.good("read access", "records can be read"),
             Err(error) => {
-                lines.bad("read a record", error.to_string(), right(&error, &format!("READ on the topic {topic}")));
+                lines.bad("read access", error.to_string(), right(&error, &format!("READ on the topic {topic}")));
             }
         }
         match self.group {
-            Ok(()) => lines.good("ask for the group's offsets", format!("group {group} can be used")),
+            Ok(()) => lines.good("group access", format!("group {group} can be used")),
             Err(error) => {
-                lines.bad(
-                    "ask for the group's offsets",
-                    error.to_string(),
-                    right(&error, &format!("READ on the group {group}")),
-                );
+                lines.bad("group access", error.to_string(), right(&error, &format!("READ on the group {group}")));
             }
         }
         for (partition, records) in &self.held_back {
             lines.warn(
-                "look for open transactions",
-                format!("partition {partition}: {records} records are held back until a producer's transaction ends"),
+                "open transactions",
+                format!("partition {partition}: {records} records are held back by a producer's open transaction"),
                 format!(
-                    "if it stays open, find it with `kafka-transactions.sh find-hanging --topic {topic}` and abort it"
+                    "if it stays open, find it with 'kafka-transactions.sh find-hanging --topic {topic}' and abort it"
                 ),
             );
         }
@@ -199,8 +197,10 @@ impl Rights {
 
 fn right(error: &KafkaError, which: &str) -> String {
     match error.rdkafka_error_code() {
-        Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => format!("give the Kafka user {which}"),
-        _ => format!("see that the brokers are well, and that the Kafka user has {which}"),
+        Some(Code::TopicAuthorizationFailed | Code::GroupAuthorizationFailed) => {
+            format!("grant the Kafka user {which}")
+        }
+        _ => format!("check the brokers, and grant the Kafka user {which}"),
     }
 }
 
@@ -222,17 +222,14 @@ pub(crate) fn retention_against_lag(
     let lag: i64 = all.iter().map(|(_, next, _, high)| (high - next).max(0)).sum();
     match all.iter().find(|(_, next, low, _)| next < low) {
         Some((partition, next, low, _)) => lines.bad(
-            "compare the group's offsets with the oldest records",
+            "unread records",
             format!(
-                "partition {partition} goes on at {next}, the oldest record is {low}: retention took {}",
+                "partition {partition} resumes at {next}, but its oldest record is {low}: retention deleted {}",
                 low - next
             ),
-            "`kafka-consumer run --allow-data-loss` goes on with the oldest; `rebuild` brings rows back from the lake",
+            "resume with 'kafka-consumer run --allow-data-loss'; load the lost rows with 'kafka-consumer rebuild'",
         ),
-        None => lines.good(
-            "compare the group's offsets with the oldest records",
-            format!("{lag} records are to be read, all there"),
-        ),
+        None => lines.good("unread records", format!("{lag} unread records, none deleted by retention")),
     }
     lines.lines
 }

@@ -20,22 +20,22 @@ pub(crate) async fn examine(args: &LakeArgs) -> Vec<Finding> {
         Ok(lake) => lake,
         Err(error) => {
             let found = format!("{error:#}");
-            let mend = if found.contains(CLOCKS_DIFFER) {
-                "set this machine's clock (timedatectl set-ntp true): the store's is more than 15 minutes away"
+            let fix = if found.contains(CLOCKS_DIFFER) {
+                "run 'timedatectl set-ntp true': this machine's clock and the store's differ by over 15 minutes"
             } else {
-                "see docs/security.md for the rights, and --lake"
+                "check --lake, and grant the privileges in docs/security.md"
             };
-            lines.bad("open and list it", found, mend);
+            lines.bad("list files", found, fix);
             return lines.lines;
         }
     };
-    lines.good("open and list it", place(lake.url()));
+    lines.good("list files", place(lake.url()));
     let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
     let key = format!("{PREFIX}{millis}.json");
     let wrote = write(&lake, &key, &mut lines).await;
     if wrote && let Err(error) = lake.remove(&key).await {
-        let mend = format!("give s3:DeleteObject on runs/*, and remove {key}");
-        lines.warn("remove a file", error.to_string(), mend);
+        let fix = format!("grant s3:DeleteObject on runs/*, and delete {key}");
+        lines.warn("delete a file", error.to_string(), fix);
     }
     lines.lines
 }
@@ -48,26 +48,25 @@ async fn write(lake: &Lake, key: &str, lines: &mut Findings) -> bool {
     match put("{\"doctor\": 1}\n").await {
         Ok(_) => lines.good("write a file", key.to_owned()),
         Err(error @ LakeError::Denied { .. }) => {
-            let mend =
-                "nothing for a consumer, which only reads there; event-generator needs s3:PutObject (docs/security.md)";
-            lines.warn("write a file", error.to_string(), mend);
+            let fix = "none for a consumer, which only reads; event-generator needs s3:PutObject (docs/security.md)";
+            lines.warn("write a file", error.to_string(), fix);
             return false;
         }
         Err(error) => {
-            lines.bad("write a file", error.to_string(), "see that the store is well and has room");
+            lines.bad("write a file", error.to_string(), "check that the store is available and has free space");
             return true;
         }
     }
     match put("{\"doctor\": 2}\n").await {
         Err(LakeError::Conflict { .. }) => {
-            lines.good("write it once more, where there is none", "refused, as it must be");
+            lines.good("conditional write", "honored");
         }
         Ok(Put::Written | Put::AlreadyThere) => lines.bad(
-            "write it once more, where there is none",
-            "the store takes it: it ignores If-None-Match, so two runs of one name would overwrite each other's files",
-            "use a store that honours conditional writes (S3, MinIO, SeaweedFS 4, Ceph 19)",
+            "conditional write",
+            "the store ignores If-None-Match: two runs with the same name would overwrite each other's files",
+            "use a store that honors conditional writes (S3, MinIO, SeaweedFS 4, Ceph 19)",
         ),
-        Err(error) => lines.bad("write it once more, where there is none", error.to_string(), "see the line above"),
+        Err(error) => lines.bad("conditional write", error.to_string(), "fix the finding above"),
     }
     true
 }

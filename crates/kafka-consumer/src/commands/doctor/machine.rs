@@ -13,21 +13,22 @@ pub(crate) fn examine(settings: &DoctorConfig, clock_ahead: Option<f64>) -> Vec<
     let (limit, free) = (settings.memory.limit().to_usize(), available());
     match free {
         Some(free) if free < limit => lines.warn(
-            "read the memory that is free",
-            format!("{} MiB, a run may take {} MiB", free >> 20, limit >> 20),
-            "give a smaller --memory-limit, or more memory",
+            "available memory",
+            format!("{} MiB, a run uses up to {} MiB", free >> 20, limit >> 20),
+            "lower --memory-limit, or add memory",
         ),
-        Some(free) => lines
-            .good("read the memory that is free", format!("{} MiB, a run may take {} MiB", free >> 20, limit >> 20)),
+        Some(free) => {
+            lines.good("available memory", format!("{} MiB, a run uses up to {} MiB", free >> 20, limit >> 20))
+        }
         None => {}
     }
     if let Some(ahead) = clock_ahead {
         let found =
             format!("PostgreSQL's clock is {:.1} s {}", ahead.abs(), if ahead < 0.0 { "behind" } else { "ahead" });
         if ahead.abs() > MOST_SKEW_SECONDS {
-            lines.warn("compare the clocks", found, "let NTP set both machines' clocks: latencies are wrong otherwise");
+            lines.warn("clock", found, "synchronize both clocks with NTP, or latencies are wrong");
         } else {
-            lines.good("compare the clocks", found);
+            lines.good("clock", found);
         }
     }
     lines.lines

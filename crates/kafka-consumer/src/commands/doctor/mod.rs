@@ -26,19 +26,19 @@ use crate::kafka::group_topic::GroupTopic;
 
 #[derive(Args, Clone)]
 pub(crate) struct DoctorArgs {
-    /// Print one JSON array
+    /// Print the findings as a JSON array
     #[arg(long)]
     json: bool,
-    /// Leave the lake out: a consumer that only runs does not need it
+    /// Skip the lake, which only rebuild and reconcile need
     #[arg(long, conflicts_with = "lake", help_heading = "Lake")]
     no_lake: bool,
     #[command(flatten)]
     lake: LakeArgs,
-    /// Sessions of PostgreSQL that a run would open
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    /// Number of parallel writers of the planned run, from 1 to 64
+    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
-    /// Memory that a run may take
-    #[arg(long, value_name = "BYTES", default_value = "256MiB")]
+    /// Memory limit of the planned run, at least 128MiB
+    #[arg(long, value_name = "BYTES", default_value = "256MiB", allow_hyphen_values = true)]
     memory_limit: MemoryBudget,
     #[command(flatten)]
     group: GroupArgs,
@@ -61,15 +61,15 @@ impl DoctorArgs {
         };
         let lines = Box::pin(examination::run(&settings)).await;
         let text = if self.json {
-            serde_json::to_string_pretty(&lines).context("the findings cannot be written as JSON")?
+            serde_json::to_string_pretty(&lines).context("cannot format the findings as JSON")?
         } else {
             lines.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
         };
         unless_closed(writeln!(io::stdout(), "{text}").map_err(Into::into))?;
         match lines.iter().filter(|line| line.severity == Severity::Bad).count() {
             0 => Ok(()),
-            1 => Err(Failure::Difference("one finding would stop the pipeline".to_owned())),
-            bad => Err(Failure::Difference(format!("{bad} findings would stop the pipeline"))),
+            1 => Err(Failure::Difference("1 finding stops the pipeline; apply its fix".to_owned())),
+            bad => Err(Failure::Difference(format!("{bad} findings stop the pipeline; apply their fixes"))),
         }
     }
 }

@@ -28,14 +28,14 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> Warehouse {
     let client = match postgres::connect_at_start(&settings.target.named("event-pipeline doctor")).await {
         Ok(client) => client,
         Err(error) => {
-            let mend = "start it, or name another by --database-url; for users and TLS see docs/security.md";
-            lines.bad("open a session", format!("{error:#}"), mend);
+            let fix = "correct the address, the user or the server; docs/security.md covers users and TLS";
+            lines.bad("connection", format!("{error:#}"), fix);
             return Warehouse { lines: lines.lines, ..Warehouse::default() };
         }
     };
     let mut warehouse = Warehouse::default();
     if let Err(error) = ask(&client, settings, &mut lines, &mut warehouse).await {
-        lines.bad("ask about the warehouse", describe(&error), "see that the role may connect to this database");
+        lines.bad("queries", describe(&error), "check that the role may connect to this database");
     }
     warehouse.lines = lines.lines;
     warehouse
@@ -60,7 +60,7 @@ async fn ask(
     let role: String = session.get(3);
     match migrations::pending(client).await {
         Ok(missing) if missing.is_empty() => {
-            lines.good("compare the scripts", "the warehouse has all of them");
+            lines.good("migrations", "all applied");
             rights(client, &role, lines).await?;
             partitions(client, lines).await?;
             let sql =
@@ -69,11 +69,13 @@ async fn ask(
             warehouse.offsets = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
         }
         Ok(missing) => lines.bad(
-            "compare the scripts",
-            format!("the warehouse lacks {}", missing.join(", ")),
-            "`kafka-consumer migrate` as the owner; a run applies them too where its role may",
+            "migrations",
+            format!("pending: {}", missing.join(", ")),
+            "run 'kafka-consumer migrate' as the owner of the schemas",
         ),
-        Err(error) => lines.bad("compare the scripts", format!("{error:#}"), "see `kafka-consumer migrate`"),
+        Err(error) => {
+            lines.bad("migrations", format!("{error:#}"), "run 'kafka-consumer migrate' as the owner of the schemas")
+        }
     }
     server_settings(client, lines).await?;
     connections(client, settings.writers, lines).await
@@ -81,24 +83,23 @@ async fn ask(
 
 fn check_session(session: &Row, settings: &DoctorConfig, lines: &mut Findings) {
     let (number, version): (i32, String) = (session.get(0), session.get(1));
-    lines.good("open a session", format!("{} as {}", settings.target, session.get::<_, String>(3)));
+    lines.good("connection", format!("{} as {}", settings.target, session.get::<_, String>(3)));
     if number < OLDEST_VERSION {
-        lines.bad("read the version", version, "PostgreSQL 15 or newer is needed");
+        lines.bad("version", version, "upgrade to PostgreSQL 15 or later");
     } else {
-        lines.good("read the version", version);
+        lines.good("version", version);
     }
     if session.get::<_, bool>(4) || session.get::<_, bool>(5) {
-        let mend =
-            "name the primary (target_session_attrs=read-write), and no default_transaction_read_only for the role";
-        lines.bad("write", "the session can only read: a standby, or a role that is set so", mend);
+        let fix = "connect to the primary (target_session_attrs=read-write), or reset default_transaction_read_only of the role";
+        lines.bad("write access", "the session is read-only: a standby, or a read-only role", fix);
     }
     match (session.get::<_, bool>(2), settings.target.is_local()) {
-        (true, _) => lines.good("read the TLS of the session", "it is encrypted"),
-        (false, true) => lines.good("read the TLS of the session", "none, within this machine"),
+        (true, _) => lines.good("TLS", "encrypted"),
+        (false, true) => lines.good("TLS", "none, local connection"),
         (false, false) => lines.warn(
-            "read the TLS of the session",
-            "none: whoever is on the way can read password and data",
-            "sslmode=verify-full in --database-url (docs/security.md)",
+            "TLS",
+            "none: the password and the data can be read on the network",
+            "set sslmode=verify-full in --database-url (docs/security.md)",
         ),
     }
 }
@@ -123,10 +124,10 @@ async fn rights(client: &Client, role: &str, lines: &mut Findings) -> Result<(),
         vec!["USAGE on the schemas staging and pipeline".to_owned()]
     };
     if missing.is_empty() {
-        lines.good("look at the role's rights", format!("{role} may do what a run needs"));
+        lines.good("privileges", format!("{role} has all that a run needs"));
     } else {
         let found = format!("{role} lacks {}", missing.join(", "));
-        lines.bad("look at the role's rights", found, format!("GRANT pipeline_writer TO {role}; (docs/security.md)"));
+        lines.bad("privileges", found, format!("GRANT pipeline_writer TO {role} (docs/security.md)"));
     }
     Ok(())
 }
@@ -138,18 +139,14 @@ async fn partitions(client: &Client, lines: &mut Findings) -> Result<(), tokio_p
     let row = client.query_one(sql, &[]).await?;
     let (all, without): (i64, i64) = (row.get(0), row.get(1));
     if without > 0 {
-        let mend =
-            "CREATE UNIQUE INDEX ON staging.product_events_raw_YYYYMMDD (event_id) for each; remove doubled rows first";
+        let fix = "delete duplicate rows, then CREATE UNIQUE INDEX ON staging.product_events_raw_YYYYMMDD (event_id)";
         lines.bad(
-            "look at the days' partitions",
-            format!("{without} of {all} have no unique index: rows could double"),
-            mend,
+            "table partitions",
+            format!("{without} of {all} have no unique index: they can receive duplicate rows"),
+            fix,
         );
     } else {
-        lines.good(
-            "look at the days' partitions",
-            format!("{all}, each with its unique index; a run makes the next ones"),
-        );
+        lines.good("table partitions", format!("{all}, each with a unique index; a run creates further ones"));
     }
     Ok(())
 }
@@ -159,15 +156,15 @@ async fn server_settings(client: &Client, lines: &mut Findings) -> Result<(), to
         (SELECT setting::bigint FROM pg_settings WHERE name = 'statement_timeout')";
     let row = client.query_one(sql, &[]).await?;
     if row.get::<_, bool>(0) && row.get::<_, bool>(1) {
-        lines.good("read fsync and full_page_writes", "on");
+        lines.good("fsync and full_page_writes", "on");
     } else {
-        let mend = "ALTER SYSTEM SET fsync = on; ALTER SYSTEM SET full_page_writes = on; SELECT pg_reload_conf();";
-        lines.warn("read fsync and full_page_writes", "off: a power cut may destroy the database", mend);
+        let fix = "ALTER SYSTEM SET fsync = on; ALTER SYSTEM SET full_page_writes = on; SELECT pg_reload_conf();";
+        lines.warn("fsync and full_page_writes", "off: a power failure may corrupt the database", fix);
     }
     let millis: i64 = row.get(2);
     if millis > 0 && millis < LONGEST_STATEMENT_MILLIS {
-        let found = format!("statement_timeout = {millis} ms ends what is slow, not stuck");
-        lines.warn("read the time limit of statements", found, "ALTER ROLE … SET statement_timeout = '2min', or 0");
+        let found = format!("{millis} ms is too short: it cancels statements that are slow but not stuck");
+        lines.warn("statement_timeout", found, "ALTER ROLE … SET statement_timeout = '2min', or 0 to disable it");
     }
     Ok(())
 }
@@ -184,10 +181,10 @@ async fn connections(client: &Client, writers: usize, lines: &mut Findings) -> R
     // One session for each writer, and one for the offsets.
     let needed = i64::try_from(writers).unwrap_or(i64::MAX).saturating_add(1);
     if free < needed {
-        let mend = "raise max_connections, or the role's CONNECTION LIMIT, or give a run fewer --writers";
-        lines.bad("count the free connections", format!("{free}, a run needs {needed}"), mend);
+        let fix = "raise max_connections or the role's CONNECTION LIMIT, or lower --writers";
+        lines.bad("free connections", format!("{free}, a run needs {needed}"), fix);
     } else {
-        lines.good("count the free connections", format!("{free}, a run needs {needed}"));
+        lines.good("free connections", format!("{free}, a run needs {needed}"));
     }
     Ok(())
 }

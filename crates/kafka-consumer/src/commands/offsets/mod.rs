@@ -23,15 +23,28 @@ use crate::kafka::start_offset::StartOffset;
 
 #[derive(Subcommand, Clone)]
 pub(crate) enum OffsetsCommand {
-    /// Where the group goes on, and who moved that by hand
+    /// Show the next offsets of the group, and manual changes to them
+    #[command(after_help = SHOW_EXAMPLES)]
     Show(ShowArgs),
-    /// Move the group to other offsets, while none of its consumers runs
+    /// Move the group to other offsets; its consumers must be stopped
+    #[command(after_help = SET_EXAMPLES)]
     Set(SetArgs),
 }
 
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer offsets show
+  kafka-consumer offsets show --group-id backfill --json";
+
+const SET_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer offsets set --to-latest --dry-run
+  kafka-consumer offsets set --to-time 2026-11-22T00:00:00Z --reason reload
+  kafka-consumer offsets set --to-offset 0:12000,3:9000 --reason 'skip a gap'";
+
 #[derive(Args, Clone)]
 pub(crate) struct ShowArgs {
-    /// As one JSON object
+    /// Print one JSON object
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -44,9 +57,12 @@ pub(crate) struct ShowArgs {
 pub(crate) struct SetArgs {
     #[command(flatten)]
     to: ToArgs,
-    /// Why; it is kept with the change
-    #[arg(long, value_name = "TEXT", value_parser = reason)]
-    reason: String,
+    /// Reason for the change, which is stored with it; required unless --dry-run is given
+    #[arg(long, value_name = "TEXT", value_parser = reason, required_unless_present = "dry_run")]
+    reason: Option<String>,
+    /// Print the new offsets and the number of records skipped or reread, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     group: GroupArgs,
     #[command(flatten)]
@@ -58,16 +74,16 @@ pub(crate) struct SetArgs {
 #[derive(Args, Clone)]
 #[group(required = true, multiple = false)]
 struct ToArgs {
-    /// A partition and its next offset, such as 3:12000 (may be repeated)
+    /// Move one partition to this next offset, such as 3:12000; may be repeated or separated by commas
     #[arg(long = "to-offset", value_name = "PARTITION:OFFSET", value_parser = place, value_delimiter = ',')]
     offsets: Vec<(i32, i64)>,
-    /// The first records of this time or later, by the records' own timestamps
+    /// Move to the first records with this timestamp or a later one, such as 2026-11-22T00:00:00Z
     #[arg(long = "to-time", value_name = "TIME")]
     time: Option<Timestamp>,
-    /// The oldest records that Kafka has
+    /// Move to the oldest records in Kafka
     #[arg(long = "to-earliest")]
     earliest: bool,
-    /// What comes from now on; what was not read yet is left out
+    /// Move to the ends of the partitions, and skip unread records
     #[arg(long = "to-latest")]
     latest: bool,
 }
@@ -77,12 +93,12 @@ fn place(text: &str) -> Result<(i32, i64), String> {
         text.split_once(':').and_then(|(partition, offset)| Some((partition.parse().ok()?, offset.parse().ok()?)));
     match numbers {
         Some((partition, offset)) if partition >= 0 && offset >= 0 => Ok((partition, offset)),
-        _ => Err("not a partition and an offset, such as 3:12000".to_owned()),
+        _ => Err("expected PARTITION:OFFSET, such as 3:12000".to_owned()),
     }
 }
 
 fn reason(text: &str) -> Result<String, String> {
-    if text.trim().is_empty() { Err("empty".to_owned()) } else { Ok(text.trim().to_owned()) }
+    if text.trim().is_empty() { Err("the reason must not be empty".to_owned()) } else { Ok(text.trim().to_owned()) }
 }
 
 impl OffsetsCommand {
@@ -110,7 +126,7 @@ impl ToArgs {
             (None, false) => {
                 let offsets: BTreeMap<i32, i64> = self.offsets.iter().copied().collect();
                 if offsets.len() < self.offsets.len() {
-                    return Err(Failure::usage("--to-offset names a partition twice"));
+                    return Err(Failure::usage("--to-offset lists the same partition twice; give each partition once"));
                 }
                 return Ok(SetTo::Offsets(offsets));
             }
@@ -134,12 +150,14 @@ impl SetArgs {
             accept: DataLossPolicy::default(),
             identity: Arc::default(),
         };
-        let moved = set::set(&mut client, &resume, &to, &self.reason).await?;
+        let reason = self.reason.as_deref().filter(|_| !self.dry_run);
+        let moved = set::set(&mut client, &resume, &to, reason).await?;
         let mut out = io::stdout();
+        if self.dry_run {
+            unless_closed(writeln!(out, "dry run, nothing changed; the offsets would move:").map_err(Into::into))?;
+        }
         for one in moved {
-            unless_closed(
-                writeln!(out, "partition {}: {} to {}", one.partition, one.from, one.to).map_err(Into::into),
-            )?;
+            unless_closed(writeln!(out, "{one}").map_err(Into::into))?;
         }
         Ok(())
     }

@@ -4,6 +4,7 @@
 //! letter counts another attempt. The fingerprint remains that of the last record read, at any new offset, so it still
 //! identifies the topic.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
@@ -63,6 +64,21 @@ pub(crate) struct Moved {
     pub(crate) to: i64,
 }
 
+/// Offsets are counted instead of records: transaction markers and compaction leave offsets without a record.
+impl fmt::Display for Moved {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { partition, from, to } = *self;
+        write!(f, "partition {partition}: {from} to {to}")?;
+        let verb = match to.cmp(&from) {
+            Ordering::Equal => return f.write_str(", unchanged"),
+            Ordering::Greater => "skips",
+            Ordering::Less => "rereads",
+        };
+        let count = to.abs_diff(from);
+        write!(f, ", {verb} up to {count} {}", if count == 1 { "record" } else { "records" })
+    }
+}
+
 /// Locks the rows that a consumer's transaction would update. `NOWAIT` fails instead of waiting for that transaction.
 const LOCK: &str = "SELECT partition, next_offset FROM pipeline.consumer_offsets
     WHERE consumer_group = $1 AND topic = $2 ORDER BY partition FOR UPDATE NOWAIT";
@@ -80,9 +96,15 @@ const NOTE: &str =
 
 /// Moves the offsets and records the change, its author and its reason, in one transaction.
 ///
-/// Fails if the group has members in Kafka, if one of its transactions is open in PostgreSQL, if the topic is not the
-/// one that the group has read, or if Kafka does not have a requested offset.
-pub(crate) async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason: &str) -> anyhow::Result<Vec<Moved>> {
+/// Without a reason, it moves nothing and returns the moves that it would make. Fails if the group has members in Kafka,
+/// if one of its transactions is open in PostgreSQL, if the topic is not the one that the group has read, or if Kafka does
+/// not have a requested offset.
+pub(crate) async fn set(
+    client: &mut Client,
+    resume: &Resume,
+    to: &SetTo,
+    reason: Option<&str>,
+) -> anyhow::Result<Vec<Moved>> {
     refuse_while_active(&resume.kafka.current(), &resume.group_topic.group).await?;
     let transaction = client.transaction().await?;
     // From here on no consumer can move these offsets, so the checks below hold until the commit.
@@ -95,12 +117,17 @@ pub(crate) async fn set(client: &mut Client, resume: &Resume, to: &SetTo, reason
     let GroupTopic { group, topic } = &resume.group_topic;
     for (partition, to) in target {
         let Some(&from) = before.get(&partition).or_else(|| beginnings.get(&partition)) else { continue };
-        let cannot = "the offsets were not moved";
-        transaction.execute(MOVE, &[group, topic, &partition, &to, &id]).await.context(cannot)?;
-        transaction.execute(NOTE, &[group, topic, &partition, &from, &to, &text, &reason]).await.context(cannot)?;
+        if let Some(reason) = reason {
+            let cannot = "cannot move the offsets";
+            transaction.execute(MOVE, &[group, topic, &partition, &to, &id]).await.context(cannot)?;
+            transaction.execute(NOTE, &[group, topic, &partition, &from, &to, &text, &reason]).await.context(cannot)?;
+        }
         moved.push(Moved { partition, from, to });
     }
-    transaction.commit().await.context("the offsets were perhaps not moved; `offsets show` tells")?;
+    transaction
+        .commit()
+        .await
+        .context("the offsets may not have been moved; check with 'kafka-consumer offsets show'")?;
     Ok(moved)
 }
 
@@ -110,15 +137,15 @@ async fn refuse_while_active(kafka: &Kafka, group: &str) -> anyhow::Result<()> {
     let asked = task::spawn_blocking(move || active(&kafka, &name)).await?;
     let active = asked.with_context(|| {
         format!(
-            "Kafka did not tell whether group {group} is active; `{START_LOCAL_STACK}` starts the local one, \
-             --bootstrap-servers names another"
+            "cannot check whether group {group} is active: no answer from Kafka; start it with '{START_LOCAL_STACK}', or \
+             pass --bootstrap-servers"
         )
     })?;
     match active {
         None => Ok(()),
         Some(members) => bail!(
-            "group {group} is active in Kafka ({members}): stop its consumers first; one that was killed is missed for \
-             some seconds"
+            "cannot move the offsets: group {group} is active in Kafka ({members}); stop its consumers, and wait for the \
+             session timeout of a killed one"
         ),
     }
 }
@@ -137,19 +164,19 @@ async fn lock(transaction: &Transaction<'_>, group_topic: &GroupTopic) -> anyhow
     let key = format!("event-pipeline: offsets of {} in {}", group_topic.topic, group_topic.group);
     let free = "SELECT pg_try_advisory_xact_lock(hashtextextended($1, 0))";
     if !transaction.query_one(free, &[&key]).await?.get::<_, bool>(0) {
-        bail!("group {} is starting just now: a consumer writes its first offsets", group_topic.group);
+        bail!("cannot move the offsets: a consumer of group {} is starting; stop it", group_topic.group);
     }
     let rows = match transaction.query(LOCK, &[&group_topic.group, &group_topic.topic]).await {
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => bail!(
-            "group {} is active: a transaction in PostgreSQL moves its offsets just now ({})",
+            "cannot move the offsets: a transaction in PostgreSQL locks those of group {} ({}); stop its consumers",
             group_topic.group,
             postgres::describe(&error)
         ),
-        other => other.context("the offsets cannot be locked")?,
+        other => other.context("cannot lock the offsets")?,
     };
     if rows.is_empty() {
         bail!(
-            "group {} has not read {} yet; `kafka-consumer run --start …` says where it begins",
+            "cannot move the offsets: group {} has not read {} yet; start it with 'kafka-consumer run --start OFFSET'",
             group_topic.group,
             group_topic.topic
         );
@@ -169,14 +196,21 @@ async fn targets(
         SetTo::Offsets(asked) => asked,
     };
     if let Some(unknown) = asked.keys().find(|partition| !before.contains_key(partition)) {
-        bail!("group {} has no partition {unknown} of {}", group_topic.group, group_topic.topic);
+        bail!(
+            "cannot move the offsets: group {} has no partition {unknown} of {}",
+            group_topic.group,
+            group_topic.topic
+        );
     }
     let partitions: Vec<i32> = asked.keys().copied().collect();
     let ends = watermarks(kafka, &group_topic.topic, &partitions).await?;
     for (partition, offset) in asked {
         let Watermarks { low, high } = ends.get(partition).copied().unwrap_or_default();
         if !(low..=high).contains(offset) {
-            bail!("partition {partition} of {} has no offset {offset}: Kafka has {low} to {high}", group_topic.topic);
+            bail!(
+                "cannot move partition {partition} of {} to offset {offset}: Kafka has {low} to {high}; choose one of these",
+                group_topic.topic
+            );
         }
     }
     Ok(asked.clone())

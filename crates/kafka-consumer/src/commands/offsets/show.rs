@@ -29,9 +29,9 @@ pub(crate) async fn show(
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
     let offsets =
-        client.query(OFFSETS, &[&group_topic.group, &group_topic.topic]).await.context("the offsets cannot be read")?;
+        client.query(OFFSETS, &[&group_topic.group, &group_topic.topic]).await.context("cannot read the offsets")?;
     let changes = client.query(CHANGES, &[&group_topic.group, &group_topic.topic, &CHANGES_SHOWN]).await;
-    let changes = changes.context("the changes of offsets cannot be read")?;
+    let changes = changes.context("cannot read the offset changes")?;
     if json {
         let all = json!({
             "group": group_topic.group, "topic": group_topic.topic,
@@ -59,7 +59,7 @@ pub(crate) async fn show(
 fn offset_table(offsets: &[Row]) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header(["partition", "next offset", "last record", "topic no.", "last commit (UTC)"]);
+    table.set_header(["partition", "next offset", "last record", "incarnation", "last commit (UTC)"]);
     for row in offsets {
         let last = row.get::<_, Option<i64>>(3).map_or_else(|| "none".to_owned(), |last| last.to_string());
         let (partition, incarnation, next): (i32, i32, i64) = (row.get(0), row.get(1), row.get(2));

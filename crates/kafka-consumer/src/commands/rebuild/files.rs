@@ -34,7 +34,7 @@ pub(crate) async fn list(lake: &Lake, hours: HourRange) -> anyhow::Result<Vec<Ob
     files.extend(parquet.into_iter().flatten());
     files.sort_unstable();
     if files.is_empty() && !found {
-        return Err(anyhow!("{} has no Parquet files under {RAW_PREFIX}; check --lake", lake.url()));
+        return Err(anyhow!("no Parquet files under {RAW_PREFIX} in {}; correct --lake", lake.url()));
     }
     Ok(files)
 }

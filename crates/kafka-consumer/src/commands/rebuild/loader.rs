@@ -79,7 +79,7 @@ impl Loader {
     async fn fetch_and_load(&mut self, key: &str, shutdown: &ShutdownDeadline) -> anyhow::Result<FileEnd> {
         let bytes = match self.context.lake.get(key).await {
             Ok(Some(bytes)) => bytes,
-            Ok(None) => return Ok(FileEnd::Unavailable("it was listed, but there is no file of that name".to_owned())),
+            Ok(None) => return Ok(FileEnd::Unavailable("the file was deleted after it was listed".to_owned())),
             Err(error) if concerns_one_file(&error) => return Ok(FileEnd::Unavailable(error.to_string())),
             Err(error) => return Err(with_hint(error)),
         };
@@ -229,7 +229,7 @@ impl OpenFile<'_> {
         self.outcome.suppressed += loaded.suppressed;
         self.outcome.rows += rows.count() - loaded.duplicates - loaded.suppressed - loaded.refused.len() as u64;
         for one in loaded.refused {
-            self.refuse(one.number, format!("PostgreSQL refuses it ({}): {}", one.sqlstate, one.reason));
+            self.refuse(one.number, format!("PostgreSQL refused it ({}): {}", one.sqlstate, one.reason));
         }
         Ok(())
     }
@@ -253,7 +253,7 @@ fn valid(event: ProductEvent<'_>) -> Result<ProductEvent<'_>, String> {
 /// Describes a row that has no valid event by its column. The row number within its batch would mislead.
 fn bad_value(error: &ArrowFormError) -> String {
     match error {
-        ArrowFormError::Value { column, .. } => format!("the column {column} has no valid value"),
+        ArrowFormError::Value { column, .. } => format!("invalid value in column {column}"),
         ArrowFormError::Missing(_) => error.to_string(),
     }
 }

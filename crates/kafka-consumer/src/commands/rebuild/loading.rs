@@ -47,19 +47,19 @@ pub(crate) async fn run(settings: RebuildConfig, shutdown: ShutdownDeadline) -> 
     let session = settings.target.named("event-pipeline rebuild");
     let mut client = postgres::connect_at_start(&session).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
-        tracing::info!(script, "script applied");
+        tracing::info!(script, "migration applied");
     }
     let ledger = ProgressLog::open(client, &settings.lake.url().to_string(), settings.hours).await?;
     let files = tokio::select! {
         files = files::list(&settings.lake, settings.hours) => files?,
         () = shutdown.requested() => {
-            return Err(anyhow!("ended before the files were listed; run the same command again to continue").into());
+            return Err(anyhow!("rebuild stopped before the files were listed; run the same command again to continue").into());
         }
     };
     let all = files.len() as u64;
     let todo = files::remaining(files, &ledger.done().await?, ledger.began());
     let files_before = all - todo.len() as u64;
-    tracing::info!(lake = %settings.lake.url(), files = todo.len(), files_before, postgres = %settings.target, "rebuilding");
+    tracing::info!(lake = %settings.lake.url(), files = todo.len(), files_before, postgres = %settings.target, "rebuild started");
 
     let progress = Progress::new(settings.progress, Some(all), "files");
     let outcome = RebuildOutcome { files: files_before, files_before, ..RebuildOutcome::default() };
@@ -76,7 +76,7 @@ pub(crate) async fn run(settings: RebuildConfig, shutdown: ShutdownDeadline) -> 
         loaders.spawn(load(means, Arc::clone(&work)));
     }
     while let Some(ended) = loaders.join_next().await {
-        ended.context("a loader panicked, which is a bug; its transaction is rolled back")??;
+        ended.context("a loader panicked; its transaction was rolled back; report this bug")??;
     }
     let mut outcome = guard(&work.outcome).clone();
     // Computed from the total, so that no exit path of a loader can lose a file.
@@ -117,7 +117,7 @@ async fn load(means: LoaderContext, work: Arc<Work>) -> anyhow::Result<()> {
             FileEnd::Left => break,
         }
         work.progress.set(outcome.settled());
-        work.progress.say(format!("{} rows, {} there already", outcome.rows, outcome.duplicates));
+        work.progress.say(format!("{} rows, {} duplicates", outcome.rows, outcome.duplicates));
     }
     Ok(())
 }

@@ -25,22 +25,22 @@ use crate::postgres::migrations::Pending;
 pub(crate) struct RebuildArgs {
     #[command(flatten)]
     lake: LakeArgs,
-    /// The first hour, as 2026-11-22, 2026-11-22T10 or 2026-11-22T10:00:00Z [default: the oldest in the lake]
+    /// First UTC hour to load: 2026-11-22, 2026-11-22T10 or 2026-11-22T10:00:00Z [default: the oldest in the lake]
     #[arg(long, value_name = "HOUR", value_parser = hour)]
     from: Option<Hour>,
-    /// The first hour that is left out again [default: all hours to the newest]
+    /// First UTC hour not to load, in the same formats [default: none, load up to the newest]
     #[arg(long, value_name = "HOUR", value_parser = hour)]
     to: Option<Hour>,
-    /// Sessions of PostgreSQL that write side by side
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=64))]
+    /// Number of PostgreSQL sessions that write in parallel, from 1 to 64
+    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = clap::value_parser!(u8).range(1..=64))]
     writers: u8,
-    /// Maximum number of rows in a COPY, up to 1M
-    #[arg(long, value_name = "N", default_value = "30k", value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
+    /// Maximum number of rows per COPY, from 1 to 1M
+    #[arg(long, value_name = "N", default_value = "30k", allow_hyphen_values = true, value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
     batch_rows: Count,
-    /// Finish without the files that cannot be read, name them, and exit with code 3
+    /// Skip and list damaged files, and exit with code 3
     #[arg(long)]
     skip_damaged: bool,
-    /// Refuse to go on where scripts are pending, instead of applying them
+    /// Fail if migrations are pending instead of applying them
     #[arg(long)]
     no_migrate: bool,
     #[command(flatten)]
@@ -54,9 +54,9 @@ fn hour(text: &str) -> Result<Hour, String> {
         _ => text.to_owned(),
     };
     let time: Timestamp =
-        whole.parse().map_err(|_| "write it as 2026-11-22, 2026-11-22T10 or 2026-11-22T10:00:00Z".to_owned())?;
+        whole.parse().map_err(|_| "expected 2026-11-22, 2026-11-22T10 or 2026-11-22T10:00:00Z".to_owned())?;
     let hour = time.hour();
-    if hour.start() == time { Ok(hour) } else { Err("not the beginning of an hour".to_owned()) }
+    if hour.start() == time { Ok(hour) } else { Err("expected a full hour, such as 2026-11-22T10:00:00Z".to_owned()) }
 }
 
 impl RebuildArgs {
@@ -64,7 +64,7 @@ impl RebuildArgs {
         if let (Some(from), Some(to)) = (self.from, self.to)
             && from >= to
         {
-            return Err(Failure::usage("--from is not before --to"));
+            return Err(Failure::usage("empty range of hours: --from must be earlier than --to"));
         }
         let settings = RebuildConfig {
             target: self.database.target()?,
@@ -76,7 +76,7 @@ impl RebuildArgs {
             pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
             progress: log.shows_progress(),
         };
-        let shutdown = ShutdownDeadline::on_signal(loader::GRACE).context("cannot receive signals")?;
+        let shutdown = ShutdownDeadline::on_signal(loader::GRACE).context("cannot install the signal handlers")?;
         let outcome = loading::run(settings, shutdown).await?;
         show(&outcome, log);
         check_outcome(&outcome, self.skip_damaged)
@@ -103,20 +103,20 @@ fn show(outcome: &RebuildOutcome, log: &LogArgs) {
         );
     } else if log.quiet == 0 {
         print(&table_of(&[
-            ("files that are in", outcome.files.to_string()),
-            ("  from an earlier attempt", outcome.files_before.to_string()),
-            ("files left", outcome.files_left.to_string()),
+            ("files loaded", outcome.files.to_string()),
+            ("  by earlier attempts", outcome.files_before.to_string()),
+            ("files remaining", outcome.files_left.to_string()),
             ("files damaged", outcome.damaged.count.to_string()),
             ("files unavailable", outcome.unavailable.count.to_string()),
             ("rows inserted", outcome.rows.to_string()),
-            ("rows that were there", outcome.duplicates.to_string()),
-            ("  with other content", outcome.differing.to_string()),
-            ("rows of other hours", outcome.rows_outside.to_string()),
-            ("rows of days that are gone", outcome.expired.to_string()),
+            ("duplicates", outcome.duplicates.to_string()),
+            ("  with different content", outcome.differing.to_string()),
+            ("rows outside --from and --to", outcome.rows_outside.to_string()),
+            ("rows expired by retention", outcome.expired.to_string()),
             ("rows suppressed by triggers", outcome.suppressed.to_string()),
             ("rows refused", outcome.refused.to_string()),
-            ("time", format!("{:.1} s", outcome.elapsed.as_secs_f64())),
-            ("rows a second", format!("{:.0}", per_second(outcome))),
+            ("elapsed time", format!("{:.1} s", outcome.elapsed.as_secs_f64())),
+            ("rows per second", format!("{:.0}", per_second(outcome))),
         ]));
     }
 }
@@ -131,8 +131,8 @@ fn per_second(outcome: &RebuildOutcome) -> f64 {
 fn check_outcome(outcome: &RebuildOutcome, skip_damaged: bool) -> Result<(), Failure> {
     let mut problems = Vec::new();
     if outcome.files_left > 0 {
-        let files = if outcome.files_left == 1 { "file is" } else { "files are" };
-        problems.push(format!("{} {files} left; run the same command again to continue", outcome.files_left));
+        let files = if outcome.files_left == 1 { "file remains" } else { "files remain" };
+        problems.push(format!("{} {files}; run the same command again to continue", outcome.files_left));
     }
     if outcome.unavailable.count > 0 {
         let files = &outcome.unavailable;
@@ -146,7 +146,7 @@ fn check_outcome(outcome: &RebuildOutcome, skip_damaged: bool) -> Result<(), Fai
     }
     if let Some(Refused { key, row, reason }) = &outcome.first_refused {
         let count = outcome.refused;
-        problems.push(format!("{count} rows were refused, the first of them row {row} of {key}: {reason}"));
+        problems.push(format!("{count} rows were refused, first row {row} of {key}: {reason}"));
     }
     if !problems.is_empty() {
         let rest = if outcome.files_left == 0 { "; all other rows are loaded" } else { "" };
@@ -175,13 +175,13 @@ mod tests {
         assert_eq!(end(&RebuildOutcome::default(), false), (0, String::new()));
         let (code, error) = end(&RebuildOutcome { files_left: 1, ..RebuildOutcome::default() }, true);
         assert_eq!(code, 1);
-        assert!(error.starts_with("1 file is left; run the same command again to continue"), "{error}");
+        assert!(error.starts_with("1 file remains; run the same command again to continue"), "{error}");
         let refused = Refused { key: "raw/a".to_owned(), row: 7, reason: "no".to_owned() };
         let outcome =
             RebuildOutcome { files_left: 2, refused: 3, first_refused: Some(refused), ..RebuildOutcome::default() };
         let (code, error) = end(&outcome, true);
         assert_eq!(code, 1);
-        assert!(error.contains("2 files are left; ") && error.contains("row 7 of raw/a: no"), "{error}");
+        assert!(error.contains("2 files remain; ") && error.contains("row 7 of raw/a: no"), "{error}");
     }
 
     #[test]

@@ -30,13 +30,13 @@ impl ProgressLog {
     pub(crate) async fn open(client: Client, lake: &str, hours: HourRange) -> anyhow::Result<Self> {
         let lock = "SELECT pg_try_advisory_lock(hashtextextended('event-pipeline: rebuild', 0))";
         if !client.query_one(lock, &[]).await?.get::<_, bool>(0) {
-            bail!("another rebuild of this warehouse is running");
+            bail!("cannot rebuild: another rebuild of this warehouse is running; wait for it to finish");
         }
         let [from, to] = [hours.from, hours.to].map(|hour| hour.map(seconds));
-        let begun = client.query_opt(BEGUN, &[&lake, &from, &to]).await.context("earlier rebuilds were not told")?;
+        let begun = client.query_opt(BEGUN, &[&lake, &from, &to]).await.context("cannot read earlier rebuilds")?;
         let row = match begun {
             Some(row) => row,
-            None => client.query_one(BEGIN, &[&lake, &from, &to]).await.context("the rebuild was not noted")?,
+            None => client.query_one(BEGIN, &[&lake, &from, &to]).await.context("cannot record the rebuild")?,
         };
         let since_1970 = Duration::from_micros(u64::try_from(row.get::<_, i64>(1)).unwrap_or(0));
         Ok(Self { client, id: row.get(0), began: SystemTime::UNIX_EPOCH + since_1970 })
@@ -54,14 +54,17 @@ impl ProgressLog {
     /// Returns the keys of the loaded files.
     pub(crate) async fn done(&self) -> anyhow::Result<BTreeSet<String>> {
         let sql = "SELECT key FROM pipeline.rebuilt_files WHERE rebuild_id = $1";
-        let rows = self.client.query(sql, &[&self.id]).await.context("what is in was not told")?;
+        let rows = self.client.query(sql, &[&self.id]).await.context("cannot read the list of loaded files")?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// Records that the rebuild is complete. The next one starts from the beginning.
     pub(crate) async fn finish(self) -> anyhow::Result<()> {
         let sql = "UPDATE pipeline.rebuilds SET finished_at = now() WHERE id = $1";
-        self.client.execute(sql, &[&self.id]).await.context("all rows are in, but the end was not noted")?;
+        self.client
+            .execute(sql, &[&self.id])
+            .await
+            .context("all rows are loaded, but the rebuild cannot be recorded as finished")?;
         Ok(())
     }
 }

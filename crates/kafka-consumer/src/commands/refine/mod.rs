@@ -24,16 +24,16 @@ pub use refinement::{RefineError, Refined, Request, refine};
 
 #[derive(Args, Clone)]
 pub(crate) struct RefineArgs {
-    /// Where the windows end, such as 2026-11-22T00:00:00Z; later events are left out [default: now]
+    /// End of the feature windows, such as 2026-11-22T00:00:00Z; later events are excluded [default: now]
     #[arg(long, value_name = "TIME", conflicts_with = "every")]
     as_of: Option<Timestamp>,
-    /// Go on until Ctrl-C, and refine again and again after this time
-    #[arg(long, value_name = "DURATION", value_parser = TimeSpan::within(INTERVALS))]
+    /// Repeat until Ctrl-C at this interval, from 1s to 366d [default: refine once]
+    #[arg(long, value_name = "DURATION", allow_hyphen_values = true, value_parser = TimeSpan::within(INTERVALS))]
     every: Option<TimeSpan>,
-    /// Make everything anew from the table, also what no writer has noted (rows that a person has changed)
+    /// Recompute all features from the table, including rows changed by hand; reads the whole table
     #[arg(long, conflicts_with = "every")]
     all: bool,
-    /// Print what was done as JSON, one object a line
+    /// Print the outcome as JSON, one object per line
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -52,7 +52,7 @@ impl RefineArgs {
             return self.say(&refined);
         };
         drop(client);
-        let shutdown = ShutdownDeadline::on_signal(Duration::ZERO).context("cannot receive signals")?;
+        let shutdown = ShutdownDeadline::on_signal(Duration::ZERO).context("cannot install the signal handlers")?;
         let mut ticks = interval(every.get());
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -79,7 +79,7 @@ impl RefineArgs {
         match refined.await {
             Ok(refined) => self.say(&refined),
             Err(Round::Refine(error)) if passes(&error) => {
-                tracing::warn!(error = error.to_string(), "not refined, the next time does it");
+                tracing::warn!(error = error.to_string(), "refinement failed, retried at the next interval");
                 Ok(())
             }
             Err(Round::Refine(error)) => Err(Failure::Failed(error.into())),
@@ -89,10 +89,10 @@ impl RefineArgs {
 
     fn say(&self, refined: &Refined) -> Result<(), Failure> {
         let line = if self.json {
-            serde_json::to_string(refined).context("what was done cannot be written as JSON")?
+            serde_json::to_string(refined).context("cannot format the outcome as JSON")?
         } else {
             format!(
-                "refined as of {}: {} hours remade, {} of {} users and {} of {} accounts changed, in {:.1} s",
+                "refined as of {}: {} hours recomputed, {} of {} users and {} of {} accounts changed, in {:.1} s",
                 refined.as_of,
                 refined.hours_remade,
                 refined.users_changed,

@@ -51,13 +51,13 @@ pub struct Refined {
 #[derive(Debug, Error)]
 pub enum RefineError {
     /// Another refinement held the lock for longer than `lock_timeout`.
-    #[error("another refinement has been at work for {} s; it does this one's work too", .0.as_secs())]
+    #[error("cannot refine: another refinement has been running for over {} s; wait for it to finish", .0.as_secs())]
     Busy(Duration),
     /// The role lacks a privilege.
-    #[error("this role may not refine ({}); a member of pipeline_writer may, and so may the owner", postgres::describe(.0))]
+    #[error("cannot refine: {}; connect as a member of pipeline_writer or as the owner", postgres::describe(.0))]
     Denied(Error),
     /// Any other PostgreSQL error.
-    #[error("PostgreSQL: {}", postgres::describe(.0))]
+    #[error("cannot refine: {}", postgres::describe(.0))]
     Postgres(Error),
 }
 
@@ -97,7 +97,7 @@ pub async fn refine(client: &mut Client, request: Request) -> Result<Refined, Re
 async fn refine_alone(client: &mut Client, request: Request, began: Instant) -> Result<Refined, Error> {
     match client.batch_execute(statements::SUMMARIZE).await {
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-            tracing::warn!(error = postgres::describe(&error), "indexes by time not brought up to date");
+            tracing::warn!(error = postgres::describe(&error), "time indexes not updated");
         }
         other => other?,
     }

@@ -9,6 +9,8 @@ pub(crate) struct ExpiredPartition {
     pub(crate) name: String,
     /// Size on disk in bytes, indexes included.
     pub(crate) bytes: i64,
+    /// Number of rows as estimated by PostgreSQL. `None` if the partition was never vacuumed or analyzed.
+    pub(crate) rows: Option<i64>,
     state: State,
 }
 
@@ -25,7 +27,8 @@ enum State {
 ///
 /// A partition with an interrupted detachment comes first, because PostgreSQL starts no other detachment before that
 /// one is finished. No literal contains a backslash, so the statement does not depend on `standard_conforming_strings`.
-const DOOMED: &str = "SELECT c.relname::text, pg_total_relation_size(c.oid), i.inhdetachpending
+const DOOMED: &str = "SELECT c.relname::text, pg_total_relation_size(c.oid), i.inhdetachpending,
+        CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END
     FROM pg_class AS c
     LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid AND i.inhparent = 'staging.product_events_raw'::regclass
     WHERE c.relnamespace = 'staging'::regnamespace AND c.relkind = 'r'
@@ -56,7 +59,7 @@ pub(crate) async fn doomed(client: &impl GenericClient, floor: &str) -> Result<V
             Some(true) => State::Pending,
             Some(false) => State::Attached,
         };
-        ExpiredPartition { name: row.get(0), bytes: row.get(1), state }
+        ExpiredPartition { name: row.get(0), bytes: row.get(1), rows: row.get(3), state }
     };
     Ok(client.query(DOOMED, &[&floor]).await?.iter().map(read).collect())
 }

@@ -30,20 +30,21 @@ const OWNER: &str = "SELECT pg_has_role(relowner, 'USAGE'), pg_get_userbyid(relo
 /// Returns the floor and the partitions of the whole UTC days older than `keep_seconds`. Fails if the role does not own
 /// the table, or if the bounds of a partition cannot be read.
 pub(crate) async fn plan(client: &Client, keep_seconds: i64) -> anyhow::Result<Plan> {
-    let row = client.query_one(OWNER, &[]).await.context("the table's owner was not told")?;
+    let row = client.query_one(OWNER, &[]).await.context("cannot read the owner of staging.product_events_raw")?;
     if !row.get::<_, bool>(0) {
         let (owner, user): (String, String) = (row.get(1), row.get(2));
         bail!(
-            "staging.product_events_raw belongs to {owner}, and only its owner may drop partitions; this session is {user}'s"
+            "cannot drop partitions of staging.product_events_raw as {user}: it belongs to {owner}; connect as its owner"
         );
     }
     if let Some((name, bounds)) =
         expired_partitions::unreadable(client).await.context("cannot read the table partitions")?
     {
-        bail!("cannot read the bounds of staging.{name}: {bounds}; detach it, or attach it with bounds that are times");
+        bail!("cannot read the bounds of staging.{name}: {bounds}; detach it, or attach it with times as bounds");
     }
-    let floor: String = client.query_one(FLOOR, &[&keep_seconds]).await.context("no floor")?.get(0);
-    let doomed = expired_partitions::doomed(client, &floor).await.context("the partitions cannot be read")?;
+    let floor: String =
+        client.query_one(FLOOR, &[&keep_seconds]).await.context("cannot compute the first day to keep")?.get(0);
+    let doomed = expired_partitions::doomed(client, &floor).await.context("cannot read the table partitions")?;
     Ok(Plan { floor, doomed })
 }
 
@@ -55,24 +56,24 @@ pub(crate) async fn run(
 ) -> anyhow::Result<Plan> {
     let alone = "SELECT pg_try_advisory_lock(hashtextextended('event-pipeline: retention', 0))";
     if !client.query_one(alone, &[]).await?.get::<_, bool>(0) {
-        bail!("retention is at work in another session");
+        bail!("cannot run retention: another session is running it; wait for it to finish");
     }
     // Checks the owner and the bounds before the floor is raised, because the floor never decreases again.
     plan(client, keep_seconds).await?;
-    let plan = begin(client, keep_seconds).await.context("the floor was not raised, nothing was dropped")?;
+    let plan = begin(client, keep_seconds).await.context("cannot raise the retention floor; nothing was dropped")?;
     for one in &plan.doomed {
         let name = &one.name;
         let detached = expired_partitions::detach(client, one).await.map_err(|error| {
             anyhow::anyhow!(
-                "{name} is not detached yet: {}; running the same command again goes on here. If it waited for others, \
-                 look in pg_stat_activity for transactions that are open for long",
+                "cannot detach {name}: {}; end long transactions (see pg_stat_activity), and run the same command again to \
+                 continue",
                 postgres::describe(&error)
             )
         });
         detached?;
-        expired_partitions::drop(client, one)
-            .await
-            .with_context(|| format!("{name} is detached, but not dropped yet; run it again"))?;
+        expired_partitions::drop(client, one).await.with_context(|| {
+            format!("cannot drop {name}, which is detached; run the same command again to continue")
+        })?;
         gone(one);
     }
     Ok(plan)

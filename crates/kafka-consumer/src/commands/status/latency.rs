@@ -34,8 +34,9 @@ impl Latency {
         let HttpAddr::At(address) = http else { return None };
         // The page's history is not needed: `since` excludes all of it.
         let path = format!("/state?since={}", i64::MAX);
-        let answer =
-            http::get(address, &path, TIMEOUT).await.inspect_err(|error| tracing::debug!(%error, "no latency"));
+        let answer = http::get(address, &path, TIMEOUT)
+            .await
+            .inspect_err(|error| tracing::debug!(%error, "latency unavailable"));
         let (_, body) = answer.ok().filter(|(status, _)| *status == 200)?;
         let state: State = serde_json::from_str(&body).ok()?;
         (state.group == group_topic.group && state.topic == group_topic.topic).then_some(state.latency)

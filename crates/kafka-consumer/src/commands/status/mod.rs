@@ -19,10 +19,10 @@ use crate::observability::endpoints::DEFAULT_ADDRESS;
 pub(crate) struct StatusArgs {
     #[command(flatten)]
     group: GroupArgs,
-    /// Print one JSON object: offsets, counts, seconds
+    /// Print one JSON object; times are in seconds
     #[arg(long)]
     json: bool,
-    /// Where the running consumer serves: it alone knows the latency. HOST:PORT or off
+    /// Address of the running consumer, which reports the latency, as HOST:PORT; off omits the latency
     #[arg(long, value_name = "HOST:PORT", default_value = DEFAULT_ADDRESS)]
     http_addr: HttpAddr,
     #[command(flatten)]
@@ -38,7 +38,7 @@ impl StatusArgs {
         let group_topic = GroupTopic { group: self.group.group_id.clone(), topic: self.kafka.topic.clone() };
         let status = report::ask(&self.kafka, &target, group_topic, &self.http_addr).await?;
         if self.json {
-            output::line(serde_json::to_string_pretty(&status).context("the status cannot be written as JSON")?)
+            output::line(serde_json::to_string_pretty(&status).context("cannot format the status as JSON")?)
         } else {
             output::print(status)
         }

@@ -115,7 +115,7 @@ pub(crate) async fn ask(
 async fn partitions(client: &Client, group_topic: &GroupTopic) -> anyhow::Result<Vec<PartitionStatus>> {
     let rows = match client.query(PARTITIONS, &[&group_topic.group, &group_topic.topic]).await {
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Vec::new(),
-        other => other.context("the offsets cannot be read")?,
+        other => other.context("cannot read the offsets")?,
     };
     let partition = |row: &tokio_postgres::Row| PartitionStatus {
         partition: row.get(0),
@@ -140,7 +140,7 @@ async fn dead_letters(client: &Client, group_topic: &GroupTopic) -> anyhow::Resu
     let rows = client
         .query(REASONS, &[&group_topic.group, &group_topic.topic])
         .await
-        .context("the dead letters cannot be read")?;
+        .context("cannot read the dead letters")?;
     Ok(rows.iter().map(|row| Reason { reason_code: row.get(0), count: row.get(1) }).collect())
 }
 
@@ -162,6 +162,6 @@ async fn set_ends(config: &ClientConfig, topic: &str, partitions: &mut [Partitio
 }
 
 async fn ends(config: &ClientConfig, topic: &str, partitions: Vec<i32>) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
-    let kafka = KafkaClient::new(config, None).map_err(|error| anyhow!("no Kafka client: {error}"))?;
+    let kafka = KafkaClient::new(config, None).map_err(|error| anyhow!("cannot create the Kafka client: {error}"))?;
     lag::ask_once(&kafka, topic, &RecordLookup::new(&client::uncommitted(config), topic), partitions, TIMEOUT).await
 }

@@ -19,11 +19,11 @@ impl fmt::Display for Status {
         writeln!(f, "group {group}, topic {topic}\n{}", table(partitions))?;
         let differing: i64 = partitions.iter().map(|one| one.duplicates_differing).sum();
         if differing > 0 {
-            writeln!(f, "duplicates with other content: {differing}")?;
+            writeln!(f, "duplicates with different content: {differing}")?;
         }
         let expired: i64 = partitions.iter().map(|one| one.expired).sum();
         if expired > 0 {
-            writeln!(f, "expired (of days that retention took): {expired}")?;
+            writeln!(f, "expired by retention: {expired}")?;
         }
         let suppressed: i64 = partitions.iter().map(|one| one.suppressed).sum();
         if suppressed > 0 {
@@ -32,7 +32,7 @@ impl fmt::Display for Status {
         self.letters(f)?;
         self.open_transactions(f)?;
         if let Some(error) = &self.kafka_error {
-            writeln!(f, "end and lag are unknown: {error}")?;
+            writeln!(f, "end and lag unknown: {error}")?;
         }
         self.latency(f)
     }
@@ -52,7 +52,7 @@ impl Status {
 
     fn letters(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if !self.dead_letters.is_empty() {
-            writeln!(f, "dead letters that are neither replayed nor discarded:")?;
+            writeln!(f, "open dead letters by reason:")?;
         }
         self.dead_letters.iter().try_for_each(|one| writeln!(f, "{:>12}  {}", one.count, one.reason_code))
     }
@@ -60,13 +60,13 @@ impl Status {
     fn latency(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (&self.latency, &self.http_addr) {
             (Some(latency), _) => {
-                writeln!(f, "latency in the last minute, at {}:", self.http_addr)?;
+                writeln!(f, "latency in the last minute, from {}:", self.http_addr)?;
                 quantiles(f, "event to committed row", latency.event_latency)?;
                 quantiles(f, "record to committed row", latency.ingest_latency)
             }
             (None, HttpAddr::Off) => Ok(()),
             (None, HttpAddr::At(address)) => {
-                writeln!(f, "latency: no consumer of this group answers at {address} (--http-addr)")
+                writeln!(f, "latency unknown: no consumer of this group at {address}; correct --http-addr")
             }
         }
     }
@@ -75,7 +75,7 @@ impl Status {
 fn quantiles(f: &mut fmt::Formatter<'_>, name: &str, quantiles: Quantiles) -> fmt::Result {
     match (quantiles.p50, quantiles.p99) {
         (Some(p50), Some(p99)) => writeln!(f, "  {name:<24} p50 {}, p99 {}", seconds(p50), seconds(p99)),
-        _ => writeln!(f, "  {name:<24} nothing came"),
+        _ => writeln!(f, "  {name:<24} no records"),
     }
 }
 
@@ -172,7 +172,7 @@ mod tests {
         let held_back =
             "partition 999: held back from offset 12345678900\n    by an open transaction since 1970-01-01T00:00:01Z";
         assert!(shown.contains(held_back), "{shown}");
-        assert!(shown.contains("370370367") && shown.contains("duplicates with other content: 51"), "{shown}");
+        assert!(shown.contains("370370367") && shown.contains("duplicates with different content: 51"), "{shown}");
         assert!(shown.contains("suppressed by triggers: 21"), "{shown}");
     }
 

@@ -30,7 +30,7 @@ pub(crate) async fn insert_initial_offsets(
     let (partitions, next): (Vec<i32>, Vec<i64>) = offsets.into_iter().unzip();
     transaction.execute(INSERT, &[&group_topic.group, &group_topic.topic, &partitions, &next, &id]).await?;
     transaction.commit().await?;
-    tracing::info!(group = group_topic.group, topic = group_topic.topic, partitions = partitions.len(), %start, "group starts");
+    tracing::info!(group = group_topic.group, topic = group_topic.topic, partitions = partitions.len(), %start, "initial offsets stored");
     Ok(())
 }
 

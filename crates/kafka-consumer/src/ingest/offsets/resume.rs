@@ -50,24 +50,24 @@ pub(crate) struct Resume {
 #[derive(Debug, Error)]
 pub(crate) enum ResumeError {
     /// PostgreSQL reported an error, or the connection failed.
-    #[error("PostgreSQL: {}", describe(.0))]
+    #[error("cannot load the offsets: {}", describe(.0))]
     Postgres(#[from] tokio_postgres::Error),
     /// PostgreSQL did not answer within the timeout.
-    #[error("PostgreSQL did not answer within {} s", TIMEOUT.as_secs())]
+    #[error("cannot load the offsets: no answer from PostgreSQL within {} s", TIMEOUT.as_secs())]
     NoAnswer,
     /// A consumer of the former topic still moves the offsets.
-    #[error("the offsets of the former topic are being moved by another consumer")]
+    #[error("cannot move the offsets to the recreated topic: another consumer is moving them")]
     Busy,
     /// Kafka did not report the ends of the partitions.
-    #[error("Kafka did not tell where the partitions begin and end: {0}")]
+    #[error("cannot read the partition offsets from Kafka: {0}")]
     Kafka(#[from] KafkaError),
     /// The last records could not be read again.
     #[error(transparent)]
     RecordLookup(#[from] RecordLookupError),
     /// Retention deleted records before they were read.
     #[error(
-        "partition {partition} of {topic}: Kafka has no records before offset {low} any more, but group {group} has read \
-         only up to {next}: retention took {} offsets. --allow-data-loss goes on at {low}", low - next
+        "cannot resume group {group} at offset {next} of partition {partition} of {topic}: Kafka's retention deleted {} \
+         unread offsets; resume at {low} with 'kafka-consumer run --allow-data-loss'", low - next
     )]
     Lost {
         topic: String,
@@ -80,8 +80,8 @@ pub(crate) enum ResumeError {
     },
     /// The topic's ID differs from that of the topic that was read.
     #[error(
-        "topic {topic} was deleted and recreated after group {group} had read it; its unread records are lost; \
-         `run --allow-recreated-topic` reads the new one from its beginning"
+        "cannot resume group {group}: topic {topic} was deleted and recreated, and its unread records are lost; read the \
+         new one from its beginning with 'kafka-consumer run --allow-recreated-topic'"
     )]
     Recreated {
         topic: String,
@@ -90,9 +90,9 @@ pub(crate) enum ResumeError {
     },
     /// The records of a partition differ from those that were read.
     #[error(
-        "topic {topic} was deleted and recreated, or its log was truncated: partition {partition} is not the one that \
-         group {group} has read up to offset {next}; its unread records are lost; `run --allow-recreated-topic` reads the new \
-         one from its beginning"
+        "cannot resume group {group} at offset {next} of partition {partition}: topic {topic} was deleted and recreated, or \
+         its log was truncated, and unread records are lost; read it from its beginning with 'kafka-consumer run \
+         --allow-recreated-topic'"
     )]
     Renewed {
         topic: String,
@@ -256,12 +256,7 @@ impl Resume {
             let low = ends.get(&row.partition).map_or(0, |ends| ends.low);
             let (partition, next) = (row.partition, row.next_offset);
             answered(client.execute(RENEW, &[group, topic, &partition, &next, &low, &ids.current, &row.id])).await?;
-            tracing::warn!(
-                partition,
-                from = next,
-                to = low,
-                "topic recreated; reads it from its beginning, as accepted"
-            );
+            tracing::warn!(partition, from = next, to = low, "topic recreated, reading from its beginning as allowed");
         }
         // Rows whose offset a consumer of the former topic has moved since stay unchanged.
         let left = Ids { current: ids.current, stored: self.stored_ids(client).await? };
@@ -348,7 +343,7 @@ impl Resume {
                 _ => tracing::warn!(
                     partition = one.partition,
                     offset = mark.offset,
-                    "the last record that was read is gone; whether the topic is the same cannot be told"
+                    "last record read is deleted, cannot verify that the topic is the same"
                 ),
             }
         }
@@ -386,7 +381,7 @@ impl Resume {
                 from = next,
                 to = low,
                 ?continuity,
-                "goes on with the oldest record, as accepted"
+                "records lost, resuming at the oldest record as allowed"
             );
             return Ok(true);
         }
@@ -453,8 +448,8 @@ mod tests {
         };
         assert_eq!(another(A, &[A, A]), [] as [i32; 0]);
         assert_eq!(another(B, &[A, A]), [0, 1]);
-        assert_eq!(another(B, &[B, A]), [1], "accepted before, but not to the end");
-        assert_eq!(another(B, &[None, A, None]), [1], "written by an older version: the fingerprint tells");
+        assert_eq!(another(B, &[B, A]), [1], "allowed before, but not completed");
+        assert_eq!(another(B, &[None, A, None]), [1], "written by an older version: the fingerprint decides");
         assert_eq!(another(None, &[A, A]), [] as [i32; 0], "brokers without IDs");
     }
 

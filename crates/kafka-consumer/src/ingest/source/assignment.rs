@@ -184,7 +184,7 @@ impl Assignment {
             AssignmentChange::Revoke(partitions) => Ok(Some(self.release(partitions, AfterRelease::Unassign, writers))),
             AssignmentChange::Lose(partitions) => {
                 self.lose(&partitions, writers);
-                tracing::warn!(?partitions, "partitions lost to the group; what was in hand of them is read again");
+                tracing::warn!(?partitions, "partitions lost, their in-flight records are read again");
                 release(kafka, &list(setting, &partitions, None)?)?;
                 Ok(None)
             }
@@ -220,7 +220,7 @@ impl Assignment {
             PendingChange::Assigning { partitions, mut answer } => match answer.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => Ok(Some(PendingChange::Assigning { partitions, answer })),
                 answered => {
-                    let positions = answered.context("the offsets were not read")??;
+                    let positions = answered.context("cannot read the offsets")??;
                     self.assign(kafka, setting, writers, &positions)?;
                     Ok(None)
                 }
@@ -228,7 +228,7 @@ impl Assignment {
             PendingChange::Seeking { partition, mut answer } => match answer.try_recv() {
                 Err(oneshot::error::TryRecvError::Empty) => Ok(Some(PendingChange::Seeking { partition, answer })),
                 answered => {
-                    let positions = answered.context("the offset was not read")??;
+                    let positions = answered.context("cannot read the offset")??;
                     self.seek(kafka, setting, writers, &positions)?;
                     Ok(None)
                 }

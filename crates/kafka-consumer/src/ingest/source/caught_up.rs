@@ -95,7 +95,7 @@ impl fmt::Display for CaughtUp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let left: Vec<(&i32, &Progress)> = self.0.iter().filter(|(_, one)| !one.is_done()).collect();
         let Some((partition, one)) = left.first() else { return f.write_str("no partitions were assigned") };
-        write!(f, "{} of {} partitions are not committed to their ends", left.len(), self.0.len())?;
+        write!(f, "{} of {} partitions are not committed up to their ends", left.len(), self.0.len())?;
         write!(f, " (partition {partition} is committed up to offset {}", one.committed)?;
         one.target.map_or(Ok(()), |target| write!(f, " of {target}"))?;
         f.write_str(")")
@@ -184,7 +184,7 @@ mod tests {
         assert_eq!(CaughtUp::default().to_string(), "no partitions were assigned");
         let mut caught_up = read_to_the_end(0, 5, 5);
         caught_up.begin(2, 7);
-        let told = "1 of 2 partitions are not committed to their ends (partition 2 is committed up to offset 7)";
+        let told = "1 of 2 partitions are not committed up to their ends (partition 2 is committed up to offset 7)";
         assert_eq!(caught_up.to_string(), told);
         caught_up.at_end(2);
         caught_up.set_target(2, 9);

@@ -95,13 +95,13 @@ impl EndCondition {
         let topic = &setting.resume.group_topic.topic;
         if self.logged.replace((partition, stable)) != Some((partition, stable)) {
             tracing::warn!(topic, partition, last_stable_offset = stable, high_watermark = high, %since,
-                "held back by an open transaction");
+                "records held back by an open transaction");
         }
         if noticed.elapsed() >= setting.open_transaction_timeout {
             bail!(
-                "cannot catch up with {topic}: a transaction is open in partition {partition} since {since} and holds back \
-                 the records from offset {stable} to {high}; end it with `kafka-transactions.sh abort --topic {topic} \
-                 --partition {partition} --start-offset {stable}`, or wait longer with --open-transaction-timeout"
+                "cannot catch up with {topic}: a transaction open since {since} in partition {partition} holds back the \
+                 records from offset {stable} to {high}; end it with 'kafka-transactions.sh abort --topic {topic} \
+                 --partition {partition} --start-offset {stable}', or raise --open-transaction-timeout"
             );
         }
         Ok(())

@@ -23,11 +23,11 @@ pub(crate) fn commit(kafka: &BaseConsumer<Context>, topic: &str, offsets: &mut B
     let mut list = TopicPartitionList::new();
     for (partition, next) in std::mem::take(offsets) {
         if let Err(error) = list.add_partition_offset(topic, partition, Offset::Offset(next)) {
-            tracing::warn!(%error, partition, "offset not told to the group");
+            tracing::warn!(%error, partition, "offset not committed to kafka");
         }
     }
     if let Err(error) = kafka.commit(&list, mode) {
-        tracing::warn!(%error, "offsets not told to the group");
+        tracing::warn!(%error, "offsets not committed to kafka");
     }
 }
 
@@ -70,10 +70,12 @@ impl FinishedSource {
         match &self.interrupted {
             None => Ok(()),
             Some(Interrupted { settled: false, .. }) => {
-                bail!("stopped before it was caught up: partitions were being assigned; run it again")
+                bail!("stopped before catching up: partitions were being assigned; run the same command again")
             }
             Some(Interrupted { progress, .. }) if progress.is_done() => Ok(()),
-            Some(Interrupted { progress, .. }) => bail!("stopped before it was caught up: {progress}; run it again"),
+            Some(Interrupted { progress, .. }) => {
+                bail!("stopped before catching up: {progress}; run the same command again")
+            }
         }
     }
 

@@ -50,7 +50,8 @@ const BACK_PRESSURE: Duration = Duration::from_secs(2);
 const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
 /// Timeout for leaving the group. Without an answer the membership lasts until the session expires.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
-const FENCED: &str = "another consumer has started under this --group-instance-id and has the partitions now";
+const FENCED: &str =
+    "another consumer with this --group-instance-id has taken over the partitions; stop it, or use another ID";
 
 /// Reads the topic until the run is caught up (with `--until-caught-up`) or a shutdown is requested.
 pub(crate) struct Source {
@@ -94,7 +95,7 @@ impl Source {
     /// Reads until the end of the run. On success, all records read were handed to the writers, or dropped because
     /// another consumer has the partition.
     pub(crate) fn run(mut self) -> anyhow::Result<FinishedSource> {
-        self.kafka.subscribe(&[&self.setting.resume.group_topic.topic]).context("Kafka refused the subscription")?;
+        self.kafka.subscribe(&[&self.setting.resume.group_topic.topic]).context("cannot subscribe to the topic")?;
         let ended = self.read();
         match &ended {
             Ok(_) => {
@@ -193,7 +194,7 @@ impl Source {
                     self.committed.extend(offsets);
                 }
                 Report::Moved { partition, epoch } => self.assignment.moved(partition, epoch, &mut self.writers),
-                Report::Failed => bail!("a writer has failed"),
+                Report::Failed => bail!("a writer failed"),
             }
         }
         self.check_identity()?;
@@ -239,7 +240,11 @@ impl Source {
         match self.kafka.poll(wait) {
             Some(Err(error)) => self.check_error(error),
             Some(Ok(record)) => {
-                tracing::warn!(partition = record.partition(), offset = record.offset(), "record out of its queue");
+                tracing::warn!(
+                    partition = record.partition(),
+                    offset = record.offset(),
+                    "record outside of its partition queue"
+                );
                 self.assignment.mark_uncertain();
                 Ok(())
             }
@@ -269,26 +274,26 @@ impl Source {
         match error.rdkafka_error_code() {
             Some(Code::FencedInstanceId) => self.fenced(error),
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
-                tracing::warn!(%error, topic, "kafka no longer has the records that come next");
+                tracing::warn!(%error, topic, "next records deleted from kafka");
                 self.assignment.mark_uncertain();
                 Ok(())
             }
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
-                tracing::warn!(%error, topic, "topic is away");
+                tracing::warn!(%error, topic, "topic unavailable");
                 Ok(())
             }
             Some(Code::GroupAuthorizationFailed) => {
                 let group = &self.setting.resume.group_topic.group;
-                Err(error).with_context(|| format!("the Kafka user needs READ on the group {group}"))
+                Err(error).with_context(|| format!("cannot join group {group}; grant the Kafka user READ on it"))
             }
             Some(Code::TopicAuthorizationFailed) => {
-                Err(error).with_context(|| format!("the Kafka user needs READ on the topic {topic}"))
+                Err(error).with_context(|| format!("cannot read topic {topic}; grant the Kafka user READ on it"))
             }
             Some(Code::Fatal | Code::SaslAuthenticationFailed) => {
-                Err(error).with_context(|| format!("Kafka refuses to let this consumer read {topic}"))
+                Err(error).with_context(|| format!("cannot read topic {topic}"))
             }
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
-                Err(error).context("the Kafka client cannot go on")
+                Err(error).context("the Kafka client failed")
             }
             _ => {
                 tracing::warn!(%error, "kafka error");
@@ -302,12 +307,12 @@ impl Source {
         if !self.rejoin.is_due(Instant::now(), self.kafka.context().last_trouble()) {
             return Err(error).context(FENCED);
         }
-        tracing::warn!(%error, "group joined again under the same name");
+        tracing::warn!(%error, "fenced static member rejoined the group");
         self.assignment.lose_all(&mut self.writers);
-        let kafka = self.setting.resume.kafka.renew().context("no new Kafka client")?;
+        let kafka = self.setting.resume.kafka.renew().context("cannot create a new Kafka client")?;
         let fenced = std::mem::replace(&mut self.kafka, kafka);
         client::retire(fenced);
-        self.kafka.subscribe(&[&self.setting.resume.group_topic.topic]).context("Kafka refused the subscription")
+        self.kafka.subscribe(&[&self.setting.resume.group_topic.topic]).context("cannot subscribe to the topic")
     }
 
     /// Waits for a full writer. A long wait pauses the partitions, so that polling continues and the group sees a live
@@ -318,7 +323,7 @@ impl Source {
                 return Ok(());
             }
             self.assignment.pause(&self.kafka)?;
-            tracing::warn!("reading paused until postgres takes batches again");
+            tracing::warn!("reading paused, postgres accepts no batches");
         }
         self.serve_group(Duration::from_millis(100))
     }

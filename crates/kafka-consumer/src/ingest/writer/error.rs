@@ -10,7 +10,7 @@ use crate::postgres::describe;
 #[derive(Debug, Error)]
 pub(crate) enum WriterError {
     /// PostgreSQL reported a permanent error, or one that remained after several repairs.
-    #[error("PostgreSQL at {target}: {}; nothing of the batch was written, the offsets are untouched", describe(.error))]
+    #[error("cannot write a batch to PostgreSQL at {target}: {}; the batch was rolled back, offsets are unchanged", describe(.error))]
     Postgres {
         /// Host and database.
         target: String,
@@ -18,7 +18,7 @@ pub(crate) enum WriterError {
     },
     /// The writer stopped retrying, for example because of a shutdown during an outage.
     #[error(
-        "PostgreSQL at {target} did not come back in time: {records} records are not committed; they are read again at the next start"
+        "PostgreSQL at {target} is unavailable: {records} records are not committed; start the consumer again to reread them"
     )]
     Abandoned {
         target: String,
@@ -28,6 +28,6 @@ pub(crate) enum WriterError {
     #[error("{0}")]
     DeadLetterLimitExceeded(DeadLetterLimitExceeded),
     /// The record of a refused row could not be read again for its dead letter.
-    #[error("a row that PostgreSQL refuses could not be kept as a dead letter, its batch was not written: {0}")]
+    #[error("cannot store a dead letter for a row that PostgreSQL refused: {0}; the batch was rolled back")]
     NotReread(RecordLookupError),
 }

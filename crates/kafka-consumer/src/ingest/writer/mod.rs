@@ -366,7 +366,7 @@ impl Writer {
     fn moved(&mut self, partition: i32) {
         if let Some(OwnedPartition { epoch, .. }) = self.owned.remove(&partition) {
             self.counters.release(partition);
-            tracing::warn!(partition, "offset moved by another consumer; its records in hand are dropped");
+            tracing::warn!(partition, "offset moved by another consumer, in-flight records dropped");
             self.report(Report::Moved { partition, epoch });
         }
     }

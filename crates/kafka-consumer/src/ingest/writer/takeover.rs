@@ -34,7 +34,7 @@ pub(crate) async fn or_end_the_holder<T>(
         tokio::select! {
             done = &mut work => return done,
             ended = end_holders(target, backend) => if let Err(error) = ended {
-                tracing::warn!(%error, "holder of the offset not found");
+                tracing::warn!(%error, "session that locks the offset not found");
             }
         }
     }
@@ -46,10 +46,10 @@ async fn end_holders(target: &Conninfo, backend: i32) -> Result<(), Error> {
         let (pid, name, state): (i32, Option<String>, Option<String>) = (row.get(0), row.get(1), row.get(2));
         let seconds: Option<i64> = row.get(4);
         if row.get::<_, Option<bool>>(3) == Some(true) {
-            tracing::warn!(pid, name, state, seconds, "session of a stopped consumer ended");
+            tracing::warn!(pid, name, state, seconds, "session of a stopped consumer terminated");
             client.execute("SELECT pg_terminate_backend($1)", &[&pid]).await?;
         } else {
-            tracing::warn!(pid, name, state, seconds, "offset locked by a session that is not ours; waiting");
+            tracing::warn!(pid, name, state, seconds, "waiting for an offset locked by another program's session");
         }
     }
     Ok(())

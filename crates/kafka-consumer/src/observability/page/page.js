@@ -6,7 +6,7 @@ const short = new Intl.NumberFormat("en", { notation: "compact", maximumFraction
 const clock = new Intl.DateTimeFormat("en-GB", { hour: "2-digit", minute: "2-digit", second: "2-digit" });
 const day = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
 
-/** Seconds for people: "85 ms", "3.2 s", "4 min", "7 h". */
+/** Formats seconds with one unit: "85 ms", "3.2 s", "4 min", "7 h". */
 function duration(seconds) {
   if (seconds === null || seconds === undefined) return "–";
   const [value, unit] = seconds < 1 ? [seconds * 1e3, "ms"] : seconds < 60 ? [seconds, "s"]
@@ -19,7 +19,7 @@ const CHARTS = [
     series: [{ key: "rows", label: "rows/s", tone: "rows", area: true }] },
   { name: "Lag", unit: "records", format: (v) => whole.format(v), tick: (v) => short.format(v),
     series: [{ key: "lag", label: "records", tone: "lag", area: true }] },
-  { name: "Latency", unit: "record sent to row committed", format: duration, tick: duration, log: true,
+  { name: "Latency", unit: "record timestamp to commit", format: duration, tick: duration, log: true,
     series: [{ key: "p50", label: "p50", tone: "p50" }, { key: "p99", label: "p99", tone: "p99", dashed: true }] },
   { name: "Duplicates and dead letters", unit: "per second", format: (v) => whole.format(v), tick: (v) => short.format(v),
     series: [{ key: "duplicates", label: "duplicates", tone: "duplicates" },
@@ -27,12 +27,12 @@ const CHARTS = [
 ];
 const MARGIN = { left: 52, right: 10, top: 10, bottom: 22 };
 
-let seconds = [];   // what /state told of the past, oldest first
-let state = null;   // the last answer
-let ahead = 0;      // the consumer's clock less ours, in milliseconds
+let seconds = [];   // history from /state, oldest first
+let state = null;   // last response
+let ahead = 0;      // consumer's clock minus this one, in milliseconds
 let span = 300;     // seconds shown
-let cursor = null;  // the moment that is looked at, in milliseconds; null is now
-let lost = null;    // since when the consumer does not answer
+let cursor = null;  // selected time in milliseconds; null is now
+let lost = null;    // time of the first failed request
 
 function linear(top) {
   const step = [1, 2, 2.5, 5, 10].map((m) => m * 10 ** Math.floor(Math.log10(top / 4))).find((s) => s * 4 >= top * 0.999);
@@ -54,7 +54,7 @@ function logarithmic(values) {
   return { ticks: marks.slice(from, to + 1), at: (v) => Math.min(Math.max((Math.log(v) - a) / (b - a), 0), 1) };
 }
 
-/** Runs of neighbouring seconds that have a value: a second that is missing or unknown leaves a gap. */
+/** Runs of consecutive seconds with a value; a missing or unknown second leaves a gap. */
 function runs(shown, key) {
   const all = [];
   let last = -Infinity;
@@ -138,20 +138,20 @@ function draw(chart) {
     svg += `<line class="cursor" x1="${x(at.at)}" x2="${x(at.at)}" y1="${MARGIN.top}" y2="${bottom}"/>`;
     for (const one of chart.series) if (at[one.key] !== null) svg += `<circle class="dot ${one.tone}" r="4" cx="${x(at.at)}" cy="${y(at[one.key])}"/>`;
   }
-  if (!values.length) svg += `<text x="${(MARGIN.left + right) / 2}" y="${height / 2}" text-anchor="middle">nothing known of this time</text>`;
+  if (!values.length) svg += `<text x="${(MARGIN.left + right) / 2}" y="${height / 2}" text-anchor="middle">no data</text>`;
   chart.svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
   chart.svg.innerHTML = svg;
   tell(chart, at, values);
 }
 
-/** The value that is looked at in words, for eyes and for screen readers. */
+/** Writes the selected value as text, for the screen and for screen readers. */
 function tell(chart, at, values) {
   const one = (s) => (at && at[s.key] !== null ? chart.format(at[s.key]) : "unknown");
   const words = chart.series.length > 1 ? chart.series.map((s) => `${s.label} ${one(s)}`).join(", ") : one(chart.series[0]);
   const when = at && cursor !== null ? `${clock.format(at.at - ahead)}  ` : "";
   chart.output.textContent = at ? when + words : "";
-  const top = values.length ? `, highest ${chart.format(Math.max(...values))}` : "";
-  chart.figure.setAttribute("aria-label", `${chart.name}, ${chart.unit}: ${words}${top} in the last ${span / 60} minutes. Arrow keys look at single seconds.`);
+  const top = values.length ? `; maximum ${chart.format(Math.max(...values))}` : "";
+  chart.figure.setAttribute("aria-label", `${chart.name}, ${chart.unit}: ${words}${top} in the last ${span / 60} minutes. Arrow keys select single seconds.`);
 }
 
 function cell(row, text, tag = "td") {
@@ -178,17 +178,17 @@ function tiles() {
   const lags = state.partitions.map((p) => p.lag);
   const lag = lags.includes(null) ? null : lags.reduce((a, b) => a + b, 0);
   byId("lag").textContent = number(lag);
-  byId("lag-more").textContent = lag === null ? "Kafka does not tell the ends" : rate >= 1 && lag / rate >= 1
-    ? `${duration(lag / rate)} at this rate` : "records to come";
+  byId("lag-more").textContent = lag === null ? "no answer from Kafka" : rate >= 1 && lag / rate >= 1
+    ? `${duration(lag / rate)} at this rate` : "unread records";
   const events = state.event_latency.p50 !== null;
   const { p50, p99 } = events ? state.event_latency : state.ingest_latency;
   byId("latency-name").textContent = events || p50 === null ? "Event to row, p99" : "Record to row, p99";
   byId("latency").textContent = p99 === null ? "–" : duration(p99);
-  byId("latency-more").textContent = p99 === null ? "nothing in the last minute" : `p50 ${duration(p50)}; last min`;
+  byId("latency-more").textContent = p99 === null ? "no records in the last minute" : `p50 ${duration(p50)}; last min`;
   byId("rows").textContent = number(state.rows);
   byId("rows-more").textContent = `of ${number(state.records)} records`;
   byId("duplicates").textContent = number(state.duplicates);
-  byId("duplicates-more").textContent = `${number(state.duplicates_differing)} with other content`;
+  byId("duplicates-more").textContent = `${number(state.duplicates_differing)} with different content`;
   byId("letters").textContent = number(state.dead_letters);
   const left = ["expired", "suppressed"].filter((key) => state[key]).map((key) => `${number(state[key])} ${key}`).join(", ");
   byId("letters-more").textContent = left || (state.dead_letters ? "reasons below" : "none");
@@ -206,13 +206,13 @@ function tables() {
 }
 
 function setText(id, text) {
-  if (byId(id).textContent !== text) byId(id).textContent = text; // said once, not every second
+  if (byId(id).textContent !== text) byId(id).textContent = text; // announced once, not every second
 }
 
-/** A transaction that stays open: shorter ones come and go with every transactional producer. */
+/** Text about an open transaction. Ignores short ones, which every transactional producer has. */
 function heldBack() {
   const one = state.partitions.find((p) => p.held_back_since !== null && state.now - p.held_back_since > 10_000);
-  return one ? `Partition ${one.partition} is held back by an open transaction since ${day.format(one.held_back_since)}` : "";
+  return one ? `Partition ${one.partition} is held back by a transaction open since ${day.format(one.held_back_since)}` : "";
 }
 
 function showStatus() {
@@ -222,7 +222,7 @@ function showStatus() {
   byId("status").classList.toggle("good", Boolean(good));
   setText("status", away ? "no answer" : good ? "ready" : "not ready");
   const notice = away
-    ? `The consumer has not answered since ${clock.format(lost)}: it has ended, or the way to it is cut. ${state ? "Below is what it said last." : "This page asks again every second."}`
+    ? `The consumer has not answered since ${clock.format(lost)}: it has stopped or cannot be reached. ${state ? "The figures below are its last ones." : "This page retries every second."}`
     : state.not_ready ? `Not ready: ${state.not_ready}` : heldBack();
   byId("notice").hidden = !notice;
   setText("notice", notice);

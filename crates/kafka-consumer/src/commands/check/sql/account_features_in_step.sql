@@ -2,8 +2,9 @@
 -- severity: error
 -- threshold: 0
 -- unit: accounts
--- explanation: Their features are not what the rows say that the last refinement saw. Somebody has changed rows or
---   features by hand: `kafka-consumer refine --all` makes all of them anew.
+-- explanation: The stored features differ from the rows as of the last refinement, because rows or features were
+--   changed by hand. Recompute all features with `kafka-consumer refine --all`. Skipped before the first refinement,
+--   and after retention until the next one.
 WITH last AS MATERIALIZED (
     SELECT as_of, refined_at, snapshot, pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS next_xid,
            coalesce((SELECT max(floor)::timestamp AT TIME ZONE 'UTC' FROM pipeline.retention_floors), '-infinity') AS floor
@@ -19,7 +20,7 @@ WITH last AS MATERIALIZED (
         WHERE event_timestamp > (SELECT as_of FROM last) - interval '7 days'
           AND event_timestamp <= (SELECT as_of FROM last)
           AND event_timestamp >= (SELECT floor FROM last)
-          -- What a transaction wrote that the refinement did not see, it does later.
+          -- Rows that the refinement did not see are left to the next one.
           AND (ingested_at < refined_at - interval '1 hour'
                OR pg_visible_in_snapshot((next_xid - ((next_xid - raw.xmin::text::bigint) & 4294967295))::text::xid8, snapshot))
     ) AS week
@@ -40,7 +41,7 @@ WITH last AS MATERIALIZED (
     FULL JOIN refined.account_features AS features USING (account_id)
 )
 SELECT CASE
-           -- Not refined yet, or not since retention has last taken something.
+           -- Null before the first refinement, and after retention until the next one.
            WHEN EXISTS (SELECT FROM last)
             AND NOT EXISTS (SELECT FROM pipeline.retention_floors, last WHERE set_at > refined_at)
            THEN count(*) FILTER (WHERE differs)

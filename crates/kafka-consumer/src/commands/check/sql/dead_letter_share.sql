@@ -2,8 +2,8 @@
 -- severity: error
 -- threshold: 1
 -- unit: percent
--- explanation: So many of the last 100,000 records of a consumer group are dead letters that were not replayed.
---   `kafka-consumer dead-letters list` tells why they were refused.
+-- explanation: Share of the last 100,000 records of a consumer group that are dead letters and were not replayed.
+--   `kafka-consumer dead-letters list` shows the reasons.
 WITH groups AS (
     SELECT consumer_group, topic, sum(records)::bigint AS records
     FROM pipeline.consumer_offsets GROUP BY consumer_group, topic HAVING sum(records) > 0

@@ -1,14 +1,14 @@
 -- name: dead_letters_counted
 -- severity: error
 -- threshold: 0
--- unit: letters
--- explanation: So many dead letters more or fewer are kept than the counts beside the offsets say. Somebody has inserted
---   or deleted by hand; discarding leaves the letter's row.
+-- unit: dead letters
+-- explanation: The number of stored dead letters differs from the counts in pipeline.consumer_offsets, because rows
+--   were inserted or deleted by hand. `dead-letters discard` keeps the rows and is not the cause.
 WITH counted AS (
     SELECT consumer_group, topic, sum(dead_letters) AS counted
     FROM pipeline.consumer_offsets GROUP BY consumer_group, topic
 ), kept AS (
-    -- A letter whose record was read again counts once more, and so does each look of a replay.
+    -- A record that is read again adds an attempt to its dead letter, and so does each replay.
     SELECT consumer_group, topic, count(*) AS letters, sum(attempts) AS attempts
     FROM pipeline.dead_letters GROUP BY consumer_group, topic
 ), compared AS (
@@ -17,6 +17,6 @@ WITH counted AS (
     FROM counted FULL JOIN kept USING (consumer_group, topic)
 )
 SELECT sum(greatest(letters - counted, counted - attempts, 0)) AS value,
-       min(format('group %s: %s kept, %s counted', consumer_group, letters, counted))
+       min(format('group %s: %s stored, %s counted', consumer_group, letters, counted))
            FILTER (WHERE letters > counted OR counted > attempts) AS detail
 FROM compared

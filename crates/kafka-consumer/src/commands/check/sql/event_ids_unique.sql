@@ -2,7 +2,7 @@
 -- severity: error
 -- threshold: 0
 -- unit: ids
--- explanation: An event_id stands for one event. PostgreSQL keeps it unique within a UTC day only; here it has come
---   again on another day, so that the event counts twice. Look for a producer that sends events again with a new time.
+-- explanation: The same event_id exists on several days, so the event counts more than once. PostgreSQL enforces
+--   uniqueness only within a UTC day. Look for a producer that sends an event again with a new timestamp.
 SELECT count(*) AS value, 'such as ' || min(event_id::text) AS detail
 FROM (SELECT event_id FROM staging.product_events_raw GROUP BY event_id HAVING count(*) > 1) AS twice

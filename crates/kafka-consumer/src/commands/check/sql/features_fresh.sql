@@ -2,7 +2,7 @@
 -- severity: warning
 -- threshold: 60
 -- unit: minutes
--- explanation: So long ago the windows of the features end. `kafka-consumer refine` moves them, `--every 5m` again and
---   again. Skipped before the first refinement.
+-- explanation: Age of the end of the feature windows. Update the features with `kafka-consumer refine`, or regularly
+--   with `kafka-consumer refine --every 5m`. Skipped before the first refinement.
 SELECT extract(epoch FROM now() - max(as_of)) / 60 AS value
 FROM (SELECT as_of FROM pipeline.refinements ORDER BY id DESC LIMIT 1) AS last

@@ -2,8 +2,8 @@
 -- severity: error
 -- threshold: 0
 -- unit: partitions
--- explanation: The next offset lies before a record that the same group has already read, and no `offsets set` says that
---   somebody moved it. Records would be read again; nothing doubles by it, but find out who did that.
+-- explanation: The next offset is at or before a record that the group has already read, and no `offsets set` moved it.
+--   The records are read again, which inserts no duplicate rows. Find out who changed pipeline.consumer_offsets.
 SELECT count(*) AS value, min(format('group %s, partition %s: %s', consumer_group, partition, next_offset)) AS detail
 FROM pipeline.consumer_offsets AS offsets
 WHERE NOT EXISTS (SELECT FROM pipeline.offset_changes AS changes

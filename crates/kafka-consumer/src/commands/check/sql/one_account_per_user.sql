@@ -2,8 +2,7 @@
 -- severity: warning
 -- threshold: 0
 -- unit: users
--- explanation: These users had events under more than one account within the last eight days. They count in each of the
---   accounts.
+-- explanation: Users with events under more than one account in the last eight days. They count in each account.
 SELECT count(*) AS value, 'such as user ' || min(user_id) AS detail
 FROM (SELECT user_id FROM staging.product_events_raw
       WHERE event_timestamp > now() - interval '8 days'

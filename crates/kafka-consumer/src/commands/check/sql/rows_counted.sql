@@ -2,9 +2,9 @@
 -- severity: error
 -- threshold: 0
 -- unit: rows
--- explanation: The table has fewer rows than consumers have brought in, or more than they, rebuilds and replays of dead
---   letters have. Somebody has deleted or inserted by hand; `kafka-consumer rebuild` brings back what is gone. Skipped
---   where retention has taken days; after `offsets set` rows that are gone may have come again, so only more are found.
+-- explanation: The table has fewer rows than consumers inserted, or more than consumers, rebuilds and replays inserted.
+--   Rows were deleted or inserted by hand; load missing rows with `kafka-consumer rebuild`. Skipped once retention has
+--   dropped days. After `offsets set`, only surplus rows are detected, because missing rows may have been read again.
 WITH counts AS (
     SELECT (SELECT coalesce(sum(rows_inserted), 0) FROM pipeline.consumer_offsets) AS consumed,
            (SELECT coalesce(sum(suppressed), 0) FROM pipeline.consumer_offsets) AS suppressed,

@@ -2,8 +2,9 @@
 -- severity: error
 -- threshold: 0
 -- unit: rows
--- explanation: Events of the last eight days, or of more than a day from now, break a rule of the event: ids are 1 and
---   more, texts have 1 to 64 characters and no control characters. The consumer lets none in: somebody else writes.
+-- explanation: Events of the last eight days violate a rule: IDs are at least 1, texts have 1 to 64 characters and no
+--   control characters, and timestamps are at most 25 hours ahead. The consumer rejects such events, so another program
+--   writes to the table.
 SELECT coalesce(sum(CASE
            WHEN {texts_broken} THEN events
            ELSE out_of_range

@@ -2,8 +2,8 @@
 -- severity: warning
 -- threshold: 0
 -- unit: hours
--- explanation: So many of the last 24 whole hours have less than half or more than twice the events of the same hour of
---   the day before. Hours that had fewer than 100 events the day before are not compared.
+-- explanation: Number of the last 24 whole hours with less than half or more than twice the events of the same hour on
+--   the day before. Hours with fewer than 100 events on the day before are not compared.
 WITH this AS (
     SELECT date_bin('1 hour', now(), 'epoch') AS hour
 ), hours AS (
@@ -18,7 +18,7 @@ WITH this AS (
     WHERE before.hour < (SELECT hour FROM this) - interval '24 hours' AND before.events >= 100
 )
 SELECT CASE WHEN count(*) > 0 THEN count(*) FILTER (WHERE events * 2 < yesterday OR events > yesterday * 2) END AS value,
-       (array_agg(format('the worst: %s with %s events, %s the day before',
+       (array_agg(format('largest difference: %s with %s events, %s on the day before',
                          to_char(hour AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:00'), events, yesterday)
                   ORDER BY abs(ln((events + 1.0) / yesterday)) DESC))[1] AS detail
 FROM pairs

@@ -1,8 +1,8 @@
--- What a refinement works with; empty again at the end of its transaction.
+-- Work tables of a refinement. They are emptied at the end of its transaction.
 CREATE TEMPORARY TABLE IF NOT EXISTS refine_terms (
     as_of    timestamptz NOT NULL,
-    previous timestamptz NOT NULL, -- where the windows ended last time; -infinity: all is made anew
-    floor    timestamptz NOT NULL, -- what is before it, retention has taken or will
+    previous timestamptz NOT NULL, -- end of the windows in the last refinement; -infinity recomputes everything
+    floor    timestamptz NOT NULL, -- retention drops all earlier events
     day_ago  timestamptz NOT NULL,
     week_ago timestamptz NOT NULL,
     -- The first whole hours of the windows, and the hour in which both end.
@@ -13,7 +13,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS refine_terms (
 
 CREATE TEMPORARY TABLE IF NOT EXISTS refine_hours (hour timestamptz PRIMARY KEY) ON COMMIT DELETE ROWS;
 
--- Rows of staging brought together by hour; by user where category is null, by category where user_id is.
+-- Rows of staging aggregated by hour: by user if category is null, by category if user_id is null.
 CREATE TEMPORARY TABLE IF NOT EXISTS refine_fresh (
     hour       timestamptz NOT NULL,
     account_id integer     NOT NULL,
@@ -25,7 +25,7 @@ CREATE TEMPORARY TABLE IF NOT EXISTS refine_fresh (
     newest     timestamptz NOT NULL
 ) ON COMMIT DELETE ROWS;
 
--- The same of the parts of hours at which a window begins or ends: within the last hour, the day's first, the week's first.
+-- The same for the partial hours at the ends of the windows: within the last hour, the day's first and the week's first.
 CREATE TEMPORARY TABLE IF NOT EXISTS refine_edges (
     edge       text        NOT NULL,
     account_id integer     NOT NULL,

@@ -1,4 +1,4 @@
--- $1: as-of, null for now; $2: whether all is made anew.
+-- $1: as-of, null for now; $2: true to recompute everything.
 INSERT INTO refine_terms
 SELECT as_of, previous, floor, as_of - interval '1 day', as_of - interval '7 days',
        date_bin('1 hour', as_of - interval '1 day', 'epoch') + interval '1 hour',

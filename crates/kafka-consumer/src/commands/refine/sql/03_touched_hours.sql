@@ -1,5 +1,5 @@
--- Eats the notes: those that this snapshot sees, and it sees the rows of the same transactions. What commits later stays
--- noted. Hours that retention has taken are made anew too, as empty ones; so is everything where all is asked for.
+-- Deletes the notes that this snapshot sees. It also sees the rows of the same transactions; notes that commit later
+-- remain. Hours that retention has dropped are recomputed too and become empty, as is everything if requested.
 WITH eaten AS (DELETE FROM pipeline.touched_hours RETURNING hour)
 INSERT INTO refine_hours
 SELECT date_bin('1 hour', hour, 'epoch') FROM eaten

@@ -1,2 +1,2 @@
--- Where all is made anew, the hours are those that there are rows of.
+-- If everything is recomputed, the hours are those that have rows.
 INSERT INTO refine_hours SELECT DISTINCT hour FROM refine_fresh ON CONFLICT DO NOTHING

@@ -5,7 +5,7 @@ USING (
     FULL JOIN (SELECT hour, user_id, account_id FROM refined.user_hours JOIN refine_hours USING (hour)) AS old
         USING (hour, user_id, account_id)
 ) AS fresh
--- The hours once more, so that PostgreSQL finds the rows by their index and does not read all that there ever were.
+-- Repeats the hours so that PostgreSQL uses the index instead of scanning the whole table.
 ON kept.hour = ANY (ARRAY(SELECT hour FROM refine_hours))
     AND kept.hour = fresh.hour AND kept.user_id = fresh.user_id AND kept.account_id = fresh.account_id
 WHEN MATCHED AND fresh.newest IS NULL THEN DELETE

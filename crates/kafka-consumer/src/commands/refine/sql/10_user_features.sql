@@ -1,4 +1,4 @@
--- Whoever has no event up to as-of (any more) has no features.
+-- Users without an event up to as-of have no features.
 MERGE INTO refined.user_features AS kept
 USING (
     WITH day AS (

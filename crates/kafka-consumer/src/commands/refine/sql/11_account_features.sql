@@ -1,4 +1,4 @@
--- Whoever has no event up to as-of (any more) has no features.
+-- Accounts without an event up to as-of have no features.
 MERGE INTO refined.account_features AS kept
 USING (
     WITH day AS (

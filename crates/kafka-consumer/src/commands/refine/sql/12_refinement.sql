@@ -1,4 +1,4 @@
--- $1: users whose features changed, $2: accounts. Tells what was done.
+-- $1: number of users whose features changed, $2: number of accounts. Returns the outcome.
 INSERT INTO pipeline.refinements (as_of, hours_remade, users_changed, accounts_changed)
 SELECT as_of, (SELECT count(*) FROM refine_hours), $1::bigint, $2::bigint FROM refine_terms
 RETURNING to_char(as_of AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), hours_remade,
