@@ -64,10 +64,16 @@ enum Command {
     },
 }
 
+/// Returns the definition of the command line, for parsing and for the reference.
+#[must_use]
+pub fn command() -> clap::Command {
+    with_variables(Cli::command(), "EVENT_GENERATOR")
+}
+
 /// Runs the program and ends the process with its exit code.
 pub fn main() -> ! {
     exit::run("no event is lost: `event-generator --resume --run-id RUN` continues the run", || {
-        let Some(matches) = parse(with_variables(Cli::command(), "EVENT_GENERATOR"))? else { return Ok(()) };
+        let Some(matches) = parse(command())? else { return Ok(()) };
         match Cli::from_arg_matches(&matches) {
             Ok(cli) => dispatch(&cli, &matches),
             Err(error) => error.exit(),
@@ -85,7 +91,7 @@ fn dispatch(cli: &Cli, matches: &ArgMatches) -> Result<(), Failure> {
         Some(Command::Sample(args)) => sample::execute(args),
         Some(Command::Describe(args)) => describe::execute(args),
         Some(Command::Healthcheck(args)) => healthcheck::execute(args),
-        Some(Command::Completions { shell }) => completions(*shell, &mut Cli::command(), env!("CARGO_PKG_NAME")),
+        Some(Command::Completions { shell }) => completions(*shell, &mut command(), env!("CARGO_PKG_NAME")),
     }
 }
 

@@ -74,9 +74,14 @@ enum Command {
     },
 }
 
+/// Returns the definition of the command line, for parsing and for the reference.
+#[must_use]
+pub fn command() -> clap::Command {
+    with_variables(Cli::command(), "KAFKA_CONSUMER")
+}
+
 /// Parses the command line and runs the command.
 pub fn main() -> Result<(), Failure> {
-    let command = || with_variables(Cli::command(), "KAFKA_CONSUMER");
     let Some(matches) = parse(command())? else { return Ok(()) };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
     cli.log.start()?;
