@@ -10,6 +10,7 @@ use pipeline_runtime::telemetry::LogArgs;
 use crate::commands::describe::{self, DescribeArgs};
 use crate::commands::healthcheck;
 use crate::commands::run::{self, RunArgs};
+use crate::commands::runs::{self, RunsArgs};
 use crate::commands::sample::{self, SampleArgs};
 
 /// Generate product events and publish them to Kafka and to a lake of Parquet files.
@@ -51,6 +52,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
 enum Command {
     /// Generate events and publish them, until Ctrl-C or the requested end
     Run(RunArgs),
+    /// List the runs on this host and in the lake; remove old ones from this host
+    Runs(RunsArgs),
     /// Print events as JSON lines without publishing them
     Sample(SampleArgs),
     /// Print the probabilities behind the settings, and expected counts by type, experiment and user decile
@@ -88,6 +91,7 @@ fn dispatch(cli: &Cli, matches: &ArgMatches) -> Result<(), Failure> {
             let matches = matches.subcommand().map_or(matches, |(_, matches)| matches);
             run::execute(args, matches, &cli.log)
         }
+        Some(Command::Runs(args)) => runs::execute(args),
         Some(Command::Sample(args)) => sample::execute(args),
         Some(Command::Describe(args)) => describe::execute(args),
         Some(Command::Healthcheck(args)) => healthcheck::execute(args),
