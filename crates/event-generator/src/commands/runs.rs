@@ -8,7 +8,6 @@ use anyhow::Context;
 use clap::Args;
 use comfy_table::{CellAlignment, Table, presets};
 use event_model::Timestamp;
-use futures_util::{StreamExt, TryStreamExt, stream};
 use lake::{Key, Lake, Manifest, RunId};
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::lake::{LakeArgs, with_hint};
@@ -18,9 +17,6 @@ use serde::Serialize;
 
 use crate::clock::Clock;
 use crate::run_state::{LocalRun, LocalStatus, default_state_dir, local_runs, remove};
-
-/// Manifests that are read from the lake at the same time.
-const CONCURRENT_READS: usize = 8;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -116,19 +112,15 @@ fn read_lake(args: &LakeArgs) -> Result<BTreeMap<RunId, Manifest>, Failure> {
 
 /// Reads the manifests and drafts of the lake. A manifest has precedence over a draft of the same run.
 async fn manifests(lake: &Lake) -> anyhow::Result<BTreeMap<RunId, Manifest>> {
-    let objects = lake.list("runs/").await.map_err(with_hint)?;
-    let keys = objects.into_iter().filter_map(|object| match object.key.parse() {
-        Ok(Key::Manifest { run }) => Some((run, true)),
-        Ok(Key::Draft { run }) => Some((run, false)),
-        _ => None,
-    });
-    let read = keys.map(|(run, finished)| async move {
-        let read = if finished { lake.manifest(&run).await } else { lake.draft(&run).await };
-        read.map(|manifest| manifest.map(|manifest| (run, manifest))).map_err(with_hint)
-    });
-    let found: Vec<_> = stream::iter(read).buffered(CONCURRENT_READS).try_collect().await?;
     let mut manifests: BTreeMap<RunId, Manifest> = BTreeMap::new();
-    for (run, manifest) in found.into_iter().flatten() {
+    for object in lake.list("runs/").await.map_err(with_hint)? {
+        let (run, read) = match object.key.parse() {
+            Ok(Key::Manifest { run }) => (run.clone(), lake.manifest(&run).await),
+            Ok(Key::Draft { run }) => (run.clone(), lake.draft(&run).await),
+            _ => continue,
+        };
+        // A run can finish between the listing and the read, which removes its draft.
+        let Some(manifest) = read.map_err(with_hint)? else { continue };
         if manifest.finished_at.is_some() || !manifests.contains_key(&run) {
             manifests.insert(run, manifest);
         }
