@@ -10,6 +10,7 @@ use pipeline_runtime::telemetry::LogArgs;
 use crate::commands::describe::{self, DescribeArgs};
 use crate::commands::healthcheck;
 use crate::commands::run::{self, RunArgs};
+use crate::commands::runs::{self, RunsArgs};
 use crate::commands::sample::{self, SampleArgs};
 
 /// Generate product events and publish them to Kafka and to a lake of Parquet files.
@@ -51,6 +52,8 @@ Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
 enum Command {
     /// Generate events and publish them, until Ctrl-C or the requested end
     Run(RunArgs),
+    /// List the runs on this host and in the lake; remove old ones from this host
+    Runs(RunsArgs),
     /// Print events as JSON lines without publishing them
     Sample(SampleArgs),
     /// Print the probabilities behind the settings, and expected counts by type, experiment and user decile
@@ -64,10 +67,16 @@ enum Command {
     },
 }
 
+/// Returns the definition of the command line, for parsing and for the reference.
+#[must_use]
+pub fn command() -> clap::Command {
+    with_variables(Cli::command(), "EVENT_GENERATOR")
+}
+
 /// Runs the program and ends the process with its exit code.
 pub fn main() -> ! {
     exit::run("no event is lost: `event-generator --resume --run-id RUN` continues the run", || {
-        let Some(matches) = parse(with_variables(Cli::command(), "EVENT_GENERATOR"))? else { return Ok(()) };
+        let Some(matches) = parse(command())? else { return Ok(()) };
         match Cli::from_arg_matches(&matches) {
             Ok(cli) => dispatch(&cli, &matches),
             Err(error) => error.exit(),
@@ -82,10 +91,11 @@ fn dispatch(cli: &Cli, matches: &ArgMatches) -> Result<(), Failure> {
             let matches = matches.subcommand().map_or(matches, |(_, matches)| matches);
             run::execute(args, matches, &cli.log)
         }
+        Some(Command::Runs(args)) => runs::execute(args),
         Some(Command::Sample(args)) => sample::execute(args),
         Some(Command::Describe(args)) => describe::execute(args),
         Some(Command::Healthcheck(args)) => healthcheck::execute(args),
-        Some(Command::Completions { shell }) => completions(*shell, &mut Cli::command(), env!("CARGO_PKG_NAME")),
+        Some(Command::Completions { shell }) => completions(*shell, &mut command(), env!("CARGO_PKG_NAME")),
     }
 }
 

@@ -84,6 +84,7 @@ enum Command {
     },
 }
 
+<<<<<<< HEAD
 const EXAMPLES: &str = "\
 Examples:
   kafka-consumer
@@ -145,10 +146,16 @@ Examples:
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   kafka-consumer completions bash > kafka-consumer.bash";
+=======
+/// Returns the definition of the command line, for parsing and for the reference.
+#[must_use]
+pub fn command() -> clap::Command {
+    with_variables(Cli::command(), "KAFKA_CONSUMER")
+}
+>>>>>>> lead
 
 /// Parses the command line and runs the command.
 pub fn main() -> Result<(), Failure> {
-    let command = || with_variables(Cli::command(), "KAFKA_CONSUMER");
     let Some(matches) = parse(command())? else { return Ok(()) };
     let cli = Cli::from_arg_matches(&matches).map_err(|error| Failure::usage(error.to_string()))?;
     cli.log.start()?;

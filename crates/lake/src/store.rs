@@ -1,7 +1,7 @@
 //! Reading and writing files of a lake, in a folder or on S3.
 
-mod ca_bundle;
 mod folder;
+mod https_client;
 mod object;
 mod s3;
 mod s3_access;

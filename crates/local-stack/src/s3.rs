@@ -135,11 +135,9 @@ impl S3Service {
             .force_path_style(true)
             .timeout_config(limits)
             .retry_config(RetryConfig::disabled());
-        let config = match self.tls.as_ref().and_then(Tls::http_client) {
-            Some(client) => config.http_client(client),
-            None => config,
-        };
-        Client::from_conf(config.build())
+        let plain = || aws_smithy_http_client::Builder::new().build_http();
+        let http = self.tls.as_ref().and_then(Tls::http_client).unwrap_or_else(plain);
+        Client::from_conf(config.http_client(http).build())
     }
 
     async fn make_bucket(&self) -> Result<(), String> {
@@ -198,7 +196,7 @@ impl Tls {
     fn http_client(&self) -> Option<SharedHttpClient> {
         let trust = TrustStore::empty().with_pem_certificate(self.authority.as_bytes());
         let context = TlsContext::builder().with_trust_store(trust).build().ok()?;
-        let builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::AwsLc));
+        let builder = aws_smithy_http_client::Builder::new().tls_provider(Provider::Rustls(CryptoMode::Ring));
         Some(builder.tls_context(context).build_https())
     }
 }

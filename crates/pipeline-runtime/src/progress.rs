@@ -102,9 +102,9 @@ impl Progress {
         let bar = SCREEN.add(length.map_or_else(ProgressBar::no_length, ProgressBar::new));
         let template = match length {
             Some(_) => {
-                format!("{{wide_bar:.cyan/dim}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} eta {{eta}} {{msg}}")
+                format!("{{bar:16.cyan/dim}} {{human_pos}}/{{human_len}} {unit} {{per_sec}} eta {{eta}} {{wide_msg}}")
             }
-            None => format!("{{spinner}} {{elapsed}} {{human_pos}} {unit} {{per_sec}} {{msg}}"),
+            None => format!("{{spinner}} {{elapsed}} {{human_pos}} {unit} {{per_sec}} {{wide_msg}}"),
         };
         let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
         bar.set_style(style);
@@ -122,7 +122,7 @@ impl Progress {
         self.0.set_length(length);
     }
 
-    /// Sets the message, such as the lag. Keep it short for narrow terminals.
+    /// Sets the message, such as the lag. It is cut at the width of the terminal.
     pub fn say(&self, message: String) {
         self.0.set_message(message);
     }

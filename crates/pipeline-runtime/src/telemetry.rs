@@ -65,10 +65,11 @@ impl LogArgs {
             })?,
             _ => EnvFilter::new(default),
         };
-        let terminal = io::stderr().is_terminal();
+        // False unless stderr is a terminal, and with NO_COLOR or TERM=dumb.
+        let colors = console::colors_enabled_stderr();
         let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(AboveProgress);
         let started = if self.is_text() {
-            lines.with_ansi(terminal).with_target(false).finish().try_init()
+            lines.with_ansi(colors).with_target(false).finish().try_init()
         } else {
             lines.json().flatten_event(true).finish().try_init()
         };

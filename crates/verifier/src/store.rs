@@ -7,6 +7,10 @@ use aws_config::BehaviorVersion;
 use aws_config::timeout::TimeoutConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::{Credentials, Region};
+use aws_smithy_http_client::ConnectorBuilder;
+use aws_smithy_http_client::proxy::ProxyConfig;
+use aws_smithy_http_client::tls::Provider;
+use aws_smithy_http_client::tls::rustls_provider::CryptoMode;
 use bytes::Bytes;
 
 use crate::Error;
@@ -121,7 +125,15 @@ impl Store {
 
 async fn client(access: Option<&S3Access>) -> Client {
     let timeouts = TimeoutConfig::builder().operation_timeout(OPERATION_WITHIN).build();
-    let mut chain = aws_config::defaults(BehaviorVersion::v2026_01_12()).timeout_config(timeouts);
+    let http = aws_smithy_http_client::Builder::new().build_with_connector_fn(|settings, _| {
+        let mut connector = ConnectorBuilder::default()
+            .tls_provider(Provider::Rustls(CryptoMode::Ring))
+            .proxy_config(ProxyConfig::from_env());
+        connector.set_connector_settings(settings.cloned());
+        connector.build()
+    });
+    let mut chain =
+        aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).timeout_config(timeouts);
     if let Some(access) = access {
         chain = chain
             .region(Region::new(access.region.clone()))

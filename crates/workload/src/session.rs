@@ -48,18 +48,39 @@ impl Sessions {
         Self { steps: key_for(seed, STEPS), rows: key_for(seed, ROWS), population, chains, all_alike }
     }
 
-    pub(crate) fn action(&self, index: u64) -> Action {
-        let lanes = self.population.lanes().len() as u64;
-        let (row, place) = (index / lanes, index % lanes);
-        let turn = KeyedRng::new(self.rows, row).next();
-        let lane = (place ^ turn) & (lanes - 1);
-        let (chunk, step) = (row / CHUNK as u64, row % CHUNK as u64);
+    /// Returns the indices of the first session of a lane in a chunk. `number` counts the lanes, chunk after chunk.
+    pub(crate) fn indices(&self, number: u64) -> impl Iterator<Item = u64> + '_ {
+        let lanes = self.lanes();
+        let (chunk, lane) = (number / lanes, number % lanes);
         let numbers = KeyedRng::new(self.steps, chunk * lanes + lane);
-        self.walk(&self.population.lanes()[usize::try_from(lane).unwrap_or(0)], &numbers, step)
+        let lane_users = &self.population.lanes()[usize::try_from(lane).unwrap_or(0)];
+        let steps = (0..CHUNK as u64).take_while(move |step| self.walk(lane_users, &numbers, *step).1 == 0);
+        steps.map(move |step| {
+            let row = chunk * CHUNK as u64 + step;
+            row * lanes + self.permuted(row, lane)
+        })
     }
 
-    /// Walks from the start of the chunk to a step.
-    fn walk(&self, lane: &Lane, numbers: &KeyedRng, step: u64) -> Action {
+    fn lanes(&self) -> u64 {
+        self.population.lanes().len() as u64
+    }
+
+    /// Returns the lane of a place in a row, or the place of a lane: the permutation is its own inverse.
+    fn permuted(&self, row: u64, place: u64) -> u64 {
+        (place ^ KeyedRng::new(self.rows, row).next()) & (self.lanes() - 1)
+    }
+
+    pub(crate) fn action(&self, index: u64) -> Action {
+        let lanes = self.lanes();
+        let (row, place) = (index / lanes, index % lanes);
+        let lane = self.permuted(row, place);
+        let (chunk, step) = (row / CHUNK as u64, row % CHUNK as u64);
+        let numbers = KeyedRng::new(self.steps, chunk * lanes + lane);
+        self.walk(&self.population.lanes()[usize::try_from(lane).unwrap_or(0)], &numbers, step).0
+    }
+
+    /// Walks from the start of the chunk to a step. Also returns the step at which the session began.
+    fn walk(&self, lane: &Lane, numbers: &KeyedRng, step: u64) -> (Action, u64) {
         let (mut event_type, mut began, mut product) = (EventType::SearchPerformed, 0, 0);
         let mut user = None;
         for at in 1..=step {
@@ -78,11 +99,12 @@ impl Sessions {
                 product = at;
             }
         }
-        Action {
+        let action = Action {
             event_type,
             user: user.unwrap_or_else(|| lane.user(numbers.nth(began * TAKES + 1))),
             product: self.population.product(numbers.nth(product * TAKES + 2)),
-        }
+        };
+        (action, began)
     }
 
     pub(crate) fn population(&self) -> &Population {

@@ -130,6 +130,13 @@ impl Source {
         }
     }
 
+    /// Returns the indices of a whole session, from its search to its last event.
+    ///
+    /// Numbers from 0 on select different sessions; not every session of the run has a number.
+    pub fn session(&self, number: u64) -> impl Iterator<Item = u64> + '_ {
+        self.sessions.indices(number)
+    }
+
     /// Returns the event to send again right after this one's record: the event itself, an earlier one, or `None`.
     #[must_use]
     pub fn copy_after(&self, generated: &Generated<'_>) -> Option<Generated<'_>> {

@@ -12,9 +12,9 @@ use thiserror::Error;
 
 use super::state::{RunState, STATE_VERSION};
 
-const LOCK: &str = "lock";
+pub(super) const LOCK: &str = "lock";
 const STATE: &str = "state.json";
-const MANIFEST: &str = "manifest.json";
+pub(super) const MANIFEST: &str = "manifest.json";
 
 /// An error of a run's folder.
 #[derive(Debug, Error)]

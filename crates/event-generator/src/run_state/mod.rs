@@ -7,12 +7,14 @@
 
 mod checkpointer;
 mod folder;
+mod inventory;
 mod pending_segments;
 mod resume;
 mod state;
 
 pub(crate) use checkpointer::{CheckpointFailed, Checkpointer, Reservation, SinkProgress};
 pub(crate) use folder::{RunFolder, default_state_dir, unfinished_runs};
+pub(crate) use inventory::{LocalRun, LocalStatus, local_runs, remove};
 pub(crate) use pending_segments::{PendingSegment, PendingSegments};
 pub(crate) use resume::{OpenedRun, RunHandle, RunRequest, StartMode, open_run};
 pub(crate) use state::{Destination, RunEnd, RunState};

@@ -10,7 +10,7 @@ use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Builder, Credentials, ProvideCredentials};
 use aws_types::service_config::ServiceConfigKey;
 
-use super::ca_bundle;
+use super::https_client;
 use super::s3_access::S3Access;
 use super::s3_answer::innermost;
 use crate::error::LakeError;
@@ -35,6 +35,7 @@ pub(super) async fn connect(bucket: &str, access: S3Access) -> Result<Connected,
             let credentials = Credentials::new(access_key, secret_key, None, None, "fixed");
             let builder = Builder::new()
                 .behavior_version(BehaviorVersion::latest())
+                .http_client(https_client::client_without_proxy())
                 .region(Region::new(region))
                 .credentials_provider(credentials)
                 .endpoint_url(&endpoint)
@@ -53,11 +54,12 @@ pub(super) async fn connect(bucket: &str, access: S3Access) -> Result<Connected,
 }
 
 async fn standard(bucket: &str) -> Result<(Builder, String), LakeError> {
-    let mut loader = aws_config::defaults(BehaviorVersion::latest());
-    if let Some(path) = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty()) {
-        loader = loader.http_client(ca_bundle::client_that_trusts(Path::new(&path))?);
-    }
-    let config = loader.load().await;
+    let bundle = std::env::var_os("AWS_CA_BUNDLE").filter(|path| !path.is_empty());
+    let http = match bundle {
+        Some(path) => https_client::client_that_trusts(Path::new(&path))?,
+        None => https_client::client(),
+    };
+    let config = aws_config::defaults(BehaviorVersion::latest()).http_client(http).load().await;
     let endpoint = endpoint_of(&config);
     let elsewhere = endpoint.as_deref().is_some_and(|endpoint| !is_amazons(endpoint));
     let region = match (config.region(), elsewhere) {

@@ -69,6 +69,7 @@ fn s3(access: &S3Access) -> aws_sdk_s3::Client {
     let credentials = Credentials::new(&access.access_key, &access.secret_key, None, None, "test");
     let config = Builder::new()
         .behavior_version(BehaviorVersion::latest())
+        .http_client(aws_smithy_http_client::Builder::new().build_http())
         .region(Region::new(access.region.clone()))
         .credentials_provider(credentials)
         .endpoint_url(&access.endpoint)

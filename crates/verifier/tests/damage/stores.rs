@@ -41,6 +41,7 @@ impl Servers {
         let access = stack.s3();
         let config = Builder::new()
             .behavior_version(BehaviorVersion::v2026_01_12())
+            .http_client(aws_smithy_http_client::Builder::new().build_http())
             .region(Region::new(access.region))
             .credentials_provider(Credentials::new(access.access_key, access.secret_key, None, None, "test"))
             .endpoint_url(access.endpoint)
