@@ -84,7 +84,6 @@ enum Command {
     },
 }
 
-<<<<<<< HEAD
 const EXAMPLES: &str = "\
 Examples:
   kafka-consumer
@@ -146,13 +145,11 @@ Examples:
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
   kafka-consumer completions bash > kafka-consumer.bash";
-=======
 /// Returns the definition of the command line, for parsing and for the reference.
 #[must_use]
 pub fn command() -> clap::Command {
     with_variables(Cli::command(), "KAFKA_CONSUMER")
 }
->>>>>>> lead
 
 /// Parses the command line and runs the command.
 pub fn main() -> Result<(), Failure> {
