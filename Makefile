@@ -37,7 +37,7 @@ help-all:
 ##@ Start here
 
 # The compiler and the download of the servers run at the same time.
-demo: packages ## Run 1M events through the pipeline and verify each (EVENTS=20k)
+demo: packages ## Run 1M events through the pipeline, verify each (EVENTS=20k)
 	@$(MAKE) --no-print-directory -j2 servers programs PROGRAMS='$(PROGRAMS) verifier'
 	@scripts/demo --events $(EVENTS) $(if $(VERBOSE),--verbose)
 
@@ -83,7 +83,7 @@ psql: ## Open the warehouse of the local stack in psql
 
 test: setup lint unit integration test-page ## Run all checks and tests except the slow ones
 
-lint: packages ## Check formatting, clippy, scripts, workflows, deployment files
+lint: packages ## Check formatting, code, scripts and deployment files
 	@scripts/setup deploy
 	scripts/check-deploy
 	cargo fmt --all --check
@@ -110,7 +110,7 @@ test-faults: setup ##+ Run the slow fault tests: outages, kills, rebalances
 	cargo test --workspace --locked $(FAILPOINTS) --test faults -- --ignored --test-threads 2
 	cargo test --locked -p event-generator --test generator -- --ignored --test-threads 2
 
-test-slow: setup ##+ Add fields to a copy of the workspace and test them (minutes)
+test-slow: setup ##+ Add fields to a copy of the workspace and test them
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test add_a_field -- --ignored --nocapture
 
@@ -137,7 +137,7 @@ bench-generator: setup ## Compare event-generator with other producers (10 minut
 	cargo build --release --locked -p event-generator -p bench
 	cargo run --release --locked -p bench -- generator $(BENCH)
 
-bench-peers: setup ##+ Compare kafka-consumer with other sinks, with faults (1 hour)
+bench-peers: setup ##+ Compare kafka-consumer with other sinks (1 hour)
 	@scripts/setup psql
 	@scripts/setup peers
 	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
