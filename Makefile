@@ -63,7 +63,7 @@ PROGRAMS := event-generator kafka-consumer local-stack
 programs: packages
 	cargo build --locked $(PROGRAMS:%=-p %)
 
-# Builds first, so that cargo shows what it compiles, and prints nothing if there is nothing to compile.
+# Builds in a separate step, so that cargo shows its progress but not the command line that it runs.
 LOCAL_STACK := cargo build --locked -p local-stack && cargo run --quiet --locked -p local-stack --
 
 ##@ Look
