@@ -3,8 +3,8 @@
 #   docker build --target kafka-consumer  --tag event-pipeline/kafka-consumer .
 #   docker build --target event-generator --tag event-pipeline/event-generator .
 #
-# For another architecture add --platform linux/arm64 or linux/amd64: the build cross-compiles, without emulation. Behind a
-# proxy that intercepts TLS, --secret id=ca_bundle,src=FILE adds its certificates.
+# For another architecture add --platform linux/arm64 or linux/amd64: the build cross-compiles, without emulation.
+# Behind a proxy that intercepts TLS, --secret id=ca_bundle,src=FILE adds its certificates.
 #
 # The images run as user 65532 with a read-only root file system and without capabilities, and have no shell:
 #
