@@ -1,10 +1,10 @@
-# The two programs, an image each. BuildKit builds what is asked for:
+# One image per program. BuildKit builds the requested target only:
 #
 #   docker build --target kafka-consumer  --tag event-pipeline/kafka-consumer .
 #   docker build --target event-generator --tag event-pipeline/event-generator .
 #
-# For the other architecture (amd64, arm64) add --platform linux/arm64: it is compiled across, nothing is emulated. Where a
-# proxy signs what the package client fetches, its certificates come in by --secret id=ca_bundle,src=FILE.
+# For another architecture add --platform linux/arm64 or linux/amd64: the build cross-compiles, without emulation.
+# Behind a proxy that intercepts TLS, --secret id=ca_bundle,src=FILE adds its certificates.
 #
 # The images run as user 65532 with a read-only root file system and without capabilities, and have no shell:
 #
@@ -13,14 +13,14 @@
 ARG RUST_IMAGE=rust:1.95-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
-# What compiles, for the machine that is built for
+# The toolchain, for the target architecture
 FROM --platform=$BUILDPLATFORM ${RUST_IMAGE} AS toolchain
 ARG TARGETARCH
 COPY deploy/docker/for-target /usr/local/bin/
 RUN --mount=type=secret,id=ca_bundle for-target install
 WORKDIR /workspace
 
-# Only what says which dependencies there are. BuildKit compares contents, so the next stage is built again only when they change.
+# The manifests alone. BuildKit compares contents, so it repeats the next stage only if a dependency changes.
 FROM toolchain AS manifests
 COPY . .
 RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
@@ -33,17 +33,17 @@ RUN find . -type f ! -name Cargo.toml ! -name Cargo.lock -delete \
 
 FROM toolchain AS dependencies
 COPY --from=manifests /workspace .
-# Stubs of our own crates, compiled to have the dependencies of both programs with their features
+# Compiles the dependencies of both programs, with stubs in place of the workspace crates.
 RUN --mount=type=secret,id=ca_bundle for-target cargo build --release --locked -p event-generator -p kafka-consumer
 
 FROM dependencies AS build
 COPY . .
-# Cargo goes by time: what was copied is older than what the stubs became.
+# Cargo compares modification times, and the copied sources are older than the compiled stubs.
 RUN find crates -name '*.rs' -exec touch {} + \
     && for-target cargo build --release --locked --offline -p event-generator -p kafka-consumer \
     && for-target collect /collected
 
-# glibc, OpenSSL and the authorities of the web; no shell, no package manager
+# glibc, OpenSSL and the root certificates; no shell, no package manager
 FROM ${RUNTIME_IMAGE} AS runtime
 ARG VERSION=0.1.0
 ARG REVISION=unknown
@@ -56,9 +56,9 @@ STOPSIGNAL SIGTERM
 
 FROM runtime AS event-generator
 LABEL org.opencontainers.image.title=event-generator \
-      org.opencontainers.image.description="Makes product events and publishes them to Kafka and the lake"
+      org.opencontainers.image.description="Generates product events and publishes them to Kafka and the lake"
 COPY --from=build /collected/bin/event-generator /usr/local/bin/
-# Where unfinished runs are remembered: the one place that is written to
+# State of unfinished runs, the only folder that the program writes to
 COPY --from=build --chown=65532:65532 /collected/state /var/lib/event-generator
 VOLUME /var/lib/event-generator
 ENV EVENT_GENERATOR_STATE_DIR=/var/lib/event-generator \

@@ -1,20 +1,54 @@
-# What there is to do here; `make` alone shows it. CI calls the same targets.
+# `make` lists the common targets, `make help-all` all of them. CI runs the same targets.
+# A target with `##` is common; one with `##+` appears in `make help-all` only.
 .DEFAULT_GOAL := help
-# Places where tests kill or stop the programs; those that people build have none.
+# Points at which tests stop or kill the programs. Only test builds have them.
 FAILPOINTS := --features kafka-consumer/failpoints,event-generator/failpoints
 # Flags of a benchmark: BENCH='--events 5000000 --rounds 3 --only consumer'
 BENCH ?=
-# Of chaos: SEED=7 gives the same order of faults again
+# Seed of make chaos; the same seed repeats the order of the faults.
 SEED ?=
 MINUTES ?= 10
-# Of the demo
+# Of make demo; VERBOSE=1 prints its tables.
 EVENTS ?= 1M
-.PHONY: help setup packages servers browser build demo up down status test test-faults test-slow chaos test-page test-pgbouncer lint unit integration latency bench-consumer bench-generator bench-peers bench-day bench-growth flame-graphs bench-refine bench-check bench-steps images sbom format diagram schema
+VERBOSE ?=
+.PHONY: help help-all demo up down setup packages servers browser programs status logs psql test lint unit integration format \
+	test-page test-faults test-slow test-pgbouncer chaos latency bench-day bench-consumer bench-generator bench-peers \
+	bench-growth bench-refine bench-check bench-steps flame-graphs build images sbom schema diagram
 
-help: ## Show this
-	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+# Prints the targets by group; a group is the text behind `##@`.
+define LIST_TARGETS
+/^##@ / { group = substr($$0, 5) }
+/^[a-z-]+:.*##[+]? / && (all || !/##[+] /) {
+    if (group) { print group; group = "" }
+    target = $$0; sub(/:.*/, "", target)
+    text = $$0; sub(/.*##[+]? /, "", text)
+    printf "  %-16s %s\n", target, text
+}
+endef
+export LIST_TARGETS
 
-setup: packages servers ## Install what this machine lacks: system packages, and the local stack's servers into .local-stack
+help:
+	@awk "$$LIST_TARGETS" $(MAKEFILE_LIST)
+	@echo "make help-all lists all targets: more tests, more benchmarks, generated files."
+
+help-all:
+	@awk -v all=1 "$$LIST_TARGETS" $(MAKEFILE_LIST)
+
+##@ Start here
+
+# The compiler and the download of the servers run at the same time.
+demo: packages ## Run 1M events through the pipeline, verify each (EVENTS=20k)
+	@$(MAKE) --no-print-directory -j2 servers programs PROGRAMS='$(PROGRAMS) verifier'
+	@scripts/demo --events $(EVENTS) $(if $(VERBOSE),--verbose)
+
+up: packages ## Start Kafka, PostgreSQL and S3, and build both programs
+	@$(MAKE) --no-print-directory -j2 servers programs
+	@cargo run --quiet --locked -p local-stack -- up
+
+down: ## Stop the servers and keep their data
+	@$(LOCAL_STACK) down
+
+setup: packages servers ## Install system packages and the servers of the local stack
 
 packages:
 	@scripts/setup packages
@@ -25,127 +59,138 @@ servers: packages
 browser:
 	@scripts/setup browser
 
-build: packages ## Build all programs
-	cargo build --workspace --locked
+PROGRAMS := event-generator kafka-consumer local-stack
+programs: packages
+	cargo build --locked $(PROGRAMS:%=-p %)
 
-# The servers are fetched while the compiler is busy.
-demo: packages ## Send events through the whole pipeline and account for each, command by command: EVENTS=1M
-	@$(MAKE) --no-print-directory -j2 servers build
-	@scripts/demo --events $(EVENTS)
+# Builds in a separate step, so that cargo shows its progress but not the command line that it runs.
+LOCAL_STACK := cargo build --locked -p local-stack && cargo run --quiet --locked -p local-stack --
 
-up: setup ## Start Kafka, PostgreSQL and S3 on this machine
-	@cargo run --quiet --locked -p local-stack -- up
+##@ Look
 
-down: ## Stop them; the data stays (local-stack down --purge removes it)
-	@cargo run --quiet --locked -p local-stack -- down
+# Exit code 3 means that not all servers run. That is an answer, not an error of make.
+status: ## Show the state of the servers
+	@$(LOCAL_STACK) status || [ $$? -eq 3 ]
 
-status: ## Show whether they run
-	@cargo run --quiet --locked -p local-stack -- status
+logs: ## Show the last lines of the servers' logs
+	@$(LOCAL_STACK) logs
 
-test: setup lint unit integration test-page ## All checks: lint, unit, integration, the page in a browser
+psql: ## Open the warehouse of the local stack in psql
+	@scripts/setup psql
+	@psql postgres://admin:admin@localhost:5433/warehouse
 
-lint: packages ## Formatting, clippy (warnings are errors), and what is deployed with
+##@ Test
+
+test: setup lint unit integration test-page ## Run all checks and tests except the slow ones
+
+lint: packages ## Check formatting, code, scripts and deployment files
 	@scripts/setup deploy
 	scripts/check-deploy
 	cargo fmt --all --check
 	@scripts/check-features
 	cargo clippy --workspace --all-targets --locked $(FAILPOINTS) -- -D warnings
 
-unit: packages ## Tests that need no servers
+unit: packages ## Run the tests that need no servers
 	cargo test --workspace --locked $(FAILPOINTS) --lib --bins
 	cargo test --workspace --locked $(FAILPOINTS) --doc
 
-integration: setup ## Tests against Kafka, PostgreSQL and S3 of their own, and other readers of our files
+format: ## Format the code
+	cargo fmt --all
+
+integration: setup ##+ Run the tests against servers of their own, on free ports
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test '*'
 
-test-faults: setup ## What must not break the programs, the tests that take long: outages, kills, a restless group
+test-page: setup browser ##+ Test the consumer's page in a browser
+	cargo build --workspace --locked $(FAILPOINTS)
+	cargo test --workspace --locked $(FAILPOINTS) --test page -- --ignored
+
+test-faults: setup ##+ Run the slow fault tests: outages, kills, rebalances
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test faults -- --ignored --test-threads 2
 	cargo test --locked -p event-generator --test generator -- --ignored --test-threads 2
 
-test-slow: setup ## Add fields to a copy of the workspace as CONTRIBUTING.md says, build it and follow them (many minutes)
+test-slow: setup ##+ Add fields to a copy of the workspace and test them
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test add_a_field -- --ignored --nocapture
 
-chaos: setup ## Break everything at random under load, heal it, and verify what landed: SEED=7 MINUTES=10
+test-pgbouncer: setup ##+ Test against PgBouncer (apt-get install pgbouncer)
+	cargo test --locked -p kafka-consumer --test pgbouncer -- --include-ignored
+
+chaos: setup ##+ Inject random faults under load, verify (SEED=7 MINUTES=10)
 	cargo build --locked -p chaos -p event-generator -p kafka-consumer $(FAILPOINTS)
 	target/debug/chaos $(if $(SEED),--seed $(SEED)) --minutes $(MINUTES)
 
-test-page: setup browser ## Look at the consumer's page with a browser
-	cargo build --workspace --locked $(FAILPOINTS)
-	cargo test --workspace --locked $(FAILPOINTS) --test page -- --ignored
+##@ Measure
 
-latency: setup ## Measure how long events take to become rows, at 1,000 events/s
-	cargo build --workspace --locked $(FAILPOINTS)
-	cargo test --workspace --locked $(FAILPOINTS) --test latency -- --ignored --nocapture
+bench-day: setup ## Measure a day of 10M events end to end (3 minutes)
+	@scripts/setup psql
+	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
+	cargo run --release --locked -p bench -- day $(BENCH)
 
-# psql comes from the system; the servers are those of the local stack.
-bench-consumer: setup ## Compare kafka-consumer with psql's copy on the same rows (table, and target/bench/consumer.json)
+bench-consumer: setup ## Compare kafka-consumer with psql \copy (5 minutes)
 	@scripts/setup psql
 	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
 	cargo run --release --locked -p bench -- consumer $(BENCH)
 
-bench-generator: setup ## Compare event-generator with Kafka's and librdkafka's producers (target/bench/generator.json)
+bench-generator: setup ## Compare event-generator with other producers (10 minutes)
 	cargo build --release --locked -p event-generator -p bench
 	cargo run --release --locked -p bench -- generator $(BENCH)
 
-bench-peers: setup ## Compare kafka-consumer with other ways from Kafka to PostgreSQL, and what faults do to each (an hour)
+bench-peers: setup ##+ Compare kafka-consumer with other sinks (1 hour)
 	@scripts/setup psql
 	@scripts/setup peers
 	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
 	cargo run --release --locked -p bench -- peers $(BENCH)
 
-bench-day: setup ## A day of events through everything at once, then reconcile (target/bench/day.json)
-	@scripts/setup psql
-	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
-	cargo run --release --locked -p bench -- day $(BENCH)
-
-bench-growth: setup ## What an event costs with more events, rows, consumers, bytes (30 GB of disk, three quarters of an hour)
+bench-growth: setup ##+ Measure the cost per event as data grows (45 minutes, 30 GB)
 	@scripts/setup psql
 	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
 	cargo run --release --locked -p bench -- growth $(BENCH)
 
-flame-graphs: setup ## Draw where the time of each program goes into docs/flame-*.svg
+bench-refine: setup ##+ Measure refine by the size of the table (30 minutes, 8 GB)
+	cargo build --release --locked -p kafka-consumer -p bench
+	cargo run --release --locked -p bench -- refine $(BENCH)
+
+latency: setup ##+ Measure the latency from event to row at 1,000 events/s
+	cargo build --workspace --locked $(FAILPOINTS)
+	cargo test --workspace --locked $(FAILPOINTS) --test latency -- --ignored --nocapture
+
+# Instruction counts do not depend on the load of the machine.
+bench-check: packages ##+ Count instructions per step and compare with the baseline
+	@scripts/setup valgrind
+	cargo run --release --locked -p bench -- check $(BENCH)
+
+bench-steps: packages ##+ Measure the time per step
+	cargo bench --locked -p bench --bench hot_path -- $(BENCH)
+
+flame-graphs: setup ##+ Draw docs/flame-*.svg, the processor time of both programs
 	@scripts/setup psql
 	@scripts/setup flame
 	cargo build --release --locked -p event-generator -p kafka-consumer -p bench
 	cargo run --release --locked -p bench -- flame $(BENCH)
 
-# Where one of them takes longer than before, this says so on any machine, however busy.
-bench-check: packages ## Count the instructions of each step of an event's way and compare them with the baseline
-	@scripts/setup valgrind
-	cargo run --release --locked -p bench -- check $(BENCH)
+##@ Build and release
 
-bench-steps: packages ## Measure each step of an event's way by the clock
-	cargo bench --locked -p bench --bench hot_path -- $(BENCH)
+build: packages ## Build all programs for development
+	cargo build --workspace --locked
 
-# CA_BUNDLE=FILE names certificates to trust meanwhile, beyond those of the web.
-images: ## Build the container images event-pipeline/event-generator and event-pipeline/kafka-consumer
+# CA_BUNDLE=FILE adds certificates to trust during the build.
+images: ## Build the container images of both programs
 	for program in event-generator kafka-consumer; do \
 		DOCKER_BUILDKIT=1 docker build --target $$program --tag event-pipeline/$$program \
 			--build-arg REVISION=$$(git rev-parse HEAD) $${CA_BUNDLE:+--secret id=ca_bundle,src=$$CA_BUNDLE} . || exit; \
 	done
 
-sbom: packages ## List what the programs are made of, C libraries too, into target/sbom (CycloneDX)
+sbom: packages ## List the components of both programs in target/sbom
 	@scripts/setup sbom
 	cargo build --release --locked -p event-generator -p kafka-consumer
 	@scripts/sbom
 
-bench-refine: setup ## Measure what a refinement costs after new rows, by the size of the table (8 GB of disk, half an hour)
-	cargo build --release --locked -p kafka-consumer -p bench
-	cargo run --release --locked -p bench -- refine $(BENCH)
-
-test-pgbouncer: setup ## Tests against PgBouncer, which has to be installed (apt-get install pgbouncer)
-	cargo test --locked -p kafka-consumer --test pgbouncer -- --include-ignored
-
-format: ## Format the code
-	cargo fmt --all
-
-schema: packages ## Write docs/product-event.schema.json anew from the event's definition
+schema: packages ##+ Generate docs/product-event.schema.json
 	UPDATE_SCHEMA=1 cargo test --locked -p event-model --test forms the_committed_json_schema
 
-diagram: architecture_diagram.png ## Draw architecture_diagram.png from its text (needs graphviz)
+diagram: architecture_diagram.png ##+ Draw architecture_diagram.png (needs graphviz)
 
 architecture_diagram.png: docs/architecture.dot
 	neato -n2 -Tpng -o $@ $<

@@ -1,20 +1,20 @@
--- The roles of the warehouse. Not a migration: roles belong to the whole cluster. Run it once in the warehouse's database,
--- as one who may create roles, before the first `kafka-consumer migrate`; running it again changes nothing. Where the
--- tables were there first, their owner then calls:  CALL pipeline.grant_to_roles();
+-- Creates the roles of the warehouse. Not a migration, because roles belong to the whole cluster. Run it once in the
+-- database of the warehouse, as a role with CREATEROLE, before the first `kafka-consumer migrate`. It is safe to repeat. If
+-- the tables exist already, their owner then runs:  CALL pipeline.grant_to_roles();
 --
---   pipeline_owner   owns schemas and tables: kafka-consumer migrate, retention
---   pipeline_writer  inserts rows and moves offsets: kafka-consumer run, dead-letters, offsets
---   pipeline_reader  reads everything: analysts, dashboards
+--   pipeline_owner   owns schemas and tables; for kafka-consumer migrate, retention
+--   pipeline_writer  inserts rows and moves offsets; for kafka-consumer run, dead-letters, offsets
+--   pipeline_reader  reads everything; for analysts and dashboards
 --
--- None of them logs in. Give them to users that do; the owner's user acts as the owner, so that all tables are of one:
+-- The roles cannot log in. Grant them to users that can. `SET role` lets the role, not the user, own new tables:
 --
 --   CREATE ROLE warehouse_admin LOGIN PASSWORD '…' IN ROLE pipeline_owner;
 --   ALTER ROLE warehouse_admin SET role = pipeline_owner;
 --   CREATE ROLE event_writer LOGIN PASSWORD '…' IN ROLE pipeline_writer;
 --   CREATE ROLE analyst LOGIN PASSWORD '…' IN ROLE pipeline_reader;
 --
--- All consumers of a group log in as the same user: one that takes over from a stopped one ends its session
--- (pg_terminate_backend), which PostgreSQL allows among sessions of one user.
+-- All consumers of a group must log in as the same user: a consumer that takes over terminates the session of its
+-- predecessor (pg_terminate_backend), and PostgreSQL allows this among sessions of one user.
 DO $$
 DECLARE
     name text;
@@ -27,7 +27,7 @@ BEGIN
     END LOOP;
     EXECUTE format('GRANT CREATE ON DATABASE %I TO pipeline_owner', current_database());
     EXECUTE format('GRANT TEMPORARY ON DATABASE %I TO pipeline_writer', current_database());
-    -- The list of applied scripts stands there.
+    -- The table of applied migrations is in this schema.
     GRANT USAGE, CREATE ON SCHEMA public TO pipeline_owner;
 END
 $$;

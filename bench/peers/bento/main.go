@@ -1,4 +1,5 @@
-// Bento with what a Kafka to PostgreSQL pipeline needs of it: the complete program takes ten times as long to build.
+// Bento with only the components of a pipeline from Kafka to PostgreSQL. The complete program takes ten times as long to
+// build.
 package main
 
 import (

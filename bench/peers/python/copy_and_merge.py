@@ -1,6 +1,6 @@
-"""Kafka to PostgreSQL as many teams write it: confluent-kafka, batches, COPY, then the offsets.
+"""Loads Kafka into PostgreSQL with confluent-kafka: batches, COPY, then the offsets, as many teams write it.
 
-Into the keyed table by way of a temporary one, so that a record that comes again after a crash changes nothing.
+Rows of the keyed table pass through a temporary table, so that records delivered again after a crash change nothing.
 """
 
 import csv
@@ -25,7 +25,7 @@ consumer = Consumer(
         "group.id": os.environ["GROUP"],
         "auto.offset.reset": "earliest",
         "enable.auto.commit": False,
-        # With its default of a second librdkafka pauses whenever its queue was full.
+        # With the default of 1 s, librdkafka pauses after its queue was full.
         "fetch.queue.backoff.ms": 5,
         "queued.min.messages": 1_000_000,
     }

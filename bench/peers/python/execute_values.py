@@ -1,4 +1,4 @@
-"""Kafka to PostgreSQL as many a tutorial has it: kafka-python and psycopg2's execute_values."""
+"""Loads Kafka into PostgreSQL with kafka-python and psycopg2's execute_values, as many tutorials do."""
 
 import json
 import os
@@ -14,7 +14,7 @@ BATCH = 5_000
 keyed = os.environ["KEYED"] == "1"
 fields = itemgetter(*COLUMNS)
 
-# kafka-python uses the wheel crc32c where it is installed; without it checksums are computed in Python.
+# kafka-python uses the package crc32c if it is installed. Otherwise it computes checksums in Python.
 consumer = KafkaConsumer(
     os.environ["TOPIC"],
     bootstrap_servers=os.environ["BOOTSTRAP_SERVERS"],

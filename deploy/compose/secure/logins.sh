@@ -1,5 +1,5 @@
-# Read by the postgres image after 1-roles.sql, when the database is new: the users who log in, with the passwords that
-# make-credentials.sh has made.
+# The postgres image runs this after 1-roles.sql when it creates the database. Creates the login users, with the passwords
+# from make-credentials.sh.
 # shellcheck shell=bash
 psql --no-psqlrc --set ON_ERROR_STOP=1 --username "$POSTGRES_USER" --dbname "$POSTGRES_DB" \
     --set owner_password="$(cat /run/credentials/owner-password)" \

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes an authority, the servers' certificates and all passwords, once, and gives each container's volume what is its own.
+# Creates a certificate authority, the servers' certificates and all passwords at the first start. The volume of each
+# container receives only its own credentials.
 set -euo pipefail
 umask 077
 
@@ -8,7 +9,7 @@ if [ -e authority/complete ]; then
     exit 0
 fi
 
-# Numbers of the users in the images
+# User IDs in the images
 kafka=1000 postgres=999 s3=1000 program=65532
 days=825
 
@@ -19,7 +20,7 @@ authority() {
         -keyout authority/ca.key -out authority/ca.pem 2>/dev/null
 }
 
-certificate() { # NAME FOLDER: NAME and localhost
+certificate() { # NAME FOLDER
     local names="DNS:$1,DNS:localhost,IP:127.0.0.1"
     openssl req -newkey rsa:3072 -nodes -subj "/CN=$1" -keyout "$2/server.key" -out "$2/request" 2>/dev/null
     openssl x509 -req -in "$2/request" -CA authority/ca.pem -CAkey authority/ca.key -CAcreateserial -days "$days" \

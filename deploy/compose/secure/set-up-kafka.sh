@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Logins, the topic, and the least that each program has to be allowed (docs/security.md). Doing it again changes nothing.
+# Creates the logins, the topic and the ACLs with the least privileges (docs/security.md). Safe to repeat.
 set -euo pipefail
 
 kafka() { # TOOL ARGUMENT...
