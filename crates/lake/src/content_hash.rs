@@ -230,7 +230,7 @@ fn little_endian<T: Copy, const N: usize>(digest: &mut Sha256, values: &[T], byt
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::sync::Arc;
 

@@ -107,7 +107,7 @@ impl<'de> Deserialize<'de> for SetHash {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::borrow::Cow;
 

@@ -1,6 +1,6 @@
 //! Round trips of Parquet files, and the rejection of files of other formats.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

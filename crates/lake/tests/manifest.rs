@@ -1,6 +1,6 @@
 //! The JSON format of the manifest, which other programs and later releases read.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! A lake on a real S3 server.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

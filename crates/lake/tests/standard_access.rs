@@ -3,7 +3,7 @@
 //! Each case needs its own variables, so it runs in a child process: this test binary with the otherwise ignored
 //! test `child`.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::process::Command;
 use std::time::{Duration, Instant};

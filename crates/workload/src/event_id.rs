@@ -87,7 +87,7 @@ pub fn decode_event_id(id: Uuid) -> Option<(RunTag, u64)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use proptest::prelude::*;
 

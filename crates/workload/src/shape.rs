@@ -143,7 +143,7 @@ impl fmt::Display for Shape {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use proptest::prelude::*;
 

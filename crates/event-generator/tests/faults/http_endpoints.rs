@@ -65,7 +65,7 @@ async fn probes_and_metrics() {
     until(&address, "/readyz", 200, "ok").await;
     running.signal("-TERM");
     running.wait().expect_code(0);
-    healthy("").expect_error(1, &["nobody answers", &address]);
+    healthy("").expect_error(1, &["no response from", &address]);
 }
 
 #[tokio::test]
