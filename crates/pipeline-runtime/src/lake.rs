@@ -16,8 +16,8 @@ const LOCAL_REGION: &str = "us-east-1";
 /// Location of the lake.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LakeArgs {
-    /// Address of the lake: s3://bucket/prefix, with the standard AWS_* variables, profiles and roles, or file:///folder
-    /// [default: the bucket of the local stack]
+    /// Address of the lake: s3://bucket/prefix, with the standard AWS_* variables, profiles and roles, or
+    /// file:///folder [default: the bucket of the local stack]
     #[arg(long, value_name = "URL", help_heading = "Lake")]
     pub lake: Option<LakeUrl>,
 }
