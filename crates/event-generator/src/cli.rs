@@ -178,4 +178,28 @@ mod tests {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }
     }
+
+    #[test]
+    fn errors_of_numbers_name_cause_and_limit() {
+        for (line, part) in [
+            ("--rate 0", "rate must be greater than 0"),
+            ("--rate 100", "100 has no unit; write 100/s"),
+            ("--count -1", "must not be negative"),
+            ("--count 0", "0 is out of range; use 1 to 274877906944"),
+            ("--count 99999999999999999999", "is out of range; use 1 to 274877906944"),
+            ("--duration 100", "100 has no unit; write 100ms, 100s or 100m"),
+            ("--duration -1d", "must not be negative"),
+            ("--seed abc", "not a seed; write a whole number from 0 to 18446744073709551615"),
+            ("--seed -1", "not a seed"),
+            ("--users 0", "0 is out of range; use 1 to 10M"),
+            ("--accounts 0", "0 is out of range; use 1 to 2147483647"),
+            ("--padding 60001", "60001 is out of range; use 0 to 60000"),
+            ("--threads 65", "65 is out of range; use 1 to 64"),
+            ("--memory-limit 1MiB", "1MiB is out of range; use at least 128MiB"),
+            ("sample -n -1", "must not be negative"),
+        ] {
+            let error = parse(&format!("event-generator {line}")).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(part), "{line}: {error}");
+        }
+    }
 }

@@ -17,13 +17,19 @@ use crate::clock::Clock;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DescribeArgs {
     /// Number of events for the expected counts, at least 1
-    #[arg(long, default_value = "1M", value_name = "N", value_parser = Count::within(Count::new(1)..))]
+    #[arg(
+        long,
+        default_value = "1M",
+        value_name = "N",
+        value_parser = Count::within(Count::new(1)..),
+        allow_hyphen_values = true
+    )]
     count: Count,
     /// Print a JSON document instead of tables
     #[arg(long)]
     json: bool,
     /// Event rate, such as 10M/day, 2500/s or 3/h
-    #[arg(long, default_value = "10M/day", value_name = "RATE")]
+    #[arg(long, default_value = "10M/day", value_name = "RATE", allow_hyphen_values = true)]
     rate: EventRate,
     #[command(flatten)]
     events: EventArgs,

@@ -7,14 +7,17 @@ use event_model::Timestamp;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::units;
 use serde::{Deserialize, Serialize};
-use workload::{Effects, EventRate, ExperimentEffect, FaultShare, Faults, Settings, Shape, Source, World};
+use workload::{
+    Effects, EventRate, ExperimentEffect, FaultShare, Faults, MAX_PADDING, MAX_PEOPLE_OR_PRODUCTS, Settings, Shape,
+    Source, World,
+};
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[command(next_help_heading = "Events")]
 pub(crate) struct EventArgs {
     /// Seed of all random choices, a whole number from 0 to 2^64-1; the same seed and settings generate the same events
     /// [default: random, logged]
-    #[arg(long)]
+    #[arg(long, value_parser = parse_seed, allow_hyphen_values = true)]
     pub(crate) seed: Option<u64>,
     /// Time of event 0 in RFC 3339, such as 2026-11-22T10:00:00Z [default: now; with --rate max, the time at which the
     /// last event is now]
@@ -38,16 +41,40 @@ pub(crate) struct EventArgs {
     #[arg(long, value_name = "EXPERIMENT=CHANGE", value_delimiter = ',')]
     pub(crate) effect: Vec<ExperimentEffect>,
     /// Size of a field that pads each record, 0 to 60000 bytes; readers ignore it and the lake omits it
-    #[arg(long, default_value_t = 0, value_name = "BYTES", value_parser = units::bytes::<u32>)]
+    #[arg(
+        long,
+        default_value_t = 0,
+        value_name = "BYTES",
+        value_parser = units::bytes_within::<u32>(0..=MAX_PADDING.into()),
+        allow_hyphen_values = true
+    )]
     pub(crate) padding: u32,
     /// Number of users, 1 to 10M, some far more active than others
-    #[arg(long, default_value_t = 1_000, value_name = "N", value_parser = units::count::<u32>)]
+    #[arg(
+        long,
+        default_value_t = 1_000,
+        value_name = "N",
+        value_parser = units::count_within::<u32>(1..=MAX_PEOPLE_OR_PRODUCTS.into()),
+        allow_hyphen_values = true
+    )]
     pub(crate) users: u32,
     /// Number of accounts, 1 to 2147483647; a user belongs to one account
-    #[arg(long, default_value_t = 10, value_name = "N", value_parser = units::count::<u32>)]
+    #[arg(
+        long,
+        default_value_t = 10,
+        value_name = "N",
+        value_parser = units::count_within::<u32>(1..=i32::MAX.unsigned_abs().into()),
+        allow_hyphen_values = true
+    )]
     pub(crate) accounts: u32,
     /// Number of products, 1 to 10M; a product belongs to one category
-    #[arg(long, default_value_t = 100, value_name = "N", value_parser = units::count::<u32>)]
+    #[arg(
+        long,
+        default_value_t = 100,
+        value_name = "N",
+        value_parser = units::count_within::<u32>(1..=MAX_PEOPLE_OR_PRODUCTS.into()),
+        allow_hyphen_values = true
+    )]
     pub(crate) products: u32,
 }
 
@@ -75,6 +102,10 @@ impl EventArgs {
 /// Returns a random seed of 32 bits, short enough to type.
 pub(crate) fn random_seed() -> u64 {
     RandomState::new().build_hasher().finish() >> 32
+}
+
+fn parse_seed(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("not a seed; write a whole number from 0 to {}", u64::MAX))
 }
 
 /// Parses a time of RFC 3339.

@@ -14,10 +14,17 @@ use crate::clock::Clock;
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SampleArgs {
     /// Number of events, at least 1
-    #[arg(short, long, default_value = "10", value_name = "N", value_parser = Count::within(Count::new(1)..))]
+    #[arg(
+        short,
+        long,
+        default_value = "10",
+        value_name = "N",
+        value_parser = Count::within(Count::new(1)..),
+        allow_hyphen_values = true
+    )]
     number: Count,
     /// Event rate, such as 10M/day, 2500/s or 3/h
-    #[arg(long, default_value = "10M/day", value_name = "RATE")]
+    #[arg(long, default_value = "10M/day", value_name = "RATE", allow_hyphen_values = true)]
     rate: EventRate,
     #[command(flatten)]
     events: EventArgs,

@@ -10,9 +10,9 @@ use lake::LakeUrl;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::lake::LakeArgs;
-use pipeline_runtime::units::{Count, TimeSpan};
+use pipeline_runtime::units::{self, Count, TimeSpan};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use workload::{EventRate, ParseRateError};
+use workload::{EventRate, MAX_INDEX, ParseRateError};
 
 use crate::commands::event_args::{EventArgs, parse_timestamp};
 use crate::memory::MemoryLimit;
@@ -36,14 +36,20 @@ pub(crate) struct RunArgs {
     pub(crate) resume_or_start: bool,
 
     /// Number of threads that generate events, 1 to 64 [default: half the cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Process")]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = units::count_within::<u16>(1..=64),
+        allow_hyphen_values = true,
+        help_heading = "Process"
+    )]
     pub(crate) threads: Option<u16>,
     /// Folder for the state of unfinished runs and the manifests of finished runs, one subfolder per run
     /// [default: $XDG_STATE_HOME/event-generator or ~/.local/state/event-generator]
     #[arg(long, value_name = "FOLDER", help_heading = "Process")]
     pub(crate) state_dir: Option<PathBuf>,
     /// Maximum memory of the process, at least 128MiB; millions of users or products need more than the default
-    #[arg(long, value_name = "BYTES", default_value_t, help_heading = "Process")]
+    #[arg(long, value_name = "BYTES", default_value_t, allow_hyphen_values = true, help_heading = "Process")]
     pub(crate) memory_limit: MemoryLimit,
     /// Address of /metrics, /livez and /readyz, or off [default: 127.0.0.1:9465 if it is free]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Process")]
@@ -60,16 +66,33 @@ pub(crate) struct RunArgs {
 pub(crate) struct ResumeFlags {
     /// Rate of events, such as 10M/day, 2500/s, 1k/min or 0.5/s, at most 100M/s; or max for a backfill, which needs
     /// --count, --to or --follow; event i is due exactly i / rate after --from
-    #[arg(long, default_value = "10M/day", value_name = "RATE|max", help_heading = "Schedule")]
+    #[arg(
+        long,
+        default_value = "10M/day",
+        value_name = "RATE|max",
+        allow_hyphen_values = true,
+        help_heading = "Schedule"
+    )]
     pub(crate) rate: Rate,
     /// Event rate of the schedule with --rate max [default: 10M/day]
-    #[arg(long, value_name = "RATE", help_heading = "Schedule")]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true, help_heading = "Schedule")]
     pub(crate) event_rate: Option<EventRate>,
     /// Number of events, such as 250k or 10M [default: no end]
-    #[arg(long, value_parser = Count::within(Count::new(1)..), help_heading = "Schedule")]
+    #[arg(
+        long,
+        value_parser = Count::within(Count::new(1)..=Count::new(MAX_INDEX + 1)),
+        allow_hyphen_values = true,
+        help_heading = "Schedule"
+    )]
     pub(crate) count: Option<Count>,
     /// Length of the schedule, such as 90s, 15m, 2h or 1d [default: no end]
-    #[arg(long, value_parser = TimeSpan::within(TimeSpan::SHORTEST..), conflicts_with = "count", help_heading = "Schedule")]
+    #[arg(
+        long,
+        value_parser = TimeSpan::within(TimeSpan::SHORTEST..),
+        conflicts_with = "count",
+        allow_hyphen_values = true,
+        help_heading = "Schedule"
+    )]
     pub(crate) duration: Option<TimeSpan>,
     /// End of the schedule, exclusive, such as 2026-11-23T00:00:00Z [default: no end]
     #[arg(long, value_name = "TIME", value_parser = parse_timestamp, conflicts_with_all = ["count", "duration"], help_heading = "Schedule")]
