@@ -80,7 +80,7 @@ impl fmt::Display for SetHash {
 
 /// Error for a text that is not 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a sum of hashes has 32 hexadecimal digits")]
+#[error("not a sum of hashes; use 32 hexadecimal digits")]
 pub struct BadSetHash;
 
 impl FromStr for SetHash {

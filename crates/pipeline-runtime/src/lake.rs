@@ -56,7 +56,7 @@ pub fn with_hint(error: LakeError) -> anyhow::Error {
             anyhow!("{error}, start the local stack with '{START_LOCAL_STACK}', or set --lake")
         }
         LakeError::NoBucket { ref bucket, .. } if bucket == LOCAL_BUCKET => {
-            anyhow!("{error}, or start the local stack with '{START_LOCAL_STACK}', which creates it")
+            anyhow!("{error} ('{START_LOCAL_STACK}' creates it)")
         }
         other => anyhow::Error::new(other),
     }
