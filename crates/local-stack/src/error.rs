@@ -34,8 +34,8 @@ pub enum StackError {
     },
     /// The server already runs on a port other than the requested one.
     #[error(
-        "cannot start {server} on port {wanted}: it already runs on port {port}; stop it with 'local-stack down', or \
-         omit --{server}-port"
+        "cannot start {server} on port {wanted}: it already runs on port {port}; stop it with 'cargo run -p \
+         local-stack -- down', or omit --{server}-port"
     )]
     RunsElsewhere {
         /// The running server.
