@@ -12,16 +12,16 @@ use crate::programs::{keep, migrate, ours, succeed};
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Sizes of the table to compare, in rows: the first one is what the others are measured by
+    /// Sizes of the table in rows; the first one is the base of the ratios
     #[arg(long, value_delimiter = ',', default_value = "10M,50M", value_parser = units::count::<i64>)]
     rows: Vec<i64>,
-    /// Rows a day
+    /// Rows per day
     #[arg(long, default_value_t = 10_000_000, value_parser = units::count::<i64>)]
     per_day: i64,
     /// New rows before each measured refinement
     #[arg(long, default_value_t = 100_000, value_parser = units::count::<i64>)]
     new: i64,
-    /// How often each size is measured; the median counts
+    /// Number of measured refinements per size
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 }

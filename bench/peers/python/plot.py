@@ -1,4 +1,4 @@
-"""Draws target/bench/peers.json: rows a second of each sink, and the processor time of a row.
+"""Draws target/bench/peers.json: rows per second and CPU time per row of each sink.
 
     .local-stack/peers/python/bin/python3 bench/peers/python/plot.py target/bench/peers.json docs/peers.svg
 """
@@ -33,7 +33,7 @@ colours = [colour(name) for name in names]
 speeds = [sinks[name]["rows_per_second"] / 1e3 for name in names]
 bars = speed.barh(names, speeds, color=colours)
 speed.bar_label(bars, [f"{value:.0f}" for value in speeds], padding=3)
-speed.set_xlabel("thousand rows a second")
+speed.set_xlabel("thousand rows per second")
 speed.set_xlim(0, max(speeds) * 1.15)
 sink = [sinks[name]["cpu_micros_per_row"] for name in names]
 server = [sinks[name]["postgresql_cpu_micros_per_row"] for name in names]
@@ -41,7 +41,7 @@ cost.barh(names, sink, color=colours)
 bars = cost.barh(names, server, left=sink, color=colours, alpha=0.45)
 totals = [one + other for one, other in zip(sink, server)]
 cost.bar_label(bars, [f"{value:.1f}" for value in totals], padding=3)
-cost.set_xlabel("CPU µs a row: sink, and pale: PostgreSQL")
+cost.set_xlabel("CPU µs per row: sink, and PostgreSQL (pale)")
 cost.set_xlim(0, max(totals) * 1.15)
 for axes in (speed, cost):
     axes.spines[["top", "right"]].set_visible(False)

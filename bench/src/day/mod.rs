@@ -20,13 +20,13 @@ use stage::Stage;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Events of the run
+    /// Number of events, such as 10M
     #[arg(long, default_value_t = 10_000_000, value_parser = units::count::<u64>)]
     events: u64,
-    /// How often that is done; the round of the median time counts
+    /// Number of rounds
     #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// Flags for event-generator, after `--`
+    /// Flags of event-generator, after --
     #[arg(last = true)]
     generator: Vec<String>,
 }
@@ -95,7 +95,7 @@ fn one(events: u64, generator_flags: &[String], round: usize, warm_up: u64) -> D
         ],
         reconcile,
     };
-    eprintln!("round {round}: {:.1} s, {:.2} µs an event", day.elapsed.as_secs_f64(), day.micros(day.cpu_seconds()));
+    eprintln!("round {round}: {:.1} s, {:.2} µs/event", day.elapsed.as_secs_f64(), day.micros(day.cpu_seconds()));
     day
 }
 
@@ -121,7 +121,7 @@ impl Day {
         for share in &self.shares {
             row(share.process, share.cpu_seconds, share.peak_memory_kib);
         }
-        row("all", self.cpu_seconds(), None);
+        row("total", self.cpu_seconds(), None);
         for column in 1..4 {
             table.column_mut(column).unwrap().set_cell_alignment(CellAlignment::Right);
         }

@@ -37,7 +37,7 @@ impl fmt::Display for Candidate {
             Self::RdkafkaPerformance => "rdkafka_performance",
             Self::RdkafkaPerformanceLz4 => "rdkafka_performance, lz4",
             Self::RdkafkaPerformanceWithHeaders => "rdkafka_performance, headers",
-            Self::MakeOnly => "make, validate, JSON; 1 thread",
+            Self::MakeOnly => "generate, validate; 1 thread",
             Self::LakeOnly => "event-generator, lake only",
             Self::KafkaOnly => "event-generator, Kafka only",
             Self::KafkaOnlyWithoutHeaders => "event-generator, no headers",

@@ -15,19 +15,19 @@ use crate::report::{Form, Ratio, Report, What};
 use candidates::Candidate;
 use stage::Stage;
 
-/// What is compared.
+/// Flags of the comparison.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Events of each run
+    /// Number of events per run, such as 3M
     #[arg(long, default_value_t = 3_000_000, value_parser = units::count::<u64>)]
     events: u64,
-    /// How often each candidate runs
+    /// Number of measured rounds, in each of which every candidate runs once
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Only these candidates
+    /// Run only this candidate; repeatable
     #[arg(long = "only", value_enum)]
     only: Vec<Candidate>,
-    /// Flags for event-generator, after `--`
+    /// Flags of event-generator, after --
     #[arg(last = true)]
     generator: Vec<String>,
 }
@@ -79,7 +79,7 @@ pub(crate) fn compare(arguments: &Arguments) {
     let mut candidates: Vec<Candidate> = Candidate::ALL.into_iter().filter(chosen).collect();
     let peer = rdkafka_performance::build();
     if let Err(why) = &peer {
-        eprintln!("without rdkafka_performance: {why}");
+        eprintln!("rdkafka_performance skipped: {why}");
         candidates.retain(|one| !one.is_rdkafka_performance());
     }
     let stage = Stage::set(*events, generator, peer.ok());
