@@ -1,7 +1,10 @@
 //! Benchmarks that compare the programs with common alternatives: the same events, one machine, one run.
 //!
 //! A round runs each candidate once, so that other load on the machine affects all of them alike. A figure is the
-//! median over the rounds; a ratio is the median of the ratios within the rounds.
+//! median over the rounds with its minimum and maximum; a ratio is the median of the ratios within the rounds.
+//!
+//! Unmeasured runs before the first round warm up the servers: a new PostgreSQL cluster creates its WAL segments during
+//! its first load, and a new broker is slow until its code is compiled.
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, reason = "a development program fails by panicking")]
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "as above: a closed output ends it")]
 
@@ -19,6 +22,7 @@ mod programs;
 mod refine;
 mod report;
 mod run;
+mod spread;
 mod usage;
 mod watched;
 

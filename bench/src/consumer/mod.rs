@@ -62,6 +62,7 @@ pub(crate) fn compare(arguments: &Arguments) {
     if candidates.contains(&Candidate::RestlessGroup) {
         stage.fill_sixteen();
     }
+    stage.warm_up();
     let mut report = Report::new(form(), *events);
     for round in 1..=*rounds {
         for candidate in &candidates {

@@ -92,10 +92,6 @@ impl Candidate {
         matches!(self, Self::RdkafkaPerformance | Self::RdkafkaPerformanceLz4 | Self::RdkafkaPerformanceWithHeaders)
     }
 
-    pub(crate) fn needs_kafka(self) -> bool {
-        !matches!(self, Self::MakeOnly | Self::LakeOnly)
-    }
-
     pub(crate) fn run(self, stage: &Stage, round: usize) -> Run {
         let topic = format!("{self:?}-{round}");
         let mut command = match self {

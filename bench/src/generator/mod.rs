@@ -32,6 +32,9 @@ pub(crate) struct Arguments {
     generator: Vec<String>,
 }
 
+/// Each candidate runs once with this part of the events before the first measured round.
+const WARM_UP_PART: u64 = 5;
+
 fn form() -> Form<Candidate> {
     use Candidate::{
         Both, KafkaOnly, KafkaOnlyWithoutHeaders, LakeOnly, ProducerPerformance, ProducerPerformanceLz4,
@@ -82,10 +85,14 @@ pub(crate) fn compare(arguments: &Arguments) {
         eprintln!("rdkafka_performance skipped: {why}");
         candidates.retain(|one| !one.is_rdkafka_performance());
     }
-    let stage = Stage::set(*events, generator, peer.ok());
-    let mut report = Report::new(form(), *events);
+    let mut stage = Stage::set(*events, generator, peer.ok());
     // Warm-up: a new broker is slow until its code is compiled.
-    candidates.iter().find(|one| one.needs_kafka()).map(|one| one.run(&stage, 0));
+    stage.events = (*events / WARM_UP_PART).max(1);
+    for candidate in &candidates {
+        candidate.run(&stage, 0);
+    }
+    stage.events = *events;
+    let mut report = Report::new(form(), *events);
     for round in 1..=*rounds {
         candidates.rotate_left(1);
         for candidate in &candidates {

@@ -78,13 +78,16 @@ fn events(arguments: &Arguments) {
     table.set_header(["events", "s", "events/s", "CPU µs/event"]);
     let mut results = Vec::new();
     for millions in &arguments.events {
-        let median = day::median(millions * MILLION, &[], arguments.rounds, WARM_UP);
-        let seconds = median.elapsed.as_secs_f64();
+        let rounds = day::measure(millions * MILLION, &[], arguments.rounds, WARM_UP);
         #[expect(clippy::cast_precision_loss, reason = "for people")]
-        let rate = (millions * MILLION) as f64 / seconds;
-        let micros = median.micros(median.cpu_seconds());
-        table.add_row([format!("{millions} M"), format!("{seconds:.1}"), format!("{rate:.0}"), format!("{micros:.2}")]);
-        results.push(median.json());
+        let rate = (millions * MILLION) as f64 / rounds.seconds.median;
+        table.add_row([
+            format!("{millions} M"),
+            rounds.seconds.cell(1),
+            format!("{rate:.0}"),
+            rounds.cpu_micros.cell(2),
+        ]);
+        results.push(rounds.json());
     }
     println!("{table}");
     keep("growth-events", &json!(results));
@@ -149,6 +152,7 @@ fn consumers(arguments: &Arguments) {
     let mut report = Report::new(form, events);
     let environment = Environment::start();
     environment.publish("shared", events, &[]);
+    environment.warm_up("shared");
     for round in 1..=arguments.rounds {
         for members in &arguments.consumers {
             environment.clear();
@@ -165,6 +169,9 @@ fn bytes(arguments: &Arguments) {
     let mut generator = Report::new(form("growth-bytes-generator", "Kafka"), events);
     let mut consumer = Report::new(form("growth-bytes-consumer", "PostgreSQL"), events);
     let environment = Environment::start();
+    environment.publish("warm-up", events, &[]);
+    environment.warm_up("warm-up");
+    environment.delete_topic("warm-up");
     for round in 1..=arguments.rounds {
         for padding in &arguments.padding {
             let topic = format!("padding-{padding}-{round}");

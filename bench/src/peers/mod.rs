@@ -139,6 +139,7 @@ fn speeds(stage: &Stage, topic: &Topic, sinks: &[Sink], rounds: usize) {
     let form = Form { name: "peers", item: "row", server: "PostgreSQL", ratios: RATIOS };
     let mut report = Report::new(form, topic.rows());
     let candidates: Vec<Candidate> = sinks.iter().flat_map(|sink| sink.candidates()).collect();
+    stage.warm_up();
     for round in 1..=rounds {
         for turn in 0..candidates.len() {
             // Rotates the order, so that another candidate runs first in each round.
