@@ -152,9 +152,9 @@ mod tests {
             read(Box::leak(Box::new(schema))).unwrap_err()
         };
         assert!(error(json!({"type": "number", "default": 1}), json!(["a"])).contains("type of a"));
-        assert!(error(json!({"type": "string"}), json!(["a"])).contains("neither required"));
-        assert!(error(json!({"type": "integer", "default": "x"}), json!(["a"])).contains("neither required"));
+        assert!(error(json!({"type": "string"}), json!(["a"])).contains("a is not required"));
+        assert!(error(json!({"type": "integer", "default": "x"}), json!(["a"])).contains("a is not required"));
         assert!(error(json!({"type": "integer", "default": 0}), json!([])).contains("each property once"));
-        assert!(error(json!({"type": "integer", "default": 0}), json!(["b"])).contains("b is no property"));
+        assert!(error(json!({"type": "integer", "default": 0}), json!(["b"])).contains("b is not a property"));
     }
 }
