@@ -14,8 +14,7 @@ use support::events;
 fn valid() -> Map<String, Value> {
     let event = json!({
         "event_id": "01890a5d-ac96-774b-bcce-b302099a8057", "event_timestamp": "2026-11-22T09:30:00Z",
-        "event_type": "rfq_sent", "user_id": 1, "account_id": 2, "product_id": 3, "category": "tools", \
-         "experiment_id": "exp_1"
+        "event_type": "rfq_sent", "user_id": 1, "account_id": 2, "product_id": 3, "category": "tools", "experiment_id": "exp_1"
     });
     let event = serde_json::to_value(serde_json::from_str::<ProductEvent>(&event.to_string()).unwrap()).unwrap();
     event.as_object().unwrap().clone()
