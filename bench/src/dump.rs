@@ -38,7 +38,7 @@ pub(crate) fn write(bootstrap_servers: &str, topic: &str, events: u64, csv: &Pat
     let mut dumped = Dumped::default();
     let mut rows = 0;
     while rows < events {
-        let record = consumer.poll(Duration::from_secs(10)).expect("the topic has its events").unwrap();
+        let record = consumer.poll(Duration::from_secs(10)).expect("a record within 10 s").unwrap();
         let Ok(event) = parse(record.payload(), None, Window::default()) else { continue };
         rows += 1;
         dumped.days.insert(event.event_timestamp.days());

@@ -21,7 +21,7 @@ pub(crate) struct Environment {
 
 impl Environment {
     pub(crate) fn start() -> Self {
-        let stack = Stack::ephemeral().expect("servers, which `make setup` installs");
+        let stack = Stack::ephemeral().expect("cannot start the servers; run 'make setup'");
         migrate(&stack.database_url());
         Self { stack, files: tempfile::tempdir().unwrap() }
     }

@@ -19,10 +19,10 @@ const NARROWEST: &str = "0.25";
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Events of the run
+    /// Number of events, such as 4M
     #[arg(long, default_value_t = 4_000_000, value_parser = units::count::<u64>)]
     events: u64,
-    /// Where flame-PROGRAM.svg is written
+    /// Folder for flame-PROGRAM.svg
     #[arg(long, default_value = "docs")]
     folder: PathBuf,
 }
@@ -69,7 +69,7 @@ impl Recording {
         let by_stack = self.samples.with_extension("folded");
         let mut collapse = Command::new(fetched("inferno/bin/inferno-collapse-perf"));
         std::fs::write(&by_stack, succeed(collapse.arg("--quiet").arg(&stacks))).unwrap();
-        let title = format!("{}: processor time", self.program);
+        let title = format!("{}: CPU time", self.program);
         let mut draw = Command::new(fetched("inferno/bin/inferno-flamegraph"));
         let picture = succeed(draw.args(["--minwidth", NARROWEST, "--title", &title]).arg(&by_stack));
         let file = folder.join(format!("flame-{}.svg", self.program));

@@ -9,22 +9,22 @@ use kafka_consumer::{OpenBatch, RecordPosition};
 use lake::SegmentBuilder;
 use workload::{Effects, EventRate, Faults, Generated, Settings, Shape, Source, World};
 
-/// A step.
+/// Step of the hot path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Step {
-    /// event-generator: the event of an index.
+    /// event-generator: generate an event
     Make,
-    /// event-generator: all rules, on an event that it has made.
+    /// event-generator: validate an event
     Validate,
-    /// event-generator: the record's value.
+    /// event-generator: write the value of a record
     WriteJson,
-    /// event-generator: a file of the lake, compressed and hashed.
+    /// event-generator: encode, compress and hash a file of the lake
     WriteParquet,
-    /// kafka-consumer: a record's value to an event, with all rules.
+    /// kafka-consumer: parse and validate the value of a record
     Parse,
-    /// kafka-consumer: an event to a row in COPY's binary form, in its batch.
+    /// kafka-consumer: add an event to its batch as a row of binary COPY
     AddRow,
-    /// kafka-consumer: a batch of rows to the order of the key.
+    /// kafka-consumer: sort a batch of rows by key
     Sort,
 }
 

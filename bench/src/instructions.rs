@@ -19,10 +19,10 @@ const TOLERANCE: f64 = 0.03;
 
 #[derive(Args)]
 pub(crate) struct Check {
-    /// Write what was counted as the new baseline
+    /// Write the counts as the new baseline
     #[arg(long)]
     update: bool,
-    /// Only these steps
+    /// Count only this step; repeatable
     #[arg(long = "only", value_enum)]
     only: Vec<Step>,
 }
@@ -63,7 +63,8 @@ pub(crate) fn check(arguments: &Check) {
         counted.iter().filter(|one| change(one, &baseline) > TOLERANCE).map(|(name, _)| name.as_str()).collect();
     assert!(
         costly.is_empty(),
-        "more instructions than the baseline and {:.0}%: {}. Find out why; `make bench-check BENCH=--update` accepts it",
+        "instructions exceed the baseline by more than {:.0}%: {}; find the cause, or accept it with \
+         'make bench-check BENCH=--update'",
         TOLERANCE * 100.0,
         costly.join(", ")
     );
@@ -87,7 +88,7 @@ fn instructions(step: Step, times: u64, files: &TempDir) -> u64 {
     command.args(["--quiet", "--tool=callgrind", &format!("--callgrind-out-file={}", out.display())]);
     command.arg(std::env::current_exe().unwrap());
     command.args(["repeat", "--step", &step.name(), "--times", &times.to_string()]);
-    let status = command.stdout(Stdio::null()).status().expect("valgrind, which `make setup` installs");
+    let status = command.stdout(Stdio::null()).status().expect("cannot start valgrind; run 'make setup'");
     assert!(status.success(), "{command:?}");
     let text = fs::read_to_string(out).unwrap();
     let line = text.lines().find_map(|line| line.strip_prefix("totals: ").or(line.strip_prefix("summary: ")));
@@ -101,7 +102,7 @@ fn change((name, count): &(&String, &f64), baseline: &Counts) -> f64 {
 fn table(counted: &Counts, baseline: &Counts) -> Table {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header(["instructions an event", "now", "baseline", "change"]);
+    table.set_header(["instructions/event", "now", "baseline", "change"]);
     for step in Step::ALL.into_iter().map(Step::name) {
         let Some(now) = counted.get(&step) else { continue };
         let before = baseline.get(&step).map_or("none".to_owned(), |before| format!("{before:.0}"));

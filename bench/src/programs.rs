@@ -13,7 +13,7 @@ pub(crate) const TABLE: &str = "staging.product_events_raw";
 /// Returns the command of one of our programs, built with the profile of this one.
 pub(crate) fn ours(name: &str) -> Command {
     let program = std::env::current_exe().unwrap().with_file_name(name);
-    assert!(program.exists(), "{} is missing: cargo build --release -p {name}", program.display());
+    assert!(program.exists(), "{} is missing; run 'cargo build --release -p {name}'", program.display());
     let mut command = Command::new(program);
     // State left by an earlier benchmark must not affect this one.
     let state = std::env::temp_dir().join(format!("event-pipeline-bench-{}", std::process::id()));

@@ -9,19 +9,20 @@ use tokio::runtime::Runtime;
 use tokio_postgres::{Client, NoTls};
 
 use crate::programs::{keep, migrate, ours, succeed};
+use crate::spread::Spread;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Sizes of the table to compare, in rows: the first one is what the others are measured by
+    /// Sizes of the table in rows; the first one is the base of the ratios
     #[arg(long, value_delimiter = ',', default_value = "10M,50M", value_parser = units::count::<i64>)]
     rows: Vec<i64>,
-    /// Rows a day
+    /// Rows per day
     #[arg(long, default_value_t = 10_000_000, value_parser = units::count::<i64>)]
     per_day: i64,
     /// New rows before each measured refinement
     #[arg(long, default_value_t = 100_000, value_parser = units::count::<i64>)]
     new: i64,
-    /// How often each size is measured; the median counts
+    /// Number of measured refinements per size
     #[arg(long, default_value_t = 3)]
     rounds: usize,
 }
@@ -50,21 +51,27 @@ const NOTES: &str = "INSERT INTO pipeline.touched_hours (hour)
 pub(crate) fn compare(arguments: &Arguments) {
     let mut table = Table::new();
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
-    table.set_header(["rows", "first refinement", "after new rows", "ratio"]);
+    table.set_header(["rows", "first refinement, s", "after new rows, s", "ratio"]);
     let mut results: Vec<Value> = Vec::new();
     let mut base = None;
     for rows in &arguments.rows {
         let (first, after) = measure(arguments, *rows);
-        let ratio = after / *base.get_or_insert(after);
-        table.add_row([rows.to_string(), format!("{first:.1} s"), format!("{after:.2} s"), format!("{ratio:.2}")]);
-        results.push(json!({"rows": rows, "first_seconds": first, "after_new_rows_seconds": after, "ratio": ratio}));
+        let ratio = after.median / *base.get_or_insert(after.median);
+        table.add_row([rows.to_string(), format!("{first:.1}"), after.cell(2), format!("{ratio:.2}")]);
+        results.push(json!({
+            "rows": rows,
+            "first_seconds": first,
+            "after_new_rows_seconds": after.median,
+            "after_new_rows_seconds_range": [after.min, after.max],
+            "ratio": ratio,
+        }));
     }
     println!("{table}");
     keep("refine", &json!({"new_rows": arguments.new, "per_day": arguments.per_day, "sizes": results}));
 }
 
-/// Returns the seconds of the first refinement and the median seconds of a refinement after new rows.
-fn measure(arguments: &Arguments, rows: i64) -> (f64, f64) {
+/// Returns the seconds of the first refinement and those of the refinements after new rows.
+fn measure(arguments: &Arguments, rows: i64) -> (f64, Spread) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let postgres = Postgres::ephemeral().unwrap();
     let url = postgres.url();
@@ -96,8 +103,7 @@ fn measure(arguments: &Arguments, rows: i64) -> (f64, f64) {
         after.push(refined(&url));
     }
     eprintln!("{rows} rows: first {first:.2} s, after {} new rows each {after:.2?} s", arguments.new);
-    after.sort_by(f64::total_cmp);
-    (first, after[after.len() / 2])
+    (first, Spread::of(after).expect("at least one round"))
 }
 
 fn connect(runtime: &Runtime, url: &str) -> Client {

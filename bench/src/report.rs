@@ -8,12 +8,14 @@ use serde_json::{Map, Value, json};
 
 use crate::programs::keep;
 use crate::run::Run;
+use crate::spread::{Spread, figure_of_fastest};
 
 /// Runs of all candidates `C`.
 pub(crate) struct Report<C: 'static> {
     form: Form<C>,
     events: u64,
-    runs: BTreeMap<C, Vec<Run>>,
+    /// By candidate and round.
+    runs: BTreeMap<C, BTreeMap<usize, Run>>,
 }
 
 /// Labels of the report.
@@ -27,7 +29,7 @@ pub(crate) struct Form<C: 'static> {
     pub(crate) ratios: &'static [Ratio<C>],
 }
 
-/// Ratio of one candidate to the fastest of others.
+/// Ratio of one candidate to the fastest of others in the same round.
 pub(crate) struct Ratio<C: 'static> {
     pub(crate) name: &'static str,
     pub(crate) one: C,
@@ -52,12 +54,12 @@ impl What {
     }
 }
 
-/// Medians of a candidate.
+/// Figures of a candidate over its rounds.
 struct Figures {
-    per_second: f64,
-    cpu_micros: f64,
-    server_cpu_micros: f64,
-    peak_memory_mib: f64,
+    per_second: Spread,
+    cpu_micros: Spread,
+    server_cpu_micros: Spread,
+    peak_memory_mib: Spread,
 }
 
 impl<C: Copy + Display + Ord> Report<C> {
@@ -67,29 +69,32 @@ impl<C: Copy + Display + Ord> Report<C> {
 
     pub(crate) fn add(&mut self, candidate: C, round: usize, run: Run) {
         eprintln!("round {round}: {candidate:<40} {:>9.0} {}s/s", run.per_second(), self.form.item);
-        self.runs.entry(candidate).or_default().push(run);
+        self.runs.entry(candidate).or_default().insert(round, run);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "figures for people")]
     fn figures(&self, candidate: C) -> Option<Figures> {
         let runs = self.runs.get(&candidate)?;
-        let of = |figure: fn(&Run) -> f64| median(runs.iter().map(figure).collect());
+        let of = |figure: fn(&Run) -> f64| Spread::of(runs.values().map(figure));
         Some(Figures {
-            per_second: of(Run::per_second),
-            cpu_micros: of(|run| run.micros_an_item(run.cpu_seconds)),
-            server_cpu_micros: of(|run| run.micros_an_item(run.server_cpu_seconds)),
-            peak_memory_mib: of(|run| run.peak_memory_kib as f64 / 1024.0),
+            per_second: of(Run::per_second)?,
+            cpu_micros: of(|run| run.micros_an_item(run.cpu_seconds))?,
+            server_cpu_micros: of(|run| run.micros_an_item(run.server_cpu_seconds))?,
+            peak_memory_mib: of(|run| run.peak_memory_kib as f64 / 1024.0)?,
         })
     }
 
-    fn ratio(&self, ratio: &Ratio<C>) -> Option<f64> {
-        let speed = |one: &&C| self.figures(**one).map_or(0.0, |figures| figures.per_second);
-        let best = ratio.others.iter().max_by(|one, other| speed(one).total_cmp(&speed(other)))?;
-        let (ours, theirs) = (self.runs.get(&ratio.one)?, self.runs.get(best)?);
-        Some(median(ours.iter().zip(theirs).map(|(our, their)| ratio.what.of(our) / ratio.what.of(their)).collect()))
+    /// Returns the spread of the ratios over the rounds that have the candidate and at least one of the others.
+    fn ratio(&self, ratio: &Ratio<C>) -> Option<Spread> {
+        let ours = self.runs.get(&ratio.one)?;
+        Spread::of(ours.iter().filter_map(|(round, our)| {
+            let theirs = ratio.others.iter().filter_map(|other| self.runs.get(other)?.get(round));
+            let best = figure_of_fastest(theirs.map(|run| (run.per_second(), ratio.what.of(run))))?;
+            Some(ratio.what.of(our) / best)
+        }))
     }
 
-    fn ratios(&self) -> impl Iterator<Item = (&'static str, f64)> {
+    fn ratios(&self) -> impl Iterator<Item = (&'static str, Spread)> {
         self.form.ratios.iter().filter_map(|ratio| Some((ratio.name, self.ratio(ratio)?)))
     }
 
@@ -98,17 +103,20 @@ impl<C: Copy + Display + Ord> Report<C> {
         println!("{self}");
         let mut all = Map::new();
         all.insert("events".to_owned(), json!(self.events));
-        all.extend(self.ratios().map(|(name, ratio)| (name.to_owned(), json!(ratio))));
+        for (name, ratio) in self.ratios() {
+            all.insert(name.to_owned(), json!(ratio.median));
+            all.insert(format!("{name}_range"), json!([ratio.min, ratio.max]));
+        }
         for candidate in self.runs.keys() {
             let Some(figures) = self.figures(*candidate) else { continue };
             let item = self.form.item;
-            let runs: Vec<f64> = self.runs[candidate].iter().map(Run::per_second).collect();
+            let runs: Vec<f64> = self.runs[candidate].values().map(Run::per_second).collect();
             let mut one = Map::new();
-            one.insert(format!("{item}s_per_second"), json!(figures.per_second));
-            one.insert(format!("cpu_micros_per_{item}"), json!(figures.cpu_micros));
+            one.insert(format!("{item}s_per_second"), json!(figures.per_second.median));
+            one.insert(format!("cpu_micros_per_{item}"), json!(figures.cpu_micros.median));
             let server = format!("{}_cpu_micros_per_{item}", self.form.server.to_lowercase());
-            one.insert(server, json!(figures.server_cpu_micros));
-            one.insert("peak_memory_mib".to_owned(), json!(figures.peak_memory_mib));
+            one.insert(server, json!(figures.server_cpu_micros.median));
+            one.insert("peak_memory_mib".to_owned(), json!(figures.peak_memory_mib.median));
             one.insert("runs".to_owned(), json!(runs));
             all.insert(candidate.to_string(), Value::Object(one));
         }
@@ -127,24 +135,61 @@ impl<C: Copy + Display + Ord> Display for Report<C> {
             let Some(one) = self.figures(*candidate) else { continue };
             table.add_row([
                 candidate.to_string(),
-                format!("{:.0}", one.per_second),
-                format!("{:.2}", one.cpu_micros),
-                format!("{:.2}", one.server_cpu_micros),
-                format!("{:.0}", one.peak_memory_mib),
+                one.per_second.cell(0),
+                one.cpu_micros.cell(2),
+                one.server_cpu_micros.cell(2),
+                one.peak_memory_mib.cell(0),
             ]);
         }
         for column in 1..5 {
             table.column_mut(column).unwrap().set_cell_alignment(CellAlignment::Right);
         }
-        write!(f, "{} events, median of the rounds\n{table}", self.events)?;
+        write!(f, "{} events, median and range of the rounds\n{table}", self.events)?;
         for (name, ratio) in self.ratios() {
-            write!(f, "\n{name} = {ratio:.2}")?;
+            write!(f, "\n{name} = {}", ratio.in_line(2))?;
         }
         Ok(())
     }
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const FORM: Form<&str> = Form {
+        name: "test",
+        item: "row",
+        server: "PostgreSQL",
+        ratios: &[Ratio { name: "ratio_to_best_peer", one: "ours", others: &["a", "b"], what: What::Speed }],
+    };
+
+    fn run(per_second: u64) -> Run {
+        Run {
+            items: per_second,
+            elapsed: Duration::from_secs(1),
+            cpu_seconds: 1.0,
+            server_cpu_seconds: 1.0,
+            peak_memory_kib: 1_024,
+        }
+    }
+
+    #[test]
+    fn each_round_has_its_best_peer() {
+        let mut report = Report::new(FORM, 100);
+        // Peer a is the best in the first round, peer b in the second. Peer b does not run in the third.
+        let rounds = [(400, Some(200), Some(100)), (300, Some(50), Some(100)), (500, Some(100), None)];
+        for (round, (ours, a, b)) in rounds.into_iter().enumerate() {
+            for (name, per_second) in [("ours", Some(ours)), ("a", a), ("b", b)] {
+                if let Some(per_second) = per_second {
+                    report.add(name, round, run(per_second));
+                }
+            }
+        }
+        let ratio = report.ratio(&report.form.ratios[0]);
+        assert_eq!(ratio, Some(Spread { median: 3.0, min: 2.0, max: 5.0 }));
+        assert!(report.to_string().contains("ratio_to_best_peer = 3.00 (2.00 to 5.00)"), "{report}");
+        assert!(report.to_string().contains("300–500"), "{report}");
+    }
 }

@@ -38,7 +38,7 @@ impl Watched {
     /// Waits for the process to exit. Fails if it does not succeed.
     pub(crate) fn wait(self) -> Usage {
         let usage = self.usage.join().unwrap();
-        assert!(usage.status.success(), "it failed: {}", usage.status);
+        assert!(usage.status.success(), "the process failed: {}", usage.status);
         usage
     }
 

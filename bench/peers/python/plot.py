@@ -1,4 +1,4 @@
-"""Plots target/bench/peers.json: rows per second and processor time per row of each sink.
+"""Draws target/bench/peers.json: rows per second and CPU time per row of each sink.
 
     .local-stack/peers/python/bin/python3 bench/peers/python/plot.py target/bench/peers.json docs/peers.svg
 """
@@ -41,7 +41,7 @@ cost.barh(names, sink, color=colours)
 bars = cost.barh(names, server, left=sink, color=colours, alpha=0.45)
 totals = [one + other for one, other in zip(sink, server)]
 cost.bar_label(bars, [f"{value:.1f}" for value in totals], padding=3)
-cost.set_xlabel("CPU µs per row: sink; pale: PostgreSQL")
+cost.set_xlabel("CPU µs per row: sink, and PostgreSQL (pale)")
 cost.set_xlim(0, max(totals) * 1.15)
 for axes in (speed, cost):
     axes.spines[["top", "right"]].set_visible(False)

@@ -30,8 +30,8 @@ impl fmt::Display for Candidate {
             Self::CopyCsv => "psql \\copy, CSV",
             Self::CopyBinary => "psql \\copy, binary",
             Self::Consumer => "kafka-consumer",
-            Self::ConsumerWithDuplicates => "kafka-consumer, 1% doubled",
-            Self::RestlessGroup => "3 come and go, 16 partitions",
+            Self::ConsumerWithDuplicates => "kafka-consumer, 1% duplicates",
+            Self::RestlessGroup => "3 in turn, 16 partitions",
             Self::KafkaOnly => "Kafka ConsumerPerformance",
         })
     }
@@ -61,7 +61,7 @@ impl Candidate {
         };
         run.server_cpu_seconds = stage.environment.postgres_seconds() - before;
         let rows = number(&url, &format!("SELECT count(*) FROM {TABLE}"));
-        assert_eq!(rows, stage.events, "{self}: not every event is a row");
+        assert_eq!(rows, stage.events, "{self}: the table lacks rows");
         run
     }
 }
@@ -69,7 +69,7 @@ impl Candidate {
 fn copy(stage: &Stage, file: &std::path::Path, format: &str) -> Run {
     let began = Instant::now();
     let mut command = stage.copy_in(file, format);
-    let mut psql = command.stderr(Stdio::inherit()).spawn().expect("psql, which `scripts/setup psql` installs");
+    let mut psql = command.stderr(Stdio::inherit()).spawn().expect("cannot start psql; run 'scripts/setup psql'");
     let usage = usage::watch(&mut psql, began);
     assert!(usage.status.success(), "psql failed");
     Run::of(stage.events, &usage)

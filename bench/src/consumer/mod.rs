@@ -18,19 +18,19 @@ use crate::report::{Form, Ratio, Report, What};
 use candidates::Candidate;
 use stage::Stage;
 
-/// What is compared.
+/// Flags of the comparison.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Events in the topic
+    /// Number of events in the topic, such as 5M
     #[arg(long, default_value_t = 5_000_000, value_parser = units::count::<u64>)]
     events: u64,
-    /// How often each candidate runs
+    /// Number of measured rounds, in each of which every candidate runs once
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Only these candidates
+    /// Run only this candidate; repeatable
     #[arg(long = "only", value_enum)]
     only: Vec<Candidate>,
-    /// Flags for kafka-consumer, after `--`
+    /// Flags of kafka-consumer, after --
     #[arg(last = true)]
     consumer: Vec<String>,
 }
@@ -62,6 +62,7 @@ pub(crate) fn compare(arguments: &Arguments) {
     if candidates.contains(&Candidate::RestlessGroup) {
         stage.fill_sixteen();
     }
+    stage.warm_up();
     let mut report = Report::new(form(), *events);
     for round in 1..=*rounds {
         for candidate in &candidates {

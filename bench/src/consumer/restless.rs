@@ -44,7 +44,7 @@ pub(crate) fn consume(stage: &Stage, group: &str) -> Run {
     let (began, before) = first_row.expect("rows");
     let elapsed = began.elapsed();
     gone.extend(members.into_iter().flatten().map(Watched::stop));
-    eprintln!("    {turn} turns, {} members in all", gone.len());
+    eprintln!("    {turn} membership changes, {} members in total", gone.len());
     Run {
         items: rows - before,
         elapsed,

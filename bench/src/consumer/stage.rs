@@ -32,6 +32,13 @@ impl Stage {
         stage
     }
 
+    /// Loads the rows without measuring it. The next candidate truncates the table.
+    ///
+    /// A new PostgreSQL cluster creates its WAL segments during its first load. Later loads recycle them.
+    pub(crate) fn warm_up(&self) {
+        succeed(&mut self.copy_in(&self.binary(), "binary"));
+    }
+
     /// Fills the topic of 16 partitions with the same events.
     pub(crate) fn fill_sixteen(&self) {
         self.environment.create_topic(TOPIC_OF_SIXTEEN, 16);

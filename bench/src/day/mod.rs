@@ -14,19 +14,20 @@ use pipeline_runtime::units;
 use serde_json::{Map, Value, json};
 
 use crate::programs::{keep, settle, summary};
+use crate::spread::Spread;
 use crate::usage::{self, Usage};
 use crate::watched::Watched;
 use stage::Stage;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Events of the run
+    /// Number of events, such as 10M
     #[arg(long, default_value_t = 10_000_000, value_parser = units::count::<u64>)]
     events: u64,
-    /// How often that is done; the round of the median time counts
+    /// Number of rounds
     #[arg(long, default_value_t = 1)]
     rounds: usize,
-    /// Flags for event-generator, after `--`
+    /// Flags of event-generator, after --
     #[arg(last = true)]
     generator: Vec<String>,
 }
@@ -38,9 +39,17 @@ struct Share {
     peak_memory_kib: Option<u64>,
 }
 
-pub(crate) struct Day {
+/// Rounds of the same day.
+pub(crate) struct Rounds {
+    /// Round whose time is closest to the median.
+    typical: Day,
+    pub(crate) seconds: Spread,
+    pub(crate) cpu_micros: Spread,
+}
+
+struct Day {
     events: u64,
-    pub(crate) elapsed: Duration,
+    elapsed: Duration,
     /// Time until the generator has published all events and exited.
     published: Duration,
     shares: Vec<Share>,
@@ -49,18 +58,16 @@ pub(crate) struct Day {
 
 /// Prints a table and writes `target/bench/day.json`. Fails if `reconcile` finds a difference.
 pub(crate) fn run(arguments: &Arguments) {
-    let median = median(arguments.events, &arguments.generator, arguments.rounds, 0);
-    println!("{}", median.table());
-    keep("day", &median.json());
+    let rounds = measure(arguments.events, &arguments.generator, arguments.rounds, 0);
+    println!("{}", rounds.table());
+    keep("day", &rounds.json());
 }
 
-/// Returns the round with the median time. Each round has new servers, warmed up with `warm_up` other events. Fails if
+/// Measures a day several times. Each round has new servers, warmed up with `warm_up` other events. Fails if
 /// `reconcile` finds a difference.
-pub(crate) fn median(events: u64, generator_flags: &[String], rounds: usize, warm_up: u64) -> Day {
-    let mut days: Vec<Day> = (1..=rounds).map(|round| one(events, generator_flags, round, warm_up)).collect();
-    days.sort_by_key(|day| day.elapsed);
-    let middle = days.len() / 2;
-    days.swap_remove(middle)
+pub(crate) fn measure(events: u64, generator_flags: &[String], rounds: usize, warm_up: u64) -> Rounds {
+    let days = (1..=rounds).map(|round| one(events, generator_flags, round, warm_up)).collect();
+    Rounds::of(days).expect("at least one round")
 }
 
 fn one(events: u64, generator_flags: &[String], round: usize, warm_up: u64) -> Day {
@@ -95,21 +102,56 @@ fn one(events: u64, generator_flags: &[String], round: usize, warm_up: u64) -> D
         ],
         reconcile,
     };
-    eprintln!("round {round}: {:.1} s, {:.2} µs an event", day.elapsed.as_secs_f64(), day.micros(day.cpu_seconds()));
+    eprintln!("round {round}: {:.1} s, {:.2} µs/event", day.elapsed.as_secs_f64(), day.micros(day.cpu_seconds()));
     day
 }
 
+impl Rounds {
+    fn of(days: Vec<Day>) -> Option<Self> {
+        let seconds = Spread::of(days.iter().map(|day| day.elapsed.as_secs_f64()))?;
+        let cpu_micros = Spread::of(days.iter().map(|day| day.micros(day.cpu_seconds())))?;
+        let distance = |day: &Day| (day.elapsed.as_secs_f64() - seconds.median).abs();
+        let typical = days.into_iter().min_by(|one, other| distance(one).total_cmp(&distance(other)))?;
+        Some(Self { typical, seconds, cpu_micros })
+    }
+
+    fn table(&self) -> String {
+        let (day, seconds) = (&self.typical, self.seconds);
+        format!(
+            "{} events in {} s, {:.0}/s; CPU {} µs/event\n{}",
+            day.events,
+            seconds.in_line(1),
+            day.events_within(seconds.median),
+            self.cpu_micros.in_line(2),
+            day.table()
+        )
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        let mut all = self.typical.json();
+        all["seconds"] = json!(self.seconds.median);
+        all["seconds_range"] = json!([self.seconds.min, self.seconds.max]);
+        all["cpu_micros_per_event"] = json!(self.cpu_micros.median);
+        all["cpu_micros_per_event_range"] = json!([self.cpu_micros.min, self.cpu_micros.max]);
+        all
+    }
+}
+
 impl Day {
-    pub(crate) fn cpu_seconds(&self) -> f64 {
+    fn cpu_seconds(&self) -> f64 {
         self.shares.iter().map(|share| share.cpu_seconds).sum()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a mean")]
-    pub(crate) fn micros(&self, seconds: f64) -> f64 {
+    fn micros(&self, seconds: f64) -> f64 {
         seconds * 1e6 / self.events as f64
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "for people")]
+    #[expect(clippy::cast_precision_loss, reason = "a rate")]
+    fn events_within(&self, seconds: f64) -> f64 {
+        self.events as f64 / seconds
+    }
+
     fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
@@ -121,22 +163,20 @@ impl Day {
         for share in &self.shares {
             row(share.process, share.cpu_seconds, share.peak_memory_kib);
         }
-        row("all", self.cpu_seconds(), None);
+        row("total", self.cpu_seconds(), None);
         for column in 1..4 {
             table.column_mut(column).unwrap().set_cell_alignment(CellAlignment::Right);
         }
         format!(
-            "{} events in {:.1} s, {:.0} a second; published after {:.1} s\n{table}\nreconcile: clean, {:.1} s, {} MiB",
-            self.events,
+            "round of {:.1} s, published after {:.1} s\n{table}\nreconcile: no difference, {:.1} s, {} MiB",
             self.elapsed.as_secs_f64(),
-            self.events as f64 / self.elapsed.as_secs_f64(),
             self.published.as_secs_f64(),
             self.reconcile.elapsed.as_secs_f64(),
             self.reconcile.peak_memory_kib / 1024,
         )
     }
 
-    pub(crate) fn json(&self) -> Value {
+    fn json(&self) -> Value {
         let process = |share: &Share| {
             let figures = json!({
                 "cpu_micros_per_event": self.micros(share.cpu_seconds),

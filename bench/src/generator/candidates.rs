@@ -37,7 +37,7 @@ impl fmt::Display for Candidate {
             Self::RdkafkaPerformance => "rdkafka_performance",
             Self::RdkafkaPerformanceLz4 => "rdkafka_performance, lz4",
             Self::RdkafkaPerformanceWithHeaders => "rdkafka_performance, headers",
-            Self::MakeOnly => "make, validate, JSON; 1 thread",
+            Self::MakeOnly => "generate, validate; 1 thread",
             Self::LakeOnly => "event-generator, lake only",
             Self::KafkaOnly => "event-generator, Kafka only",
             Self::KafkaOnlyWithoutHeaders => "event-generator, no headers",
@@ -90,10 +90,6 @@ impl Candidate {
 
     pub(crate) fn is_rdkafka_performance(self) -> bool {
         matches!(self, Self::RdkafkaPerformance | Self::RdkafkaPerformanceLz4 | Self::RdkafkaPerformanceWithHeaders)
-    }
-
-    pub(crate) fn needs_kafka(self) -> bool {
-        !matches!(self, Self::MakeOnly | Self::LakeOnly)
     }
 
     pub(crate) fn run(self, stage: &Stage, round: usize) -> Run {

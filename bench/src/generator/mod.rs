@@ -15,22 +15,25 @@ use crate::report::{Form, Ratio, Report, What};
 use candidates::Candidate;
 use stage::Stage;
 
-/// What is compared.
+/// Flags of the comparison.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Events of each run
+    /// Number of events per run, such as 3M
     #[arg(long, default_value_t = 3_000_000, value_parser = units::count::<u64>)]
     events: u64,
-    /// How often each candidate runs
+    /// Number of measured rounds, in each of which every candidate runs once
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Only these candidates
+    /// Run only this candidate; repeatable
     #[arg(long = "only", value_enum)]
     only: Vec<Candidate>,
-    /// Flags for event-generator, after `--`
+    /// Flags of event-generator, after --
     #[arg(last = true)]
     generator: Vec<String>,
 }
+
+/// Each candidate runs once with this part of the events before the first measured round.
+const WARM_UP_PART: u64 = 5;
 
 fn form() -> Form<Candidate> {
     use Candidate::{
@@ -79,13 +82,17 @@ pub(crate) fn compare(arguments: &Arguments) {
     let mut candidates: Vec<Candidate> = Candidate::ALL.into_iter().filter(chosen).collect();
     let peer = rdkafka_performance::build();
     if let Err(why) = &peer {
-        eprintln!("without rdkafka_performance: {why}");
+        eprintln!("rdkafka_performance skipped: {why}");
         candidates.retain(|one| !one.is_rdkafka_performance());
     }
-    let stage = Stage::set(*events, generator, peer.ok());
-    let mut report = Report::new(form(), *events);
+    let mut stage = Stage::set(*events, generator, peer.ok());
     // Warm-up: a new broker is slow until its code is compiled.
-    candidates.iter().find(|one| one.needs_kafka()).map(|one| one.run(&stage, 0));
+    stage.events = (*events / WARM_UP_PART).max(1);
+    for candidate in &candidates {
+        candidate.run(&stage, 0);
+    }
+    stage.events = *events;
+    let mut report = Report::new(form(), *events);
     for round in 1..=*rounds {
         candidates.rotate_left(1);
         for candidate in &candidates {

@@ -15,11 +15,11 @@ pub(crate) enum Case {
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&match self {
-            Self::Rows(millions) => format!("{millions} million rows before"),
+            Self::Rows(millions) => format!("{millions}M rows in the table"),
             Self::Consumers(1) => "1 consumer".to_owned(),
             Self::Consumers(members) => format!("{members} consumers"),
-            Self::Padding(0) => "records as they are".to_owned(),
-            Self::Padding(bytes) => format!("records of {bytes} B more"),
+            Self::Padding(0) => "no padding".to_owned(),
+            Self::Padding(bytes) => format!("{bytes} B of padding"),
         })
     }
 }

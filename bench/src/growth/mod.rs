@@ -21,37 +21,37 @@ const MILLION: u64 = 1_000_000;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Only these measurements
+    /// Measurements to run
     #[arg(long, value_enum, value_delimiter = ',', default_value = "events,table,consumers,bytes")]
     measure: Vec<Measurement>,
-    /// How often each case is measured; the median counts
+    /// Number of rounds per case
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Millions of events through everything at once
+    /// Millions of events through the whole pipeline
     #[arg(long, value_delimiter = ',', default_value = "1,3,10,30")]
     events: Vec<u64>,
-    /// Millions of rows in the table before the measured ones
+    /// Millions of rows in the table before the measurement
     #[arg(long, value_delimiter = ',', default_value = "10,50,100")]
     rows: Vec<u64>,
-    /// Millions of rows a day, which make a partition
+    /// Millions of rows per day, which is one partition
     #[arg(long, default_value_t = 10)]
     per_day: u64,
-    /// Millions of events that are measured in each round of the others
+    /// Millions of events per round of the other measurements
     #[arg(long, default_value_t = 3)]
     batch: u64,
-    /// Consumers that share a topic of six partitions
+    /// Numbers of consumers that share a topic of six partitions
     #[arg(long, value_delimiter = ',', default_value = "1,2,3")]
     consumers: Vec<usize>,
-    /// Bytes to add to a record
+    /// Bytes of padding per record
     #[arg(long, value_delimiter = ',', default_value = "0,1800")]
     padding: Vec<u64>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Measurement {
-    /// More events at once
+    /// More events
     Events,
-    /// More rows in the table
+    /// Larger table
     Table,
     /// More consumers
     Consumers,
@@ -78,18 +78,16 @@ fn events(arguments: &Arguments) {
     table.set_header(["events", "s", "events/s", "CPU µs/event"]);
     let mut results = Vec::new();
     for millions in &arguments.events {
-        let median = day::median(millions * MILLION, &[], arguments.rounds, WARM_UP);
-        let seconds = median.elapsed.as_secs_f64();
+        let rounds = day::measure(millions * MILLION, &[], arguments.rounds, WARM_UP);
         #[expect(clippy::cast_precision_loss, reason = "for people")]
-        let rate = (millions * MILLION) as f64 / seconds;
-        let micros = median.micros(median.cpu_seconds());
+        let rate = (millions * MILLION) as f64 / rounds.seconds.median;
         table.add_row([
-            format!("{millions} million"),
-            format!("{seconds:.1}"),
+            format!("{millions} M"),
+            rounds.seconds.cell(1),
             format!("{rate:.0}"),
-            format!("{micros:.2}"),
+            rounds.cpu_micros.cell(2),
         ]);
-        results.push(median.json());
+        results.push(rounds.json());
     }
     println!("{table}");
     keep("growth-events", &json!(results));
@@ -154,6 +152,7 @@ fn consumers(arguments: &Arguments) {
     let mut report = Report::new(form, events);
     let environment = Environment::start();
     environment.publish("shared", events, &[]);
+    environment.warm_up("shared");
     for round in 1..=arguments.rounds {
         for members in &arguments.consumers {
             environment.clear();
@@ -170,6 +169,9 @@ fn bytes(arguments: &Arguments) {
     let mut generator = Report::new(form("growth-bytes-generator", "Kafka"), events);
     let mut consumer = Report::new(form("growth-bytes-consumer", "PostgreSQL"), events);
     let environment = Environment::start();
+    environment.publish("warm-up", events, &[]);
+    environment.warm_up("warm-up");
+    environment.delete_topic("warm-up");
     for round in 1..=arguments.rounds {
         for padding in &arguments.padding {
             let topic = format!("padding-{padding}-{round}");

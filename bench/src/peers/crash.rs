@@ -23,11 +23,7 @@ pub(crate) fn run(stage: &Stage, topic: &Topic, candidate: Candidate) -> Outcome
     let table = candidate.keys.table();
     let source = stage.source(topic);
     let sink = candidate.start(stage, &source);
-    assert!(
-        stage.await_more(&sink, table, topic.bytes() / 2, TIMEOUT),
-        "{candidate} stopped:\n{}",
-        stage.said(&source)
-    );
+    assert!(stage.await_more(&sink, table, topic.bytes() / 2, TIMEOUT), "{candidate} exited:\n{}", stage.said(&source));
     sink.kill();
     // Statements already sent to the server may still commit.
     std::thread::sleep(Duration::from_millis(300));

@@ -29,30 +29,30 @@ use keys::Keys::{self, Keyed, Keyless, Own};
 use sink::{Candidate, Sink};
 use stage::{Stage, Topic};
 
-/// What is compared.
+/// Flags of the comparison.
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Events in the topic
+    /// Number of events in the topic, such as 5M
     #[arg(long, default_value_t = 5_000_000, value_parser = units::count::<u64>)]
     events: u64,
-    /// How often each candidate runs; the slowest one only once
+    /// Number of measured rounds, in each of which every candidate runs once; the slowest one runs in the first only
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// Only these sinks
+    /// Run only this sink; repeatable
     #[arg(long = "only", value_enum)]
     only: Vec<Sink>,
-    /// Only these measurements
+    /// Measurements to run
     #[arg(long, value_enum, value_delimiter = ',', default_value = "speed,crash,poison")]
     measure: Vec<Measurement>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Measurement {
-    /// Rows a second, processor time, memory
+    /// Rows per second, CPU time and memory
     Speed,
-    /// What kill -9 does in the middle of the topic
+    /// Effect of kill -9 in the middle of the topic
     Crash,
-    /// What one record does that cannot become a row
+    /// Effect of a record that cannot become a row
     Poison,
 }
 
@@ -94,7 +94,7 @@ pub(crate) fn compare(arguments: &Arguments) {
     for sink in Sink::ALL.into_iter().filter(chosen) {
         match sink.missing() {
             None => sinks.push(sink),
-            Some(what) => eprintln!("{sink} is left out: {what}"),
+            Some(what) => eprintln!("{sink} skipped: {what}"),
         }
     }
     let stage = Stage::set();
@@ -110,7 +110,7 @@ pub(crate) fn compare(arguments: &Arguments) {
         let outcomes: Vec<_> = candidates().map(|one| (one.to_string(), crash::run(&stage, &topic, one))).collect();
         publish(
             "peers-crash",
-            &["lost", "doubled", "s to the next row"],
+            &["lost", "duplicate", "s to next row"],
             outcomes.iter().map(|(name, outcome)| (name.as_str(), outcome.cells(), outcome.json())),
         );
     }
@@ -139,6 +139,7 @@ fn speeds(stage: &Stage, topic: &Topic, sinks: &[Sink], rounds: usize) {
     let form = Form { name: "peers", item: "row", server: "PostgreSQL", ratios: RATIOS };
     let mut report = Report::new(form, topic.rows());
     let candidates: Vec<Candidate> = sinks.iter().flat_map(|sink| sink.candidates()).collect();
+    stage.warm_up();
     for round in 1..=rounds {
         for turn in 0..candidates.len() {
             // Rotates the order, so that another candidate runs first in each round.

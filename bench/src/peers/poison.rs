@@ -37,8 +37,8 @@ impl Poison {
 
     pub(crate) fn name(self) -> &'static str {
         match self {
-            Self::Json => "no JSON",
-            Self::Nul => "\\u0000 in a text",
+            Self::Json => "truncated JSON",
+            Self::Nul => "\\u0000 in text",
             Self::Range => "user_id 3000000000",
         }
     }
@@ -92,18 +92,18 @@ impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Difference { missing, doubled, foreign } = &self.difference;
         let mut parts = Vec::new();
-        parts.push(if *missing == 0 { "all others are rows".to_owned() } else { format!("{missing} others missing") });
+        parts.push(if *missing == 0 { "all others inserted".to_owned() } else { format!("{missing} others missing") });
         if *doubled > 0 {
-            parts.push(format!("{doubled} doubled"));
+            parts.push(format!("{doubled} duplicates"));
         }
         parts.extend(foreign.iter().map(|user| format!("written with user_id {user}")));
         match self.dead_letters {
             0 => {}
-            1 => parts.push("a dead letter".to_owned()),
+            1 => parts.push("1 dead letter".to_owned()),
             letters => parts.push(format!("{letters} dead letters")),
         }
         if !self.runs {
-            parts.push("program ended".to_owned());
+            parts.push("sink exited".to_owned());
         }
         f.write_str(&parts.join(", "))
     }

@@ -17,17 +17,17 @@ use crate::watched::Watched;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub(crate) enum Sink {
     KafkaConsumer,
-    /// `psql \copy` of the same rows from a CSV file, without Kafka: no peer, but what PostgreSQL can be measured by.
+    /// psql \copy of the same rows from a CSV file, without Kafka, as a reference
     PsqlCopy,
     /// Bento with a batch as one JSON parameter
     Bento,
     /// Kafka Connect with Debezium's JDBC sink
     Debezium,
-    /// Kafka Connect with Aiven's JDBC sink, whose jars' folder is named by `AIVEN_JDBC`
+    /// Kafka Connect with Aiven's JDBC sink, whose jars are in the folder AIVEN_JDBC
     Aiven,
     /// Python: confluent-kafka, COPY and a merge
     PythonCopy,
-    /// Python: kafka-python and `execute_values`
+    /// Python: kafka-python and execute_values
     PythonValues,
 }
 
@@ -94,7 +94,7 @@ impl Sink {
     /// Returns the missing prerequisite, if any.
     pub(crate) fn missing(self) -> Option<String> {
         if self == Self::Aiven && aiven().is_none() {
-            return Some("AIVEN_JDBC names no folder with its jars".to_owned());
+            return Some("AIVEN_JDBC is not a folder with its jars".to_owned());
         }
         let needed: &[&str] = match self {
             Self::KafkaConsumer | Self::PsqlCopy => &[],
@@ -104,7 +104,7 @@ impl Sink {
             Self::PythonCopy | Self::PythonValues => &["python/bin/python3"],
         };
         let missing = needed.iter().map(|name| fetched(name)).find(|path| !path.exists())?;
-        Some(format!("{} is missing, which scripts/setup peers fetches", missing.display()))
+        Some(format!("{} is missing; run 'scripts/setup peers'", missing.display()))
     }
 }
 

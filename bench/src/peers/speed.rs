@@ -24,11 +24,11 @@ fn follow(stage: &Stage, topic: &Topic, candidate: Candidate) -> Run {
     let table = candidate.keys.table();
     let source = stage.source(topic);
     let sink = candidate.start(stage, &source);
-    assert!(stage.await_more(&sink, table, 0, TIMEOUT), "{candidate} writes nothing:\n{}", stage.said(&source));
+    assert!(stage.await_more(&sink, table, 0, TIMEOUT), "{candidate} wrote no row:\n{}", stage.said(&source));
     let seconds = || (usage::cpu_seconds(sink.pid), usage::postgres_seconds(&stage.environment.stack));
     let (began, before) = (Instant::now(), seconds());
     let (ended, after) = loop {
-        assert!(began.elapsed() < TIMEOUT && !sink.has_ended(), "{candidate} stopped:\n{}", stage.said(&source));
+        assert!(began.elapsed() < TIMEOUT && !sink.has_ended(), "{candidate} exited:\n{}", stage.said(&source));
         if stage.seems_complete(candidate.keys, topic) {
             // Taken before counting, which takes a while and is not part of the sink's work.
             let now = (Instant::now(), seconds());

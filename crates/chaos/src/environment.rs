@@ -44,10 +44,10 @@ pub(crate) struct Environment {
 impl Environment {
     /// Starts the servers and creates the tables. `state` is the state folder of the generator.
     pub(crate) fn start(state: PathBuf, rate: u32, seed: u64) -> anyhow::Result<Self> {
-        let programs = std::env::current_exe()?.parent().context("our executable has no folder")?.to_owned();
+        let programs = std::env::current_exe()?.parent().context("the executable has no folder")?.to_owned();
         for name in ["event-generator", "kafka-consumer"] {
             if !programs.join(name).is_file() {
-                bail!("{} is not there. Run `make chaos`", programs.join(name).display());
+                bail!("cannot find {}; run 'make chaos'", programs.join(name).display());
             }
         }
         let [to_kafka, from_kafka] = [Proxy::listen()?, Proxy::listen()?];
@@ -60,7 +60,7 @@ impl Environment {
         environment.create_topic(PARTITIONS)?;
         let migrated = environment.consumer("migrate", "warehouse_admin", false).output()?;
         if !migrated.status.success() {
-            bail!("migrate: {}", String::from_utf8_lossy(&migrated.stderr));
+            bail!("cannot migrate the database: {}", String::from_utf8_lossy(&migrated.stderr));
         }
         Ok(environment)
     }
@@ -221,7 +221,7 @@ impl Environment {
 /// A state without that field is an error: its format has changed.
 fn has_run_end(state: &[u8]) -> anyhow::Result<bool> {
     let state: serde_json::Value = serde_json::from_slice(state)?;
-    let run_end = state.get("run_end").context("there is no field run_end")?;
+    let run_end = state.get("run_end").context("field run_end is missing")?;
     Ok(!run_end.is_null())
 }
 

@@ -146,7 +146,7 @@ impl Foreign {
     /// With `replayed`, the table accepts all rows and dead letters were replayed, so refused records must be rows.
     pub(crate) async fn compare(&mut self, client: &Client, replayed: bool) -> anyhow::Result<Compared> {
         let all = self.batches.iter().flat_map(|batch| &batch.sent).map(|one| one.id);
-        let seen = look(client, all).await.context("looking for the foreign records")?;
+        let seen = look(client, all).await.context("cannot look up the foreign records")?;
         let mut compared = Compared::default();
         for batch in &mut self.batches {
             let wrong = batch.differences(&seen, replayed);
@@ -164,7 +164,7 @@ impl Compared {
     /// Returns the number of differences and the first of them, or `None` if there are none.
     pub(crate) fn findings(&self) -> Option<String> {
         let count = self.wrong.len();
-        (count > 0).then(|| format!("{count} of them: {}", self.wrong[..count.min(TOLD)].join("; ")))
+        (count > 0).then(|| format!("{count} differences: {}", self.wrong[..count.min(TOLD)].join("; ")))
     }
 }
 
@@ -183,7 +183,7 @@ impl Batch {
             let rows: i64 = pair.iter().map(|one| of(one).rows).sum();
             let expected = if replayed { 2 } else { 1 };
             if rows != expected {
-                wrong.push(told(pair[0], format!("{rows} rows of two twins, not {expected}")));
+                wrong.push(told(pair[0], format!("{rows} rows of two twins instead of {expected}")));
             }
         }
         wrong

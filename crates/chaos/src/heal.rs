@@ -41,7 +41,10 @@ impl World {
         let began = Instant::now();
         let caught_up =
             self.pass_until(CATCH_UP, |world| world.environment.behind().is_ok_and(|behind| behind == 0))?;
-        self.tell(&format!("caught up: {caught_up}, {:.1} s after the generator's end", began.elapsed().as_secs_f64()));
+        self.tell(&format!(
+            "caught up: {caught_up}, {:.1} s after the end of the generator",
+            began.elapsed().as_secs_f64()
+        ));
         let left = self.environment.behind()?;
         let said = (!caught_up).then(|| format!("{left} records behind"));
         self.report.hold(&format!("caught up within {} s", CATCH_UP.as_secs()), said);
@@ -59,9 +62,9 @@ impl World {
             next_look = Instant::now() + LOOK;
             world.environment.behind().is_ok_and(|behind| behind < world.environment.in_flight())
         })?;
-        self.tell(&format!("at work again: {recovered}, after {:.1} s", began.elapsed().as_secs_f64()));
+        self.tell(&format!("recovered: {recovered}, after {:.1} s", began.elapsed().as_secs_f64()));
         let said = (!recovered).then(|| format!("{:?} records behind", self.environment.behind()));
-        self.report.hold(&format!("at work again within {} s", RECOVERY.as_secs()), said);
+        self.report.hold(&format!("recovered within {} s", RECOVERY.as_secs()), said);
         // Until then a program may still exit with code 1 because of an outage.
         self.pass_until(RECOVERY, |world| !world.seats.iter().any(|seat| world.is_troubled(seat.who)))?;
         Ok(())
@@ -78,8 +81,8 @@ impl World {
                 break;
             }
         }
-        let open = self.has_open_run().then(|| "its run is still not finished".to_owned());
-        self.report.hold("the generator ends in order", open);
+        let open = self.has_open_run().then(|| "its run is not finished".to_owned());
+        self.report.hold("generator shuts down", open);
         Ok(())
     }
 
@@ -91,7 +94,7 @@ impl World {
         }
         let ended = self.pass_until(END_OF_A_PROGRAM, |world| world.seats.iter().all(|seat| seat.program.is_none()))?;
         let honest = ended && self.report.findings.len() == before;
-        self.report.hold("the consumers end in order", (!honest).then(|| "see above".to_owned()));
+        self.report.hold("consumers shut down", (!honest).then(|| "see the findings above".to_owned()));
         Ok(())
     }
 }

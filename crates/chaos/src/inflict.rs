@@ -30,7 +30,7 @@ impl World {
             return Ok(());
         }
         if !is_free {
-            self.tell(&format!("{}: left out, {:?} was not to be had", fault.kind(), fault.target()));
+            self.tell(&format!("{}: skipped, {:?} was not available", fault.kind(), fault.target()));
             return Ok(());
         }
         self.tell(&format!("{} ({:?} for {:.1} s)", fault.kind(), fault, step.lasts.as_secs_f64()));
@@ -116,7 +116,7 @@ impl World {
             Ok(events) => events,
             Err(error) => {
                 // Kafka may be starting. Records already written are aborted, too.
-                self.tell(&format!("{}: left out, {error:#}", fault.kind()));
+                self.tell(&format!("{}: skipped, {error:#}", fault.kind()));
                 return Ok(false);
             }
         };
@@ -141,7 +141,7 @@ impl World {
             return Err(error).with_context(|| fault.kind());
         }
         if !added {
-            self.tell(&format!("{}: left out, the table was locked", fault.kind()));
+            self.tell(&format!("{}: skipped, the table was locked", fault.kind()));
             return Ok(());
         }
         let partitions = self.environment.partitions()?;

@@ -39,28 +39,36 @@ use environment::Environment;
 use plan::{Plan, Step};
 use world::World;
 
-/// Break the whole pipeline at random for a while, heal it, and verify what landed.
+/// Inject random faults into the pipeline under load, end them, and verify the stores
 ///
-/// Exit code 0: all holds. 1: this tool failed. 2: wrong usage. 3: something was found. Ctrl-C ends the faults early.
+/// Ctrl-C ends the faults early; a second Ctrl-C exits at once.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 struct Args {
-    /// The root of all chance: the same seed gives the same order of faults [default: a random one, printed].
+    /// Seed of the sequence of faults, a whole number from 0 to 2^64-1 [default: random, printed]
     #[arg(long)]
     seed: Option<u64>,
-    /// For how long things break.
+    /// Duration of the faults in minutes
     #[arg(long, default_value_t = 10)]
     minutes: u64,
-    /// Events a second.
+    /// Rate of the generator in events per second
     #[arg(long, default_value_t = 2_000)]
     rate: u32,
-    /// Inflict only faults whose name in the report contains this text, such as "topic:".
+    /// Inject only faults whose name in the report contains this text, such as "topic:"
     #[arg(long, value_name = "TEXT")]
     only: Option<String>,
-    /// Where the logs go, in a folder of their own; they stay when something was found.
-    #[arg(long, default_value = "target/chaos")]
+    /// Folder for the logs, one subfolder per run, which is kept if there are findings
+    #[arg(long, value_name = "FOLDER", default_value = "target/chaos")]
     logs: PathBuf,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  chaos
+  chaos --seed 7 --minutes 30
+  chaos --only 'topic:'
+
+Exit codes: 0 no findings, 1 this tool failed, 2 wrong usage, 3 findings.";
 
 fn main() -> ExitCode {
     match run(&Args::parse()) {
@@ -79,23 +87,26 @@ fn run(args: &Args) -> anyhow::Result<bool> {
     println!("seed {seed}, {} minutes", args.minutes);
     let wanted = |step: &Step| args.only.as_ref().is_none_or(|text| step.fault.kind().contains(text));
     // Two decks contain all kinds.
-    ensure!(Plan::new(seed).take(100).any(|step| wanted(&step)), "--only: no fault has such a name");
+    ensure!(
+        Plan::new(seed).take(100).any(|step| wanted(&step)),
+        "--only: no fault matches; use a part of a name in the report, such as 'topic:'"
+    );
     let plan = Plan::new(seed).filter(wanted);
     let logs = args.logs.join(format!("{seed}-{}", jiff::Timestamp::now().as_second()));
-    std::fs::create_dir_all(&logs).with_context(|| format!("making {}", logs.display()))?;
+    std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
     let logs = logs.canonicalize()?;
     let over = on_ctrl_c()?;
     let mut world = World::new(Environment::start(logs.join("state"), args.rate, seed)?, &logs);
     let done = go(&mut world, plan, Duration::from_secs(60 * args.minutes), &over);
     verification::keep_logs_of_servers(&world, &logs);
     world.report.print();
-    done.with_context(|| format!("the logs are in {}", logs.display()))?;
+    done.with_context(|| format!("chaos failed; see the logs in {}", logs.display()))?;
     let clean = world.report.findings.is_empty();
     drop(world);
     if clean {
         std::fs::remove_dir_all(&logs)?;
     } else {
-        println!("Seed {seed}; the logs are in {}", logs.display());
+        println!("seed {seed}, logs in {}", logs.display());
     }
     Ok(clean)
 }
@@ -124,7 +135,7 @@ fn on_ctrl_c() -> anyhow::Result<Arc<AtomicBool>> {
             if asked.swap(true, Ordering::Relaxed) {
                 std::process::exit(130);
             }
-            eprintln!("heals and verifies now; once more: ends at once");
+            eprintln!("ending the faults and verifying; press Ctrl-C again to exit at once");
         }
     });
     Ok(over)

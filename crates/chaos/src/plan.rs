@@ -184,9 +184,9 @@ impl Fault {
             Self::FreezeServer(name) => format!("{name}: SIGSTOP, SIGCONT"),
             Self::EndSessions => "postgres: all sessions ended".to_owned(),
             Self::Damage(link, damage) => format!("{link}: {damage}"),
-            Self::ComeOrGo => "consumer: joins or leaves".to_owned(),
+            Self::ComeOrGo => "consumer: joined or left".to_owned(),
             Self::SendOddRecords => "records: odd timestamps and header names".to_owned(),
-            Self::HangTransaction => "topic: an open transaction".to_owned(),
+            Self::HangTransaction => "topic: open transaction".to_owned(),
             Self::ChangeTable(change) => format!("table: {change}"),
             Self::RecreateTopic(_) => "topic: deleted and recreated".to_owned(),
         }
@@ -217,7 +217,7 @@ impl fmt::Display for Damage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Cut => "cut",
-            Self::HalfOpen => "half open",
+            Self::HalfOpen => "half-open",
             Self::Slow => "1 KB/s",
             Self::Late => "2 s late",
         })

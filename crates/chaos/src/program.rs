@@ -22,10 +22,10 @@ pub(crate) struct Program {
 impl Program {
     /// Starts a program with its output redirected to a new file.
     pub(crate) fn start(mut command: Command, log: PathBuf) -> anyhow::Result<Self> {
-        let file = File::create(&log).with_context(|| format!("making {}", log.display()))?;
+        let file = File::create(&log).with_context(|| format!("cannot create {}", log.display()))?;
         // A separate process group, so that Ctrl-C in the terminal reaches only this process.
         command.process_group(0).stdin(Stdio::null()).stdout(file.try_clone()?).stderr(file);
-        let child = command.spawn().with_context(|| format!("starting {}", command.get_program().display()))?;
+        let child = command.spawn().with_context(|| format!("cannot start {}", command.get_program().display()))?;
         let mut program = Self { child, watch: None, log, begun: Instant::now(), peak: 0 };
         program.watch = Some(Watch::killing(program.pid())?);
         Ok(program)
@@ -70,7 +70,7 @@ impl Drop for Program {
 pub(crate) fn signal(pid: u32, name: &str) -> anyhow::Result<()> {
     // The standard library sends only SIGKILL, and only to children; `kill` is a builtin of `sh`.
     let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).stderr(Stdio::null()).status()?;
-    anyhow::ensure!(status.success(), "process {pid} could not be sent {name}");
+    anyhow::ensure!(status.success(), "cannot send {name} to process {pid}");
     Ok(())
 }
 

@@ -50,7 +50,8 @@ impl World {
         self.send(waiting.collect(), kind, true)?;
         let ended = self.pass_until(ALL_ENDED, |world| world.seats.iter().all(|seat| seat.program.is_none()))?;
         let honest = ended && self.report.findings.len() == before;
-        self.report.hold("consumers stop at a recreated topic", (!honest).then(|| "see above".to_owned()));
+        self.report
+            .hold("consumers stop if the topic is recreated", (!honest).then(|| "see the findings above".to_owned()));
 
         self.counted = Some(verifier::count(&self.stores()?, GROUP, TOPIC)?);
         let log = self.logs.join(format!("allow-recreated-topic-{}.log", self.began.elapsed().as_secs()));
@@ -60,7 +61,7 @@ impl World {
         accept.args(["--group-instance-id", "first"]);
         let said = crate::verification::finish(accept, &log)?;
         let accepted = said.is_none();
-        self.report.hold("run --until-caught-up --allow-recreated-topic ends with exit code 0", said);
+        self.report.hold("run --until-caught-up --allow-recreated-topic exits with 0", said);
         for who in members {
             self.seat(who).wanted = true;
         }

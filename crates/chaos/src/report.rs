@@ -57,7 +57,7 @@ impl Report {
     pub(crate) fn blame_unproved(&mut self) {
         let unproved = self.kinds.iter().filter(|(_, count)| count.tried >= TRIES_WITHOUT_PROOF && count.proved == 0);
         let said: Vec<String> =
-            unproved.map(|(kind, count)| format!("{kind}: came {} times, was never proved", count.tried)).collect();
+            unproved.map(|(kind, count)| format!("{kind}: injected {} times, never proved", count.tried)).collect();
         for what in said {
             self.find(what);
         }
@@ -66,10 +66,10 @@ impl Report {
     pub(crate) fn print(&self) {
         println!("{}\n\n{}", self.faults(), self.statements());
         for (program, mib) in &self.peaks {
-            println!("{program}: {mib} MiB at most");
+            println!("{program}: peak memory {mib} MiB");
         }
         match self.findings.len() {
-            0 => println!("Nothing was found."),
+            0 => println!("no findings"),
             count => println!("{count} findings:"),
         }
         for what in &self.findings {
@@ -79,7 +79,7 @@ impl Report {
 
     fn faults(&self) -> Table {
         let mut table = Table::new();
-        table.load_style(UTF8_BORDERS_ONLY).set_header(["fault", "done", "proved"]);
+        table.load_style(UTF8_BORDERS_ONLY).set_header(["fault", "injected", "proved"]);
         for (kind, count) in &self.kinds {
             table.add_row([kind.clone(), count.tried.to_string(), count.proved.to_string()]);
         }
@@ -91,9 +91,9 @@ impl Report {
 
     fn statements(&self) -> Table {
         let mut table = Table::new();
-        table.load_style(UTF8_BORDERS_ONLY).set_header(["afterwards", ""]);
+        table.load_style(UTF8_BORDERS_ONLY).set_header(["check", "result"]);
         for (statement, holds) in &self.held {
-            table.add_row([statement.as_str(), if *holds { "holds" } else { "DOES NOT HOLD" }]);
+            table.add_row([statement.as_str(), if *holds { "holds" } else { "FAILS" }]);
         }
         table
     }
@@ -113,6 +113,6 @@ mod tests {
         report.proved("real".to_owned());
         report.tried("rare".to_owned());
         report.blame_unproved();
-        assert_eq!(report.findings, ["dud: came 3 times, was never proved"]);
+        assert_eq!(report.findings, ["dud: injected 3 times, never proved"]);
     }
 }

@@ -119,7 +119,7 @@ impl Seat {
         let is_through = self.ends_by_itself && status.success();
         if !is_through && let Some(wrong) = wrong_end(program, status, &cause, troubled, report) {
             let (log, words) = (program.log().display(), program.last_words());
-            report.find(format!("{} ended with {status}, {wrong} ({log}): {words}", self.who));
+            report.find(format!("{} exited with {status} {wrong} ({log}): {words}", self.who));
         }
         self.program = None;
         self.next_start = Instant::now() + BREATH;
@@ -156,12 +156,12 @@ impl Seat {
         match self.cause {
             Cause::Terminated(since) | Cause::Failpoint(.., Some(since)) if since.elapsed() > ORDERLY_END => {
                 let log = program.log().display();
-                report.find(format!("{} has not ended {ORDERLY_END:?} after SIGTERM ({log})", self.who));
+                report.find(format!("{} still runs {ORDERLY_END:?} after SIGTERM ({log})", self.who));
                 self.kill()
             }
             Cause::Recreated(since) if since.elapsed() > NOTICE => {
                 let log = program.log().display();
-                report.find(format!("{} runs on {NOTICE:?} after the topic was recreated ({log})", self.who));
+                report.find(format!("{} still runs {NOTICE:?} after the topic was recreated ({log})", self.who));
                 self.kill()
             }
             Cause::Failpoint(.., None) if program.begun.elapsed() > FAILPOINT_TIMEOUT => self.kill(),
@@ -186,13 +186,13 @@ fn wrong_end(
         }
         (Cause::Killed, _, Some(9)) | (Cause::Terminated(_) | Cause::Failpoint(.., Some(_)), Some(0), _) => None,
         (Cause::Terminated(_) | Cause::Failpoint(.., Some(_)), Some(1), _) if troubled && says_why() => None,
-        (Cause::Terminated(_), ..) => Some("though it was to end in order"),
+        (Cause::Terminated(_), ..) => Some("after SIGTERM"),
         (Cause::Recreated(_), Some(1), _) if program.said("recreated") => None,
-        (Cause::Recreated(_), ..) => Some("though the topic was recreated"),
+        (Cause::Recreated(_), ..) => Some("after the topic was recreated"),
         // A program that finds no servers at its start reports that and exits.
         (_, Some(1), _) if troubled && !has_started(program) && says_why() => None,
-        (Cause::Killed, ..) => Some("though it was killed"),
-        _ => Some("which nobody asked for"),
+        (Cause::Killed, ..) => Some("after it was killed"),
+        _ => Some("without cause"),
     }
 }
 

@@ -112,10 +112,10 @@ pub(crate) const REMOVE: &str = "
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Refuse => "a trigger that refuses rows",
-            Self::Suppress => "a trigger that suppresses rows",
-            Self::Redirect => "a trigger that redirects rows",
-            Self::SecondIndex => "a second unique index",
+            Self::Refuse => "trigger that refuses rows",
+            Self::Suppress => "trigger that suppresses rows",
+            Self::Redirect => "trigger that redirects rows",
+            Self::SecondIndex => "second unique index",
         })
     }
 }

@@ -30,7 +30,7 @@ impl Environment {
             .set("retention.ms", "-1");
         let made = self.runtime.block_on(self.admin()?.create_topics([&topic], &AdminOptions::new()))?;
         for one in made {
-            one.map_err(|(name, code)| anyhow::anyhow!("topic {name} was not created: {code}"))?;
+            one.map_err(|(name, code)| anyhow::anyhow!("cannot create topic {name}: {code}"))?;
         }
         Ok(())
     }
@@ -39,7 +39,7 @@ impl Environment {
     pub(crate) fn delete_topic(&self) -> anyhow::Result<()> {
         let gone = self.runtime.block_on(self.admin()?.delete_topics(&[TOPIC], &AdminOptions::new()))?;
         for one in gone {
-            one.map_err(|(name, code)| anyhow::anyhow!("topic {name} was not deleted: {code}"))?;
+            one.map_err(|(name, code)| anyhow::anyhow!("cannot delete topic {name}: {code}"))?;
         }
         for _ in 0..200 {
             if self.partitions()?.is_empty() {
@@ -47,7 +47,7 @@ impl Environment {
             }
             std::thread::sleep(Duration::from_millis(100));
         }
-        anyhow::bail!("topic {TOPIC} is still there after it was deleted")
+        anyhow::bail!("cannot delete topic {TOPIC}: it is still in the metadata")
     }
 
     fn admin(&self) -> anyhow::Result<AdminClient<DefaultClientContext>> {
@@ -86,7 +86,7 @@ impl Environment {
         config.set("transactional.id", &name);
         config.set("transaction.timeout.ms", TRANSACTION_TIMEOUT.as_millis().to_string());
         let producer: BaseProducer = config.create()?;
-        producer.init_transactions(ANSWER).context("preparing a transaction")?;
+        producer.init_transactions(ANSWER).context("cannot prepare a transaction")?;
         producer.begin_transaction()?;
         let events: Vec<Event> = partitions.iter().map(|_| Event::plain()).collect();
         for (partition, event) in partitions.iter().zip(&events) {
@@ -94,7 +94,7 @@ impl Environment {
             let record = BaseRecord::to(TOPIC).partition(*partition).key(&key).payload(&value);
             producer.send(record).map_err(|(error, _)| error)?;
         }
-        producer.flush(ANSWER).context("writing within a transaction")?;
+        producer.flush(ANSWER).context("cannot write within a transaction")?;
         ensure!(producer.in_flight_count() == 0, "records of a transaction were not acknowledged");
         Ok(events)
     }

@@ -22,18 +22,18 @@ impl World {
         let mut command = self.environment.consumer("run", "event_writer", false);
         command.args(["--until-caught-up", "--log-format", "json", "--http-addr", "off"]);
         let said = finish(command, &self.logs.join("until-caught-up.log"))?;
-        self.report.hold("run --until-caught-up ends with exit code 0", said);
-        let none = self.runs.is_empty().then(|| "no run has come to its end".to_owned());
-        self.report.hold("there is something to verify", none);
+        self.report.hold("run --until-caught-up exits with 0", said);
+        let none = self.runs.is_empty().then(|| "no run has finished".to_owned());
+        self.report.hold("at least one run finished", none);
         self.verify_topic(true)?;
         let counted = ["check", "--no-save", "--only", "rows_counted", "--only", "dead_letters_counted"];
         let check = self.environment.warehouse(&counted);
         let said = finish(check, &self.logs.join("check.log"))?;
-        self.report.hold("kafka-consumer check: rows and dead letters are as counted", said);
+        self.report.hold("kafka-consumer check passes", said);
         for (program, limit) in LIMITS {
             let peak = self.report.peaks.get(program).copied().unwrap_or(0);
             let said = (peak > limit).then(|| format!("{peak} MiB"));
-            self.report.hold(&format!("{program}: {limit} MiB at most"), said);
+            self.report.hold(&format!("{program}: at most {limit} MiB"), said);
         }
         self.report.blame_unproved();
         Ok(())
@@ -43,13 +43,13 @@ impl World {
     ///
     /// If `last` is set, also removes the changes of the table and replays refused rows.
     pub(crate) fn verify_topic(&mut self, last: bool) -> anyhow::Result<()> {
-        self.verify_foreign(false, "foreign records: each has its one outcome")?;
+        self.verify_foreign(false, "foreign records: each has exactly one outcome")?;
         if last {
             self.environment.ask(table::REMOVE)?;
             let replay = self.environment.warehouse(&["dead-letters", "replay", "--reason", "refused_by_postgres"]);
             let said = finish(replay, &self.logs.join("replay.log"))?;
-            self.report.hold("kafka-consumer dead-letters replay ends with exit code 0", said);
-            self.verify_foreign(true, "foreign records: refused ones are rows after a replay")?;
+            self.report.hold("kafka-consumer dead-letters replay exits with 0", said);
+            self.verify_foreign(true, "foreign records: refused ones are rows after the replay")?;
         }
         for (run, resumed) in std::mem::take(&mut self.runs) {
             self.verify_run(run, resumed)?;
@@ -73,13 +73,13 @@ impl World {
         // An unreadable store counts as a difference.
         let differs = report.unwrap_or_else(|error| Some(format!("{error:#}")));
         let manner = if resumed { ", resumed" } else { "" };
-        self.report.hold(&format!("{name}{manner}: the verifier's equations"), differs);
+        self.report.hold(&format!("{name}{manner}: all equations of the verifier hold"), differs);
 
         let log = self.logs.join(format!("{name}-reconcile.json"));
         let output = self.environment.reconcile(run).output()?;
         let differs = (!output.status.success()).then(|| format!("{} ({})", output.status, log.display()));
         fs::write(log, [output.stdout, output.stderr].concat())?;
-        self.report.hold(&format!("{name}: kafka-consumer reconcile"), differs);
+        self.report.hold(&format!("{name}: kafka-consumer reconcile finds no difference"), differs);
         Ok(())
     }
 
@@ -128,7 +128,7 @@ pub(crate) fn finish(command: Command, log: &Path) -> anyhow::Result<Option<Stri
         }
         std::thread::sleep(Duration::from_millis(50));
     }
-    Ok(Some(format!("has not ended, see {}", log.display())))
+    Ok(Some(format!("still runs, see {}", log.display())))
 }
 
 /// Copies the servers' logs.
@@ -140,7 +140,7 @@ pub(crate) fn keep_logs_of_servers(world: &World, logs: &Path) {
         let kept = File::open(&log)
             .and_then(|mut from| std::io::copy(&mut from, &mut File::create(logs.join(format!("{name}.log")))?));
         if let Err(error) = kept {
-            eprintln!("{} could not be kept: {error}", log.display());
+            eprintln!("cannot copy {}: {error}", log.display());
         }
     }
 }

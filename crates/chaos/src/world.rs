@@ -150,7 +150,7 @@ impl World {
             self.report.proved(Fault::Terminate(who).kind());
         }
         if who == Who::Generator && !self.count_run() && end.finished && self.environment.state_of(self.run).exists() {
-            self.report.find(format!("generator ended with exit code 0 and has no manifest of run {}", self.run));
+            self.report.find(format!("generator exited with 0 without a manifest of run {}", self.run));
         }
     }
 
@@ -185,7 +185,7 @@ impl World {
 
     fn undo(&mut self, lasting: &Lasting) -> anyhow::Result<()> {
         let kind = lasting.fault.kind();
-        self.tell(&format!("{kind}: over"));
+        self.tell(&format!("{kind}: ended"));
         match lasting.undo {
             Undo::Continue(who) => {
                 if let Some(program) = &self.seat(who).program {

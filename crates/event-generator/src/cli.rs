@@ -13,10 +13,10 @@ use crate::commands::run::{self, RunArgs};
 use crate::commands::runs::{self, RunsArgs};
 use crate::commands::sample::{self, SampleArgs};
 
-/// Generate product events and publish them to Kafka and to a lake of Parquet files.
+/// Generate product events and publish them to Kafka and to a lake of Parquet files
 ///
-/// Without flags it runs until Ctrl-C at ten million events a day, against the local stack (`cargo run -p local-stack --
-/// up`). The same seed and settings generate the same events.
+/// Without flags, publish 10 million events per day to the local stack until Ctrl-C. Start the local stack with 'cargo
+/// run -p local-stack -- up'. The same seed and settings generate the same events.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true, max_term_width = 110, after_help = EXAMPLES)]
 struct Cli {
@@ -31,38 +31,74 @@ struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  event-generator                                       10M events a day until Ctrl-C
-  event-generator --rate 2500/s --duration 90s          a load test of a minute and a half
-  event-generator --rate max --count 1M                 a backfill, as fast as possible
+  # Publish 10 million events per day until Ctrl-C
+  event-generator
+  # Run a load test for 90 seconds
+  event-generator --rate 2500/s --duration 90s
+  # Backfill a day at maximum speed, the same day each time
   event-generator --seed 7 --from 2026-11-22T00:00:00Z --rate max --count 10M
-                                                        a whole day, the same one every time
+  # Backfill from a time to the present, then continue live
   event-generator --shape daily --rate max --from 2026-11-22T00:00:00Z --follow
-                                                        the days since then, then live
-  event-generator --fault invalid=0.5% --fault corrupt=0.1% --fault duplicate=1%
-  event-generator --lake file:///tmp/lake --no-kafka    Parquet files in a folder only
-  event-generator --resume --run-id 5a52d93c6           resume a killed run
-  event-generator sample -n 5                           print events
-  event-generator describe --effect exp_3=+15%          print the expected counts of events
+  # Inject faults
+  event-generator --fault invalid=0.5%,corrupt=0.1%,duplicate=1%
+  # Write Parquet files to a folder only
+  event-generator --lake file:///tmp/lake --no-kafka
+  # Resume a killed run
+  event-generator --resume --run-id 5a52d93c6
+  # Print events, or their expected counts
+  event-generator sample -n 5
+  event-generator describe --effect exp_3=+15%
 
-Every flag is also a variable: --rate is EVENT_GENERATOR_RATE.
-Exit codes: 0 done, 1 failed, 2 wrong usage or configuration.";
+Each flag has an environment variable: --rate is EVENT_GENERATOR_RATE.
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration.";
+
+const RUN_EXAMPLES: &str = "\
+Examples:
+  event-generator run --rate 2500/s --duration 90s
+  event-generator run --rate max --count 1M --lake file:///tmp/lake --no-kafka
+  event-generator run --resume --run-id 5a52d93c6";
+
+const SAMPLE_EXAMPLES: &str = "\
+Examples:
+  event-generator sample -n 5
+  event-generator sample -n 100 --seed 7 --fault invalid=10%";
+
+const DESCRIBE_EXAMPLES: &str = "\
+Examples:
+  event-generator describe --effect exp_3=+15%
+  event-generator describe --count 10M --users 5k --json";
+
+const HEALTHCHECK_EXAMPLES: &str = "\
+Examples:
+  event-generator healthcheck
+  event-generator healthcheck --ready --http-addr 127.0.0.1:9465 --timeout 1s";
+
+const COMPLETIONS_EXAMPLES: &str = "\
+Examples:
+  event-generator completions bash > ~/.local/share/bash-completion/completions/event-generator
+  event-generator completions zsh > ~/.zfunc/_event-generator";
 
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "the process has one value of it")]
 enum Command {
-    /// Generate events and publish them, until Ctrl-C or the requested end
+    /// Generate events and publish them until Ctrl-C or the requested end
+    #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
     /// List the runs on this host and in the lake; remove old ones from this host
     Runs(RunsArgs),
     /// Print events as JSON lines without publishing them
+    #[command(after_help = SAMPLE_EXAMPLES)]
     Sample(SampleArgs),
-    /// Print the probabilities behind the settings, and expected counts by type, experiment and user decile
+    /// Print transition probabilities, and expected counts by event type, experiment and user decile
+    #[command(after_help = DESCRIBE_EXAMPLES)]
     Describe(DescribeArgs),
-    /// Check a running generator: exit 0 if it is healthy, else 1, for supervisors and containers
+    /// Check a running generator: exit 0 if it is healthy, else 1
+    #[command(after_help = HEALTHCHECK_EXAMPLES)]
     Healthcheck(HealthcheckArgs),
-    /// Print completions for a shell
+    /// Print a completion script for a shell
+    #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
-        /// Name of the shell
+        /// Shell that reads the script
         shell: Shell,
     },
 }
@@ -75,7 +111,7 @@ pub fn command() -> clap::Command {
 
 /// Runs the program and ends the process with its exit code.
 pub fn main() -> ! {
-    exit::run("no event is lost: `event-generator --resume --run-id RUN` continues the run", || {
+    exit::run("no event is lost; resume the run with 'event-generator --resume --run-id RUN'", || {
         let Some(matches) = parse(command())? else { return Ok(()) };
         match Cli::from_arg_matches(&matches) {
             Ok(cli) => dispatch(&cli, &matches),
@@ -150,6 +186,30 @@ mod tests {
             "event-generator --no-such-flag",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn errors_of_numbers_name_cause_and_limit() {
+        for (line, part) in [
+            ("--rate 0", "rate must be greater than 0"),
+            ("--rate 100", "100 has no unit; write 100/s"),
+            ("--count -1", "must not be negative"),
+            ("--count 0", "0 is out of range; use 1 to 274877906944"),
+            ("--count 99999999999999999999", "is out of range; use 1 to 274877906944"),
+            ("--duration 100", "100 has no unit; write 100ms, 100s or 100m"),
+            ("--duration -1d", "must not be negative"),
+            ("--seed abc", "not a seed; write a whole number from 0 to 18446744073709551615"),
+            ("--seed -1", "not a seed"),
+            ("--users 0", "0 is out of range; use 1 to 10M"),
+            ("--accounts 0", "0 is out of range; use 1 to 2147483647"),
+            ("--padding 60001", "60001 is out of range; use 0 to 60000"),
+            ("--threads 65", "65 is out of range; use 1 to 64"),
+            ("--memory-limit 1MiB", "1MiB is out of range; use at least 128MiB"),
+            ("sample -n -1", "must not be negative"),
+        ] {
+            let error = parse(&format!("event-generator {line}")).unwrap_err();
+            assert!(error.exit_code() == 2 && error.to_string().contains(part), "{line}: {error}");
         }
     }
 }

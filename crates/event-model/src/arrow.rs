@@ -114,10 +114,10 @@ impl FieldWalker for Appender<'_> {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ArrowFormError {
     /// A column without a default is absent.
-    #[error("the column {0} is missing")]
+    #[error("column {0} is missing")]
     Missing(&'static str),
     /// A column has another type, a null or an invalid value.
-    #[error("row {row} of the column {column} is not a valid {column}")]
+    #[error("row {row} of column {column} is not a valid {column}")]
     Value {
         /// Name of the column.
         column: &'static str,

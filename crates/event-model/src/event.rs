@@ -31,14 +31,14 @@ field_list! {
     struct RequiredFields;
 
     required {
-        event_id: Uuid, plain, "Identity of the event: a UUID of any version.";
-        event_timestamp: Timestamp, plain, "When it happened, to the microsecond.";
-        event_type: EventType, dictionary, "What the user did.";
-        user_id: i32, dictionary, range(min = 1), "Who did it.";
-        account_id: i32, dictionary, range(min = 1), "The customer that the user belongs to.";
-        product_id: i32, dictionary, range(min = 1), "The product that it was about.";
-        category: Cow<'a, str>, dictionary, length(min = 1, max = 64), custom(function = no_control_characters), "The category of the product.";
-        experiment_id: Cow<'a, str>, dictionary, length(min = 1, max = 64), custom(function = no_control_characters), "The experiment that the user took part in.";
+        event_id: Uuid, plain, "ID of the event, a UUID of any version.";
+        event_timestamp: Timestamp, plain, "Time of the event with microsecond precision.";
+        event_type: EventType, dictionary, "Action of the user.";
+        user_id: i32, dictionary, range(min = 1), "ID of the user.";
+        account_id: i32, dictionary, range(min = 1), "ID of the account of the user.";
+        product_id: i32, dictionary, range(min = 1), "ID of the product.";
+        category: Cow<'a, str>, dictionary, length(min = 1, max = 64), custom(function = no_control_characters), "Category of the product.";
+        experiment_id: Cow<'a, str>, dictionary, length(min = 1, max = 64), custom(function = no_control_characters), "Experiment of the user.";
     }
 
     // New fields are added at the end: name: Type = default, encoding, rules, "description";

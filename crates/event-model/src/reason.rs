@@ -40,18 +40,18 @@ reasons! {
     NotUtf8 = "not_utf8", "the value is not UTF-8";
     NotJson = "not_json", "the value is not JSON (RFC 8259)";
     NotAnObject = "not_an_object", "the JSON value is not an object";
-    DuplicateKey = "duplicate_key", "the object has a field of the event twice";
+    DuplicateKey = "duplicate_key", "a field of the event occurs twice";
     MissingField = "missing_field", "a required field is missing";
     NullField = "null_field", "a required field is null";
-    WrongType = "wrong_type", "a field has another JSON type (1.0 and 1e2 are no integers)";
-    OutOfRange = "out_of_range", "an integer is not in 1 to 2147483647";
+    WrongType = "wrong_type", "a field has the wrong JSON type (1.0 and 1e2 are not integers)";
+    OutOfRange = "out_of_range", "an integer is outside 1 to 2147483647";
     BadUuid = "bad_uuid", "the text is not a UUID of 36 characters";
-    BadTimestamp = "bad_timestamp", "the text is not an RFC 3339 timestamp in the years 1 to 9999 (and no leap second)";
-    TimestampOutsideWindow = "timestamp_outside_window", "the event lies too far before or after the record's own timestamp";
-    UnknownEventType = "unknown_event_type", "the text names no event type";
+    BadTimestamp = "bad_timestamp", "the text is not an RFC 3339 timestamp in the years 1 to 9999 (leap seconds are rejected)";
+    TimestampOutsideWindow = "timestamp_outside_window", "the event is too far before or after the timestamp of its record";
+    UnknownEventType = "unknown_event_type", "the text is not an event type";
     TextEmpty = "text_empty", "a text is empty";
-    TextTooLong = "text_too_long", "a text has more than 64 characters";
-    TextControlCharacters = "text_control_characters", "a text has control characters";
+    TextTooLong = "text_too_long", "a text is longer than 64 characters";
+    TextControlCharacters = "text_control_characters", "a text contains control characters";
 }
 
 impl fmt::Display for Reason {
@@ -62,7 +62,7 @@ impl fmt::Display for Reason {
 
 /// Error returned for a text that is not a reason code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("not a reason code")]
+#[error("unknown reason code")]
 pub struct UnknownReason;
 
 impl FromStr for Reason {

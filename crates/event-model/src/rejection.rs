@@ -90,8 +90,8 @@ impl fmt::Display for Rejection {
 fn meaning(reason: Reason, field: &str, fields: &[Field]) -> Cow<'static, str> {
     let Some(field) = fields.iter().find(|one| one.name == field) else { return reason.means().into() };
     match reason {
-        Reason::OutOfRange => format!("an integer is not in {} to {}", field.range().min, field.range().max).into(),
-        Reason::TextTooLong => format!("a text has more than {} characters", field.length().max).into(),
+        Reason::OutOfRange => format!("an integer is outside {} to {}", field.range().min, field.range().max).into(),
+        Reason::TextTooLong => format!("a text is longer than {} characters", field.length().max).into(),
         _ => reason.means().into(),
     }
 }

@@ -21,7 +21,7 @@ pub(crate) fn schema_of<E: FieldList<'static>>() -> Value {
     json!({
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "product event",
-        "description": "The value of a record of the topic product-events. Unknown fields are ignored.",
+        "description": "Value of a record of the topic product-events. Unknown fields are ignored.",
         "type": "object",
         "required": object.required,
         "properties": object.properties,

@@ -209,7 +209,7 @@ fn the_present_bounds_what_a_record_claims() {
     // Without a timestamp both bounds are relative to the present.
     assert_eq!((result_of(None, at - day), result_of(None, at + 400 * day)), (Ok(()), Ok(())));
     assert!(result_of(None, at - day - 1).is_err());
-    let expected = "event_timestamp: the event lies too far before or after the record's own timestamp \
+    let expected = "event_timestamp: the event is too far before or after the timestamp of its record \
                     (event 2026-11-22T09:30:00.000000Z, record without a timestamp)";
     assert_eq!(result_of(None, at + 400 * day + 1).unwrap_err(), expected);
     let said = result_of(Some(1_769_000_000_000_000_000), at).unwrap_err();

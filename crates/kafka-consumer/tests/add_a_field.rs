@@ -217,7 +217,7 @@ impl Copy {
         change(damage);
         let reports: Vec<String> = RUNS.map(|run| said(&self.verifier(stack, run, &[]))).to_vec();
         assert!(
-            reports.iter().any(|report| report.contains("events of another content in the table: ")),
+            reports.iter().any(|report| report.contains("events that differ in the table: ")),
             "{damage}: {reports:?}"
         );
         let codes = RUNS.map(|run| self.reconcile(stack, run).status.code());

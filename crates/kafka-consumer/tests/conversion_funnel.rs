@@ -1,5 +1,5 @@
 //! Compares the output of `describe` for a run with the data in the warehouse.
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -82,8 +82,8 @@ fn showing(stack: &Stack) {
     let payload = lines.iter().position(|line| *line == r#"{"user_id":"\xff\x1b[31m"}"#).expect(&shown);
     assert_eq!(lines[payload + 1], "            ^ the value is not UTF-8", "{shown}");
     let shown = printed(stack, &[DEAD_LETTERS, "show", "2", "0"]);
-    assert!(shown.contains("event_type: the text names no event type\n"), "{shown}");
-    assert!(shown.contains("category: a text has control characters\n"), "{shown}");
+    assert!(shown.contains("event_type: the text is not an event type\n"), "{shown}");
+    assert!(shown.contains("category: a text contains control characters\n"), "{shown}");
     assert!(shown.contains(r"header       bytes: \xfe\x1b[2J") && shown.contains(r"sent\u{202e}"), "{shown}");
     assert!(!shown.chars().any(|one| one.is_control() && one != '\n'), "{shown:?}");
     assert!(printed(stack, &[DEAD_LETTERS, "show", "1", "0"]).contains("a tombstone"));

@@ -150,7 +150,7 @@ fn what_is_away_or_was_taken() {
     let mut wrong = command(&patient.0, WRITER, &["--lake", &patient.0.lake_url()]);
     wrong.env("AWS_SECRET_ACCESS_KEY", "wrong");
     let (found, text) = findings(wrong);
-    assert!(found.contains(&"bad: list files".to_owned()) && text.contains("refuses the credentials"), "{text}");
+    assert!(found.contains(&"bad: list files".to_owned()) && text.contains("rejected the credentials"), "{text}");
 
     let (found, text) = findings(command(&patient.0, WRITER, &["--no-lake", "-X", "security.protocol=SSL"]));
     assert!(found.contains(&"bad: brokers".to_owned()) && text.contains("security.protocol"), "{text}");

@@ -119,11 +119,11 @@ fn a_taken_port_ends_a_run_that_was_told_to_serve_there() {
     let mut second = consumer(&stack);
     second.arg("--until-caught-up").env_remove("KAFKA_CONSUMER_HTTP_ADDR");
     let output = succeed(second);
-    assert!(String::from_utf8_lossy(&output.stderr).contains("runs without http"));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("http endpoints disabled"));
 }
 
 #[test]
 fn nobody_there_is_said() {
     let (output, said) = program(&["healthcheck", "--http-addr", "127.0.0.1:9"]);
-    assert!(output.status.code() == Some(1) && said.contains("nobody answers at 127.0.0.1:9"), "{said}");
+    assert!(output.status.code() == Some(1) && said.contains("no response from 127.0.0.1:9"), "{said}");
 }

@@ -39,12 +39,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     show("segment: columns, hash, file", whole);
     show("  columns", columns_only);
     show("  hash and file", encode);
-    show("  hash alone", hash);
-    show("read back to events", read);
-    println!("usual file: {} bytes, {:.1} a row", file.bytes.len(), per_row(file.bytes.len()));
+    show("  hash only", hash);
+    show("decode to events", read);
+    println!("usual file: {} bytes, {:.1} bytes/row", file.bytes.len(), per_row(file.bytes.len()));
 
     let (rows, bytes) = worst_case()?;
-    println!("worst case: {rows} rows, {bytes} bytes, {:.1} % of the limit", percent_of_limit(bytes));
+    println!("worst case: {rows} rows, {bytes} bytes, {:.1}% of the limit", percent_of_limit(bytes));
     Ok(())
 }
 
@@ -145,7 +145,7 @@ fn measure<T, E>(mut work: impl FnMut() -> Result<T, E>) -> Result<Duration, E> 
 #[expect(clippy::cast_precision_loss, reason = "figures to look at")]
 fn show(what: &str, took: Duration) {
     println!(
-        "{what:<30} {:>6.2} M rows/s, {:>4.0} ns a row",
+        "{what:<30} {:>6.2} M rows/s, {:>4.0} ns/row",
         ROWS as f64 / took.as_secs_f64() / 1e6,
         took.as_secs_f64() * 1e9 / ROWS as f64
     );

@@ -49,7 +49,7 @@ impl Columns {
             converts.push(convert);
         }
         if fields.is_empty() {
-            return Err("it has none of the columns that such a file has".to_owned());
+            return Err("it has none of the expected columns".to_owned());
         }
         let mut in_file = roots.clone();
         in_file.sort_unstable();
@@ -66,7 +66,7 @@ impl Columns {
     /// Converts rows read from the file.
     pub(crate) fn convert(&self, batch: &RecordBatch) -> Result<RecordBatch, String> {
         let columns = self.steps.iter().map(|(place, convert)| {
-            let column = batch.columns().get(*place).ok_or("a column is missing")?;
+            let column = batch.columns().get(*place).ok_or("it lacks a column")?;
             Ok(convert.map_or_else(|| Arc::clone(column), |convert| convert(column)))
         });
         let columns = columns.collect::<Result<_, &str>>()?;
@@ -87,7 +87,7 @@ fn place(found: &Schema, name: &str) -> Result<Option<usize>, String> {
     match there[..] {
         [] => Ok(None),
         [one] => Ok(Some(one)),
-        _ => Err(format!("it has the column {name} more than once")),
+        _ => Err(format!("it has column {name} more than once")),
     }
 }
 
@@ -119,7 +119,7 @@ fn conversion(known: &FieldRef, found: &DataType) -> Result<Convert, String> {
         (Timestamp(..), Timestamp(TimeUnit::Nanosecond, _)) => nanoseconds,
         (Utf8, Binary | FixedSizeBinary(16 | 36)) if is_uuid(known.name()) => uuids,
         (Utf8, Binary) => texts,
-        (wanted, _) => return Err(format!("the column {} has the type {found}, not {wanted}", known.name())),
+        (wanted, _) => return Err(format!("column {} has type {found} instead of {wanted}", known.name())),
     };
     Ok(convert)
 }
@@ -268,8 +268,8 @@ mod tests {
         let find = |names: &[&str]| Columns::find(&schema(names), &arrow_schema()).map(|columns| columns.roots);
         assert_eq!(find(&["USER_ID", "product_id"]), Ok(vec![0, 1]));
         assert_eq!(find(&["User_Id", "user_id"]), Ok(vec![1]));
-        assert_eq!(find(&["USER_ID", "User_Id"]), Err("it has the column user_id more than once".to_owned()));
-        assert_eq!(find(&["user_id", "user_id"]), Err("it has the column user_id more than once".to_owned()));
+        assert_eq!(find(&["USER_ID", "User_Id"]), Err("it has column user_id more than once".to_owned()));
+        assert_eq!(find(&["user_id", "user_id"]), Err("it has column user_id more than once".to_owned()));
     }
 
     #[test]

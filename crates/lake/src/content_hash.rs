@@ -62,7 +62,7 @@ impl fmt::Debug for ContentHash {
 
 /// Error for a text that is not 64 lowercase hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a content hash has 64 hexadecimal digits, in lower case")]
+#[error("not a content hash; use 64 lowercase hexadecimal digits")]
 pub struct BadContentHash;
 
 impl FromStr for ContentHash {
@@ -122,7 +122,7 @@ impl ContentHasher {
                 DataType::Timestamp(TimeUnit::Microsecond, Some(_)) => (b't', 1),
                 DataType::Utf8 => (b's', 2),
                 DataType::List(of) if *of.data_type() == DataType::Utf8 => (b'a', 3),
-                other => return Err(ArrowError::SchemaError(format!("no canonical form for {other}"))),
+                other => return Err(ArrowError::SchemaError(format!("type {other} has no canonical form"))),
             };
             let default =
                 defaults.iter().find(|(name, _)| name == field.name()).map(|(_, default)| Arc::clone(default));
@@ -230,7 +230,7 @@ fn little_endian<T: Copy, const N: usize>(digest: &mut Sha256, values: &[T], byt
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::sync::Arc;
 

@@ -24,7 +24,7 @@ pub(crate) fn without_panic<T>(step: impl FnOnce() -> T) -> Result<T, String> {
     DECODING.set(true);
     let done = panic::catch_unwind(AssertUnwindSafe(step));
     DECODING.set(false);
-    done.map_err(|panic| format!("the decoder stopped at damaged bytes ({})", message(panic.as_ref())))
+    done.map_err(|panic| format!("the bytes are damaged ({})", message(panic.as_ref())))
 }
 
 /// Hides panics of the decoder from the panic hook that is installed at the first call. Other panics still reach it.

@@ -13,7 +13,7 @@ use crate::content_hash::ContentHash;
 #[non_exhaustive]
 pub enum LakeError {
     /// The text is not the address of a lake.
-    #[error("`{text}` is no lake's address: {problem}. Write s3://bucket, s3://bucket/prefix or file:///folder")]
+    #[error("invalid lake address '{text}': {problem}; write s3://bucket, s3://bucket/prefix or file:///folder")]
     Url {
         /// The rejected text.
         text: String,
@@ -22,21 +22,21 @@ pub enum LakeError {
     },
     /// The text is not a valid run ID.
     #[error(
-        "`{text}` can't name a run: a run's id has 1 to 64 characters out of A-Z, a-z, 0-9, `_` and `-`, and begins \
-         with a letter or digit"
+        "invalid run ID '{text}': it cannot name a file; use 1 to 64 letters, digits, - or _, starting with a letter \
+         or digit"
     )]
     RunId {
         /// The rejected text.
         text: String,
     },
     /// The key is outside the layout of the lake.
-    #[error("`{key}` is not a key of the lake: it has empty or hidden parts, or characters that no key has")]
+    #[error("invalid key '{key}': it has an empty or hidden part, or a forbidden character")]
     Key {
         /// The rejected key.
         key: String,
     },
     /// The trusted certificates could not be loaded.
-    #[error("AWS_CA_BUNDLE names {}, which is no file of certificates in PEM form: {cause}", path.display())]
+    #[error("cannot read AWS_CA_BUNDLE {}: {cause}; set it to a file of PEM certificates", path.display())]
     CaBundle {
         /// Path of the file.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum LakeError {
         cause: String,
     },
     /// No response, or only transient errors, until the timeout or the retry deadline.
-    #[error("{action} got no good answer from {place}: {cause}. Is it running, and is this its address?")]
+    #[error("{action} failed: no valid response from {place}: {cause}; check the address and that the server runs")]
     Unreachable {
         /// Operation that failed.
         action: String,
@@ -54,7 +54,7 @@ pub enum LakeError {
         cause: String,
     },
     /// The bucket does not exist.
-    #[error("there is no bucket `{bucket}` at {place}: make it, or name another lake")]
+    #[error("cannot use bucket {bucket}: it does not exist at {place}; create it or choose another lake")]
     NoBucket {
         /// Name of the bucket.
         bucket: String,
@@ -62,15 +62,15 @@ pub enum LakeError {
         place: String,
     },
     /// The folder does not exist.
-    #[error("there is no folder {}: make it (mkdir -p), or name another lake", path.display())]
+    #[error("cannot use folder {}: it does not exist; create it with 'mkdir -p', or set another lake", path.display())]
     NoFolder {
         /// Path of the folder.
         path: PathBuf,
     },
     /// The standard AWS chain provides no credentials.
     #[error(
-        "there are no AWS credentials for {place}: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or \
-         run where a role is attached. The standard chain says: {cause}"
+        "no AWS credentials for {place}: {cause}; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or \
+         attach a role to the machine"
     )]
     NoCredentials {
         /// The lake.
@@ -79,15 +79,15 @@ pub enum LakeError {
         cause: String,
     },
     /// The standard AWS chain provides no region.
-    #[error("there is no AWS region for {place}: set AWS_REGION, or a region in the profile")]
+    #[error("no AWS region for {place}; set AWS_REGION, or a region in the profile")]
     NoRegion {
         /// The lake.
         place: String,
     },
     /// The server does not accept the credentials, or no longer does.
     #[error(
-        "{place} refuses the credentials ({cause}) at {action}: check the access key, the secret key and the session \
-         token, and that this machine's clock is right"
+        "{action} failed: {place} rejected the credentials: {cause}; check the access key, the secret key, the session \
+         token and the clock of this machine"
     )]
     BadCredentials {
         /// Operation that failed.
@@ -99,7 +99,7 @@ pub enum LakeError {
     },
     /// The credentials are valid but lack a permission.
     #[error(
-        "{place} denies {action} ({cause}): the lake needs s3:ListBucket on the bucket, s3:GetObject and \
+        "{action} failed: {place} denied access: {cause}; grant s3:ListBucket on the bucket, s3:GetObject and \
          s3:PutObject below it, and s3:DeleteObject on runs/*.draft.json"
     )]
     Denied {
@@ -111,7 +111,7 @@ pub enum LakeError {
         cause: String,
     },
     /// The bucket is in a region other than the one requested.
-    #[error("the bucket at {place} is in another region ({cause}): set AWS_REGION to the bucket's")]
+    #[error("cannot use the bucket at {place}: it is in another region: {cause}; set AWS_REGION to its region")]
     WrongRegion {
         /// Server and bucket.
         place: String,
@@ -119,7 +119,7 @@ pub enum LakeError {
         cause: String,
     },
     /// Any other error that a retry would not resolve.
-    #[error("{place} refuses {action}: {cause}")]
+    #[error("{action} failed: {place} refused the request: {cause}")]
     Refused {
         /// Operation that failed.
         action: String,
@@ -130,10 +130,9 @@ pub enum LakeError {
     },
     /// The key exists with different content.
     #[error(
-        "{key} is already in {place} with other content (there: {}, ours: {offered}). Nothing was overwritten: two \
-         different runs share a run id, or the same run was made by a program that makes other events; choose another \
-         --run-id or another lake",
-        stored.map_or_else(|| "not one of our files".to_owned(), |hash| hash.to_string())
+        "cannot write {key} to {place}: it exists with other content (hash {}, not {offered}), from another run with \
+         this ID or from another version of the program; choose another --run-id or another lake",
+        stored.map_or_else(|| "unknown".to_owned(), |hash| hash.to_string())
     )]
     Conflict {
         /// Key within the lake.
@@ -146,7 +145,7 @@ pub enum LakeError {
         offered: ContentHash,
     },
     /// A file system operation failed.
-    #[error("can't {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", path.display())]
     Io {
         /// Operation that failed.
         action: &'static str,
@@ -165,8 +164,8 @@ pub enum LakeError {
     },
     /// The format version of a manifest is newer than the supported one.
     #[error(
-        "{key} is a manifest of version {found}; this program reads up to version {known}. Use the release that wrote it \
-         or a later one"
+        "cannot read {key}: its manifest version is {found}, and this program reads up to version {known}; use the \
+         release that wrote it or a later one"
     )]
     NewerManifest {
         /// Key within the lake.
@@ -177,7 +176,7 @@ pub enum LakeError {
         known: u32,
     },
     /// A file could not be encoded. This is a bug, not a problem of the environment.
-    #[error("can't make a {file}: {source}. Please report this")]
+    #[error("cannot encode {file}: {source}; report this bug")]
     Encode {
         /// Kind of file.
         file: &'static str,

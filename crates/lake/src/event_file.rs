@@ -19,7 +19,7 @@ impl EventFileWriter {
     /// Creates a writer without rows.
     pub fn new() -> Result<Self, LakeError> {
         let dictionary: Vec<&str> = dictionary_columns().collect();
-        Writer::new("file of events", &form(), &dictionary).map(Self)
+        Writer::new("an event file", &form(), &dictionary).map(Self)
     }
 
     /// Adds rows with the columns of [`arrow_schema`]. Batch boundaries do not affect the content hash.

@@ -299,13 +299,13 @@ impl Manifest {
         let by_type: u64 = self.counts.event_types.values().sum();
         let indices = self.next_index.saturating_sub(self.first_index);
         let mut sums = vec![
-            ("indices made", indices, "valid, invalid and corrupt", outcomes.generated()),
+            ("indices", indices, "valid, invalid and corrupt events", outcomes.generated()),
             ("valid events", outcomes.valid, "valid events by hour", by_hour.valid),
             ("invalid values", outcomes.invalid, "invalid values by hour", by_hour.invalid),
             (
-                "broken values",
+                "corrupt values",
                 outcomes.corrupt,
-                "broken by fault",
+                "corrupt values by fault",
                 self.counts.faults.corrupt + self.counts.faults.oversize,
             ),
             ("corrupt values", outcomes.corrupt, "corrupt values by hour", by_hour.corrupt),

@@ -168,7 +168,7 @@ impl Reader {
         if self.nulls == Nulls::Refuse || self.check.is_some() {
             let mut fields = ours.schema_ref().fields().iter().zip(ours.columns());
             if let Some((field, _)) = fields.find(|(_, column)| column.null_count() > 0) {
-                return Err(format!("there are nulls in the column {}", field.name()));
+                return Err(format!("column {} contains nulls", field.name()));
             }
         }
         if let Some(check) = &mut self.check {
@@ -180,7 +180,7 @@ impl Reader {
     /// Compares the content hash of the rows read with the one in the footer. Called after the last row.
     fn mismatch(&mut self) -> Option<String> {
         let (read, written) = (self.check.take()?.finish(), self.hash?);
-        (read != written).then(|| format!("its rows have the content hash {read}, its footer says {written}"))
+        (read != written).then(|| format!("the content hash of its rows is {read}, that of its footer {written}"))
     }
 }
 
@@ -218,7 +218,7 @@ fn check_ranges(metadata: &ParquetMetaData, length: u64) -> Result<(), String> {
         let range = (u64::try_from(start), u64::try_from(column.compressed_size()));
         let inside = |(start, size): (u64, u64)| start.checked_add(size).is_some_and(|end| end <= length);
         if !matches!(range, (Ok(start), Ok(size)) if inside((start, size))) {
-            return Err(format!("the column {} is outside of the file", column.column_path()));
+            return Err(format!("column {} lies outside the file", column.column_path()));
         }
     }
     Ok(())

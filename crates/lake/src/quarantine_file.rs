@@ -73,7 +73,7 @@ fn form() -> Form {
 impl QuarantineFile {
     /// Encodes a file of these rows.
     pub fn encode(rows: &[QuarantineRow]) -> Result<Encoded, LakeError> {
-        const FILE: &str = "file of the quarantine";
+        const FILE: &str = "a quarantine file";
         let dictionary = ["reason_codes.list.element", "fields.list.element"];
         let mut writer = Writer::new(FILE, &form(), &dictionary)?;
         let batch = columns(rows).map_err(|source| LakeError::Encode { file: FILE, source: source.into() })?;
@@ -109,7 +109,7 @@ impl Iterator for QuarantineFile {
         Some(batch.and_then(|batch| {
             rows_of(&batch).ok_or_else(|| LakeError::BadFile {
                 key: self.0.key().to_owned(),
-                problem: "it lacks a column, or has a value that no quarantine has".to_owned(),
+                problem: "it lacks a column or contains an invalid value".to_owned(),
             })
         }))
     }

@@ -80,7 +80,7 @@ impl fmt::Display for SetHash {
 
 /// Error for a text that is not 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a sum of hashes has 32 hexadecimal digits")]
+#[error("not a sum of hashes; use 32 hexadecimal digits")]
 pub struct BadSetHash;
 
 impl FromStr for SetHash {
@@ -107,7 +107,7 @@ impl<'de> Deserialize<'de> for SetHash {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use std::borrow::Cow;
 

@@ -32,8 +32,8 @@ impl FromStr for LakeUrl {
         let parsed = match text.split_once("://") {
             Some(("s3", rest)) => parse_s3(rest),
             Some(("file", _)) => parse_folder(text),
-            Some(("s3a" | "s3n", _)) => Err("the scheme is called s3 here"),
-            Some(_) => Err("only s3:// and file:// are known"),
+            Some(("s3a" | "s3n", _)) => Err("the scheme must be s3"),
+            Some(_) => Err("the scheme must be s3 or file"),
             None => Err("it has no scheme"),
         };
         parsed.map_err(|problem| LakeError::Url { text: text.to_owned(), problem })
@@ -43,15 +43,15 @@ impl FromStr for LakeUrl {
 fn parse_s3(rest: &str) -> Result<LakeUrl, &'static str> {
     let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
     if !is_bucket_name(bucket) {
-        return Err("a bucket's name has 3 to 63 characters out of a-z, 0-9, `-` and `.`, and begins and ends with a \
-             letter or digit");
+        return Err("a bucket name has 3 to 63 characters of a-z, 0-9, - and ., and starts and ends with a letter or \
+             digit");
     }
     let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
     if prefix.contains(['?', '#']) || prefix.chars().any(char::is_control) {
-        return Err("a prefix can't have `?`, `#` or control characters");
+        return Err("a prefix must not contain ?, # or control characters");
     }
     if !prefix.is_empty() && prefix.split('/').any(|part| matches!(part, "" | "." | "..")) {
-        return Err("a prefix can't have empty parts, `.` or `..`");
+        return Err("a prefix must not contain empty parts, . or ..");
     }
     Ok(LakeUrl::S3 { bucket: bucket.to_owned(), prefix: prefix.to_owned() })
 }
@@ -69,10 +69,10 @@ fn is_bucket_name(name: &str) -> bool {
 fn parse_folder(text: &str) -> Result<LakeUrl, &'static str> {
     let url = Url::parse(text).map_err(|_| "it is not a URL")?;
     if url.host_str().is_some_and(|host| !host.is_empty()) {
-        return Err("a folder's path is absolute and on this machine: three slashes after `file:`");
+        return Err("a folder needs three slashes after file: and an absolute path");
     }
     if url.query().is_some() || url.fragment().is_some() {
-        return Err("`?` and `#` in a folder's name are written %3F and %23");
+        return Err("? and # in the name of a folder must be written %3F and %23");
     }
     url.to_file_path().map(LakeUrl::Folder).map_err(|()| "it is not a path on this machine")
 }
@@ -104,7 +104,7 @@ impl<'de> Deserialize<'de> for LakeUrl {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
 

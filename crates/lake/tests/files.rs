@@ -1,6 +1,6 @@
 //! Round trips of Parquet files, and the rejection of files of other formats.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -144,7 +144,7 @@ fn what_is_not_our_file_is_refused_by_its_key() {
         (Bytes::from_static(b"{\"event_id\": 1}"), ""),
         (whole.slice(..whole.len() - 1), ""),
         (foreign(vec![("user_id", other_type)]), "user_id"),
-        (foreign(vec![("n", other_columns)]), "none of the columns"),
+        (foreign(vec![("n", other_columns)]), "none of the expected columns"),
     ] {
         let error = EventFile::open("raw/x.parquet", bytes).err().unwrap();
         assert!(matches!(error, LakeError::BadFile { .. }));

@@ -1,6 +1,6 @@
 //! The JSON format of the manifest, which other programs and later releases read.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -136,7 +136,7 @@ fn sums_that_do_not_add_up_are_named() {
     assert_eq!(manifest().discrepancies(), [""; 0]);
     let mut wrong = manifest();
     wrong.next_index = 11;
-    assert_eq!(wrong.discrepancies(), ["11 indices made, but 10 valid, invalid and corrupt"]);
+    assert_eq!(wrong.discrepancies(), ["11 indices, but 10 valid, invalid and corrupt events"]);
     let mut wrong = manifest();
     wrong.counts.hours.clear();
     assert_eq!(wrong.discrepancies().len(), 3);

@@ -1,6 +1,6 @@
 //! pyarrow and `DuckDB` read the files of this crate.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,6 +1,6 @@
 //! Reactions of the lake to the responses of S3, and to their absence.
 
-#![allow(clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support {
     pub mod scripted_s3;

@@ -22,7 +22,7 @@ impl Account {
         if !is_root() {
             return Ok(None);
         }
-        let passwd = fs::read_to_string("/etc/passwd").at("reading", Path::new("/etc/passwd"))?;
+        let passwd = fs::read_to_string("/etc/passwd").at("read", Path::new("/etc/passwd"))?;
         ["postgres", "nobody"]
             .iter()
             .find_map(|name| Self::in_passwd(&passwd, name))
@@ -58,7 +58,7 @@ impl Account {
 
     /// Changes the owner of a file or folder to this account.
     pub(crate) fn own(&self, path: &Path) -> Result<(), StackError> {
-        chown(path, Some(self.uid), Some(self.gid)).at("giving to PostgreSQL's account", path)
+        chown(path, Some(self.uid), Some(self.gid)).at("change the owner of", path)
     }
 
     /// Sets the user and group of a command to this account.

@@ -14,14 +14,15 @@ use crate::process::Holder;
 #[derive(Debug, Error)]
 pub enum StackError {
     /// The servers' programs are not fetched, or not completely.
-    #[error("{} is not there: Kafka, PostgreSQL and SeaweedFS have not been fetched yet. Run scripts/setup", missing.display())]
+    #[error("cannot find {}: Kafka, PostgreSQL and SeaweedFS are not installed; run scripts/setup", missing.display())]
     NotFetched {
         /// First file that is missing.
         missing: PathBuf,
     },
     /// Another process listens on the server's port.
     #[error(
-        "port {port}, where {server} is to listen, is taken by {holder}. Stop that, or choose another port (--{server}-port)"
+        "cannot start {server} on port {port}: {holder} uses the port; stop it, or choose another port with \
+         --{server}-port"
     )]
     PortTaken {
         /// Server that needs the port.
@@ -33,7 +34,8 @@ pub enum StackError {
     },
     /// The server already runs on a port other than the requested one.
     #[error(
-        "{server} already runs on port {port}, not on {wanted}. Run `local-stack down` first, or leave --{server}-port out"
+        "cannot start {server} on port {wanted}: it already runs on port {port}; stop it with 'cargo run -p \
+         local-stack -- down', or omit --{server}-port"
     )]
     RunsElsewhere {
         /// The running server.
@@ -44,10 +46,10 @@ pub enum StackError {
         wanted: u16,
     },
     /// Creating a certificate failed.
-    #[error("a certificate could not be made: {0}")]
+    #[error("cannot create a certificate: {0}")]
     Certificate(openssl::error::ErrorStack),
     /// The server exited before it answered.
-    #[error("{server} ended at its start ({status}). The end of {}:\n{tail}", log.display())]
+    #[error("cannot start {server}: it exited early ({status}); see the end of {}:\n{tail}", log.display())]
     EndedEarly {
         /// The server that exited.
         server: Name,
@@ -59,7 +61,7 @@ pub enum StackError {
         tail: String,
     },
     /// The server runs but does not answer.
-    #[error("{server} has not answered for {} s ({last}). See {}", after.as_secs(), log.display())]
+    #[error("cannot start {server}: no response within {} s: {last}; see {}", after.as_secs(), log.display())]
     NoAnswer {
         /// The server that does not answer.
         server: Name,
@@ -71,7 +73,7 @@ pub enum StackError {
         log: PathBuf,
     },
     /// A server answers, but rejects the setup for the pipeline.
-    #[error("{server} could not be made ready, {step}: {cause}")]
+    #[error("cannot set up {server}: {step}: {cause}")]
     SetUp {
         /// The server being set up.
         server: Name,
@@ -81,7 +83,7 @@ pub enum StackError {
         cause: String,
     },
     /// A server is still alive after SIGKILL.
-    #[error("{server} (process {pid}) is still there after SIGKILL")]
+    #[error("cannot stop {server}: process {pid} still runs after SIGKILL")]
     NotStopped {
         /// The server that is still alive.
         server: Name,
@@ -89,10 +91,14 @@ pub enum StackError {
         pid: u32,
     },
     /// PostgreSQL refuses to run as root, and no other account exists.
-    #[error("PostgreSQL does not run as root, and /etc/passwd has neither a user postgres nor nobody to run it as")]
+    #[error("cannot run PostgreSQL as root: /etc/passwd names neither the user postgres nor nobody; add one")]
     NoAccount,
     /// A folder outside the repository belongs to another user.
-    #[error("{} belongs to another user; remove it or set LOCAL_STACK_DIR to a folder that all users can reach", .0.display())]
+    #[error(
+        "cannot use {}: it belongs to another user; remove it, or set LOCAL_STACK_DIR to a folder that all users can \
+         access",
+        .0.display()
+    )]
     NotOurs(PathBuf),
     /// All ports of the range are in use.
     #[error("no free port between {first} and {last} on 127.0.0.1")]
@@ -103,7 +109,7 @@ pub enum StackError {
         last: u16,
     },
     /// A program could not be started.
-    #[error("{program} could not be started: {cause}. {advice}")]
+    #[error("cannot start {program}: {cause}; {advice}")]
     Program {
         /// Its name or path.
         program: String,
@@ -113,9 +119,9 @@ pub enum StackError {
         advice: &'static str,
     },
     /// Reading or writing a file failed.
-    #[error("{action} {}: {cause}", path.display())]
+    #[error("cannot {action} {}: {cause}", path.display())]
     File {
-        /// Operation that failed, such as `reading`.
+        /// Operation that failed, such as `read`.
         action: &'static str,
         /// File or folder of the operation.
         path: PathBuf,

@@ -175,16 +175,16 @@ impl KafkaService {
     fn format(&self, log: &Path) -> Result<(), StackError> {
         let unfinished = self.folder.join("log.new");
         if unfinished.exists() {
-            fs::remove_dir_all(&unfinished).at("removing", &unfinished)?;
+            fs::remove_dir_all(&unfinished).at("remove", &unfinished)?;
         }
         copy_folder(&self.dist.folder.join("kafka-formatted"), &unfinished)?;
         let file = unfinished.join("meta.properties");
-        let old = fs::read_to_string(&file).at("reading", &file)?;
+        let old = fs::read_to_string(&file).at("read", &file)?;
         let own_id = format!("cluster.id={}\n", cluster_id());
         let kept = old.lines().filter(|line| !line.starts_with("cluster.id="));
         let lines: Vec<&str> = kept.chain([own_id.as_str()]).collect();
-        fs::write(&file, lines.join("\n")).at("writing", &file)?;
-        fs::rename(&unfinished, log).at("naming", log)
+        fs::write(&file, lines.join("\n")).at("write", &file)?;
+        fs::rename(&unfinished, log).at("create", log)
     }
 }
 
@@ -220,7 +220,7 @@ impl Service for KafkaService {
     }
 
     fn prepare(&self) -> Result<(), StackError> {
-        fs::create_dir_all(&self.folder).at("making", &self.folder)?;
+        fs::create_dir_all(&self.folder).at("create", &self.folder)?;
         let log = self.folder.join("log");
         if !log.exists() {
             match &self.security {
@@ -228,7 +228,7 @@ impl Service for KafkaService {
                 Some(security) => {
                     security.write_files(&self.folder)?;
                     let file = self.folder.join("server.properties");
-                    fs::write(&file, self.properties()).at("writing", &file)?;
+                    fs::write(&file, self.properties()).at("write", &file)?;
                     let mut command = self.java();
                     command.args(["kafka.tools.StorageTool", "format", "--cluster-id", &cluster_id(), "--config"]);
                     run(command.arg(&file).args(security.format_arguments()), "StorageTool")?;
@@ -239,7 +239,7 @@ impl Service for KafkaService {
             [("server.properties", self.properties()), ("log4j2.properties", LOG4J2_PROPERTIES.to_owned())]
         {
             let file = self.folder.join(name);
-            fs::write(&file, text).at("writing", &file)?;
+            fs::write(&file, text).at("write", &file)?;
         }
         Ok(())
     }
@@ -268,11 +268,7 @@ impl Service for KafkaService {
             .create()
             .map_err(|error| error.to_string())?;
         let metadata = client.fetch_metadata(None, QUESTION_LIMIT).map_err(|error| error.to_string())?;
-        if metadata.brokers().is_empty() {
-            Err("the broker has not joined its own cluster yet".to_owned())
-        } else {
-            Ok(())
-        }
+        if metadata.brokers().is_empty() { Err("the broker has not joined its cluster yet".to_owned()) } else { Ok(()) }
     }
 }
 

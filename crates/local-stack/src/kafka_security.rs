@@ -41,7 +41,7 @@ impl Security {
             [("server.pem", &identity), ("authority.pem", &self.authority), ("admin.properties", &admin)]
         {
             let file = folder.join(name);
-            fs::write(&file, text).at("writing", &file)?;
+            fs::write(&file, text).at("write", &file)?;
         }
         Ok(())
     }

@@ -11,44 +11,74 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use local_stack::Name;
 use local_stack::resident::{Ports, Resident, State, Step};
 
-/// Runs Kafka, PostgreSQL and an S3 as plain processes of this machine, without containers.
+/// Run Kafka, PostgreSQL and S3 as plain processes on this machine, without containers
 ///
-/// They listen on 127.0.0.1 only, where event-generator and kafka-consumer look for them by default. Data and logs are in
-/// .local-stack/data in the repository. scripts/setup fetches the servers' programs.
+/// The servers listen on 127.0.0.1 only, at the default addresses of event-generator and kafka-consumer. Data and logs
+/// are in .local-stack/data in the repository. Install the servers with scripts/setup.
 #[derive(Debug, Parser)]
-#[command(version, after_help = AFTER_HELP)]
+#[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
-    /// Keeps data, logs and pid files in this folder instead of .local-stack/data.
+    /// Folder for data, logs and pid files [default: .local-stack/data]
     #[arg(long, global = true, env = "LOCAL_STACK_DATA_DIR", value_name = "FOLDER")]
     data_dir: Option<PathBuf>,
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 done, 1 failed, 2 wrong usage, 3 (status) not all three run and answer.
-LOCAL_STACK_DIR names another folder than .local-stack, for the fetched programs and for data.";
+Examples:
+  local-stack up
+  local-stack status
+  local-stack logs kafka --follow
+  local-stack down --purge
+
+Exit codes: 0 success, 1 failure, 2 wrong usage, 3 (status) a server does not run or respond.
+Set LOCAL_STACK_DIR to use another folder than .local-stack for programs and data.";
+
+const UP_EXAMPLES: &str = "\
+Examples:
+  local-stack up
+  local-stack up --kafka-port 19092 --postgres-port 15433 --s3-port 19000";
+
+const DOWN_EXAMPLES: &str = "\
+Examples:
+  local-stack down
+  local-stack down --purge";
+
+const STATUS_EXAMPLES: &str = "\
+Examples:
+  local-stack status
+  local-stack status --data-dir /tmp/stack";
+
+const LOGS_EXAMPLES: &str = "\
+Examples:
+  local-stack logs -n 20
+  local-stack logs postgres --follow";
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Start what does not run, and wait until all three answer.
+    /// Start the servers that do not run, and wait until all three respond
+    #[command(after_help = UP_EXAMPLES)]
     Up(UpArguments),
-    /// Stop all three.
+    /// Stop all three servers
+    #[command(after_help = DOWN_EXAMPLES)]
     Down {
-        /// Also remove all their data and logs.
+        /// Also remove all data and logs
         #[arg(long)]
         purge: bool,
     },
-    /// Show how the three are; exit status 3 unless all run and answer.
+    /// Print the state of each server; exit 3 unless all run and respond
+    #[command(after_help = STATUS_EXAMPLES)]
     Status,
-    /// Show what a server writes.
+    /// Print the logs of the servers
+    #[command(after_help = LOGS_EXAMPLES)]
     Logs {
-        /// Which server; all three when left out.
+        /// Server [default: all three]
         server: Option<Server>,
-        /// How many of the last lines.
+        /// Number of lines from the end of each log
         #[arg(short = 'n', long, default_value_t = 50, value_name = "LINES")]
         lines: usize,
-        /// Go on with new lines until Ctrl-C.
+        /// Print new lines until Ctrl-C
         #[arg(short, long)]
         follow: bool,
     },
@@ -56,13 +86,13 @@ enum Verb {
 
 #[derive(Debug, Clone, Copy, Args)]
 struct UpArguments {
-    /// Kafka's port [default: 9092, or where it runs]
+    /// Port of Kafka [default: 9092, or the port on which it runs]
     #[arg(long = "kafka-port", env = "LOCAL_STACK_KAFKA_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     kafka: Option<u16>,
-    /// PostgreSQL's port [default: 5433, or where it runs]
+    /// Port of PostgreSQL [default: 5433, or the port on which it runs]
     #[arg(long = "postgres-port", env = "LOCAL_STACK_POSTGRES_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     postgres: Option<u16>,
-    /// S3's port [default: 9000, or where it runs]
+    /// Port of S3 [default: 9000, or the port on which it runs]
     #[arg(long = "s3-port", env = "LOCAL_STACK_S3_PORT", value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     s3: Option<u16>,
 }
@@ -100,7 +130,7 @@ fn main() -> ExitCode {
         // The reader closed the pipe, as in `local-stack logs | head`.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let _ = writeln!(io::stderr(), "local-stack: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
         Ok(code) => code,
@@ -114,7 +144,7 @@ fn up(resident: &Resident, ports: UpArguments) -> anyhow::Result<ExitCode> {
         let text = match step {
             Step::Starting => return,
             Step::Started(took) => format!("started in {}", output::seconds(took)),
-            Step::RanAlready => "runs already".to_owned(),
+            Step::RanAlready => "already running".to_owned(),
         };
         let _ = writeln!(io::stderr(), "{:<9} {text}", name.as_str());
     })?;
@@ -126,7 +156,7 @@ fn down(resident: &Resident, purge: bool) -> anyhow::Result<ExitCode> {
     let stopped = resident.down(purge)?;
     let names: Vec<&str> = stopped.iter().map(|name| name.as_str()).collect();
     let text =
-        if names.is_empty() { "nothing was running".to_owned() } else { format!("stopped {}", names.join(", ")) };
+        if names.is_empty() { "no server was running".to_owned() } else { format!("stopped {}", names.join(", ")) };
     let fate = if purge { "data removed" } else { "data kept" };
     let _ = writeln!(io::stderr(), "{text}; {fate} ({})", output::short(resident.data()));
     Ok(ExitCode::SUCCESS)

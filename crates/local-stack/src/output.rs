@@ -19,11 +19,11 @@ use crate::FOLLOW_PAUSE;
 /// Prints the addresses of the three servers after `up`, within 80 columns.
 pub(crate) fn addresses(resident: &Resident, took: Duration) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "The local stack is up ({}).", seconds(took))?;
+    writeln!(out, "Local stack ready after {}", seconds(took))?;
     for status in resident.status()? {
         writeln!(out, "  {:<9} {}", status.name.as_str(), address(&status))?;
     }
-    writeln!(out, "Data and logs: {}\nStop with `local-stack down`.", short(resident.data()))?;
+    writeln!(out, "Data and logs: {}\nStop it with 'cargo run -p local-stack -- down'", short(resident.data()))?;
     Ok(())
 }
 
@@ -42,11 +42,11 @@ fn address(status: &Status) -> String {
 /// Prints the table of `status`.
 pub(crate) fn table(all: &[Status]) -> io::Result<()> {
     let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header(["server", "state", "pid", "address", "up for", "log", "data"]);
+    table.load_style(UTF8_BORDERS_ONLY).set_header(["server", "state", "pid", "address", "uptime", "log", "data"]);
     for status in all {
         let state = match &status.state {
             State::Running => "running".to_owned(),
-            State::NotAnswering(cause) => format!("does not answer: {cause}"),
+            State::NotAnswering(cause) => format!("not responding: {cause}"),
             State::Died => "died (see the log)".to_owned(),
             State::Stopped => "stopped".to_owned(),
         };

@@ -44,7 +44,7 @@ impl Dist {
             return Ok(original);
         }
         let stamp = self.folder.join("COMPLETE");
-        let version = fs::read_to_string(&stamp).at("reading", &stamp)?;
+        let version = fs::read_to_string(&stamp).at("read", &stamp)?;
         let version = version.get(..12).unwrap_or("unknown");
         let copy = outside_folder(&stack_folder())?.join(format!("postgres-{version}"));
         if !copy.exists() {
@@ -83,31 +83,31 @@ pub(crate) fn outside_folder(inside: &Path) -> Result<PathBuf, StackError> {
     let mut hasher = DefaultHasher::new();
     inside.hash(&mut hasher);
     let folder = PathBuf::from(format!("/var/tmp/local-stack-{:016x}", hasher.finish()));
-    fs::create_dir_all(&folder).at("making", &folder)?;
-    let kind = fs::symlink_metadata(&folder).at("looking at", &folder)?;
+    fs::create_dir_all(&folder).at("create", &folder)?;
+    let kind = fs::symlink_metadata(&folder).at("inspect", &folder)?;
     if !kind.is_dir() || !Account::is_ours(&kind) {
         return Err(StackError::NotOurs(folder));
     }
-    fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).at("setting the rights of", &folder)?;
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o711)).at("set the permissions of", &folder)?;
     Ok(folder)
 }
 
 /// Copies files, folders and symbolic links with their permissions.
 pub(crate) fn copy_folder(from: &Path, to: &Path) -> Result<(), StackError> {
-    fs::create_dir_all(to).at("making", to)?;
-    let rights = fs::metadata(from).at("looking at", from)?.permissions();
-    fs::set_permissions(to, rights).at("setting the rights of", to)?;
-    for entry in fs::read_dir(from).at("reading", from)? {
-        let entry = entry.at("reading", from)?;
+    fs::create_dir_all(to).at("create", to)?;
+    let rights = fs::metadata(from).at("inspect", from)?.permissions();
+    fs::set_permissions(to, rights).at("set the permissions of", to)?;
+    for entry in fs::read_dir(from).at("read", from)? {
+        let entry = entry.at("read", from)?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let kind = entry.file_type().at("looking at", &source)?;
+        let kind = entry.file_type().at("inspect", &source)?;
         if kind.is_dir() {
             copy_folder(&source, &target)?;
         } else if kind.is_symlink() {
-            let destination = fs::read_link(&source).at("reading", &source)?;
-            std::os::unix::fs::symlink(destination, &target).at("linking", &target)?;
+            let destination = fs::read_link(&source).at("read", &source)?;
+            std::os::unix::fs::symlink(destination, &target).at("link", &target)?;
         } else {
-            fs::copy(&source, &target).at("copying", &source)?;
+            fs::copy(&source, &target).at("copy", &source)?;
         }
     }
     Ok(())

@@ -79,8 +79,8 @@ impl PostgresService {
         ];
         for (name, text) in files {
             let file = self.data().join(name);
-            fs::write(&file, text).at("writing", &file)?;
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).at("making private", &file)?;
+            fs::write(&file, text).at("write", &file)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).at("set the permissions of", &file)?;
             if let Some(account) = &self.account {
                 account.own(&file)?;
             }
@@ -102,9 +102,9 @@ impl PostgresService {
         let (data, password) = (self.data(), self.folder.join("password"));
         // Left behind by an interrupted attempt.
         if data.exists() {
-            fs::remove_dir_all(&data).at("removing", &data)?;
+            fs::remove_dir_all(&data).at("remove", &data)?;
         }
-        fs::write(&password, DATABASE_PASSWORD).at("writing", &password)?;
+        fs::write(&password, DATABASE_PASSWORD).at("write", &password)?;
         if let Some(account) = &self.account {
             account.own(&self.folder)?;
             account.own(&password)?;
@@ -122,7 +122,7 @@ impl PostgresService {
             .map_err(|cause| StackError::Program {
                 program: "initdb".to_owned(),
                 cause,
-                advice: "Run scripts/setup",
+                advice: "run scripts/setup",
             })?;
         let _ = fs::remove_file(&password);
         if output.status.success() {
@@ -181,11 +181,11 @@ impl Service for PostgresService {
     }
 
     fn prepare(&self) -> Result<(), StackError> {
-        fs::create_dir_all(&self.folder).at("making", &self.folder)?;
+        fs::create_dir_all(&self.folder).at("create", &self.folder)?;
         let done = self.folder.join("initialised");
         if !done.exists() {
             self.init()?;
-            fs::write(&done, "").at("writing", &done)?;
+            fs::write(&done, "").at("write", &done)?;
         }
         Ok(())
     }
@@ -211,7 +211,7 @@ impl Service for PostgresService {
         let refused = |step: String| move |cause| StackError::SetUp { server: Name::Postgres, step, cause };
         apart(|| wait_for(self.make_database())).map_err(refused(format!("database {DATABASE}")))?;
         for script in role_scripts()? {
-            let sql = fs::read_to_string(&script).at("reading", &script)?;
+            let sql = fs::read_to_string(&script).at("read", &script)?;
             apart(|| wait_for(self.run_script(&sql))).map_err(refused(script.display().to_string()))?;
         }
         Ok(())
@@ -225,7 +225,7 @@ fn role_scripts() -> Result<Vec<PathBuf>, StackError> {
     if !folder.exists() {
         return Ok(Vec::new());
     }
-    let entries = fs::read_dir(&folder).at("reading", &folder)?;
+    let entries = fs::read_dir(&folder).at("read", &folder)?;
     let mut scripts: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
     scripts.retain(|path| path.extension().is_some_and(|extension| extension == "sql"));
     scripts.sort();

@@ -24,7 +24,7 @@ impl fmt::Display for Holder {
         match (self.pid, &self.command) {
             (Some(pid), Some(command)) => write!(formatter, "process {pid} ({command})"),
             (Some(pid), None) => write!(formatter, "process {pid}"),
-            (None, _) => formatter.write_str("another user's process"),
+            (None, _) => formatter.write_str("a process of another user"),
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct RawProducer<'a> {
 impl<'a> RawProducer<'a> {
     /// Connects to a broker at `HOST:PORT`.
     pub fn connect(address: &str, topic: &'a str) -> anyhow::Result<Self> {
-        let broker = TcpStream::connect(address).with_context(|| format!("connecting to Kafka at {address}"))?;
+        let broker = TcpStream::connect(address).with_context(|| format!("cannot connect to Kafka at {address}"))?;
         broker.set_nodelay(true)?;
         broker.set_read_timeout(Some(ANSWER))?;
         Ok(Self { broker, topic })
@@ -57,7 +57,7 @@ impl<'a> RawProducer<'a> {
             }
             let timestamp = record.timestamp;
             let may_retry = NO_LEADER.contains(&code) && Instant::now() < deadline;
-            ensure!(may_retry, "Kafka refused a record with timestamp {timestamp}: error code {code}");
+            ensure!(may_retry, "Kafka rejected a record with timestamp {timestamp}: error code {code}");
             sleep(PAUSE);
         }
     }
@@ -67,13 +67,13 @@ impl<'a> RawProducer<'a> {
         let request = produce_request(self.topic, record);
         self.broker.write_all(&[length(&request).to_be_bytes().as_slice(), &request].concat())?;
         let mut size = [0; 4];
-        self.broker.read_exact(&mut size).context("no answer of Kafka to a record")?;
+        self.broker.read_exact(&mut size).context("no response from Kafka to a record")?;
         let mut answer = vec![0; usize::try_from(u32::from_be_bytes(size))?];
         self.broker.read_exact(&mut answer)?;
         // Correlation ID, number of topics, name, number of partitions and partition ID come first.
-        let (_, rest) = answer.split_at_checked(18 + self.topic.len()).context("Kafka's answer is cut off")?;
-        let (code, rest) = rest.split_first_chunk().context("Kafka's answer is cut off")?;
-        let (offset, _) = rest.split_first_chunk().context("Kafka's answer is cut off")?;
+        let (_, rest) = answer.split_at_checked(18 + self.topic.len()).context("truncated response from Kafka")?;
+        let (code, rest) = rest.split_first_chunk().context("truncated response from Kafka")?;
+        let (offset, _) = rest.split_first_chunk().context("truncated response from Kafka")?;
         Ok((i16::from_be_bytes(*code), i64::from_be_bytes(*offset)))
     }
 }

@@ -103,7 +103,7 @@ impl Resident {
 
     /// Starts the servers that do not run, in parallel, and returns when all three answer. `report` receives each step.
     pub fn up(&self, ports: Ports, report: impl Fn(Name, Step) + Sync) -> Result<(), StackError> {
-        fs::create_dir_all(&self.data).at("making", &self.data)?;
+        fs::create_dir_all(&self.data).at("create", &self.data)?;
         let _lock = self.lock()?;
         let report = &report;
         thread::scope(|scope| {
@@ -136,7 +136,7 @@ impl Resident {
             let postgres = self.folder(Name::Postgres)?;
             let outside = postgres.parent().filter(|parent| *parent != self.data);
             for folder in [outside, Some(self.data.as_path())].into_iter().flatten() {
-                fs::remove_dir_all(folder).at("removing", folder)?;
+                fs::remove_dir_all(folder).at("remove", folder)?;
             }
         }
         Ok(stopped)
@@ -215,7 +215,7 @@ impl Resident {
         }
         S::tidy(&record.all_ports);
         let file = self.pid_file(S::NAME);
-        fs::remove_file(&file).at("removing", &file)?;
+        fs::remove_file(&file).at("remove", &file)?;
         Ok(ran.then_some(S::NAME))
     }
 
@@ -252,8 +252,8 @@ impl Resident {
     /// remove.
     fn lock(&self) -> Result<File, StackError> {
         let path = self.data.with_extension("lock");
-        let file = File::create(&path).at("making", &path)?;
-        file.lock().at("locking", &path)?;
+        let file = File::create(&path).at("create", &path)?;
+        file.lock().at("lock", &path)?;
         Ok(file)
     }
 
@@ -273,7 +273,7 @@ impl Resident {
         let Some(process) = Process::with(pid) else { return Ok(()) };
         let record = Record { process, port: service.port(), all_ports: service.ports(), since };
         let file = self.pid_file(S::NAME);
-        fs::write(&file, serde_json::json!(record).to_string()).at("writing", &file)
+        fs::write(&file, serde_json::json!(record).to_string()).at("write", &file)
     }
 }
 

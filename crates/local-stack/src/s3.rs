@@ -182,7 +182,7 @@ impl S3Service {
         let Some(tls) = &self.tls else { return Ok(None) };
         let files = [self.folder.join("server.crt"), self.folder.join("server.key")];
         for (file, text) in files.iter().zip([&tls.certificate, &tls.key]) {
-            fs::write(file, text).at("writing", file)?;
+            fs::write(file, text).at("write", file)?;
         }
         Ok(Some(files))
     }
@@ -237,17 +237,17 @@ impl Service for S3Service {
 
     fn prepare(&self) -> Result<(), StackError> {
         let (data, identities) = (self.data(), self.identities());
-        fs::create_dir_all(&data).at("making", &data)?;
+        fs::create_dir_all(&data).at("create", &data)?;
         let text = serde_json::json!({"identities": [{
             "name": "local-stack",
             "credentials": [{"accessKey": S3_ACCESS_KEY, "secretKey": S3_SECRET_KEY}],
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }]});
-        fs::write(&identities, text.to_string()).at("writing", &identities)?;
+        fs::write(&identities, text.to_string()).at("write", &identities)?;
         // SeaweedFS would prefer the ports of the last start to the flags.
         match fs::remove_file(data.join("mini.options")) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                Err(error).at("removing", &data.join("mini.options"))
+                Err(error).at("remove", &data.join("mini.options"))
             }
             _ => Ok(()),
         }
@@ -291,7 +291,7 @@ impl Service for S3Service {
     fn furnish(&self) -> Result<(), StackError> {
         let step = |step: String| move |cause| StackError::SetUp { server: Name::S3, step, cause };
         apart(|| wait_for(self.make_bucket())).map_err(step(format!("bucket {BUCKET}")))?;
-        apart(|| wait_for(self.await_storage())).map_err(step("an object kept".to_owned()))
+        apart(|| wait_for(self.await_storage())).map_err(step("first object".to_owned()))
     }
 
     /// Removes the sockets in /tmp; SeaweedFS does not let us choose their folder and names.

@@ -63,7 +63,7 @@ impl<S: Service> Server<S> {
     }
 
     fn start_as(folder: &Path, port: u16, form: impl Fn(S) -> Result<S, StackError>) -> Result<Self, StackError> {
-        let folder = std::path::absolute(folder).at("finding", folder)?;
+        let folder = std::path::absolute(folder).at("resolve", folder)?;
         let log = folder.with_file_name(format!("{}.log", S::NAME));
         let mut attempt = 1;
         loop {
@@ -155,5 +155,5 @@ pub(crate) fn temporary_folder() -> Result<TempDir, StackError> {
         .prefix("local-stack-")
         .permissions(open)
         .tempdir_in(&place)
-        .at("making a folder in", &place)
+        .at("create a folder in", &place)
 }

@@ -117,7 +117,7 @@ fn spawn<S: Service>(service: &S) -> Result<Child, StackError> {
         return Err(StackError::PortTaken { server: S::NAME, port: service.port(), holder });
     }
     let log = open_log(service.log())?;
-    let errors = log.try_clone().at("opening", service.log())?;
+    let errors = log.try_clone().at("open", service.log())?;
     let mut command = service.command()?;
     // A separate process group, so that Ctrl-C in the terminal does not reach the servers.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
@@ -125,21 +125,21 @@ fn spawn<S: Service>(service: &S) -> Result<Child, StackError> {
     command.spawn().map_err(|cause| StackError::Program {
         program: command.get_program().to_string_lossy().into_owned(),
         cause,
-        advice: "Run scripts/setup",
+        advice: "run scripts/setup",
     })
 }
 
 fn open_log(path: &Path) -> Result<File, StackError> {
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).at("making", folder)?;
+        fs::create_dir_all(folder).at("create", folder)?;
     }
-    OpenOptions::new().create(true).append(true).open(path).at("opening", path)
+    OpenOptions::new().create(true).append(true).open(path).at("open", path)
 }
 
 fn await_answer<S: Service>(service: &S, child: &mut Child, deadline: Instant) -> Result<(), StackError> {
-    let mut last = "it does not listen yet".to_owned();
+    let mut last = "not listening yet".to_owned();
     loop {
-        if let Some(status) = child.try_wait().at("waiting for", service.log())? {
+        if let Some(status) = child.try_wait().at("wait for", service.log())? {
             let tail = tail(service.log(), 20).unwrap_or_default();
             return Err(StackError::EndedEarly { server: S::NAME, status, log: service.log().to_owned(), tail });
         }

@@ -41,7 +41,7 @@ impl Watch {
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
-            .map_err(|cause| StackError::Program { program: "sh".to_owned(), cause, advice: "Is /bin/sh there?" })?;
+            .map_err(|cause| StackError::Program { program: "sh".to_owned(), cause, advice: "install /bin/sh" })?;
         Ok(Self { shell })
     }
 }

@@ -93,7 +93,7 @@ fn up_twice_down_and_up_again() {
     assert_eq!(listed_buckets(&place.s3()), [BUCKET]);
     common::put(&place.s3(), BUCKET, "kept", b"bytes").unwrap();
 
-    assert_eq!(place.must(&["up"]).matches("runs already").count(), 3);
+    assert_eq!(place.must(&["up"]).matches("already running").count(), 3);
     assert_eq!(place.pids(), pids, "the same processes");
     assert_eq!(place.must(&["status"]).matches("running").count(), 3);
     assert!(place.must(&["logs", "postgres", "-n", "100"]).contains("ready to accept connections"));
@@ -101,7 +101,7 @@ fn up_twice_down_and_up_again() {
 
     place.must(&["down"]);
     assert!(!pids.iter().any(|pid| exists(*pid)));
-    assert!(place.must(&["down"]).contains("nothing was running"));
+    assert!(place.must(&["down"]).contains("no server was running"));
 
     place.must(&["up"]);
     assert_eq!(query_one(&place.database_url(), "SELECT count(*)::text FROM kept"), "1");
@@ -206,7 +206,7 @@ fn missing_programs_name_the_command_that_fetches_them() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output).contains("Run scripts/setup"), "{}", text(&output));
+    assert!(text(&output).contains("run scripts/setup"), "{}", text(&output));
 }
 
 fn text(output: &Output) -> String {

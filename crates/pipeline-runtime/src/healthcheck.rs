@@ -7,18 +7,18 @@ use crate::http::{self, HttpAddr};
 use crate::output;
 use crate::units::TimeSpan;
 
-/// Whom to ask, and what.
+/// Address and probe to query.
 #[derive(Args, Clone, Debug)]
 pub struct HealthcheckArgs {
-    /// Where the running program serves: its own --http-addr [default: 127.0.0.1:9464 for kafka-consumer,
+    /// Address of the running program, its own --http-addr [default: 127.0.0.1:9464 for kafka-consumer,
     /// 127.0.0.1:9465 for event-generator]
     #[arg(long, value_name = "HOST:PORT")]
     pub http_addr: Option<HttpAddr>,
-    /// Ask whether it does its work now (/readyz), not only whether the process can go on (/livez)
+    /// Query readiness (/readyz) instead of liveness (/livez)
     #[arg(long)]
     pub ready: bool,
-    /// Maximum wait for the answer
-    #[arg(long, value_name = "DURATION", default_value = "3s")]
+    /// Deadline for the response, such as 500ms or 3s
+    #[arg(long, value_name = "DURATION", default_value = "3s", allow_hyphen_values = true)]
     pub timeout: TimeSpan,
 }
 
@@ -30,7 +30,9 @@ impl HealthcheckArgs {
         let address = match &self.http_addr {
             None => default,
             Some(HttpAddr::At(address)) => address,
-            Some(HttpAddr::Off) => return Err(Failure::usage("--http-addr off: there is nobody to ask")),
+            Some(HttpAddr::Off) => {
+                return Err(Failure::usage("--http-addr off: no address to query; give the HOST:PORT of the program"));
+            }
         };
         let path = if self.ready { "/readyz" } else { "/livez" };
         let (status, body) = http::get(address, path, self.timeout.get()).await.map_err(anyhow::Error::from)?;
@@ -38,6 +40,6 @@ impl HealthcheckArgs {
         if status == 200 {
             return output::line(said);
         }
-        Err(Failure::Failed(anyhow::anyhow!("{path} at {address} says {status}: {said}")))
+        Err(Failure::Failed(anyhow::anyhow!("{path} at {address} returned {status}: {said}")))
     }
 }

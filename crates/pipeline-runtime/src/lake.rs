@@ -13,11 +13,11 @@ const LOCAL_ACCESS_KEY: &str = "local-stack";
 const LOCAL_SECRET_KEY: &str = "local-stack-secret";
 const LOCAL_REGION: &str = "us-east-1";
 
-/// Where the lake is.
+/// Location of the lake.
 #[derive(Args, Clone, Debug, Default)]
 pub struct LakeArgs {
-    /// The lake: `s3://bucket/prefix`, with the usual AWS_* variables, profiles and roles, or `file:///folder`
-    /// [default: the local stack's bucket]
+    /// Address of the lake: s3://bucket/prefix, with the standard AWS_* variables, profiles and roles, or
+    /// file:///folder [default: the bucket of the local stack]
     #[arg(long, value_name = "URL", help_heading = "Lake")]
     pub lake: Option<LakeUrl>,
 }
@@ -53,10 +53,10 @@ impl LakeArgs {
 pub fn with_hint(error: LakeError) -> anyhow::Error {
     match error {
         LakeError::Unreachable { .. } => {
-            anyhow!("{error} `{START_LOCAL_STACK}` starts the local one, --lake names another")
+            anyhow!("{error}, start the local stack with '{START_LOCAL_STACK}', or set --lake")
         }
         LakeError::NoBucket { ref bucket, .. } if bucket == LOCAL_BUCKET => {
-            anyhow!("{error} (`{START_LOCAL_STACK}` makes the local one)")
+            anyhow!("{error} ('{START_LOCAL_STACK}' creates it)")
         }
         other => anyhow::Error::new(other),
     }

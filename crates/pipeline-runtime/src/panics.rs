@@ -25,7 +25,7 @@ pub fn exit_on_panic(safe: &'static str) {
             thread::sleep(TIME_TO_PRINT);
             exit_code::now(1);
         });
-        note(format_args!("error: this is a bug, please report it with the lines below; {safe}"));
+        note(format_args!("error: this is a bug; report it with the lines below; {safe}"));
         usual(panic);
         exit_code::now(1)
     }));

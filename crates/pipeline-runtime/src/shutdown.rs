@@ -21,7 +21,7 @@ const TIME_TO_PRINT: Duration = Duration::from_millis(200);
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// Part of the shutdown that the process currently waits for.
-static WAITING_FOR: Mutex<&str> = Mutex::new("nothing yet");
+static WAITING_FOR: Mutex<&str> = Mutex::new("nothing");
 
 /// Sets the part of the shutdown that the process waits for. The message of an exceeded deadline names it.
 pub fn waiting_for(part: &'static str) {
@@ -58,7 +58,7 @@ impl ShutdownDeadline {
             let Some(signal) = signals.forever().next() else { return };
             let deadline = Instant::now() + DEADLINE.saturating_sub(TIME_TO_PRINT);
             signalled.request();
-            log(move || tracing::info!(signal, "ending; a second signal ends at once"));
+            log(move || tracing::info!(signal, "shutting down; a second signal ends the process at once"));
             while Instant::now() < deadline {
                 thread::sleep(CHECK_INTERVAL);
                 if let Some(signal) = signals.pending().next() {
@@ -67,7 +67,7 @@ impl ShutdownDeadline {
             }
             log(|| {
                 let waited_for = *WAITING_FOR.lock().unwrap_or_else(PoisonError::into_inner);
-                tracing::error!(waited_for, "shutdown deadline exceeded: the process ends without waiting further");
+                tracing::error!(waited_for, "shutdown deadline exceeded; exiting");
             });
             thread::sleep(TIME_TO_PRINT);
             exit::now(1)

@@ -10,14 +10,14 @@ use tracing_subscriber::util::SubscriberInitExt;
 use crate::exit::Failure;
 use crate::progress;
 
-/// What is logged and in which form.
+/// Format and level of the log.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
-    /// Form of the log on stderr [default: text on a terminal, json otherwise]
+    /// Log format on stderr [default: text on a terminal, json otherwise]
     #[arg(long, value_enum, global = true)]
     pub log_format: Option<LogFormat>,
-    /// Log more: -v debug, -vv trace. RUST_LOG, where it is set, decides alone
+    /// Log more: -v debug, -vv trace; RUST_LOG takes precedence
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub verbose: u8,
     /// Log less: -q warnings, -qq errors only
@@ -25,12 +25,12 @@ pub struct LogArgs {
     pub quiet: u8,
 }
 
-/// The form of a log line.
+/// Format of a log line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
+    /// Human-readable text
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line
     Json,
 }
 
@@ -61,7 +61,9 @@ impl LogArgs {
             format!("{level},librdkafka=off,rdkafka=off,aws=warn,aws_config=error,hyper=warn,refinery_core=warn");
         let filter = match std::env::var("RUST_LOG") {
             Ok(directives) if !directives.is_empty() => EnvFilter::try_new(&directives).map_err(|error| {
-                Failure::usage(format!("RUST_LOG={directives}: {error}; an example is RUST_LOG=info,lake=debug"))
+                Failure::usage(format!(
+                    "invalid RUST_LOG={directives}: {error}; write it as in RUST_LOG=info,lake=debug"
+                ))
             })?,
             _ => EnvFilter::new(default),
         };
@@ -73,7 +75,7 @@ impl LogArgs {
         } else {
             lines.json().flatten_event(true).finish().try_init()
         };
-        started.map_err(|error| Failure::Failed(anyhow::anyhow!("the log could not be started: {error}")))
+        started.map_err(|error| Failure::Failed(anyhow::anyhow!("cannot start the log: {error}")))
     }
 }
 

@@ -4,7 +4,7 @@
 //! more forms: `bytesize` parses `256M` as a decimal unit and rounds fractions, `humantime` has months and years.
 
 use std::fmt::{self, Display};
-use std::ops::{Bound, RangeBounds};
+use std::ops::{Bound, RangeBounds, RangeInclusive};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ pub struct Count(u64);
 
 /// Error for a quantity that cannot be parsed or is outside the range of its flag.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("invalid {quantity}: {problem}; {}", .problem.remedy(*.quantity))]
+#[error("{problem}; {}", .problem.remedy(*.quantity))]
 pub struct UnitError {
     quantity: Quantity,
     problem: Problem,
@@ -43,13 +43,19 @@ enum Quantity {
 enum Problem {
     #[error("no number")]
     NoNumber,
-    #[error("no unit")]
-    NoUnit,
+    #[error("not a number")]
+    NotANumber,
+    #[error("must not be negative")]
+    Negative,
+    #[error("not a whole number")]
+    Fraction,
+    #[error("{0} has no unit")]
+    NoUnit(String),
     #[error("unknown unit '{0}'")]
     UnknownUnit(String),
-    #[error("the number is too large")]
-    TooLarge,
-    #[error("{value} is outside the range")]
+    #[error("number too large")]
+    TooLarge { maximum: String },
+    #[error("{value} is out of range")]
     OutOfRange { value: String, range: String },
 }
 
@@ -69,19 +75,35 @@ impl Quantity {
         }
     }
 
-    fn parse(self, text: &str) -> Result<u64, UnitError> {
+    /// Returns the units as a phrase of an error.
+    const fn units_in_words(self) -> &'static str {
+        match self {
+            Self::Bytes => "KiB, MiB, GiB or no unit",
+            Self::Time => "ms, s, m, h or d",
+            Self::Count => "k, M or no unit",
+        }
+    }
+
+    /// Parses a quantity of at most `maximum`.
+    fn parse(self, text: &str, maximum: u64) -> Result<u64, UnitError> {
         let failed = |problem| UnitError { quantity: self, problem };
         let end = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
         let (number, unit) = text.split_at(end);
-        let unit = unit.trim_start();
         if number.is_empty() {
-            return Err(failed(Problem::NoNumber));
+            return Err(failed(not_a_number(text)));
         }
+        if unit.starts_with(['.', ',']) {
+            return Err(failed(Problem::Fraction));
+        }
+        let unit = unit.trim_start();
         let (factor, _) = self.units().iter().find(|(_, names)| names.contains(&unit)).ok_or_else(|| {
-            failed(if unit.is_empty() { Problem::NoUnit } else { Problem::UnknownUnit(unit.to_owned()) })
+            let without_unit = || Problem::NoUnit(number.to_owned());
+            failed(if unit.is_empty() { without_unit() } else { Problem::UnknownUnit(unit.to_owned()) })
         })?;
         let value = number.parse::<u64>().ok().and_then(|number| number.checked_mul(*factor));
-        value.ok_or_else(|| failed(Problem::TooLarge))
+        // The maximum is in the unit of the text, which is the one that the user can correct.
+        let too_large = || failed(Problem::TooLarge { maximum: format!("{}{unit}", maximum / factor) });
+        value.filter(|value| *value <= maximum).ok_or_else(too_large)
     }
 
     /// Writes a value in the largest unit that expresses it exactly.
@@ -94,27 +116,33 @@ impl Quantity {
     }
 }
 
-impl Display for Quantity {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Bytes => "byte size",
-            Self::Time => "duration",
-            Self::Count => "count",
-        })
+/// Returns the problem of a text that does not start with a digit.
+fn not_a_number(text: &str) -> Problem {
+    let negative = text.strip_prefix('-').is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit()));
+    if negative {
+        Problem::Negative
+    } else if text.is_empty() {
+        Problem::NoNumber
+    } else {
+        Problem::NotANumber
     }
 }
 
 impl Problem {
     fn remedy(&self, quantity: Quantity) -> String {
-        if let Self::OutOfRange { range, .. } = self {
-            return format!("use {range}");
+        match self {
+            Self::OutOfRange { range, .. } => return format!("use {range}"),
+            Self::TooLarge { maximum } => return format!("the maximum is {maximum}"),
+            Self::NoUnit(number) => return format!("write {number}ms, {number}s or {number}m"),
+            Self::UnknownUnit(_) => return format!("use {}", quantity.units_in_words()),
+            Self::NoNumber | Self::NotANumber | Self::Negative | Self::Fraction => {}
         }
-        let form = match quantity {
-            Quantity::Bytes => "with KiB, MiB, GiB or no unit, such as 256MiB",
-            Quantity::Time => "with ms, s, m, h or d, such as 90s",
-            Quantity::Count => "with k, M or no unit, such as 250k",
+        let example = match quantity {
+            Quantity::Bytes => "256MiB",
+            Quantity::Time => "90s",
+            Quantity::Count => "250k",
         };
-        format!("write a whole number {form}")
+        format!("write a whole number with {}, such as {example}", quantity.units_in_words())
     }
 }
 
@@ -127,12 +155,16 @@ macro_rules! quantity {
                 R: RangeBounds<Self> + Clone + Send + Sync + 'static,
             {
                 move |text| {
-                    let value: Self = text.parse()?;
-                    if range.contains(&value) {
-                        return Ok(value);
-                    }
-                    let problem = Problem::OutOfRange { value: value.to_string(), range: described(&range) };
-                    Err(UnitError { quantity: $kind, problem })
+                    let value = match text.parse::<Self>() {
+                        Ok(value) if range.contains(&value) => return Ok(value),
+                        Ok(value) => value.to_string(),
+                        // The maximum is that of the flag.
+                        Err(UnitError { problem: Problem::TooLarge { .. }, .. }) if is_bounded_above(&range) => {
+                            text.to_owned()
+                        }
+                        Err(error) => return Err(error),
+                    };
+                    Err(UnitError { quantity: $kind, problem: Problem::OutOfRange { value, range: described(&range) } })
                 }
             }
         }
@@ -141,7 +173,7 @@ macro_rules! quantity {
             type Err = UnitError;
 
             fn from_str(text: &str) -> Result<Self, UnitError> {
-                $kind.parse(text).map(Self)
+                $kind.parse(text, u64::MAX).map(Self)
             }
         }
 
@@ -168,6 +200,10 @@ macro_rules! quantity {
 quantity!(ByteSize, Quantity::Bytes);
 quantity!(TimeSpan, Quantity::Time);
 quantity!(Count, Quantity::Count);
+
+fn is_bounded_above<T>(range: &impl RangeBounds<T>) -> bool {
+    !matches!(range.end_bound(), Bound::Unbounded)
+}
 
 fn described<T: Display>(range: &impl RangeBounds<T>) -> String {
     match (range.start_bound(), range.end_bound()) {
@@ -261,16 +297,42 @@ impl Count {
 
 /// Parses a count into an integer type, for flags without a dedicated type.
 pub fn count<T: TryFrom<u64>>(text: &str) -> Result<T, UnitError> {
-    narrow(Quantity::Count, text)
+    narrow(Quantity::Count, Quantity::Count.parse(text, maximum::<T>())?)
 }
 
-/// Parses a byte size into an integer type.
-pub fn bytes<T: TryFrom<u64>>(text: &str) -> Result<T, UnitError> {
-    narrow(Quantity::Bytes, text)
+/// Returns a parser for clap that parses a count into an integer type and refuses values outside `range`.
+pub fn count_within<T>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<T, UnitError> + Clone + Send + Sync + 'static
+where
+    T: TryFrom<u64> + 'static,
+{
+    let (low, high) = range.into_inner();
+    let parse = Count::within(Count(low)..=Count(high));
+    move |text| narrow(Quantity::Count, parse(text)?.get())
 }
 
-fn narrow<T: TryFrom<u64>>(quantity: Quantity, text: &str) -> Result<T, UnitError> {
-    T::try_from(quantity.parse(text)?).map_err(|_| UnitError { quantity, problem: Problem::TooLarge })
+/// Returns a parser for clap that parses a byte size into an integer type and refuses values outside `range`.
+pub fn bytes_within<T>(
+    range: RangeInclusive<u64>,
+) -> impl Fn(&str) -> Result<T, UnitError> + Clone + Send + Sync + 'static
+where
+    T: TryFrom<u64> + 'static,
+{
+    let (low, high) = range.into_inner();
+    let parse = ByteSize::within(ByteSize(low)..=ByteSize(high));
+    move |text| narrow(Quantity::Bytes, parse(text)?.get())
+}
+
+fn narrow<T: TryFrom<u64>>(quantity: Quantity, value: u64) -> Result<T, UnitError> {
+    let too_large = || Problem::TooLarge { maximum: maximum::<T>().to_string() };
+    T::try_from(value).map_err(|_| UnitError { quantity, problem: too_large() })
+}
+
+/// Returns the maximum of an integer type, or that of `u64` if the type is larger.
+fn maximum<T: TryFrom<u64>>() -> u64 {
+    let mut candidates = (0..u64::BITS).map(|shift| u64::MAX >> shift);
+    candidates.find(|candidate| T::try_from(*candidate).is_ok()).unwrap_or(0)
 }
 
 /// Formats a number with its digits in groups of three, such as `1,234,567`.
@@ -306,10 +368,6 @@ mod tests {
         {
             assert_eq!(parse(text), Ok(ByteSize(bytes)), "{text}");
         }
-        for text in ["", "MiB", "1.5GiB", "256MB", "256M", "256mib", "-1", "+1", "99999999999GiB", "1 MiB x"] {
-            let error = parse::<ByteSize>(text).unwrap_err();
-            assert!(error.starts_with("invalid byte size: ") && error.contains("; write a whole number"), "{error}");
-        }
     }
 
     #[test]
@@ -319,10 +377,6 @@ mod tests {
         for (text, millis) in cases.into_iter().chain(longer) {
             assert_eq!(parse(text), Ok(TimeSpan(millis)), "{text}");
         }
-        for text in ["", "90", "s", "-1s", "1.5h", "1 week", "1us", "1h30m", "99999999999999999d"] {
-            let error = parse::<TimeSpan>(text).unwrap_err();
-            assert!(error.starts_with("invalid duration: ") && error.contains("; write a whole number"), "{error}");
-        }
     }
 
     #[test]
@@ -330,32 +384,77 @@ mod tests {
         for (text, count) in [("7", 7), ("250k", 250_000), ("250K", 250_000), ("10M", 10_000_000), ("0", 0)] {
             assert_eq!(parse(text), Ok(Count(count)), "{text}");
         }
-        for text in ["", "M", "-1", "1.5M", "ten", "+3", "10G", "99999999999999M"] {
-            let error = parse::<Count>(text).unwrap_err();
-            assert!(error.starts_with("invalid count: ") && error.contains("; write a whole number"), "{error}");
+    }
+
+    #[test]
+    fn errors_of_byte_sizes() {
+        let form = "write a whole number with KiB, MiB, GiB or no unit, such as 256MiB";
+        for (text, message) in [
+            ("", format!("no number; {form}")),
+            ("MiB", format!("not a number; {form}")),
+            ("+1", format!("not a number; {form}")),
+            ("-1", format!("must not be negative; {form}")),
+            ("1.5GiB", format!("not a whole number; {form}")),
+            ("256MB", "unknown unit 'MB'; use KiB, MiB, GiB or no unit".to_owned()),
+            ("256M", "unknown unit 'M'; use KiB, MiB, GiB or no unit".to_owned()),
+            ("256mib", "unknown unit 'mib'; use KiB, MiB, GiB or no unit".to_owned()),
+            ("1 MiB x", "unknown unit 'MiB x'; use KiB, MiB, GiB or no unit".to_owned()),
+            ("99999999999GiB", "number too large; the maximum is 17179869183GiB".to_owned()),
+            ("99999999999999999999", "number too large; the maximum is 18446744073709551615".to_owned()),
+        ] {
+            assert_eq!(parse::<ByteSize>(text), Err(message), "{text}");
         }
     }
 
     #[test]
-    fn errors_name_cause_and_remedy() {
-        let error = |text: &str| parse::<ByteSize>(text).unwrap_err();
-        let form = "write a whole number with KiB, MiB, GiB or no unit, such as 256MiB";
-        assert_eq!(error("1MB"), format!("invalid byte size: unknown unit 'MB'; {form}"));
-        assert_eq!(error("99999999999GiB"), format!("invalid byte size: the number is too large; {form}"));
-        let without_unit = "invalid duration: no unit; write a whole number with ms, s, m, h or d, such as 90s";
-        assert_eq!(parse::<TimeSpan>("90"), Err(without_unit.to_owned()));
-        let none = "invalid count: no number; write a whole number with k, M or no unit, such as 250k";
-        assert_eq!(parse::<Count>("k"), Err(none.to_owned()));
+    fn errors_of_time_spans() {
+        let form = "write a whole number with ms, s, m, h or d, such as 90s";
+        for (text, message) in [
+            ("", format!("no number; {form}")),
+            ("s", format!("not a number; {form}")),
+            ("-1s", format!("must not be negative; {form}")),
+            ("1.5h", format!("not a whole number; {form}")),
+            ("100", "100 has no unit; write 100ms, 100s or 100m".to_owned()),
+            ("1 week", "unknown unit 'week'; use ms, s, m, h or d".to_owned()),
+            ("1us", "unknown unit 'us'; use ms, s, m, h or d".to_owned()),
+            ("1h30m", "unknown unit 'h30m'; use ms, s, m, h or d".to_owned()),
+            ("99999999999999999d", "number too large; the maximum is 213503982334d".to_owned()),
+        ] {
+            assert_eq!(parse::<TimeSpan>(text), Err(message), "{text}");
+        }
+    }
+
+    #[test]
+    fn errors_of_counts() {
+        let form = "write a whole number with k, M or no unit, such as 250k";
+        for (text, message) in [
+            ("", format!("no number; {form}")),
+            ("M", format!("not a number; {form}")),
+            ("ten", format!("not a number; {form}")),
+            ("+3", format!("not a number; {form}")),
+            ("--json", format!("not a number; {form}")),
+            ("-1", format!("must not be negative; {form}")),
+            ("-3M", format!("must not be negative; {form}")),
+            ("1.5M", format!("not a whole number; {form}")),
+            ("10G", "unknown unit 'G'; use k, M or no unit".to_owned()),
+            ("99999999999999M", "number too large; the maximum is 18446744073709M".to_owned()),
+        ] {
+            assert_eq!(parse::<Count>(text), Err(message), "{text}");
+        }
     }
 
     #[test]
     fn ranges_are_part_of_the_error() {
         let limit = ByteSize::within(ByteSize::from_mib(128)..);
         assert_eq!(limit("128MiB"), Ok(ByteSize(128 << 20)));
-        let error = limit("64MiB").unwrap_err().to_string();
-        assert_eq!(error, "invalid byte size: 64MiB is outside the range; use at least 128MiB");
-        let error = TimeSpan::within(TimeSpan::SHORTEST..=TimeSpan::from_days(24))("0s").unwrap_err().to_string();
-        assert_eq!(error, "invalid duration: 0s is outside the range; use 1ms to 24d");
+        let error = |result: Result<Count, UnitError>| result.unwrap_err().to_string();
+        assert_eq!(limit("64MiB").unwrap_err().to_string(), "64MiB is out of range; use at least 128MiB");
+        let spans = TimeSpan::within(TimeSpan::SHORTEST..=TimeSpan::from_days(24));
+        assert_eq!(spans("0s").unwrap_err().to_string(), "0s is out of range; use 1ms to 24d");
+        let counts = Count::within(Count(1)..=Count(1_000_000));
+        assert_eq!(error(counts("0")), "0 is out of range; use 1 to 1M");
+        assert_eq!(error(counts("2M")), "2M is out of range; use 1 to 1M");
+        assert_eq!(error(counts("99999999999999999999")), "99999999999999999999 is out of range; use 1 to 1M");
         assert!(Count::within(..=Count(5))("6").is_err() && Count::within(..=Count(5))("5").is_ok());
     }
 
@@ -372,9 +471,16 @@ mod tests {
 
     #[test]
     fn values_fit_their_integer_type() {
-        assert_eq!((count("65k"), bytes("64KiB")), (Ok(65_000_u16), Ok(65_536_u32)));
-        assert!(count::<u16>("66k").unwrap_err().to_string().contains("too large"));
-        assert!(bytes::<u32>("4GiB").is_err());
+        assert_eq!((count("65k"), bytes_within(0..=65_536)("64KiB")), (Ok(65_000_u16), Ok(65_536_u32)));
+        let error = |result: Result<u32, UnitError>| result.unwrap_err().to_string();
+        assert_eq!(count::<u16>("66k").unwrap_err().to_string(), "number too large; the maximum is 65k");
+        assert_eq!(error(count("4294967296")), "number too large; the maximum is 4294967295");
+        assert_eq!(count::<i64>("9223372036854775807"), Ok(i64::MAX));
+        let users = count_within::<u32>(1..=10_000_000);
+        assert_eq!(users("1k"), Ok(1_000));
+        assert_eq!(error(users("0")), "0 is out of range; use 1 to 10M");
+        assert_eq!(error(users("99999999999")), "99999999999 is out of range; use 1 to 10M");
+        assert_eq!(error(bytes_within(0..=60_000)("60001")), "60001 is out of range; use 0 to 60000");
     }
 
     #[test]

@@ -22,7 +22,7 @@ impl Answers for Program {
         Ok(())
     }
     fn ready(&self) -> Result<(), String> {
-        if self.ill.load(Ordering::Relaxed) { Err("the database is away".to_owned()) } else { Ok(()) }
+        if self.ill.load(Ordering::Relaxed) { Err("PostgreSQL is unavailable".to_owned()) } else { Ok(()) }
     }
     fn other(&self, path: &str, query: &str) -> Option<Answer> {
         (path == "/echo").then(|| Answer {
@@ -57,7 +57,7 @@ async fn probes_metrics_and_other_paths() {
     assert_eq!(ask("/livez").await, (200, "ok\n".to_owned()));
     assert_eq!(ask("/readyz").await.0, 200);
     program.ill.store(true, Ordering::Relaxed);
-    assert_eq!(ask("/readyz").await, (503, "the database is away\n".to_owned()));
+    assert_eq!(ask("/readyz").await, (503, "PostgreSQL is unavailable\n".to_owned()));
     assert_eq!(ask("/echo?since=7").await, (200, "since=7".to_owned()));
     assert_eq!(ask("/nothing").await.0, 404);
 

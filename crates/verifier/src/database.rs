@@ -75,7 +75,7 @@ pub(crate) struct Database {
 
 impl Database {
     pub(crate) async fn open(url: &str) -> Result<Self, Error> {
-        let fault = |cause| Error::Database { doing: "connecting", cause };
+        let fault = |cause| Error::Database { doing: "open a session", cause };
         let mut config: Config = url.parse().map_err(fault)?;
         config.connect_timeout(CONNECT_WITHIN).application_name("verifier");
         let (client, connection) = config.connect(NoTls).await.map_err(fault)?;
@@ -83,7 +83,7 @@ impl Database {
         client
             .batch_execute("begin isolation level repeatable read read only; set local statement_timeout = 0")
             .await
-            .map_err(|cause| Error::Database { doing: "beginning a snapshot", cause })?;
+            .map_err(|cause| Error::Database { doing: "begin a snapshot", cause })?;
         Ok(Self { client })
     }
 
@@ -93,7 +93,7 @@ impl Database {
                    rows_inserted::bigint, duplicates::bigint, dead_letters::bigint, expired::bigint, \
                    suppressed::bigint \
                    from pipeline.consumer_offsets where consumer_group = $1 and topic = $2";
-        let fault = |cause| Error::Database { doing: "reading pipeline.consumer_offsets", cause };
+        let fault = |cause| Error::Database { doing: "read pipeline.consumer_offsets", cause };
         let rows = self.client.query(sql, &[&group, &topic]).await.map_err(fault)?;
         rows.iter().map(offset_row).collect::<Result<_, _>>().map(Counts).map_err(fault)
     }
@@ -104,7 +104,7 @@ impl Database {
         let sql = "select topic_incarnation::bigint, partition::int, \"offset\"::bigint, key, payload, header_names, \
                    header_values, reason_code, replayed_at is not null, discarded_at is not null \
                    from pipeline.dead_letters where consumer_group = $1 and topic = $2";
-        let fault = |cause| Error::Database { doing: "reading pipeline.dead_letters", cause };
+        let fault = |cause| Error::Database { doing: "read pipeline.dead_letters", cause };
         let rows = self.client.query_raw(sql, [group, topic]).await.map_err(fault)?;
         let mut rows = pin!(rows);
         while let Some(row) = rows.try_next().await.map_err(fault)? {
@@ -120,7 +120,7 @@ impl Database {
         let sql =
             format!("copy (select {} from staging.product_events_raw) to stdout (format binary)", names.join(", "));
         let types: Vec<Type> = fields().iter().map(|field| type_of(field.kind)).collect();
-        let fault = |cause| Error::Database { doing: "reading staging.product_events_raw", cause };
+        let fault = |cause| Error::Database { doing: "read staging.product_events_raw", cause };
         let stream = self.client.copy_out(&sql).await.map_err(fault)?;
         let mut rows = pin!(BinaryCopyOutStream::new(stream, &types));
         while let Some(row) = rows.try_next().await.map_err(fault)? {
@@ -135,7 +135,7 @@ impl Database {
     async fn compare_columns(&self) -> Result<(), Error> {
         let sql = "select column_name::text from information_schema.columns where table_schema = 'staging' \
                    and table_name = 'product_events_raw' and is_generated = 'NEVER'";
-        let fault = |cause| Error::Database { doing: "reading the columns of the table", cause };
+        let fault = |cause| Error::Database { doing: "read the columns of staging.product_events_raw", cause };
         for row in self.client.query(sql, &[]).await.map_err(fault)? {
             let name: &str = row.try_get(0).map_err(fault)?;
             if name != INGESTED_AT && !fields().iter().any(|field| field.name == name) {

@@ -28,7 +28,7 @@ pub(crate) fn evaluate(seen: &Evidence) -> Report {
     let run = seen.run;
     let topic = run.kafka.as_ref().map_or("no topic".to_owned(), |kafka| format!("topic {}", kafka.topic));
     let group = seen.terms.group.as_ref().map_or(String::new(), |group| format!(", group {group}"));
-    Report::new(format!("Run {}, {topic}{group}", run.id), scales.checks)
+    Report::new(format!("run {}, {topic}{group}", run.id), scales.checks)
 }
 
 struct Scales<'a> {
@@ -166,7 +166,7 @@ impl Scales<'_> {
             let there = scanned.get(&partition).copied().unwrap_or_default();
             let counted = self.seen.offsets.get(&partition).map_or(0, |row| row.records.unsigned_abs());
             if there != counted {
-                otherwise.note(|| format!("partition {partition} holds {there} records, {counted} were counted"));
+                otherwise.note(|| format!("partition {partition} has {there} records, but {counted} were counted"));
             }
         }
         let records = self.counted(|row| row.records);
@@ -206,7 +206,7 @@ impl Scales<'_> {
             self.none_of("I4", name::TABLE_ONCE, &self.sweep.twice_in_table);
             let mut repeated = Finding::default();
             for (place, copies) in self.seen.ledger.letters.repeated() {
-                repeated.note(|| format!("{place}: {copies} letters"));
+                repeated.note(|| format!("{place}: {copies} dead letters"));
             }
             self.none_of("I4", name::LETTER_ONCE, &repeated);
         }

@@ -9,7 +9,7 @@ use rdkafka::error::KafkaError;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The manifest is missing, is not valid JSON or lacks a field.
-    #[error("manifest {place}: {problem}")]
+    #[error("cannot read manifest {place}: {problem}")]
     Manifest {
         /// Path or key of the manifest.
         place: String,
@@ -17,7 +17,7 @@ pub enum Error {
         problem: String,
     },
     /// Kafka returned an error.
-    #[error("Kafka at {servers}, {doing}: {}; is it running, and is the address right?", whole(cause))]
+    #[error("cannot {doing} in Kafka at {servers}: {}; check that it runs at this address", whole(cause))]
     Kafka {
         /// Bootstrap servers.
         servers: String,
@@ -27,7 +27,10 @@ pub enum Error {
         cause: KafkaError,
     },
     /// The topic that the manifest names does not exist.
-    #[error("Kafka at {servers} has no topic {topic}, which the manifest names; is it the right cluster?")]
+    #[error(
+        "cannot read topic {topic}: it does not exist in Kafka at {servers}; set --bootstrap-servers to the cluster of \
+         the run"
+    )]
     TopicMissing {
         /// Bootstrap servers.
         servers: String,
@@ -35,7 +38,7 @@ pub enum Error {
         topic: String,
     },
     /// No record arrived within the scan's timeout, although partitions were left unread.
-    #[error("topic {topic}: no record and no end of partition within {waited:?}; {left} partitions were left unread")]
+    #[error("cannot read topic {topic}: no record within {waited:?}, {left} partitions unread; check the brokers")]
     Stalled {
         /// Name of the topic.
         topic: String,
@@ -45,7 +48,7 @@ pub enum Error {
         left: usize,
     },
     /// PostgreSQL returned an error.
-    #[error("PostgreSQL, {doing}: {}; are the address and the tables right?", whole(cause))]
+    #[error("cannot {doing} in PostgreSQL: {}; check --database-url and the tables", whole(cause))]
     Database {
         /// Operation that failed.
         doing: &'static str,
@@ -53,7 +56,7 @@ pub enum Error {
         cause: tokio_postgres::Error,
     },
     /// The lake could not be listed or read.
-    #[error("lake {place}, {doing}: {}; are address, keys and name right?", whole(cause.as_ref()))]
+    #[error("cannot {doing} {place} in the lake: {}; check its address, credentials and name", whole(cause.as_ref()))]
     Lake {
         /// URL of the object, or path of the file.
         place: String,
@@ -63,10 +66,10 @@ pub enum Error {
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The address of a lake is neither `s3://bucket[/prefix]` nor `file:///folder`.
-    #[error("lake {0:?}: give s3://bucket, s3://bucket/prefix or file:///folder")]
+    #[error("invalid lake address {0:?}; write s3://bucket, s3://bucket/prefix or file:///folder")]
     LakeUrl(String),
     /// The JSON schema of events is invalid or does not match the stores.
-    #[error("docs/product-event.schema.json: {0}; write it with 'make schema' and build the verifier again")]
+    #[error("invalid docs/product-event.schema.json: {0}; run 'make schema' and rebuild the verifier")]
     Schema(String),
     /// A thread or a runtime could not be started, or the thread panicked.
     #[error("cannot start a thread: {0}")]

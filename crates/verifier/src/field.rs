@@ -61,21 +61,21 @@ fn read(schema: &'static Value) -> Result<Vec<Field>, String> {
     let required = schema["required"].as_array().ok_or("it has no required fields")?;
     let properties = schema["properties"].as_object().ok_or("it has no properties")?;
     if columns.len() != properties.len() {
-        return Err("x-columns does not name each property once".to_owned());
+        return Err("x-columns does not list each property once".to_owned());
     }
     let field = |name: &'static Value| {
-        let name = name.as_str().ok_or("x-columns has something else than names")?;
-        let property = properties.get(name).ok_or_else(|| format!("{name} is no property"))?;
+        let name = name.as_str().ok_or("x-columns contains a value other than a name")?;
+        let property = properties.get(name).ok_or_else(|| format!("{name} is not a property"))?;
         let kind = match (property["type"].as_str(), property["format"].as_str()) {
             (Some("integer"), None) => Kind::Integer,
             (Some("string"), Some("uuid")) => Kind::Uuid,
             (Some("string"), Some("date-time")) => Kind::Time,
             (Some("string"), None) => Kind::Text,
-            _ => return Err(format!("the type of {name} is not known here")),
+            _ => return Err(format!("the type of {name} is unknown")),
         };
         let default = property.get("default").and_then(|default| kind.of_json(default));
         if default.is_none() && !required.iter().any(|one| one == name) {
-            return Err(format!("{name} is neither required nor has a default"));
+            return Err(format!("{name} is not required and has no default"));
         }
         Ok(Field { name, kind, default })
     };
@@ -152,9 +152,9 @@ mod tests {
             read(Box::leak(Box::new(schema))).unwrap_err()
         };
         assert!(error(json!({"type": "number", "default": 1}), json!(["a"])).contains("type of a"));
-        assert!(error(json!({"type": "string"}), json!(["a"])).contains("neither required"));
-        assert!(error(json!({"type": "integer", "default": "x"}), json!(["a"])).contains("neither required"));
+        assert!(error(json!({"type": "string"}), json!(["a"])).contains("a is not required"));
+        assert!(error(json!({"type": "integer", "default": "x"}), json!(["a"])).contains("a is not required"));
         assert!(error(json!({"type": "integer", "default": 0}), json!([])).contains("each property once"));
-        assert!(error(json!({"type": "integer", "default": 0}), json!(["b"])).contains("b is no property"));
+        assert!(error(json!({"type": "integer", "default": 0}), json!(["b"])).contains("b is not a property"));
     }
 }

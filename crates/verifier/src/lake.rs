@@ -82,12 +82,12 @@ fn read_events(batch: &RecordBatch, file: FileRef, ledger: &mut Ledger) -> Resul
     let schema = batch.schema_ref();
     let known = |name: &str| fields().iter().any(|field| field.name == name);
     if let Some(unknown) = schema.fields().iter().find(|column| !known(column.name())) {
-        return Err(format!("has a column {} that the schema of events lacks", unknown.name()));
+        return Err(format!("column {} is not in the schema of events", unknown.name()));
     }
     let columns = fields().iter().map(|field| Column::of(batch, field)).collect::<Result<Vec<_>, _>>()?;
     for row in 0..batch.num_rows() {
         let values = columns.iter().map(|column| column.value(row)).collect::<Result<_, _>>()?;
-        let event = Event::of_values(values).ok_or("lacks a field")?;
+        let event = Event::of_values(values).ok_or("a field is missing")?;
         ledger.lake_row(&event, file);
     }
     Ok(())
@@ -121,7 +121,7 @@ impl<'b> Column<'b> {
                 let text = column.value(row);
                 let id = Uuid::try_parse(text).map_err(|e| format!("UUID {text:?}: {e}"))?;
                 if id.hyphenated().encode_lower(&mut Uuid::encode_buffer()) != text {
-                    return Err(format!("UUID {text:?} is not in lower case with hyphens"));
+                    return Err(format!("UUID {text:?} is not lowercase with hyphens"));
                 }
                 Scalar::Uuid(id.as_u128())
             }
@@ -154,8 +154,8 @@ fn read_refused(batch: &RecordBatch, file: FileRef, ledger: &mut Ledger) -> Resu
 }
 
 fn column<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b ArrayRef, String> {
-    let column = batch.column_by_name(name).ok_or_else(|| format!("has no column {name}"))?;
-    if column.null_count() > 0 { Err(format!("column {name} has nulls")) } else { Ok(column) }
+    let column = batch.column_by_name(name).ok_or_else(|| format!("column {name} is missing"))?;
+    if column.null_count() > 0 { Err(format!("column {name} contains nulls")) } else { Ok(column) }
 }
 
 fn texts<'b>(batch: &'b RecordBatch, name: &str) -> Result<&'b StringArray, String> {

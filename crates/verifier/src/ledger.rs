@@ -183,19 +183,19 @@ impl Ledger {
                     self.corrupt_hash = self.corrupt_hash.wrapping_add(hash);
                 }
             }
-            None => self.strays.note(|| format!("index {index}: broken record at {place}")),
+            None => self.strays.note(|| format!("index {index}: corrupt record at {place}")),
         }
         if met == Met::None {
-            self.unaccounted.note(|| format!("index {index}: broken record at {place} has no dead letter"));
+            self.unaccounted.note(|| format!("index {index}: corrupt record at {place} has no dead letter"));
         }
     }
 
     fn unreadable_record(&mut self, place: RecordIndex, met: Met, own: bool) {
         if own {
-            self.strays.note(|| format!("{place}: a record of the run that is neither an event nor names its index"));
+            self.strays.note(|| format!("{place}: record of the run without a readable event or index"));
         }
         if met == Met::None && (own || self.others.is_some()) {
-            self.unaccounted.note(|| format!("{place}: no readable event, and no dead letter"));
+            self.unaccounted.note(|| format!("{place}: no readable event and no dead letter"));
         }
     }
 
@@ -223,7 +223,7 @@ impl Ledger {
                 self.kafka_tally.add_hash(event.hour(), of_event(event));
             }
             if key != Some(event.user.to_string().as_bytes()) {
-                self.foreign_keys.note(|| format!("{place}: the key is not user_id {}", event.user));
+                self.foreign_keys.note(|| format!("{place}: key is not user_id {}", event.user));
             }
         }
     }
@@ -322,19 +322,19 @@ impl Ledger {
         let mut seen = Vec::new();
         let records = trace.kafka.max(trace.corrupt);
         if records > 0 {
-            seen.push(format!("Kafka {} ({records} in all)", trace.place));
+            seen.push(format!("Kafka {} ({records} total)", trace.place));
         }
         if trace.lake + trace.quarantine > 0 {
             let file = self.files.get(trace.file as usize).map_or("", String::as_str);
-            seen.push(format!("{file} ({} in all)", trace.lake + trace.quarantine));
+            seen.push(format!("{file} ({} total)", trace.lake + trace.quarantine));
         }
         if trace.table > 0 {
-            seen.push(format!("table ({} in all)", trace.table));
+            seen.push(format!("table ({} total)", trace.table));
         }
         let letters = trace.letters.max(trace.lettered);
         if letters > 0 {
-            seen.push(format!("dead letters ({letters} in all)"));
+            seen.push(format!("dead letters ({letters} total)"));
         }
-        if seen.is_empty() { "seen nowhere".to_owned() } else { seen.join(", ") }
+        if seen.is_empty() { "in no store".to_owned() } else { seen.join(", ") }
     }
 }

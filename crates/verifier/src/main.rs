@@ -10,52 +10,59 @@ use verifier::{LakeAt, Run, S3Access, Stores, Terms, fetch_run, verify};
 
 const DEFAULT_LAKE: &str = "s3://product-events-lake";
 
-/// Say from Kafka, lake and PostgreSQL alone whether a run landed as it should.
-///
-/// Exit code 0: every equation holds. 1: a store could not be read. 2: wrong usage. 3: an equation differs.
+/// Verify from the contents of Kafka, the lake and PostgreSQL alone that a run is stored completely and once
 #[derive(Parser)]
-#[command(version)]
+#[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Args {
-    /// The run, by its manifest in the lake.
+    /// Run to verify, by its manifest in the lake
     #[arg(long, required_unless_present = "manifest", conflicts_with = "manifest")]
     run: Option<String>,
-    /// The run, by a manifest in a file.
-    #[arg(long)]
+    /// Run to verify, by a manifest file
+    #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// Verify the generator alone, without PostgreSQL.
+    /// Verify the generator only, without PostgreSQL
     #[arg(long)]
     generator_only: bool,
-    /// Leave out what is not of the run, and the group's own counts.
+    /// Ignore other records of the topic and the counts of the group
     #[arg(long)]
     run_only: bool,
-    /// The run was resumed or sent again: allow identical copies in Kafka.
+    /// Allow identical copies in Kafka, for a run that was resumed or published again
     #[arg(long)]
     copies: bool,
-    /// Rows also came from the lake, by `kafka-consumer rebuild`.
+    /// Allow rows that 'kafka-consumer rebuild' loaded from the lake
     #[arg(long)]
     rebuilt: bool,
-    /// The consumer group whose offsets and dead letters count.
-    #[arg(long, default_value = "kafka-consumer")]
+    /// Consumer group whose offsets and dead letters are verified
+    #[arg(long, value_name = "GROUP", default_value = "kafka-consumer")]
     group_id: String,
-    /// Kafka.
-    #[arg(long, default_value = "localhost:9092")]
+    /// Bootstrap servers of the Kafka cluster, separated by commas
+    #[arg(long, value_name = "HOST:PORT,…", default_value = "localhost:9092")]
     bootstrap_servers: String,
-    /// PostgreSQL.
+    /// Connection URL of PostgreSQL
     #[arg(
         long,
+        value_name = "URL",
         env = "DATABASE_URL",
         default_value = "postgres://admin:admin@localhost:5433/warehouse",
         hide_env_values = true
     )]
     database_url: String,
-    /// `s3://bucket[/prefix]` or `file:///folder`. A lake other than the default one is opened by the standard AWS chain.
-    #[arg(long, default_value = DEFAULT_LAKE)]
+    /// Address of the lake: s3://bucket/prefix, with the standard AWS chain unless it is the default, or file:///folder
+    #[arg(long, value_name = "URL", default_value = DEFAULT_LAKE)]
     lake: String,
-    /// S3 endpoint of the local stack.
-    #[arg(long, default_value = "http://localhost:9000")]
+    /// S3 endpoint of the local stack, for the default lake
+    #[arg(long, value_name = "URL", default_value = "http://localhost:9000")]
     s3_endpoint: String,
 }
+
+const AFTER_HELP: &str = "\
+Examples:
+  verifier --run 5a52d93c6
+  verifier --run 5a52d93c6 --generator-only
+  verifier --manifest manifest.json --lake file:///tmp/lake --run-only
+
+Exit codes: 0 every equation holds, 1 a store cannot be read, 2 wrong usage, 3 an equation differs.";
 
 fn main() -> ExitCode {
     match run(Args::parse()) {
@@ -63,7 +70,7 @@ fn main() -> ExitCode {
         Ok(false) => ExitCode::from(3),
         Err(error) => {
             // An error of standard error itself cannot be reported.
-            let _ = writeln!(io::stderr(), "verifier: {error:#}");
+            let _ = writeln!(io::stderr(), "error: {error:#}");
             ExitCode::FAILURE
         }
     }
@@ -79,7 +86,7 @@ fn run(args: Args) -> anyhow::Result<bool> {
     let lake = LakeAt::parse(&args.lake, access)?;
     let run = match (&args.manifest, &args.run) {
         (Some(path), _) => Run::read(path)?,
-        (None, Some(id)) => fetch_run(&lake, id).with_context(|| format!("the manifest of run {id}"))?,
+        (None, Some(id)) => fetch_run(&lake, id).with_context(|| format!("cannot fetch the manifest of run {id}"))?,
         (None, None) => anyhow::bail!("give --run or --manifest"),
     };
     let terms = Terms {

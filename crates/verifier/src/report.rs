@@ -129,9 +129,9 @@ impl fmt::Display for Report {
         }
         let different = self.differences().count();
         if different == 0 {
-            write!(f, "All {} equations hold.", self.checks.len())
+            write!(f, "all {} equations hold", self.checks.len())
         } else {
-            write!(f, "{different} of {} equations differ.", self.checks.len())
+            write!(f, "{different} of {} equations differ", self.checks.len())
         }
     }
 }
@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(report.different(), ["rows"]);
         let shown = report.to_string();
         assert!(
-            shown.contains("DIFFERS") && shown.contains("    index 7") && shown.ends_with("1 of 2 equations differ."),
+            shown.contains("DIFFERS") && shown.contains("    index 7") && shown.ends_with("1 of 2 equations differ"),
             "{shown}"
         );
     }

@@ -75,7 +75,7 @@ impl Run {
     /// Parses the text of a manifest. `place` names the source of the text in errors.
     pub fn parse(text: &str, place: &str) -> Result<Self, Error> {
         let fault = |problem: String| Error::Manifest { place: place.to_owned(), problem };
-        let value: Value = serde_json::from_str(text).map_err(|e| fault(format!("is not JSON: {e}")))?;
+        let value: Value = serde_json::from_str(text).map_err(|e| fault(format!("not JSON: {e}")))?;
         Part { value: &value, path: String::new() }.run().map_err(fault)
     }
 
@@ -89,22 +89,22 @@ impl Run {
     pub(crate) fn wrong_sums(&self) -> (u64, Vec<String>) {
         let by_hour = |pick: fn(&(u64, u64, u64)) -> u64| self.hours.values().map(pick).sum::<u64>();
         let mut sums = vec![
-            ("valid + invalid + corrupt, and the indices", self.valid + self.invalid + self.corrupt, self.generated()),
-            ("valid by hour, and valid", by_hour(|h| h.0), self.valid),
-            ("invalid by hour, and invalid", by_hour(|h| h.1), self.invalid),
-            ("corrupt by hour, and corrupt", by_hour(|h| h.2), self.corrupt),
-            ("valid by event type, and valid", self.event_types.values().sum(), self.valid),
-            ("faults of kind invalid, and invalid", self.faults.0, self.invalid),
-            ("faults of kinds corrupt and oversize, and corrupt", self.faults.1, self.corrupt),
+            ("valid + invalid + corrupt = indices", self.valid + self.invalid + self.corrupt, self.generated()),
+            ("valid by hour = valid", by_hour(|h| h.0), self.valid),
+            ("invalid by hour = invalid", by_hour(|h| h.1), self.invalid),
+            ("corrupt by hour = corrupt", by_hour(|h| h.2), self.corrupt),
+            ("valid by event type = valid", self.event_types.values().sum(), self.valid),
+            ("faults of kind invalid = invalid", self.faults.0, self.invalid),
+            ("faults of kinds corrupt and oversize = corrupt", self.faults.1, self.corrupt),
         ];
         if let Some(lake) = &self.lake {
-            sums.push(("rows of the raw lake, and valid", lake.raw.1, self.valid));
-            sums.push(("rows in quarantine, and invalid", lake.quarantine.1, self.invalid));
+            sums.push(("rows in raw files = valid", lake.raw.1, self.valid));
+            sums.push(("rows in quarantine files = invalid", lake.quarantine.1, self.invalid));
         }
         let wrong = sums
             .iter()
             .filter(|(_, left, right)| left != right)
-            .map(|(what, left, right)| format!("{what}: {left} and {right}"))
+            .map(|(what, left, right)| format!("{what}: {left} ≠ {right}"))
             .collect();
         (u64::try_from(sums.len()).unwrap_or(u64::MAX), wrong)
     }
@@ -121,13 +121,13 @@ impl<'v> Part<'v> {
         let path = if self.path.is_empty() { field.to_owned() } else { format!("{}.{field}", self.path) };
         match self.value.get(field) {
             Some(value) => Ok(Part { value, path }),
-            None => Err(format!("has no {path}")),
+            None => Err(format!("{path} is missing")),
         }
     }
 
     fn text(&self, field: &str) -> Result<&'v str, String> {
         let part = self.get(field)?;
-        part.value.as_str().ok_or_else(|| format!("{} is not a text", part.path))
+        part.value.as_str().ok_or_else(|| format!("{} is not a string", part.path))
     }
 
     fn count(&self, field: &str) -> Result<u64, String> {
@@ -156,7 +156,7 @@ impl<'v> Part<'v> {
     fn run(&self) -> Result<Run, String> {
         let version = self.count("version")?;
         if version != MANIFEST_VERSION {
-            return Err(format!("has version {version}; this verifier reads version {MANIFEST_VERSION}"));
+            return Err(format!("its version is {version}, and this verifier reads version {MANIFEST_VERSION}"));
         }
         let run = self.get("run")?;
         let counts = self.get("counts")?;
@@ -272,13 +272,16 @@ mod tests {
             |from: &str, to: &str| Run::parse(&MANIFEST.replacen(from, to, 1), "x.json").map_err(|e| e.to_string());
         assert_eq!(
             error("\"corrupt\": 1", "\"other\": 1"),
-            Err("manifest x.json: has no counts.outcomes.corrupt".into())
+            Err("cannot read manifest x.json: counts.outcomes.corrupt is missing".into())
         );
         assert_eq!(
             error("\"version\": 1", "\"version\": 2"),
             Err("manifest x.json: has version 2; this verifier reads version 1".into())
         );
-        assert_eq!(error("2026-11-22T10", "soon"), Err("manifest x.json: counts.hours.soon is not an hour".into()));
+        assert_eq!(
+            error("2026-11-22T10", "soon"),
+            Err("cannot read manifest x.json: counts.hours.soon is not an hour".into())
+        );
     }
 
     #[test]

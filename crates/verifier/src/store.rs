@@ -88,7 +88,7 @@ impl Store {
             Self::Folder(root) => list_folder(root, folder)?,
             Self::S3 { client, bucket, prefix } => {
                 let full = Self::full_key(prefix, folder);
-                let fault = |cause| Error::Lake { place: format!("s3://{bucket}/{full}"), doing: "listing", cause };
+                let fault = |cause| Error::Lake { place: format!("s3://{bucket}/{full}"), doing: "list", cause };
                 let mut pages =
                     client.list_objects_v2().bucket(bucket).prefix(format!("{full}/")).into_paginator().send();
                 let mut keys = Vec::new();
@@ -109,11 +109,11 @@ impl Store {
         match self {
             Self::Folder(root) => {
                 let path = root.join(key);
-                std::fs::read(&path).map(Bytes::from).map_err(|e| folder_fault(&path, "reading", e))
+                std::fs::read(&path).map(Bytes::from).map_err(|e| folder_fault(&path, "read", e))
             }
             Self::S3 { client, bucket, prefix } => {
                 let full = Self::full_key(prefix, key);
-                let fault = |cause| Error::Lake { place: format!("s3://{bucket}/{full}"), doing: "reading", cause };
+                let fault = |cause| Error::Lake { place: format!("s3://{bucket}/{full}"), doing: "read", cause };
                 let object = client.get_object().bucket(bucket).key(&full).send().await;
                 let object = object.map_err(|e| fault(Box::new(e.into_service_error())))?;
                 let body = object.body.collect().await.map_err(|e| fault(Box::new(e)))?;
@@ -152,10 +152,10 @@ fn list_folder(root: &Path, folder: &str) -> Result<Vec<String>, Error> {
         let entries = match std::fs::read_dir(&here) {
             Ok(entries) => entries,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => continue,
-            Err(e) => return Err(folder_fault(&here, "listing", e)),
+            Err(e) => return Err(folder_fault(&here, "list", e)),
         };
         for entry in entries {
-            let path = entry.map_err(|e| folder_fault(&here, "listing", e))?.path();
+            let path = entry.map_err(|e| folder_fault(&here, "list", e))?.path();
             if path.is_dir() {
                 open.push(path);
             } else if let Some(key) = path.strip_prefix(root).ok().and_then(Path::to_str) {

@@ -47,7 +47,7 @@ impl<'a> Topic<'a> {
             .set("queued.max.messages.kbytes", "65536")
             .set_log_level(RDKafkaLogLevel::Critical)
             .create()
-            .map_err(|cause| Error::Kafka { servers: servers.to_owned(), doing: "making a client", cause })?;
+            .map_err(|cause| Error::Kafka { servers: servers.to_owned(), doing: "create a client", cause })?;
         Ok(Self { servers, name, consumer })
     }
 
@@ -61,7 +61,7 @@ impl<'a> Topic<'a> {
         let metadata = self
             .consumer
             .fetch_metadata(Some(self.name), ANSWER_WITHIN)
-            .map_err(self.fault("asking for the topic's partitions"))?;
+            .map_err(self.fault("list the partitions of the topic"))?;
         let partitions: Vec<i32> = metadata
             .topics()
             .iter()
@@ -76,7 +76,7 @@ impl<'a> Topic<'a> {
             let (low, end) = self
                 .consumer
                 .fetch_watermarks(self.name, partition, ANSWER_WITHIN)
-                .map_err(self.fault("asking for a partition's end"))?;
+                .map_err(self.fault("read the end of a partition"))?;
             spans.insert(partition, Span { low, end });
         }
         Ok(spans)
@@ -106,7 +106,7 @@ impl<'a> Topic<'a> {
                 // Transaction markers and aborted or compacted records may precede the end, so that the last record
                 // before it never arrives. EOF ends such a partition.
                 Some(Err(KafkaError::PartitionEOF(partition))) => drop(left.remove(&partition)),
-                Some(Err(source)) if last.elapsed() > TIMEOUT => return Err(self.fault("reading")(source)),
+                Some(Err(source)) if last.elapsed() > TIMEOUT => return Err(self.fault("read the topic")(source)),
                 Some(Err(_)) | None if last.elapsed() <= TIMEOUT => {}
                 Some(Err(_)) | None => {
                     let topic = self.name.to_owned();

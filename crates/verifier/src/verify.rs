@@ -45,7 +45,8 @@ fn on_own_thread<T: Send, F: Future<Output = Result<T, Error>>>(work: impl FnOnc
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.map_err(|e| Error::Thread(e.to_string()))?.block_on(work())
     };
-    std::thread::scope(|scope| scope.spawn(body).join()).map_err(|_| Error::Thread("it panicked".to_owned()))?
+    std::thread::scope(|scope| scope.spawn(body).join())
+        .map_err(|_| Error::Thread("it panicked; report this bug".to_owned()))?
 }
 
 async fn gather<'a>(stores: &Stores, run: &'a Run, terms: &'a Terms) -> Result<Evidence<'a>, Error> {

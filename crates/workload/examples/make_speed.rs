@@ -1,4 +1,4 @@
-//! How many events one core makes and writes as JSON in a second:
+//! Measures the events per second that one core generates and writes as JSON:
 //! `cargo run -p workload --example make_speed [-- COUNT]`.
 
 use std::error::Error;

@@ -37,19 +37,19 @@ pub struct Effects(BTreeMap<String, Effect>);
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EffectError {
     /// The equals sign is missing.
-    #[error("`{0}` is not an experiment with its effect: write it as exp_3=+15%")]
+    #[error("'{0}' has no '='; write EXPERIMENT=CHANGE, such as exp_3=+15%")]
     Form(String),
     /// The number is not a percentage.
-    #[error("`{0}` is not an effect: write +15% or -5%, with at most four decimals")]
+    #[error("'{0}' is not a percentage; write +15% or -5%, with at most four decimals")]
     Number(String),
     /// The effect is out of range.
-    #[error("`{0}` is not between -100% and +300%")]
+    #[error("{0} is out of range; use -100% to +300%")]
     Range(String),
     /// An experiment is given more than once.
-    #[error("the effect of {0} is given twice")]
+    #[error("{0} is given twice; give one effect")]
     Twice(String),
     /// The world has no such experiment.
-    #[error("there is no experiment `{0}`; there are {1}")]
+    #[error("unknown experiment '{0}'; use one of {1}")]
     Unknown(String, String),
 }
 
@@ -153,7 +153,7 @@ impl<'de> Deserialize<'de> for Effect {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
 

@@ -36,7 +36,7 @@ impl RunTag {
 
 /// Error returned when a run tag is not nine hexadecimal digits.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{0}` is not a run tag: nine hexadecimal digits, as in 0a1b2c3d4")]
+#[error("'{0}' is not a run tag; use nine hexadecimal digits, such as 0a1b2c3d4")]
 pub struct ParseRunTagError(String);
 
 impl FromStr for RunTag {
@@ -87,7 +87,7 @@ pub fn decode_event_id(id: Uuid) -> Option<(RunTag, u64)> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use proptest::prelude::*;
 

@@ -161,12 +161,10 @@ pub struct FaultShare {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum FaultsError {
     /// The equals sign is missing.
-    #[error("`{0}` is not a fault with its share: write it as invalid=0.5%")]
+    #[error("'{0}' has no '='; write KIND=SHARE, such as invalid=0.5%")]
     Form(String),
     /// The kind does not exist.
-    #[error(
-        "`{0}` is not a kind of fault: there are invalid, corrupt, duplicate, oversize, late, out-of-order, hot-key and burst"
-    )]
+    #[error("unknown fault '{0}'; use invalid, corrupt, duplicate, oversize, late, out-of-order, hot-key or burst")]
     Kind(String),
     /// The share cannot be parsed.
     #[error("{kind}: {source}")]
@@ -177,13 +175,13 @@ pub enum FaultsError {
         source: ParseShareError,
     },
     /// A kind is given more than once.
-    #[error("{0} is given twice: say it once, with its whole share")]
+    #[error("{0} is given twice; give one share")]
     Twice(FaultKind),
     /// The shares add up to more than 100%.
-    #[error("the shares of the faults add up to more than 100%; an event has one fault at most")]
+    #[error("the shares of the faults exceed 100%; lower them, as an event has at most one fault")]
     TooMany,
     /// The share of oversized records is too large.
-    #[error("oversize={0} is too much: {OVERSIZE_MOST} at most, as each of them has 64 KiB and more")]
+    #[error("oversize={0} is too large; use at most {OVERSIZE_MOST}, as each such record is larger than 64 KiB")]
     Oversize(Share),
 }
 
@@ -335,7 +333,7 @@ impl Faults {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
 

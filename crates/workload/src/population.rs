@@ -162,7 +162,7 @@ fn shuffle<T>(all: &mut [T], numbers: &mut ChaCha12Rng) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
 

@@ -19,6 +19,9 @@ const UNITS: [(&str, u128, &[&str]); 4] = [
     ("day", 86_400, &["day", "d"]),
 ];
 
+/// Digits of a whole number above which any rate is too high: 100 million events per second have 13 digits per day.
+const MAX_WHOLE_DIGITS: usize = 13;
+
 /// A higher rate is probably a typo, and its fraction might not fit `u64`.
 const MAX_PER_SECOND: u128 = 100_000_000;
 
@@ -83,50 +86,68 @@ fn greatest_common_divisor(mut a: u128, mut b: u128) -> u128 {
 /// Error returned when parsing an [`EventRate`] fails.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ParseRateError {
-    /// The unit is missing or unknown.
-    #[error("`{0}` has no unit of time: write it as 10M/day, 2500/s, 1k/min or 3/h")]
+    /// The unit is missing.
+    #[error("{0} has no unit; write {0}/s, {0}/min, {0}/h or {0}/day")]
+    NoUnit(String),
+    /// The unit is unknown.
+    #[error("unknown unit '{0}'; use s, min, h or day")]
     Unit(String),
     /// The number before the unit is invalid.
-    #[error(
-        "`{0}` is not a number of events: write digits with at most six decimals, and k or M if you like, as in 0.5/s or 10M/day"
-    )]
+    #[error("'{0}' is not a number; write a rate such as 10M/day, 2500/s, 1k/min or 0.5/s")]
     Number(String),
-    /// The rate is zero.
-    #[error("`{0}` is a rate of nothing: give at least one event in a time, as in 1/h")]
-    Zero(String),
+    /// The number has too many decimals.
+    #[error("{0} has more than six decimals; use a longer unit, such as 3/h")]
+    Decimals(String),
+    /// The rate is zero or negative.
+    #[error("rate must be greater than 0; write a rate such as 1/h")]
+    NotPositive,
     /// The rate exceeds 100 million events per second.
-    #[error("`{0}` is more than 100M/s; to go as fast as possible use the rate `max`")]
-    TooFast(String),
+    #[error("rate too high; the maximum is 100M/s")]
+    TooFast,
 }
 
 impl FromStr for EventRate {
     type Err = ParseRateError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let unit_error = || ParseRateError::Unit(text.to_owned());
-        let number_error = || ParseRateError::Number(text.to_owned());
-        let (number, unit) = text.split_once('/').ok_or_else(unit_error)?;
-        let unit = unit.trim().to_ascii_lowercase();
-        let (_, seconds, _) =
-            (UNITS.iter()).find(|(_, _, names)| names.contains(&unit.as_str())).ok_or_else(unit_error)?;
+        let (number, unit) = text.split_once('/').map_or((text, None), |(number, unit)| (number, Some(unit)));
         let number = number.trim();
-        let (number, factor) = match number.as_bytes().last() {
-            Some(b'k' | b'K') => (&number[..number.len() - 1], 1_000),
-            Some(b'M') => (&number[..number.len() - 1], 1_000_000),
-            _ => (number, 1),
-        };
-        let events = (Decimal::parse(number))
-            .and_then(|number| number.times(factor).in_units_of(PLACES))
-            .ok_or_else(number_error)?;
-        if events == 0 {
-            return Err(ParseRateError::Zero(text.to_owned()));
-        }
+        // The number comes first: "0" without a unit is a wrong number above all.
+        let events = parse_events(number)?;
+        let unit = unit.map(str::trim).filter(|unit| !unit.is_empty());
+        let unit = unit.ok_or_else(|| ParseRateError::NoUnit(number.to_owned()))?.to_ascii_lowercase();
+        let (_, seconds, _) = (UNITS.iter())
+            .find(|(_, _, names)| names.contains(&unit.as_str()))
+            .ok_or_else(|| ParseRateError::Unit(unit.clone()))?;
         let one = 10_u128.pow(PLACES);
         if events > MAX_PER_SECOND * seconds * one {
-            return Err(ParseRateError::TooFast(text.to_owned()));
+            return Err(ParseRateError::TooFast);
         }
-        Self::new(events, seconds * 1_000_000 * one).ok_or_else(number_error)
+        Self::new(events, seconds * 1_000_000 * one).ok_or(ParseRateError::TooFast)
     }
+}
+
+/// Parses a positive number of events in units of `10^-PLACES`.
+fn parse_events(number: &str) -> Result<u128, ParseRateError> {
+    if number.strip_prefix('-').is_some_and(|rest| rest.starts_with(|letter: char| letter.is_ascii_digit())) {
+        return Err(ParseRateError::NotPositive);
+    }
+    let (digits, factor) = match number.as_bytes().last() {
+        Some(b'k' | b'K') => (&number[..number.len() - 1], 1_000),
+        Some(b'M') => (&number[..number.len() - 1], 1_000_000),
+        _ => (number, 1),
+    };
+    let decimal = Decimal::parse(digits).ok_or_else(|| {
+        // A number with too many digits is not parsed either.
+        if digits.len() > MAX_WHOLE_DIGITS && digits.bytes().all(|byte| byte.is_ascii_digit()) {
+            ParseRateError::TooFast
+        } else {
+            ParseRateError::Number(number.to_owned())
+        }
+    })?;
+    let events =
+        decimal.times(factor).in_units_of(PLACES).ok_or_else(|| ParseRateError::Decimals(number.to_owned()))?;
+    if events == 0 { Err(ParseRateError::NotPositive) } else { Ok(events) }
 }
 
 impl fmt::Display for EventRate {
@@ -170,7 +191,7 @@ impl<'de> Deserialize<'de> for EventRate {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use proptest::prelude::*;
 
@@ -214,16 +235,26 @@ mod tests {
 
     #[test]
     fn what_is_no_rate_says_why() {
-        use ParseRateError as E;
-        let error = |text: &str| text.parse::<EventRate>().unwrap_err();
-        assert!(matches!(error("10"), E::Unit(_)));
-        assert!(matches!(error("10/week"), E::Unit(_)));
-        assert!(matches!(error("/s"), E::Number(_)));
-        assert!(matches!(error("-1/s"), E::Number(_)));
-        assert!(matches!(error("ten/s"), E::Number(_)));
-        assert!(matches!(error("0.0000000001/s"), E::Number(_)));
-        assert!(matches!(error("0/s"), E::Zero(_)));
-        assert!(matches!(error("2000M/s"), E::TooFast(_)));
+        for (text, message) in [
+            ("10", "10 has no unit; write 10/s, 10/min, 10/h or 10/day"),
+            ("2.5k", "2.5k has no unit; write 2.5k/s, 2.5k/min, 2.5k/h or 2.5k/day"),
+            ("10/week", "unknown unit 'week'; use s, min, h or day"),
+            ("10/", "10 has no unit; write 10/s, 10/min, 10/h or 10/day"),
+            ("/s", "'' is not a number; write a rate such as 10M/day, 2500/s, 1k/min or 0.5/s"),
+            ("fast", "'fast' is not a number; write a rate such as 10M/day, 2500/s, 1k/min or 0.5/s"),
+            ("ten/s", "'ten' is not a number; write a rate such as 10M/day, 2500/s, 1k/min or 0.5/s"),
+            ("1.2.3/s", "'1.2.3' is not a number; write a rate such as 10M/day, 2500/s, 1k/min or 0.5/s"),
+            ("0.0000000001/s", "0.0000000001 has more than six decimals; use a longer unit, such as 3/h"),
+            ("0", "rate must be greater than 0; write a rate such as 1/h"),
+            ("0/s", "rate must be greater than 0; write a rate such as 1/h"),
+            ("-1/s", "rate must be greater than 0; write a rate such as 1/h"),
+            ("-5", "rate must be greater than 0; write a rate such as 1/h"),
+            ("2000M/s", "rate too high; the maximum is 100M/s"),
+            ("99999999999999999999/s", "rate too high; the maximum is 100M/s"),
+            ("999999999999999999M/day", "rate too high; the maximum is 100M/s"),
+        ] {
+            assert_eq!(text.parse::<EventRate>().unwrap_err().to_string(), message, "{text}");
+        }
     }
 
     proptest! {

@@ -67,13 +67,15 @@ pub enum SettingsError {
     #[error(transparent)]
     Faults(#[from] FaultsError),
     /// The padding is too large.
-    #[error("padding: {0} is more than 60000 bytes; no record may have more than 64 KiB")]
+    #[error("invalid padding: {0} bytes do not fit into a record of 64 KiB; use 0 to 60000")]
     Padding(u32),
     /// The start is out of range.
-    #[error("from: {0} is not between the years 1980 and 9000")]
+    #[error("invalid start: {0} is out of range; use a time between the years 1980 and 9000")]
     From(Timestamp),
     /// The name is invalid.
-    #[error("run id: `{0}` must have 1 to 64 letters, digits, - or _ and begin with a letter or digit: it names files")]
+    #[error(
+        "invalid run ID: '{0}' cannot name a file; use 1 to 64 letters, digits, - or _, starting with a letter or digit"
+    )]
     RunId(String),
 }
 
@@ -166,7 +168,7 @@ fn is_file_name(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
 

@@ -31,7 +31,7 @@ const DAY_WEIGHT: u64 = DAY * MEAN;
 
 /// Error returned when parsing a [`Shape`] fails.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
-#[error("`{0}` is no shape of the day: there are flat and daily")]
+#[error("unknown shape '{0}'; use flat or daily")]
 pub struct ParseShapeError(String);
 
 impl Shape {
@@ -143,7 +143,7 @@ impl fmt::Display for Shape {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use proptest::prelude::*;
 

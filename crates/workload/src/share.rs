@@ -31,16 +31,16 @@ impl Share {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ParseShareError {
     /// The text is not a number.
-    #[error("`{0}` is not a share: write 0.5% or 0.005")]
+    #[error("'{0}' is not a share; write 0.5% or 0.005")]
     Number(String),
     /// The share exceeds 100%.
-    #[error("`{0}` is more than 100%")]
+    #[error("{0} is out of range; use 0% to 100%")]
     TooMuch(String),
     /// The percent sign is missing, and the number is 1 or more.
-    #[error("`{0}` can be read in two ways: write {0}% or a fraction below 1 such as 0.01")]
+    #[error("{0} is ambiguous; write {0}% or a fraction below 1, such as 0.01")]
     Ambiguous(String),
     /// The share is not a whole number of billionths.
-    #[error("`{0}` is finer than one in a billion (0.0000001%)")]
+    #[error("{0} is too fine; use a multiple of 0.0000001%")]
     TooFine(String),
 }
 
@@ -85,7 +85,7 @@ impl<'de> Deserialize<'de> for Share {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+    #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use proptest::prelude::*;
 

@@ -40,7 +40,7 @@ impl Default for World {
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum WorldError {
     /// A number is out of range.
-    #[error("{what}: {number} is not between 1 and {most}")]
+    #[error("invalid number of {what}: {number} is out of range; use 1 to {most}")]
     Number {
         /// `users`, `accounts` or `products`.
         what: &'static str,
@@ -50,7 +50,7 @@ pub enum WorldError {
         most: u32,
     },
     /// There are no names, or too many.
-    #[error("{what}: {count} names given, 1 to 65536 are possible")]
+    #[error("invalid number of {what}: {count} is out of range; use 1 to 65536")]
     Names {
         /// `categories` or `experiments`.
         what: &'static str,
@@ -58,7 +58,7 @@ pub enum WorldError {
         count: usize,
     },
     /// A name has an invalid length or contains control characters.
-    #[error("{what}: {name:?} must have 1 to 64 characters, none of them a control character")]
+    #[error("invalid name in {what}: {name:?}; use 1 to 64 characters without control characters")]
     Name {
         /// `categories` or `experiments`.
         what: &'static str,

@@ -1,5 +1,5 @@
 //! The events of a run do not depend on the order or the place in which they are generated.
-#![allow(clippy::unwrap_used, reason = "a test stops at what it did not expect")]
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{HashMap, HashSet};
 

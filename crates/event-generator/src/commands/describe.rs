@@ -16,14 +16,20 @@ use crate::clock::Clock;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct DescribeArgs {
-    /// Number of events for the expected counts
-    #[arg(long, default_value = "1M", value_name = "N", value_parser = Count::within(Count::new(1)..))]
+    /// Number of events for the expected counts, at least 1
+    #[arg(
+        long,
+        default_value = "1M",
+        value_name = "N",
+        value_parser = Count::within(Count::new(1)..),
+        allow_hyphen_values = true
+    )]
     count: Count,
-    /// Print one JSON document
+    /// Print a JSON document instead of tables
     #[arg(long)]
     json: bool,
-    /// Density of the events in time
-    #[arg(long, default_value = "10M/day", value_name = "RATE")]
+    /// Event rate, such as 10M/day, 2500/s or 3/h
+    #[arg(long, default_value = "10M/day", value_name = "RATE", allow_hyphen_values = true)]
     rate: EventRate,
     #[command(flatten)]
     events: EventArgs,
@@ -56,9 +62,10 @@ fn print(source: &Source, count: u64, json: bool, mut out: impl Write) -> Result
 }
 
 fn text(description: &Description, seed: u64, count: u64) -> String {
-    let effects = "Expected numbers of valid events without faults; actual numbers vary randomly.";
+    let effects = "Expected counts of valid events without faults; actual counts vary";
     format!(
-        "seed {seed}, {} events\n\nNext event in the session\n{}\n\n{effects}\n\nBy experiment\n{}\n\nBy deciles of users, the most active first\n{}",
+        "seed {seed}, {} events\n\nTransitions between events of a session\n{}\n\n{effects}\n\n\
+         By experiment\n{}\n\nBy user decile, most active first\n{}",
         grouped(count),
         steps(description),
         groups("experiment", std::iter::once(&description.all).chain(&description.experiments), count),

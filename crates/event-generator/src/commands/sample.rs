@@ -13,14 +13,21 @@ use crate::clock::Clock;
 
 #[derive(Args, Clone, Debug)]
 pub(crate) struct SampleArgs {
-    /// Number of events
-    #[arg(short, long, default_value = "10", value_name = "N", value_parser = Count::within(Count::new(1)..))]
+    /// Number of events, at least 1
+    #[arg(
+        short,
+        long,
+        default_value = "10",
+        value_name = "N",
+        value_parser = Count::within(Count::new(1)..),
+        allow_hyphen_values = true
+    )]
     number: Count,
-    /// Print whole sessions instead, one after another, each from its search to its last event
-    #[arg(long, value_name = "N", value_parser = Count::within(Count::new(1)..), conflicts_with = "number")]
+    /// Print whole sessions, each from its search to its last event
+    #[arg(long, value_name = "N", value_parser = Count::within(Count::new(1)..), conflicts_with = "number", allow_hyphen_values = true)]
     sessions: Option<Count>,
-    /// Density of the events in time
-    #[arg(long, default_value = "10M/day", value_name = "RATE")]
+    /// Event rate, such as 10M/day, 2500/s or 3/h
+    #[arg(long, default_value = "10M/day", value_name = "RATE", allow_hyphen_values = true)]
     rate: EventRate,
     #[command(flatten)]
     events: EventArgs,

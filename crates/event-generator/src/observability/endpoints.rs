@@ -115,14 +115,14 @@ impl Answers for HttpEndpoints {
             return Err("shutting down".to_owned());
         }
         if self.run.get().is_none() {
-            return Err("starting: connecting to Kafka and the lake".to_owned());
+            return Err("connecting to Kafka and the lake".to_owned());
         }
         let stalled = |timer: &Mutex<StallTimer>, max| Some(lock(timer).since.elapsed()).filter(|time| *time > max);
         if let Some(time) = stalled(&self.kafka, KAFKA_STALL) {
-            return Err(format!("Kafka has acknowledged nothing for {} s", time.as_secs()));
+            return Err(format!("Kafka has not acknowledged any record for {} s", time.as_secs()));
         }
         if let Some(time) = stalled(&self.lake, LAKE_STALL) {
-            return Err(format!("the lake has accepted no file for {} s", time.as_secs()));
+            return Err(format!("the lake has not accepted any file for {} s", time.as_secs()));
         }
         Ok(())
     }

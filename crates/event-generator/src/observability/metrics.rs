@@ -8,13 +8,11 @@ use pipeline_runtime::metrics::{Exposition, Histogram, Metric, Registry};
 use super::run_stats::RunStats;
 
 /// Events of the run that were handed to the sinks, by outcome, including those before a kill.
-const EVENTS: Metric = Metric::counter(
-    "event_generator_events_made_total",
-    "Events of the run that were handed to the sinks, by outcome.",
-);
+const EVENTS: Metric =
+    Metric::counter("event_generator_events_made_total", "Events of the run passed to the sinks, by outcome.");
 /// Records acknowledged by all in-sync replicas.
 const RECORDS: Metric =
-    Metric::counter("event_generator_records_acknowledged_total", "Records of the run that Kafka has acknowledged.");
+    Metric::counter("event_generator_records_acknowledged_total", "Records of the run acknowledged by Kafka.");
 /// Files in the lake, by kind.
 const FILES: Metric =
     Metric::counter("event_generator_lake_files_written_total", "Files of the run in the lake, by kind.");
@@ -24,18 +22,18 @@ const ROWS: Metric =
 /// Seconds from the due time of an event until its record was handed to the Kafka client; not in a backfill.
 const LATENESS: Metric = Metric::histogram(
     "event_generator_schedule_lateness_seconds",
-    "Seconds from when an event was due to when it was handed over; none in a backfill.",
+    "Seconds from the due time of an event to its handover to the sinks; empty in a backfill.",
 );
 /// Seconds by which the next event of a live run is overdue.
 const BEHIND: Metric = Metric::gauge(
     "event_generator_schedule_behind_seconds",
-    "Seconds that the next event is overdue; 0 in a backfill.",
+    "Seconds by which the next event is overdue; 0 in a backfill.",
 );
 /// 1 while `/readyz` returns 200, else 0.
 const READY: Metric =
     Metric::gauge("event_generator_ready", "1 while events are delivered, 0 while /readyz returns 503.");
 /// Always 1; its labels name the program and the run.
-const BUILD: Metric = Metric::gauge("event_generator_build_info", "Always 1; the labels name the program and the run.");
+const BUILD: Metric = Metric::gauge("event_generator_build_info", "Always 1; labels identify the program and the run.");
 
 /// All metrics of the generator.
 const REGISTRY: Registry =

@@ -55,8 +55,8 @@ impl Monitor {
         let draft = self.stats.draft_manifest();
         match tokio::time::timeout(DRAFT_TIMEOUT, lake.put_draft(&draft)).await {
             Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "draft of the manifest not written"),
-            Err(_) => tracing::warn!("draft of the manifest not written in time"),
+            Ok(Err(error)) => tracing::warn!(%error, "draft manifest not written"),
+            Err(_) => tracing::warn!("draft manifest not written before the deadline"),
         }
     }
 
@@ -67,11 +67,11 @@ impl Monitor {
             Ok(Ok(true)) => {}
             Ok(Ok(false)) => tracing::warn!(
                 lake = %lake.url(),
-                "the lake ignores If-None-Match: two processes of one run, or two runs of one name, may overwrite each \
+                "lake ignores If-None-Match: two processes of one run, or two runs with one name, may overwrite each \
                  other's files"
             ),
-            Ok(Err(error)) => tracing::warn!(%error, "cannot check if the lake supports If-None-Match"),
-            Err(_) => tracing::warn!("cannot check in time if the lake supports If-None-Match"),
+            Ok(Err(error)) => tracing::warn!(%error, "lake not checked for If-None-Match"),
+            Err(_) => tracing::warn!("lake not checked for If-None-Match before the deadline"),
         }
     }
 

@@ -82,7 +82,7 @@ impl RunStats {
         if let Some(kafka) = &manifest.kafka {
             let expected = manifest.counts.expected_counts().kafka_records;
             if kafka.records != expected {
-                problems.push(format!("{expected} records to send, but {} acknowledged", kafka.records));
+                problems.push(format!("{expected} records to send, but {} acknowledged records", kafka.records));
             }
         }
         if problems.is_empty() { Ok(manifest) } else { Err(problems) }

@@ -34,13 +34,13 @@ impl Summary<'_> {
         row("run", &format!("{} ({end})", manifest.run.id));
         row("seed", &manifest.settings["seed"]);
         row("from", &manifest.settings["from"].as_str().unwrap_or_default());
-        row("events made", &grouped(counts.outcomes.generated()));
+        row("events generated", &grouped(counts.outcomes.generated()));
         row("  valid", &grouped(counts.outcomes.valid));
-        row("  invalid, to quarantine", &grouped(counts.outcomes.invalid));
-        row("  corrupt, sent on purpose", &grouped(counts.outcomes.corrupt));
+        row("  invalid, quarantined", &grouped(counts.outcomes.invalid));
+        row("  corrupt, sent", &grouped(counts.outcomes.corrupt));
         for (name, count) in faults(&counts.faults) {
             if count > 0 {
-                row(&format!("  of them {name}"), &grouped(count));
+                row(&format!("  with fault {name}"), &grouped(count));
             }
         }
         match &manifest.kafka {
@@ -50,15 +50,15 @@ impl Summary<'_> {
         if let Some(lake) = &manifest.lake {
             let raw = format!("{} in {} files", grouped(lake.raw.rows), grouped(lake.raw.files));
             let quarantine = format!("{} in {} files", grouped(lake.quarantine.rows), grouped(lake.quarantine.files));
-            row("rows in the raw lake", &raw);
-            row("rows in the quarantine", &quarantine);
+            row("rows in raw files", &raw);
+            row("rows in quarantine files", &quarantine);
         }
-        row("time", &seconds(self.elapsed));
-        row("events a second", &rate(self.events_per_second()));
+        row("elapsed", &seconds(self.elapsed));
+        row("events per second", &rate(self.events_per_second()));
         if let Some(lateness) = self.lateness {
-            row("behind schedule, p50", &seconds(quantile(lateness, 0.5)));
-            row("behind schedule, p99", &seconds(quantile(lateness, 0.99)));
-            row("behind schedule, max", &seconds(maximum(lateness)));
+            row("lateness, p50", &seconds(quantile(lateness, 0.5)));
+            row("lateness, p99", &seconds(quantile(lateness, 0.99)));
+            row("lateness, maximum", &seconds(maximum(lateness)));
         }
         match &manifest.lake {
             Some(lake) => row("manifest", &format!("{}/{}", lake.url, manifest_key(&manifest.run.id))),
@@ -125,11 +125,11 @@ fn maximum(lateness: &Histogram) -> Duration {
 fn faults(counts: &FaultCounts) -> [(&'static str, u64); 6] {
     [
         ("oversize", counts.oversize),
-        ("sent twice", counts.duplicate),
+        ("duplicate", counts.duplicate),
         ("late", counts.late),
-        ("out of order", counts.out_of_order),
-        ("of the most active user", counts.hot_key),
-        ("in bursts", counts.burst),
+        ("out-of-order", counts.out_of_order),
+        ("hot-key", counts.hot_key),
+        ("burst", counts.burst),
     ]
 }
 

@@ -161,7 +161,7 @@ pub(crate) async fn run(
     let Dispatched { end_reason, .. } = outcome?;
     let lateness = (config.pace != Pace::Max).then(|| endpoints.lateness());
     let manifest = stats.final_manifest(end_reason, clock.now()).map_err(|problems| {
-        anyhow!("the counts do not agree: {}; the manifest is not written, please report this", problems.join("; "))
+        anyhow!("cannot write the manifest: its counts disagree: {}; report this bug", problems.join("; "))
     })?;
     Ok(FinishedRun { manifest, folder, lateness, elapsed: started.elapsed() })
 }
@@ -197,21 +197,21 @@ async fn wait_for_sinks(
     shutdown: &ShutdownDeadline,
     stats: &RunStats,
 ) -> anyhow::Result<Dispatched> {
-    shutdown::waiting_for("Kafka and the lake, to store the events made so far");
-    let dispatched = sending.await.context("the dispatcher panicked; please report this")?;
+    shutdown::waiting_for("Kafka and the lake to store the generated events");
+    let dispatched = sending.await.context("the dispatcher panicked; report this bug")?;
     let Some(mut writing) = writing else {
         return check_complete(dispatched?, true, stats);
     };
     if let Err(error) = dispatched {
         if let DispatchError::Lake = error {
-            (&mut writing).await.context("the lake's task panicked; please report this")??;
+            (&mut writing).await.context("the lake task panicked; report this bug")??;
         }
         writing.abort();
         return Err(error.into());
     }
     let written = tokio::select! {
         written = &mut writing => {
-            written.context("the lake's task panicked; please report this")??;
+            written.context("the lake task panicked; report this bug")??;
             true
         }
         () = shutdown.over() => {
@@ -232,7 +232,7 @@ fn check_complete(dispatched: Dispatched, written: bool, stats: &RunStats) -> an
         let files = lake.progress.files();
         let counts = stats.counts.sent().counts.outcomes;
         missing.push(format!(
-            "the lake lacks {} of {} valid and {} of {} rejected events",
+            "the lake is missing {} of {} valid and {} of {} rejected events",
             counts.valid.saturating_sub(files.raw.rows),
             counts.valid,
             counts.invalid.saturating_sub(files.quarantine.rows),
@@ -240,14 +240,14 @@ fn check_complete(dispatched: Dispatched, written: bool, stats: &RunStats) -> an
         ));
     }
     if missing.is_empty() && !dispatched.complete {
-        missing.push("the end of the run is not on disk".to_owned());
+        missing.push("the end of the run is not saved".to_owned());
     }
     if missing.is_empty() {
         return Ok(dispatched);
     }
     Err(anyhow!(
-        "the run stopped before all events were stored: {}. It has no manifest: a resume sends the same events again, the \
-         lake keeps its files, and the consumer counts duplicates",
+        "run stopped before all events were stored: {}; it has no manifest, and a resume sends the same events again, \
+         keeps the files of the lake and makes the consumer count duplicates",
         missing.join(", and ")
     ))
 }

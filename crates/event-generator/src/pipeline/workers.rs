@@ -27,7 +27,7 @@ pub(super) struct Workers {
 
 /// A worker thread panicked.
 #[derive(Debug, Error)]
-#[error("a worker thread failed at block {0}; please report this with the message above")]
+#[error("a worker thread panicked at block {0}; report it with the message above")]
 pub(crate) struct WorkerGone(u64);
 
 impl Workers {

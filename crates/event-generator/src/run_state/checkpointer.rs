@@ -108,7 +108,7 @@ impl Checkpointer {
             Ok(result) => result,
             Err(_) => Err(StateError::Damaged {
                 path: "the run's state".into(),
-                problem: "its thread panicked; please report this with the message above".to_owned(),
+                problem: "the checkpointer panicked, report it with the message above".to_owned(),
             }),
         }
     }

@@ -29,8 +29,8 @@ pub(crate) enum StateError {
     Io { action: &'static str, path: PathBuf, source: io::Error },
     /// The state has the format of another version of this program.
     #[error(
-        "cannot use {}: its format is {found}, and this program reads format {STATE_VERSION}; finish the run with the \
-         event-generator that started it (version {program}), or remove the file to abandon the run",
+        "cannot use {}: its format is {found}, and this program reads format {STATE_VERSION}; finish the run with \
+         event-generator {program}, which started it, or remove the file to abandon the run",
         path.display()
     )]
     OtherFormat { path: PathBuf, found: u32, program: String },
@@ -263,7 +263,7 @@ mod tests {
             fs::write(folder.path().join(STATE), text).unwrap();
             let failure = Failure::from(folder.state().unwrap_err());
             assert_eq!(failure.code(), 2);
-            assert!(failure.to_string().contains("started it (version 0.1.0)"), "{failure}");
+            assert!(failure.to_string().contains("event-generator 0.1.0, which started it"), "{failure}");
             assert_eq!(fs::read_to_string(folder.path().join(STATE)).unwrap(), text);
         }
     }

@@ -85,8 +85,8 @@ pub(crate) async fn open_run(request: RunRequest, lake: Option<&Lake>, now: Time
 fn finished(manifest: &Manifest, lake: &Lake) -> Failure {
     let run = &manifest.run.id;
     Failure::usage(format!(
-        "run {run} is finished: its manifest {}/{} counts {} events; publish it again with --republish, or choose another \
-         --seed, --from or --run-id",
+        "cannot start run {run}: it is finished, its manifest {}/{} records {} events; publish it again with \
+         --republish, or choose another --seed, --from or --run-id",
         lake.url(),
         manifest_key(run),
         manifest.counts.outcomes.generated()
@@ -95,8 +95,8 @@ fn finished(manifest: &Manifest, lake: &Lake) -> Failure {
 
 fn unfinished(state: &RunState, folder: &RunFolder) -> Failure {
     Failure::usage(format!(
-        "run {run} is not finished: it stopped after at least {next} events; resume it with `event-generator --resume \
-         --run-id {run}`, or remove {folder} to abandon it",
+        "cannot start run {run}: it is not finished and stopped after at least {next} events; resume it with \
+         'event-generator --resume --run-id {run}', or remove {folder} to abandon it",
         run = state.run,
         next = state.durable_prefix.next_index,
         folder = folder.path().display()
@@ -111,7 +111,7 @@ fn resume(mut state: RunState, request: RunRequest) -> Result<RunState, Failure>
     changed.extend(differences("", &destinations[0], &destinations[1]));
     if !changed.is_empty() {
         return Err(Failure::usage(format!(
-            "--resume: run {} cannot change its settings: {}; leave these flags out",
+            "cannot resume run {}: its settings differ: {}; omit these flags",
             state.run,
             changed.join(", ")
         )));
@@ -120,7 +120,8 @@ fn resume(mut state: RunState, request: RunRequest) -> Result<RunState, Failure>
         && let Some(count) = request.count.filter(|count| *count < state.reserved)
     {
         return Err(Failure::usage(format!(
-            "--resume: run {} cannot end after {count} events: up to {} may have been sent already; give a larger --count",
+            "cannot resume run {}: it cannot end after {count} events, as up to {} may have been sent; give a larger \
+             --count",
             state.run, state.reserved
         )));
     }
@@ -129,11 +130,11 @@ fn resume(mut state: RunState, request: RunRequest) -> Result<RunState, Failure>
     Ok(state)
 }
 
-/// Lists the differences between two settings, each as `users (500 then, 1000 now)`.
+/// Lists the differences between two settings, each as `users (500 saved, 1000 given)`.
 fn differences(path: &str, then: &Value, now: &Value) -> Vec<String> {
     let (Value::Object(a), Value::Object(b)) = (then, now) else {
         let name = path.trim_start_matches('.');
-        return if then == now { Vec::new() } else { vec![format!("{name} ({then} then, {now} now)")] };
+        return if then == now { Vec::new() } else { vec![format!("{name} ({then} saved, {now} given)")] };
     };
     let mut names: Vec<&String> = a.keys().chain(b.keys()).collect();
     names.sort_unstable();
@@ -157,10 +158,10 @@ mod tests {
         assert_eq!(differences("", &then, &then), [""; 0]);
         let now = json!({"seed": 7, "world": {"users": 1000, "names": ["b"]}, "new": true});
         let expected = [
-            "gone (1 then, null now)",
-            "new (null then, true now)",
-            "world.names ([\"a\"] then, [\"b\"] now)",
-            "world.users (500 then, 1000 now)",
+            "gone (1 saved, null given)",
+            "new (null saved, true given)",
+            "world.names ([\"a\"] saved, [\"b\"] given)",
+            "world.users (500 saved, 1000 given)",
         ];
         assert_eq!(differences("", &then, &now), expected);
     }

@@ -57,15 +57,15 @@ async fn probes_and_metrics() {
     let healthy = |more: &str| run(command(&format!("healthcheck --http-addr {address} {more}")));
     assert_eq!(healthy("--ready").expect_code(0).stdout, "ok\n");
     signal(&kafka, "-STOP");
-    until(&address, "/readyz", 503, "acknowledged nothing").await;
+    until(&address, "/readyz", 503, "not acknowledged any record").await;
     healthy("").expect_code(0);
-    healthy("--ready").expect_error(1, &["503", "acknowledged nothing"]);
+    healthy("--ready").expect_error(1, &["503", "not acknowledged any record"]);
     until(&address, "/metrics", 200, "event_generator_ready 0").await;
     signal(&kafka, "-CONT");
     until(&address, "/readyz", 200, "ok").await;
     running.signal("-TERM");
     running.wait().expect_code(0);
-    healthy("").expect_error(1, &["nobody answers", &address]);
+    healthy("").expect_error(1, &["no response from", &address]);
 }
 
 #[tokio::test]
@@ -81,7 +81,7 @@ async fn a_stalled_lake_is_not_ready() {
     let address = running.line("http listening")["address"].as_str().unwrap().to_owned();
     until(&address, "/readyz", 200, "ok").await;
     fake.set_busy(true);
-    until(&address, "/readyz", 503, "the lake has accepted no file").await;
+    until(&address, "/readyz", 503, "the lake has not accepted any file").await;
     fake.set_busy(false);
     until(&address, "/readyz", 200, "ok").await;
     running.signal("-TERM");

@@ -5,7 +5,7 @@
     clippy::print_stderr,
     clippy::unwrap_used,
     dead_code,
-    reason = "a test fails by panicking, and uses a part of what is shared"
+    reason = "a test fails by panicking and uses a part of the shared modules"
 )]
 
 mod fake_s3;

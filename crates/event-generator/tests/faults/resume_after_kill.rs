@@ -40,7 +40,7 @@ async fn killed_at(point: &str, first: u32, second: u32) -> Counts {
     assert_eq!(manifest.first_index, 0);
     let local = target.state.path().join(point).join("manifest.json");
     assert_eq!(std::fs::read(local).unwrap(), manifest.to_json().unwrap());
-    run(resume(&target, point)).expect_error(2, &["no unfinished run", point]);
+    run(resume(&target, point)).expect_error(2, &["no such unfinished run", point]);
     manifest.counts
 }
 
@@ -103,7 +103,7 @@ async fn a_resume_with_other_settings_is_rejected() {
         command.args(flags.split_whitespace());
         run(command)
     };
-    with("--users 1000").expect_error(2, &["world.users (500 then, 1000 now)"]);
+    with("--users 1000").expect_error(2, &["world.users (500 saved, 1000 given)"]);
     with("--seed 1").expect_error(2, &["seed"]);
     with("--no-lake").expect_error(2, &["lake"]);
     with("--count 10").expect_error(2, &["cannot end after 10"]);
@@ -134,7 +134,7 @@ async fn a_supervisor_repeats_the_same_command() {
     assert_eq!((manifest.end, manifest.next_index, manifest.resumes), (Some(End::CountReached), 150_000, 1));
 
     let records = records_in(&target);
-    let ended = |done: Exited| done.expect_code(0).stderr.contains("run was finished already");
+    let ended = |done: Exited| done.expect_code(0).stderr.contains("run already finished");
     assert!(ended(run(start())), "its manifest is on this host");
     std::fs::remove_dir_all(target.state.path().join("job")).unwrap();
     assert!(ended(run(start())), "its manifest is in the lake");

@@ -166,7 +166,7 @@ async fn a_backfill_goes_live_without_a_gap() {
     assert!(now_micros() >= begun + 9_900_000, "the last event is not due earlier");
     let ended = done.line("run ended");
     assert_eq!(ended["events"], 3_610 * 20);
-    assert!(ended["lateness_max_micros"].as_u64().unwrap() < 3_000_000_000, "what is backfilled is not late: {ended}");
+    assert!(ended["lateness_max_micros"].as_u64().unwrap() < 3_000_000_000, "a backfilled event is not late: {ended}");
     let files = read_lake(&target).await;
     let topic = read_topic(&target, source_of(&files.manifests[0]).run_tag());
     assert!(topic.events.into_iter().eq((0..3_610 * 20).map(|index| (index, 1))));

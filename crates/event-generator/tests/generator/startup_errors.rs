@@ -42,7 +42,7 @@ fn wrong_usage() {
         ("--lake /tmp/x", &["file:///folder"]),
         ("-X no.such.property=1", &["no.such.property"]),
         ("-X acks=1", &["acks", "in-sync"]),
-        ("-X enable.idempotence=false", &["enable.idempotence", "double"]),
+        ("-X enable.idempotence=false", &["enable.idempotence", "duplicate"]),
         ("-X linger.ms=soon", &["linger.ms"]),
         ("--kafka-config /no/such/file", &["/no/such/file"]),
         ("--from 2001-01-01T00:00:00Z", &["400 days"]),
@@ -80,7 +80,7 @@ fn a_lake_that_is_missing_or_forbidden() {
     let flags = "--rate max --count 10";
     let mut missing = target.clone();
     missing.lake = "s3://no-such-bucket".to_owned();
-    run(publish(&missing, flags)).expect_error(1, &["no bucket `no-such-bucket`", &target.s3.endpoint]);
+    run(publish(&missing, flags)).expect_error(1, &["bucket no-such-bucket", &target.s3.endpoint]);
     let mut wrong_keys = target.clone();
     wrong_keys.s3.secret_key = "wrong".to_owned();
     run(publish(&wrong_keys, flags)).expect_error(1, &["credentials", &target.s3.endpoint]);

@@ -45,7 +45,7 @@ fn a_shutdown_that_hangs_is_ended() {
     let mut member = Member::failing(&stack, "reading=hang", &[]);
     member.until_said("failpoint reading");
     member.signal("-TERM");
-    member.until_said("a second signal ends at once");
+    member.until_said("a second signal ends the process at once");
     member.signal("-TERM");
     let (status, said) = member.ended(Duration::from_secs(2));
     assert_eq!(status.code(), Some(143), "{said}");

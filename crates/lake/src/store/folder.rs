@@ -119,7 +119,7 @@ impl FolderStore {
     ) -> Result<T, LakeError> {
         let store = self.clone();
         let done = task::spawn_blocking(move || work(&store)).await;
-        done.unwrap_or_else(|stopped| Err(failed("work in", &self.root)(io::Error::other(stopped))))
+        done.unwrap_or_else(|stopped| Err(failed("access", &self.root)(io::Error::other(stopped))))
     }
 
     fn check(&self) -> Result<(), LakeError> {
@@ -164,7 +164,7 @@ fn walk(path: &Path, folder: &str, prefix: &str, found: &mut Vec<Object>) -> Res
                 }
                 continue;
             }
-            Err(error) => return Err(failed("look at", &entry.path())(error)),
+            Err(error) => return Err(failed("inspect", &entry.path())(error)),
         };
         if metadata.is_dir() {
             walk(&entry.path(), &key, prefix, found)?;
@@ -188,7 +188,7 @@ fn write_new(path: &Path, bytes: &[u8]) -> Result<(), LakeError> {
         return Err(failed("write", path)(ErrorKind::AlreadyExists.into()));
     }
     let temporary = Temporary::write_beside(path, bytes)?;
-    fs::hard_link(&temporary.0, path).map_err(failed("make a hard link (which the lake needs) to", path))?;
+    fs::hard_link(&temporary.0, path).map_err(failed("create a hard link, which the lake requires, to", path))?;
     drop(temporary);
     sync(folder_of(path))
 }

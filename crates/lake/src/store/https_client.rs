@@ -57,7 +57,7 @@ fn check(pem: &[u8]) -> Result<(), String> {
         let certificate = certificate.map_err(|error| error.to_string())?;
         roots.add(certificate).map_err(|error| error.to_string())?;
     }
-    if roots.is_empty() { Err("there is no certificate in it".to_owned()) } else { Ok(()) }
+    if roots.is_empty() { Err("it contains no certificate".to_owned()) } else { Ok(()) }
 }
 
 #[cfg(test)]

@@ -70,7 +70,7 @@ impl S3Store {
             Ok(store)
         });
         opened.await.unwrap_or_else(|_| {
-            let cause = format!("no answer within {} s", OPEN_LIMIT.as_secs());
+            let cause = format!("no response within {} s", OPEN_LIMIT.as_secs());
             Err(LakeError::Unreachable { action: "opening the lake".to_owned(), place, cause })
         })
     }
@@ -150,9 +150,9 @@ impl S3Store {
         let cut = loop {
             match timeout(ATTEMPT_LIMIT, object.body.next()).await {
                 Ok(Some(Ok(part))) => bytes.extend_from_slice(&part),
-                Ok(Some(Err(error))) => break format!("the answer was cut off: {error}"),
+                Ok(Some(Err(error))) => break format!("the response was cut off: {error}"),
                 Ok(None) => return Ok(Some(bytes.freeze())),
-                Err(_) => break format!("no more of the answer within {} s", ATTEMPT_LIMIT.as_secs()),
+                Err(_) => break format!("the response stopped for {} s", ATTEMPT_LIMIT.as_secs()),
             }
         };
         Err(self.failure("GetObject", key, Answer::silent(cut)))

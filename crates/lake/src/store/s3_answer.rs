@@ -54,7 +54,7 @@ where
             };
             let mut cause = innermost(&error);
             if cause.contains("invalid peer certificate") {
-                cause += " (AWS_CA_BUNDLE names the file with the certificate of its authority)";
+                cause += " (set AWS_CA_BUNDLE to the certificate of its authority)";
             }
             return Self { kind, cause };
         };

@@ -94,7 +94,7 @@ fn is_amazons(endpoint: &str) -> bool {
 async fn check_credentials(config: &SdkConfig, bucket: &str) -> Result<(), LakeError> {
     let missing = |cause: String| LakeError::NoCredentials { place: format!("s3://{bucket}"), cause };
     let Some(provider) = config.credentials_provider() else {
-        return Err(missing("no source of credentials is set up".to_owned()));
+        return Err(missing("no source of credentials is configured".to_owned()));
     };
     match provider.provide_credentials().await {
         Ok(_) => Ok(()),

@@ -1,7 +1,7 @@
 //! Support for the tests of this crate.
 
 #![allow(dead_code, unreachable_pub, reason = "each test file uses a part of it")]
-#![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::borrow::Cow;
 

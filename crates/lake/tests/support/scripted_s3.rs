@@ -1,7 +1,7 @@
 //! A server with scripted responses, for cases that are rare with a healthy S3.
 
 #![allow(unreachable_pub, reason = "a part of several tests")]
-#![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test says so by panicking")]
+#![allow(clippy::missing_panics_doc, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::{Arc, Mutex};
 

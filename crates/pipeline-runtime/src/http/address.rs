@@ -20,15 +20,15 @@ pub enum HttpAddr {
 pub enum HttpError {
     /// Another process listens at the address.
     #[error(
-        "another process listens at {address} already (a second consumer or generator?); give this one another address, \
-         such as --http-addr 127.0.0.1:0 for any free port, or --http-addr off"
+        "cannot listen on {address}: another process uses the port; choose another address, such as \
+         --http-addr 127.0.0.1:0 for any free port, or --http-addr off"
     )]
     Taken {
         /// Listen address.
         address: String,
     },
     /// The server cannot listen at the address.
-    #[error("cannot listen at {address}: {error}; --http-addr names another address, or off")]
+    #[error("cannot listen on {address}: {error}; choose another address with --http-addr, or --http-addr off")]
     Listen {
         /// Listen address.
         address: String,
@@ -36,7 +36,7 @@ pub enum HttpError {
         error: io::Error,
     },
     /// No valid response.
-    #[error("nobody answers at {address}: {error}; --http-addr is the address that the running program was given")]
+    #[error("no response from {address}: {error}; give the --http-addr of the running program")]
     NoAnswer {
         /// Address of the server.
         address: String,
@@ -54,7 +54,7 @@ impl FromStr for HttpAddr {
         }
         match text.rsplit_once(':') {
             Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(Self::At(text.to_owned())),
-            _ => Err("neither off nor HOST:PORT, such as 127.0.0.1:9464 or 0.0.0.0:9464".to_owned()),
+            _ => Err("not an address; write HOST:PORT, such as 127.0.0.1:9464, or off".to_owned()),
         }
     }
 }

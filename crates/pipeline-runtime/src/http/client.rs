@@ -20,7 +20,7 @@ pub async fn get(address: &str, path: &str, limit: Duration) -> Result<(u16, Str
     let failed = |error: String| HttpError::NoAnswer { address: address.to_owned(), error };
     match tokio::time::timeout(limit, ask(address, path)).await {
         Ok(answer) => answer.map_err(|error| failed(error.to_string())),
-        Err(_) => Err(failed(format!("not within {} s", limit.as_secs_f32()))),
+        Err(_) => Err(failed(format!("timed out after {} s", limit.as_secs_f32()))),
     }
 }
 

@@ -33,7 +33,7 @@ pub async fn start(
             Ok(Some(server))
         }
         Err(error @ HttpError::Taken { .. }) if flag.is_none() => {
-            tracing::warn!(%error, "runs without http");
+            tracing::warn!(%error, "http endpoints disabled");
             Ok(None)
         }
         Err(error) => Err(error),

@@ -123,13 +123,13 @@ async fn serve(stream: TcpStream, answers: Arc<dyn Answers>) {
         .header_read_timeout(ASKING)
         .serve_connection(TokioIo::new(stream), service);
     if let Ok(Err(error)) = tokio::time::timeout(LASTING, connection).await {
-        tracing::debug!(%error, "http connection broken");
+        tracing::debug!(%error, "http connection failed");
     }
 }
 
 fn respond<B>(request: &Request<B>, answers: &dyn Answers) -> Response<Full<Bytes>> {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "only GET and HEAD are answered");
+        let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "method not allowed; use GET or HEAD");
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
@@ -145,7 +145,7 @@ fn respond<B>(request: &Request<B>, answers: &dyn Answers) -> Response<Full<Byte
                 response.headers_mut().insert(name, HeaderValue::from_static(policy));
                 response
             }
-            None => text(StatusCode::NOT_FOUND, "nothing here; /metrics, /livez and /readyz are"),
+            None => text(StatusCode::NOT_FOUND, "not found; use /metrics, /livez or /readyz"),
         },
     }
 }

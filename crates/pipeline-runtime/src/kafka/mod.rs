@@ -22,20 +22,20 @@ pub use watermarks::Watermarks;
 
 use crate::exit::Failure;
 
-/// Where Kafka is and how it is spoken to.
+/// Connection to Kafka and the topic.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Kafka")]
 pub struct KafkaArgs {
-    /// Addresses to ask for the cluster first, host:port, separated by commas
+    /// Bootstrap servers of the Kafka cluster, separated by commas
     #[arg(long, value_name = "HOST:PORT,…", default_value = "localhost:9092")]
     pub bootstrap_servers: String,
-    /// The topic of the events; made with 6 partitions where it is absent
+    /// Topic of the events; created with 6 partitions if it does not exist
     #[arg(long, default_value = "product-events")]
     pub topic: String,
-    /// A property of librdkafka, such as SASL_SSL for security.protocol (may be repeated)
+    /// Set a librdkafka property, such as security.protocol=SASL_SSL; repeatable
     #[arg(short = 'X', long = "kafka-property", value_name = "KEY=VALUE", value_delimiter = None)]
     pub properties: Vec<String>,
-    /// A file of such properties, one a line, # for comments; -X has precedence
+    /// File of librdkafka properties, one KEY=VALUE per line, # for comments; -X takes precedence
     #[arg(long, value_name = "FILE")]
     pub kafka_config: Option<PathBuf>,
 }
@@ -55,7 +55,7 @@ impl KafkaArgs {
         config.set_log_level(RDKafkaLogLevel::Warning);
         match config.create_native_config() {
             Err(KafkaError::ClientConfig(_, what, name, _)) => Err(Failure::usage(format!(
-                "Kafka property {name}: {what}; see librdkafka's CONFIGURATION.md for names and values"
+                "invalid Kafka property {name}: {what}; see librdkafka's CONFIGURATION.md for names and values"
             ))),
             _ => Ok(config),
         }

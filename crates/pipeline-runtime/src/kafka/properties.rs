@@ -12,7 +12,7 @@ pub struct Guard {
     pub property: &'static str,
     /// The only permitted value; `None` if only the program sets the property.
     pub value: Option<&'static str>,
-    /// Reason for the restriction, as the end of "…, because".
+    /// Reason for the restriction, as a clause that follows a colon.
     pub because: &'static str,
 }
 
@@ -20,8 +20,9 @@ pub struct Guard {
 pub(super) fn read(file: Option<&Path>, flags: &[String]) -> Result<Vec<(String, String)>, Failure> {
     let mut all = Vec::new();
     if let Some(path) = file {
-        let text = fs::read_to_string(path)
-            .map_err(|error| Failure::usage(format!("--kafka-config {}: {error}", path.display())))?;
+        let text = fs::read_to_string(path).map_err(|error| {
+            Failure::usage(format!("cannot read {}: {error}; check --kafka-config", path.display()))
+        })?;
         for (number, line) in text.lines().enumerate() {
             let line = line.trim();
             if !line.is_empty() && !line.starts_with(['#', '!']) {
@@ -40,25 +41,29 @@ fn pair(text: &str, place: impl Fn() -> String) -> Result<(String, String), Fail
     match text.split_once('=') {
         Some((name, value)) if !name.trim().is_empty() => Ok((name.trim().to_owned(), value.trim().to_owned())),
         // The error omits the text: a value without a name may be a secret.
-        _ => {
-            Err(Failure::usage(format!("{}: not of the form name=value, such as security.protocol=SASL_SSL", place())))
-        }
+        _ => Err(Failure::usage(format!(
+            "{}: not a property; write KEY=VALUE, such as security.protocol=SASL_SSL",
+            place()
+        ))),
     }
 }
 
 /// Refuses a property that would break a guarantee.
 pub(super) fn permit(name: &str, value: &str, guards: &[Guard]) -> Result<(), Failure> {
     const ADDRESSES: Guard =
-        Guard { property: "bootstrap.servers", value: None, because: "--bootstrap-servers gives the addresses" };
+        Guard { property: "bootstrap.servers", value: None, because: "the addresses come from --bootstrap-servers" };
     const BROKER_LIST: Guard = Guard { property: "metadata.broker.list", ..ADDRESSES };
     const CREATION: Guard = Guard {
         property: "allow.auto.create.topics",
         value: Some("false"),
-        because: "a mistyped topic would come into being without anyone noticing",
+        because: "a mistyped topic would be created unnoticed",
     };
     let mut all = guards.iter().chain(&[ADDRESSES, BROKER_LIST, CREATION]);
     match all.find(|guard| guard.property == name && guard.value != Some(value)) {
-        Some(guard) => Err(Failure::usage(format!("Kafka property {name} cannot be set, because {}", guard.because))),
+        Some(guard) => {
+            let allowed = guard.value.map(|value| format!(", or set it to {value}")).unwrap_or_default();
+            Err(Failure::usage(format!("cannot set Kafka property {name}: {}; remove it{allowed}", guard.because)))
+        }
         None => Ok(()),
     }
 }

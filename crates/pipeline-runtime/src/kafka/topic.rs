@@ -50,8 +50,8 @@ pub struct TopicSettings {
 pub enum TopicError {
     /// No broker responded.
     #[error(
-        "no Kafka broker answered at {servers} within {} s{}; `{START_LOCAL_STACK}` starts the local one, \
-         --bootstrap-servers names another",
+        "cannot connect to Kafka at {servers}: no broker responded within {} s{}; start the local stack with \
+         '{START_LOCAL_STACK}', or set --bootstrap-servers",
         TIMEOUT.as_secs(), .complaint.as_deref().map(|text| format!(" ({text})")).unwrap_or_default()
     )]
     Unreachable {
@@ -62,8 +62,8 @@ pub enum TopicError {
     },
     /// A broker was reached, but TLS or authentication failed.
     #[error(
-        "Kafka at {servers} turned this client away: {reason}. security.protocol, sasl.mechanism, sasl.username, \
-         sasl.password and ssl.ca.location (-X or --kafka-config) say how to come in"
+        "cannot connect to Kafka at {servers}: {reason}; check security.protocol, sasl.mechanism, sasl.username, \
+         sasl.password and ssl.ca.location (-X or --kafka-config)"
     )]
     ConnectionRejected {
         /// Bootstrap servers.
@@ -72,7 +72,7 @@ pub enum TopicError {
         reason: String,
     },
     /// A broker responded with an error.
-    #[error("the topic {topic} cannot be used: {error}{}", hint(*.error))]
+    #[error("cannot use topic {topic}: {error}{}", hint(*.error))]
     Refused {
         /// Name of the topic.
         topic: String,
@@ -80,7 +80,7 @@ pub enum TopicError {
         error: RDKafkaErrorCode,
     },
     /// The client could not be created.
-    #[error("the Kafka client could not be started: {0}")]
+    #[error("cannot start the Kafka client: {0}; check -X and --kafka-config")]
     Client(KafkaError),
 }
 
@@ -96,9 +96,9 @@ impl From<TopicError> for Failure {
 fn hint(error: RDKafkaErrorCode) -> &'static str {
     match error {
         RDKafkaErrorCode::TopicAuthorizationFailed | RDKafkaErrorCode::ClusterAuthorizationFailed => {
-            "; the Kafka user needs DESCRIBE on the topic, and CREATE unless the topic is made beforehand"
+            "; grant the Kafka user DESCRIBE on the topic, and CREATE unless the topic exists"
         }
-        RDKafkaErrorCode::InvalidTopic => "; a topic has 1 to 249 letters, digits, dots, underscores and hyphens",
+        RDKafkaErrorCode::InvalidTopic => "; use 1 to 249 letters, digits, dots, underscores and hyphens",
         _ => "",
     }
 }

@@ -68,7 +68,7 @@ impl Registry {
                 faults.push(format!("{name}: no unit"));
             }
             if self.metrics.iter().filter(|other| other.name == *name).count() > 1 {
-                faults.push(format!("{name}: not the only one"));
+                faults.push(format!("{name}: duplicate name"));
             }
         }
         let undocumented = self.metrics().filter(|metric| !documentation.contains(&format!("`{}`", metric.name)));
@@ -110,8 +110,8 @@ mod tests {
         let faults = [
             "x_events: no unit",
             "lag_records: the prefix is x_",
-            "x_memory_bytes: not the only one",
-            "x_memory_bytes: not the only one",
+            "x_memory_bytes: duplicate name",
+            "x_memory_bytes: duplicate name",
             "x_wait_total: no unit",
         ];
         assert_eq!(ODD.faults(&documentation(&ODD)), faults);

@@ -5,9 +5,9 @@ use super::metric::Metric;
 
 /// Resident memory; only on Linux.
 pub(super) const RESIDENT_MEMORY: Metric =
-    Metric::gauge("process_resident_memory_bytes", "Memory of the process that is in RAM, in bytes.");
+    Metric::gauge("process_resident_memory_bytes", "Resident memory size in bytes.");
 pub(super) const START_TIME: Metric =
-    Metric::gauge("process_start_time_seconds", "Start of the process, in seconds since 1970.");
+    Metric::gauge("process_start_time_seconds", "Start time of the process in seconds since 1970.");
 
 pub(super) fn write(text: &mut Exposition, started: f64) {
     if let Some(bytes) = resident_memory_bytes() {

@@ -68,7 +68,7 @@ const DAMAGES: &[(&str, Damage, &[&str])] = &[
     ),
     ("a counted copy too many", |s| s.repeat(&Event::of(s.tag, 3)), &[KAFKA_RECORDS, KAFKA_ACKNOWLEDGED]),
     (
-        "a repeat with another content",
+        "a repeat with other content",
         |s| s.repeat(&Event { category: "x".into(), ..Event::of(s.tag, 3) }),
         &[KAFKA_RECORDS, KAFKA_ACKNOWLEDGED, KAFKA_CONTENT],
     ),
@@ -124,7 +124,7 @@ const HASHES: &[&str] = &[KAFKA_HASHES, CORRUPT_HASH, LAKE_HASHES, QUARANTINE_HA
 
 /// Unusual runs that must pass.
 const SOUND: &[(&str, Damage)] = &[
-    ("as it should be", |_| {}),
+    ("nothing is damaged", |_| {}),
     ("its dead letters are discarded", |s| s.discarded = true),
     ("the table has rows of others", |s| s.rows.push(Event::of(s.tag + 0x1_0000, 3))),
     ("an expired foreign record", |s| expired(s)),

@@ -10,9 +10,9 @@ use lake::LakeUrl;
 use pipeline_runtime::http::HttpAddr;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::lake::LakeArgs;
-use pipeline_runtime::units::{Count, TimeSpan};
+use pipeline_runtime::units::{self, Count, TimeSpan};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use workload::{EventRate, ParseRateError};
+use workload::{EventRate, MAX_INDEX, ParseRateError};
 
 use crate::commands::event_args::{EventArgs, parse_timestamp};
 use crate::memory::MemoryLimit;
@@ -23,34 +23,39 @@ use crate::run_state::{StartMode, default_state_dir};
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) flags: ResumeFlags,
-    /// Publish a finished run again; the consumer counts the records as duplicates
-    #[arg(long, help_heading = "Which events")]
+    /// Publish a finished run again; the consumer counts its records as duplicates
+    #[arg(long, help_heading = "Run")]
     pub(crate) republish: bool,
-    /// Resume the unfinished run --run-id with the flags of its start: the same events under the same keys. Flags that
-    /// would change the run are rejected; repeat -X and --kafka-config
-    #[arg(long, requires = "run_id", conflicts_with = "republish", help_heading = "Which events")]
+    /// Resume the unfinished run --run-id with its saved flags; flags that would change its events are rejected, and -X
+    /// and --kafka-config are not saved and must be repeated
+    #[arg(long, requires = "run_id", conflicts_with = "republish", help_heading = "Run")]
     pub(crate) resume: bool,
-    /// Resume the run --run-id if it is unfinished on this host, start it if it is new, and do nothing if it is finished.
-    /// For supervisors, which repeat the same command
-    #[arg(long, requires = "run_id", conflicts_with_all = ["republish", "resume"], help_heading = "Which events")]
+    /// Resume the run --run-id if it is unfinished on this host, start it if it is new, exit if it is finished; for
+    /// supervisors, which repeat the same command
+    #[arg(long, requires = "run_id", conflicts_with_all = ["republish", "resume"], help_heading = "Run")]
     pub(crate) resume_or_start: bool,
 
-    /// Threads that generate events [default: one per two cores]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64), help_heading = "Machine")]
+    /// Number of threads that generate events, 1 to 64 [default: half the cores]
+    #[arg(
+        long,
+        value_name = "N",
+        value_parser = units::count_within::<u16>(1..=64),
+        allow_hyphen_values = true,
+        help_heading = "Process"
+    )]
     pub(crate) threads: Option<u16>,
-    /// Folder for the state of unfinished runs and the manifests of finished ones, one subfolder per run
+    /// Folder for the state of unfinished runs and the manifests of finished runs, one subfolder per run
     /// [default: $XDG_STATE_HOME/event-generator or ~/.local/state/event-generator]
-    #[arg(long, value_name = "FOLDER", help_heading = "Machine")]
+    #[arg(long, value_name = "FOLDER", help_heading = "Process")]
     pub(crate) state_dir: Option<PathBuf>,
-    /// Maximum memory of the process, at least 128MiB, even if Kafka or the lake are slow. Worlds of millions of users or
-    /// products need more
-    #[arg(long, value_name = "BYTES", default_value_t, help_heading = "Machine")]
+    /// Maximum memory of the process, at least 128MiB; millions of users or products need more than the default
+    #[arg(long, value_name = "BYTES", default_value_t, allow_hyphen_values = true, help_heading = "Process")]
     pub(crate) memory_limit: MemoryLimit,
-    /// Address of /metrics, /livez and /readyz, or off [default: 127.0.0.1:9465, if it is free]
-    #[arg(long, value_name = "HOST:PORT", help_heading = "Machine")]
+    /// Address of /metrics, /livez and /readyz, or off [default: 127.0.0.1:9465 if it is free]
+    #[arg(long, value_name = "HOST:PORT", help_heading = "Process")]
     pub(crate) http_addr: Option<HttpAddr>,
-    /// Print the effective configuration as JSON without secrets, and exit
-    #[arg(long, help_heading = "Machine")]
+    /// Print the effective configuration as JSON, with secrets masked, and exit
+    #[arg(long, help_heading = "Process")]
     pub(crate) print_config: bool,
 }
 
@@ -59,24 +64,41 @@ pub(crate) struct RunArgs {
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct ResumeFlags {
-    /// Rate of events: 10M/day, 2500/s, 0.5/s, 1k/min, 3/h, or max for a backfill (with an end). Exact and without
-    /// drift: event i is due at --from plus i / rate
-    #[arg(long, default_value = "10M/day", value_name = "RATE|max", help_heading = "How much")]
+    /// Rate of events, such as 10M/day, 2500/s, 1k/min or 0.5/s, at most 100M/s; or max for a backfill, which needs
+    /// --count, --to or --follow; event i is due exactly i / rate after --from
+    #[arg(
+        long,
+        default_value = "10M/day",
+        value_name = "RATE|max",
+        allow_hyphen_values = true,
+        help_heading = "Schedule"
+    )]
     pub(crate) rate: Rate,
-    /// Density of the events in time with --rate max [default: 10M/day]
-    #[arg(long, value_name = "RATE", help_heading = "How much")]
+    /// Event rate of the schedule with --rate max [default: 10M/day]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true, help_heading = "Schedule")]
     pub(crate) event_rate: Option<EventRate>,
-    /// Number of events: 1000000, 250k, 10M
-    #[arg(long, value_parser = Count::within(Count::new(1)..), help_heading = "How much")]
+    /// Number of events, such as 250k or 10M [default: no end]
+    #[arg(
+        long,
+        value_parser = Count::within(Count::new(1)..=Count::new(MAX_INDEX + 1)),
+        allow_hyphen_values = true,
+        help_heading = "Schedule"
+    )]
     pub(crate) count: Option<Count>,
-    /// Length of the schedule: 90s, 15m, 2h, 1d
-    #[arg(long, value_parser = TimeSpan::within(TimeSpan::SHORTEST..), conflicts_with = "count", help_heading = "How much")]
+    /// Length of the schedule, such as 90s, 15m, 2h or 1d [default: no end]
+    #[arg(
+        long,
+        value_parser = TimeSpan::within(TimeSpan::SHORTEST..),
+        conflicts_with = "count",
+        allow_hyphen_values = true,
+        help_heading = "Schedule"
+    )]
     pub(crate) duration: Option<TimeSpan>,
-    /// End of the schedule (exclusive), such as 2026-11-23T00:00:00Z
-    #[arg(long, value_name = "TIME", value_parser = parse_timestamp, conflicts_with_all = ["count", "duration"], help_heading = "How much")]
+    /// End of the schedule, exclusive, such as 2026-11-23T00:00:00Z [default: no end]
+    #[arg(long, value_name = "TIME", value_parser = parse_timestamp, conflicts_with_all = ["count", "duration"], help_heading = "Schedule")]
     pub(crate) to: Option<Timestamp>,
-    /// Continue live once a backfill (--rate max with --from) reaches the present, without a gap or an overlap
-    #[arg(long, requires = "from", help_heading = "How much")]
+    /// Continue live when a backfill (--rate max with --from) reaches the present, without a gap or an overlap
+    #[arg(long, requires = "from", help_heading = "Schedule")]
     pub(crate) follow: bool,
 
     #[command(flatten)]
@@ -89,7 +111,7 @@ pub(crate) struct ResumeFlags {
     /// Do not publish to Kafka
     #[arg(long, help_heading = "Kafka")]
     pub(crate) no_kafka: bool,
-    /// Omit the headers `run` and `schema`. Corrupt records keep theirs
+    /// Omit the record headers run and schema, except on corrupt records
     #[arg(long, help_heading = "Kafka")]
     pub(crate) no_headers: bool,
 

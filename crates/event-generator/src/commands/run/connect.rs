@@ -47,12 +47,12 @@ async fn connect_kafka(
     let needed = MIN_MESSAGE_BYTES.max(largest_value as u64 + MIN_MESSAGE_BYTES / 2);
     if let Some(max) = settings.max_message_bytes.filter(|max| *max < needed) {
         return Err(anyhow!(
-            "topic {name} is limited to {max} bytes per record (max.message.bytes), but a record may need {needed}: raise \
-             the limit"
+            "cannot use topic {name}: its max.message.bytes is {max}, and a record may need {needed}; raise \
+             max.message.bytes"
         ));
     }
     if let Some(retention_ms) = settings.retention_ms.filter(|retention| *retention < SHORT_RETENTION_MILLIS) {
-        tracing::warn!(topic = name, retention_ms, "topic keeps records for less than an hour");
+        tracing::warn!(topic = name, retention_ms, "topic retention is shorter than an hour");
     }
     Ok(Some((topic, settings)))
 }

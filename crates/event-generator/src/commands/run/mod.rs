@@ -78,7 +78,7 @@ async fn run(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
     let handle = match open_run(request(args, &config), lake.as_ref(), clock.now()).await? {
         OpenedRun::Ready(handle) => *handle,
         OpenedRun::AlreadyFinished(manifest) => {
-            tracing::info!(manifest = %manifest.display(), "run was finished already");
+            tracing::info!(manifest = %manifest.display(), "run already finished");
             return Ok(());
         }
     };
@@ -142,12 +142,12 @@ async fn store_manifest(
     shutdown: &ShutdownDeadline,
 ) -> anyhow::Result<PathBuf> {
     if let Some(lake) = lake {
-        shutdown::waiting_for("the lake, to store the manifest");
+        shutdown::waiting_for("the manifest in the lake");
         tokio::select! {
             put = put_manifest(lake, &finished.manifest, replace) => put.map_err(with_hint)?,
             () = manifest_deadline(shutdown) => {
                 return Err(anyhow!(
-                    "cannot write the manifest to {} in time; all events are stored", lake.url()
+                    "cannot write the manifest to {}: deadline exceeded; all events are stored", lake.url()
                 ));
             }
         }
@@ -172,7 +172,7 @@ async fn manifest_deadline(shutdown: &ShutdownDeadline) {
 }
 
 fn with_resume_hint(error: &anyhow::Error, config: &RunConfig) -> anyhow::Error {
-    anyhow!("{error:#}\nOnce this is fixed, `event-generator --resume --run-id {}` resumes the run", config.run)
+    anyhow!("{error:#}\nonce this is fixed, resume the run with 'event-generator --resume --run-id {}'", config.run)
 }
 
 fn log_start(args: &RunArgs, config: &RunConfig, lake: Option<&Lake>, handle: &RunHandle) {
@@ -196,7 +196,7 @@ fn summarize(finished: &FinishedRun, manifest_path: &Path, pace: Pace, log: &Log
     let lateness = finished.lateness.as_deref();
     let late = lateness.map(Histogram::maximum).filter(|seconds| pace == Pace::Live && *seconds > LATE_SECONDS);
     if let Some(seconds) = late {
-        tracing::warn!(seconds, "the run fell behind its schedule: no event is lost, some were sent late");
+        tracing::warn!(seconds, "run fell behind its schedule; no event is lost, some were sent late");
     }
     let summary = Summary { manifest: &finished.manifest, manifest_path, lateness, elapsed: finished.elapsed };
     if !log.is_text() {

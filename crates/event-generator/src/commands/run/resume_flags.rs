@@ -43,7 +43,7 @@ fn check_version(state: &RunState) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::usage(format!(
-        "--resume: run {} was started by version {started} of this program, and version {this} may generate other events; \
+        "cannot resume run {}: it was started by version {started}, and version {this} may generate other events; \
          resume it with version {started}",
         state.run
     )))
@@ -54,8 +54,8 @@ fn no_unfinished_run(args: &RunArgs, name: &str) -> Failure {
     let runs = unfinished_runs(&folder);
     let runs = if runs.is_empty() { "none".to_owned() } else { runs.join(", ") };
     Failure::usage(format!(
-        "--resume: no unfinished run {name} in {}; unfinished runs: {runs}. Resume a run on the host that started it; the \
-         manifest of a finished run is there and in the lake",
+        "cannot resume run {name}: {} has no such unfinished run (unfinished runs: {runs}); resume a run on the host \
+         that started it, or look for the manifest of a finished run there or in the lake",
         folder.display()
     ))
 }

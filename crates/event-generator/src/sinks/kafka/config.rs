@@ -18,14 +18,14 @@ pub(crate) const GUARDS: &[Guard] = &[
     Guard { property: "message.send.max.retries", value: None, because: WAITS },
     Guard { property: "queuing.strategy", value: Some("fifo"), because: ONCE_IN_ORDER },
     Guard { property: "delivery.report.only.error", value: Some("false"), because: COUNTED },
-    Guard { property: "transactional.id", value: None, because: "the generator makes no transactions" },
+    Guard { property: "transactional.id", value: None, because: "the generator does not use transactions" },
 ];
 
-const ONCE_IN_ORDER: &str = "without it a retry could double records or change their order";
-const ALL_REPLICAS: &str = "a record counts as sent only when all in-sync replicas have it";
-const JAVA_PARTITIONS: &str = "a user's events must be in the partition where every Java producer puts that key";
-const WAITS: &str = "a record waits out an outage and is never given up silently";
-const COUNTED: &str = "every record's delivery is counted";
+const ONCE_IN_ORDER: &str = "without it, a retry could duplicate or reorder records";
+const ALL_REPLICAS: &str = "a record counts as sent once all in-sync replicas have it";
+const JAVA_PARTITIONS: &str = "a user's events must go to the partition that Java producers choose for the key";
+const WAITS: &str = "records are retried through an outage and never dropped silently";
+const COUNTED: &str = "the delivery of every record is counted";
 
 /// Properties that override the user's.
 const FIXED: [(&str, &str); 4] =

@@ -66,10 +66,10 @@ fn remedy(code: Option<RDKafkaErrorCode>) -> &'static str {
             "; grant the Kafka user WRITE on the topic"
         }
         Some(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic) => {
-            "; the topic was deleted during the run"
+            "; check whether the topic was deleted during the run"
         }
         Some(RDKafkaErrorCode::InvalidRecord | RDKafkaErrorCode::PolicyViolation) => {
-            "; the topic has a policy (compaction, a schema) that rejects product events"
+            "; remove the policy of the topic (compaction, a schema) that rejects product events"
         }
         _ => "",
     }
