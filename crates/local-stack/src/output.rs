@@ -42,11 +42,11 @@ fn address(status: &Status) -> String {
 /// Prints the table of `status`.
 pub(crate) fn table(all: &[Status]) -> io::Result<()> {
     let mut table = Table::new();
-    table.load_style(UTF8_BORDERS_ONLY).set_header(["server", "state", "pid", "address", "uptime", "log", "data"]);
+    table.load_style(UTF8_BORDERS_ONLY).set_header(["server", "state", "pid", "address", "uptime"]);
     for status in all {
         let state = match &status.state {
             State::Running => "running".to_owned(),
-            State::NotAnswering(cause) => format!("not responding: {cause}"),
+            State::NotAnswering(_) => "not responding".to_owned(),
             State::Died => "died (see the log)".to_owned(),
             State::Stopped => "stopped".to_owned(),
         };
@@ -56,11 +56,18 @@ pub(crate) fn table(all: &[Status]) -> io::Result<()> {
             status.pid.map_or("-".to_owned(), |pid| pid.to_string()),
             format!("127.0.0.1:{}", status.port),
             uptime(status.since),
-            short(&status.log),
-            short(&status.folder),
         ]);
     }
-    writeln!(io::stdout(), "{table}")
+    let mut out = io::stdout().lock();
+    writeln!(out, "{table}")?;
+    for status in all {
+        let name = status.name.as_str();
+        if let State::NotAnswering(cause) = &status.state {
+            writeln!(out, "{name} is not responding: {cause}")?;
+        }
+        writeln!(out, "{name:<9} data: {}, log: {}", short(&status.folder), short(&status.log))?;
+    }
+    Ok(())
 }
 
 /// Returns a path relative to the current directory if it lies below it.

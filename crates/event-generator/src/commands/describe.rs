@@ -68,14 +68,14 @@ fn text(description: &Description, seed: u64, count: u64) -> String {
          By experiment\n{}\n\nBy user decile, most active first\n{}",
         grouped(count),
         steps(description),
-        groups("experiment", std::iter::once(&description.all).chain(&description.experiments), count),
-        groups("decile", description.user_deciles.iter(), count),
+        groups("experiment", &[&[description.all.clone()][..], &description.experiments].concat(), count),
+        groups("decile", &description.user_deciles, count),
     )
 }
 
 fn steps(description: &Description) -> Table {
     let names = EventType::ALL.map(EventType::as_str);
-    let mut table = table(std::iter::once("after").chain(names).chain(["end"]));
+    let mut table = table(["after"].into_iter().chain(names).chain(["end"]));
     for from in names {
         let row = &description.steps[from];
         let mut cells = vec![from.to_owned()];
@@ -86,28 +86,34 @@ fn steps(description: &Description) -> Table {
     align(table)
 }
 
-fn groups<'a>(title: &str, groups: impl Iterator<Item = &'a Group>, count: u64) -> Table {
+/// Formats the expected counts by event type, and below them the rates. Together they would exceed 80 columns.
+fn groups(title: &str, groups: &[Group], count: u64) -> String {
     let names = EventType::ALL.map(EventType::as_str);
-    let ends = ["rfq / view", "clicks / search"];
-    let mut table = table([title, "users", "events"].into_iter().chain(names).chain(ends));
+    let mut counts = table([title, "events"].into_iter().chain(names));
+    let mut rates = table([title, "users", "requests per view", "clicks per search"].into_iter());
     for group in groups {
-        let mut cells = vec![group.name.clone(), grouped(group.users), expected(group.share, count)];
+        let mut cells = vec![group.name.clone(), expected(group.share, count)];
         cells.extend(group.types.map(|part| expected(part, count)));
-        cells.extend([per_cent(group.rfq_per_view), per_cent(group.clicks_per_search)]);
-        table.add_row(cells);
+        counts.add_row(cells);
+        let rate = [per_cent(group.rfq_per_view), per_cent(group.clicks_per_search)];
+        rates.add_row([group.name.clone(), grouped(group.users)].into_iter().chain(rate));
     }
-    align(table)
+    format!("{}\n{}", align(counts), align(rates))
 }
 
+/// Returns a table with two-line headings: `search_performed` is broken at the underscore.
 fn table<'a>(header: impl Iterator<Item = &'a str>) -> Table {
     let mut table = Table::new();
     table.load_style(presets::UTF8_BORDERS_ONLY);
-    table.set_header(header);
+    table.set_header(header.map(|name| name.replace('_', "\n")));
     table
 }
 
 fn align(mut table: Table) -> Table {
-    table.column_iter_mut().skip(1).for_each(|column| column.set_cell_alignment(CellAlignment::Right));
+    for column in table.column_iter_mut().skip(1) {
+        column.set_cell_alignment(CellAlignment::Right);
+        column.set_padding((1, 0));
+    }
     table
 }
 
@@ -141,5 +147,9 @@ mod tests {
         print(&source(&[]), 1_000_000, false, &mut out).unwrap();
         let text = String::from_utf8(out).unwrap();
         assert!(text.contains("exp_10") && text.contains("1,000,000") && text.contains("12.00%"), "{text}");
+        let mut out = Vec::new();
+        print(&source(&[]), 10_000_000, false, &mut out).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }

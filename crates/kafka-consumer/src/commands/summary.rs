@@ -5,6 +5,7 @@ use std::io::{self, Write};
 use comfy_table::{CellAlignment, Table, presets};
 use pipeline_runtime::progress;
 use pipeline_runtime::telemetry::LogArgs;
+use pipeline_runtime::units::grouped;
 
 use crate::ingest::Summary;
 
@@ -41,21 +42,22 @@ fn line(summary: &Summary) {
     );
 }
 
+#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for people")]
 fn table(summary: &Summary) -> Table {
     let tally = summary.tally;
     let rows = [
-        ("records committed", tally.records.to_string()),
-        ("  rows inserted", tally.rows.to_string()),
-        ("  duplicates", tally.duplicates.to_string()),
-        ("    with different content", tally.duplicates_differing.to_string()),
-        ("  dead letters", tally.dead_letters.to_string()),
-        ("  expired", tally.expired.to_string()),
-        ("  suppressed by triggers", tally.suppressed.to_string()),
-        ("transactions", summary.transactions.to_string()),
-        ("retries", summary.retries.to_string()),
+        ("records committed", grouped(tally.records)),
+        ("  rows inserted", grouped(tally.rows)),
+        ("  duplicates", grouped(tally.duplicates)),
+        ("    with different content", grouped(tally.duplicates_differing)),
+        ("  dead letters", grouped(tally.dead_letters)),
+        ("  expired", grouped(tally.expired)),
+        ("  suppressed by triggers", grouped(tally.suppressed)),
+        ("transactions", grouped(summary.transactions)),
+        ("retries", grouped(summary.retries)),
         ("elapsed time", format!("{:.1} s", summary.elapsed.as_secs_f64())),
         ("first record to last commit", format!("{:.1} s", summary.reading.as_secs_f64())),
-        ("records per second", format!("{:.0}", per_second(summary))),
+        ("records per second", grouped(per_second(summary).round() as u64)),
     ];
     table_of(&rows)
 }

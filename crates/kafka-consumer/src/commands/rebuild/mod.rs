@@ -13,7 +13,7 @@ use pipeline_runtime::exit::Failure;
 use pipeline_runtime::lake::LakeArgs;
 use pipeline_runtime::shutdown::ShutdownDeadline;
 use pipeline_runtime::telemetry::LogArgs;
-use pipeline_runtime::units::Count;
+use pipeline_runtime::units::{Count, grouped};
 
 use crate::commands::args::DatabaseArgs;
 use crate::commands::rebuild::loading::RebuildConfig;
@@ -103,18 +103,18 @@ fn show(outcome: &RebuildOutcome, log: &LogArgs) {
         );
     } else if log.quiet == 0 {
         print(&table_of(&[
-            ("files loaded", outcome.files.to_string()),
-            ("  by earlier attempts", outcome.files_before.to_string()),
-            ("files remaining", outcome.files_left.to_string()),
-            ("files damaged", outcome.damaged.count.to_string()),
-            ("files unavailable", outcome.unavailable.count.to_string()),
-            ("rows inserted", outcome.rows.to_string()),
-            ("duplicates", outcome.duplicates.to_string()),
-            ("  with different content", outcome.differing.to_string()),
-            ("rows outside --from and --to", outcome.rows_outside.to_string()),
-            ("rows expired by retention", outcome.expired.to_string()),
-            ("rows suppressed by triggers", outcome.suppressed.to_string()),
-            ("rows refused", outcome.refused.to_string()),
+            ("files loaded", grouped(outcome.files)),
+            ("  by earlier attempts", grouped(outcome.files_before)),
+            ("files remaining", grouped(outcome.files_left)),
+            ("files damaged", grouped(outcome.damaged.count)),
+            ("files unavailable", grouped(outcome.unavailable.count)),
+            ("rows inserted", grouped(outcome.rows)),
+            ("duplicates", grouped(outcome.duplicates)),
+            ("  with different content", grouped(outcome.differing)),
+            ("rows outside --from and --to", grouped(outcome.rows_outside)),
+            ("rows expired by retention", grouped(outcome.expired)),
+            ("rows suppressed by triggers", grouped(outcome.suppressed)),
+            ("rows refused", grouped(outcome.refused)),
             ("elapsed time", format!("{:.1} s", outcome.elapsed.as_secs_f64())),
             ("rows per second", format!("{:.0}", per_second(outcome))),
         ]));

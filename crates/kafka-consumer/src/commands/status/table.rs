@@ -4,11 +4,12 @@ use std::fmt;
 
 use comfy_table::{CellAlignment, Table};
 use pipeline_runtime::http::HttpAddr;
+use pipeline_runtime::units::grouped;
 
 use crate::commands::status::report::{PartitionStatus, Status};
 use crate::observability::history::Quantiles;
 
-const HEADER: [&str; 8] = ["part", "next offset", "end", "lag", "rows", "duplicates", "dead", "commit"];
+const HEADER: [&str; 7] = ["part", "next offset", "lag", "rows", "duplicates", "dead", "commit"];
 
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -84,15 +85,14 @@ fn table(partitions: &[PartitionStatus]) -> Table {
     table.load_style(comfy_table::presets::UTF8_BORDERS_ONLY);
     table.set_header(HEADER);
     for one in partitions {
-        let known = |number: Option<i64>| number.map_or_else(|| "?".to_owned(), |number| number.to_string());
+        let known = |number: Option<i64>| number.map_or_else(|| "?".to_owned(), grouped);
         table.add_row([
             one.partition.to_string(),
-            one.next_offset.to_string(),
-            known(one.end),
+            grouped(one.next_offset),
             known(one.lag),
-            one.rows.to_string(),
-            one.duplicates.to_string(),
-            one.dead_letters.to_string(),
+            grouped(one.rows),
+            grouped(one.duplicates),
+            grouped(one.dead_letters),
             format!("{} ago", seconds(one.last_commit_seconds_ago)),
         ]);
     }
@@ -107,15 +107,14 @@ fn table(partitions: &[PartitionStatus]) -> Table {
     table
 }
 
-fn total(partitions: &[PartitionStatus]) -> [String; 8] {
-    let sum = |of: fn(&PartitionStatus) -> i64| partitions.iter().map(of).sum::<i64>().to_string();
+fn total(partitions: &[PartitionStatus]) -> [String; 7] {
+    let sum = |of: fn(&PartitionStatus) -> i64| grouped(partitions.iter().map(of).sum::<i64>());
     let lag: Option<i64> = partitions.iter().map(|one| one.lag).sum();
     let latest = partitions.iter().map(|one| one.last_commit_seconds_ago).fold(f64::INFINITY, f64::min);
     [
         "all".to_owned(),
         String::new(),
-        String::new(),
-        lag.map_or_else(|| "?".to_owned(), |lag| lag.to_string()),
+        lag.map_or_else(|| "?".to_owned(), grouped),
         sum(|one| one.rows),
         sum(|one| one.duplicates),
         sum(|one| one.dead_letters),
@@ -172,7 +171,7 @@ mod tests {
         let held_back =
             "partition 999: held back from offset 12345678900\n    by an open transaction since 1970-01-01T00:00:01Z";
         assert!(shown.contains(held_back), "{shown}");
-        assert!(shown.contains("370370367") && shown.contains("duplicates with different content: 51"), "{shown}");
+        assert!(shown.contains("370,370,367") && shown.contains("duplicates with different content: 51"), "{shown}");
         assert!(shown.contains("suppressed by triggers: 21"), "{shown}");
     }
 
