@@ -112,6 +112,21 @@ impl Progress {
         Self(bar)
     }
 
+    /// Creates a line with the elapsed time and a message, for work without a known amount.
+    ///
+    /// Draws nothing unless `show` is true.
+    #[must_use]
+    pub fn elapsed(show: bool, message: &'static str) -> Self {
+        if !show {
+            return Self(ProgressBar::hidden());
+        }
+        let bar = SCREEN.add(ProgressBar::no_length()).with_message(message);
+        let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.enable_steady_tick(Duration::from_millis(250));
+        Self(bar)
+    }
+
     /// Sets the amount of completed work.
     pub fn set(&self, position: u64) {
         self.0.set_position(position);

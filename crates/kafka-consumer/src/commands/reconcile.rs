@@ -12,6 +12,8 @@ use pipeline_runtime::exit::Failure;
 use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::lake::{LakeArgs, with_hint};
 use pipeline_runtime::output::unless_closed;
+use pipeline_runtime::progress::Progress;
+use pipeline_runtime::telemetry::LogArgs;
 use reconcile::{ReconcileConfig, Stores};
 use tokio_postgres::Client;
 
@@ -60,7 +62,7 @@ enum Only {
 }
 
 impl ReconcileArgs {
-    pub(crate) async fn run(self) -> Result<(), Failure> {
+    pub(crate) async fn run(self, log: &LogArgs) -> Result<(), Failure> {
         let asked = |store| self.only.is_empty() || self.only.contains(&store);
         let stores = Stores { kafka: asked(Only::Kafka), lake: asked(Only::Lake), table: asked(Only::Table) };
         let lake = if stores.lake || self.manifest.is_none() { Some(self.lake.open().await?) } else { None };
@@ -77,7 +79,9 @@ impl ReconcileArgs {
             lake: lake.filter(|_| stores.lake),
             sessions: self.sessions(stores.table).await?,
         });
+        let progress = Progress::elapsed(log.shows_progress(), "comparing the stores");
         let report = report.await?;
+        drop(progress);
         let text = if self.json {
             serde_json::to_string_pretty(&report).context("cannot format the report as JSON")?
         } else {

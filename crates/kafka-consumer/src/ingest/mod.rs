@@ -19,6 +19,7 @@ use pipeline_runtime::http::{self, HttpAddr};
 use pipeline_runtime::kafka::{self, KafkaArgs};
 use pipeline_runtime::progress::Progress;
 use pipeline_runtime::shutdown::{self, ShutdownDeadline};
+use pipeline_runtime::units::grouped;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -275,16 +276,18 @@ async fn watch(show: bool, site: Arc<HttpEndpoints>, shutdown: ShutdownDeadline,
     let progress = Progress::new(show, None, "records");
     let show = async {
         loop {
-            let tally = site.counters.tally();
+            let totals = site.counters.totals();
+            let tally = totals.tally();
             progress.set(tally.records);
-            let suppressed = match tally.suppressed {
-                0 => String::new(),
-                count => format!(", {count} suppressed"),
-            };
-            progress.say(format!(
-                "{} rows, {} duplicates, {} dead letters{suppressed}",
-                tally.rows, tally.duplicates, tally.dead_letters
-            ));
+            progress.say(match site.health.ready() {
+                Ok(()) => format!(
+                    "lag {}, {} duplicates, {} dead letters",
+                    grouped(site.ends.lags(&totals).values().sum::<u64>()),
+                    grouped(tally.duplicates),
+                    grouped(tally.dead_letters)
+                ),
+                Err(reason) => reason,
+            });
             tokio::time::sleep(Duration::from_millis(250)).await;
         }
     };

@@ -14,6 +14,8 @@ use anyhow::{Context, anyhow};
 use clap::Args;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
+use pipeline_runtime::progress::Progress;
+use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::units::TimeSpan;
 use tokio_postgres::error::SqlState;
 
@@ -47,11 +49,14 @@ pub(crate) struct CheckArgs {
 const TIMEOUTS: RangeInclusive<TimeSpan> = TimeSpan::SHORTEST..=TimeSpan::from_days(24);
 
 impl CheckArgs {
-    pub(crate) async fn run(self) -> Result<(), Failure> {
+    pub(crate) async fn run(self, log: &LogArgs) -> Result<(), Failure> {
         let checks = catalogue::checks(self.checks.as_deref()).and_then(|all| catalogue::only(all, &self.only));
         let checks = checks.map_err(|error| Failure::usage(error.to_string()))?;
         let mut client = self.database.connect_to_current("kafka-consumer check").await?;
-        let report = runner::run(&mut client, &checks, self.timeout.get()).await;
+        let report = {
+            let progress = Progress::new(log.shows_progress(), Some(checks.len() as u64), "checks");
+            runner::run(&mut client, &checks, self.timeout.get(), &progress).await
+        };
         let report = report.map_err(|error| anyhow!("cannot run the checks: {}", describe(&error)))?;
         self.say(&report)?;
         if !self.no_save {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use pipeline_runtime::progress::Progress;
 use serde::Serialize;
 use serde_json::Value;
 use tokio_postgres::error::SqlState;
@@ -76,10 +77,17 @@ impl Report {
 }
 
 /// Runs each check in a separate read-only transaction. `limit` is the timeout of each query.
-pub(crate) async fn run(client: &mut Client, checks: &[Check], limit: Duration) -> Result<Report, Error> {
+pub(crate) async fn run(
+    client: &mut Client,
+    checks: &[Check],
+    limit: Duration,
+    progress: &Progress,
+) -> Result<Report, Error> {
     let mut results = Vec::with_capacity(checks.len());
     for check in checks {
         let began = Instant::now();
+        progress.set(results.len() as u64);
+        progress.say(check.name.clone());
         let (status, value, detail) = match ask(client, check, limit).await {
             Ok(answer) => evaluate(check, answer),
             // The server did not send this error: the connection is lost, and every further check would fail.

@@ -12,7 +12,9 @@ use clap::Args;
 use event_model::Timestamp;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::output::unless_closed;
+use pipeline_runtime::progress::Progress;
 use pipeline_runtime::shutdown::ShutdownDeadline;
+use pipeline_runtime::telemetry::LogArgs;
 use pipeline_runtime::units::TimeSpan;
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -44,11 +46,13 @@ pub(crate) struct RefineArgs {
 const INTERVALS: RangeInclusive<TimeSpan> = TimeSpan::from_secs(1)..=TimeSpan::from_days(366);
 
 impl RefineArgs {
-    pub(crate) async fn run(self) -> Result<(), Failure> {
+    pub(crate) async fn run(self, log: &LogArgs) -> Result<(), Failure> {
         let request = Request { as_of: self.as_of, all: self.all };
         let mut client = self.database.connect_to_current("kafka-consumer refine").await?;
         let Some(every) = self.every else {
+            let progress = Progress::elapsed(log.shows_progress(), "computing features");
             let refined = refine(&mut client, request).await.map_err(|error| Failure::Failed(error.into()))?;
+            drop(progress);
             return self.say(&refined);
         };
         drop(client);
