@@ -190,6 +190,12 @@ sbom: packages ## List the components of both programs in target/sbom
 schema: packages ##+ Generate docs/product-event.schema.json
 	UPDATE_SCHEMA=1 cargo test --locked -p event-model --test forms the_committed_json_schema
 
+reference: packages ## Write docs/configuration.md from the command lines
+	cargo run --locked -p command-reference -- markdown
+
+man: packages ## Write man pages of both programs to target/man
+	cargo run --locked -p command-reference -- man
+
 diagram: architecture_diagram.png ##+ Draw architecture_diagram.png (needs graphviz)
 
 architecture_diagram.png: docs/architecture.dot

@@ -15,6 +15,7 @@ use crate::watched::Watched;
 
 /// A program that brings the topic's events into PostgreSQL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+#[expect(clippy::doc_markdown, reason = "the comment is the help")]
 pub(crate) enum Sink {
     KafkaConsumer,
     /// psql \copy of the same rows from a CSV file, without Kafka, as a reference

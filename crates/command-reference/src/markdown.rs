@@ -60,16 +60,20 @@ fn tables(command: &Command, is_program: bool) -> Vec<(String, Vec<&Arg>)> {
 }
 
 fn row(argument: &Arg) -> String {
-    let flags = [argument.get_short().map(|short| format!("-{short}")), argument.get_long().map(|long| format!("--{long}"))];
+    let flags =
+        [argument.get_short().map(|short| format!("-{short}")), argument.get_long().map(|long| format!("--{long}"))];
     let mut flag = flags.into_iter().flatten().collect::<Vec<_>>().join(", ");
     if argument.get_action().takes_values() {
         let names = argument.get_value_names().unwrap_or_default();
         let values = names.iter().map(|name| format!("<{name}>")).collect::<Vec<_>>().join(" ");
-        flag = format!("{flag} {values}").trim().to_owned();
+        flag = [flag, values].into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     }
     let default = argument.get_default_values().iter().map(|value| format!("`{}`", value.to_string_lossy()));
-    let default = if argument.get_action().takes_values() { default.collect::<Vec<_>>().join(", ") } else { String::new() };
-    [format!("`{flag}`"), default, description(argument)].iter().fold(String::from("|"), |row, text| row + " " + &cell(text) + " |")
+    let default =
+        if argument.get_action().takes_values() { default.collect::<Vec<_>>().join(", ") } else { String::new() };
+    [format!("`{flag}`"), default, description(argument)]
+        .iter()
+        .fold(String::from("|"), |row, text| row + " " + &cell(text) + " |")
 }
 
 fn description(argument: &Arg) -> String {
@@ -81,7 +85,9 @@ fn description(argument: &Arg) -> String {
     if argument.get_action().takes_values() && !values.is_empty() {
         let _ = write!(text, ". Values: {}", values.join(", "));
     }
-    if let Some(variable) = argument.get_env().map(|name| name.to_string_lossy()).filter(|name| !follows_rule(argument, name)) {
+    if let Some(variable) =
+        argument.get_env().map(|name| name.to_string_lossy()).filter(|name| !follows_rule(argument, name))
+    {
         let _ = write!(text, ". Variable: `{variable}`");
     }
     text
@@ -96,7 +102,8 @@ fn follows_rule(argument: &Arg, variable: &str) -> bool {
 /// Escapes a text for a table cell: one line, no column separator, no markup from placeholders such as `<run>`.
 fn cell(text: &str) -> String {
     let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let escape = |(index, part): (usize, &str)| if index % 2 == 0 { part.replace('<', "&lt;") } else { part.to_owned() };
+    let escape =
+        |(index, part): (usize, &str)| if index % 2 == 0 { part.replace('<', "&lt;") } else { part.to_owned() };
     line.replace('|', "\\|").split('`').enumerate().map(escape).collect::<Vec<_>>().join("`")
 }
 
@@ -136,8 +143,21 @@ mod tests {
             .subcommand(
                 Command::new("run")
                     .about("Read and insert")
-                    .arg(Arg::new("group").long("group-id").value_name("ID").default_value("warehouse").help("Consumer group a|b").env("KAFKA_CONSUMER_GROUP_ID"))
-                    .arg(Arg::new("url").long("database-url").value_name("URL").help("Database of <host>").env("DATABASE_URL"))
+                    .arg(
+                        Arg::new("group")
+                            .long("group-id")
+                            .value_name("ID")
+                            .default_value("warehouse")
+                            .help("Consumer group a|b")
+                            .env("KAFKA_CONSUMER_GROUP_ID"),
+                    )
+                    .arg(
+                        Arg::new("url")
+                            .long("database-url")
+                            .value_name("URL")
+                            .help("Database of <host>")
+                            .env("DATABASE_URL"),
+                    )
                     .arg(Arg::new("secret").long("secret").hide(true)),
             )
     }

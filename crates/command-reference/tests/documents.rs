@@ -18,7 +18,9 @@ fn the_configuration_page_is_up_to_date() {
 fn every_command_has_a_man_page() {
     let folder = tempfile::tempdir().unwrap();
     command_reference::write_man_pages(folder.path()).unwrap();
-    for page in ["event-generator.1", "event-generator-sample.1", "kafka-consumer.1", "kafka-consumer-dead-letters-replay.1"] {
+    for page in
+        ["event-generator.1", "event-generator-sample.1", "kafka-consumer.1", "kafka-consumer-dead-letters-replay.1"]
+    {
         let text = fs::read_to_string(folder.path().join(page)).unwrap();
         assert!(text.contains(".SH SYNOPSIS"), "{page}: {text}");
     }

@@ -15,6 +15,7 @@ const LOCAL_REGION: &str = "us-east-1";
 
 /// Location of the lake.
 #[derive(Args, Clone, Debug, Default)]
+#[expect(clippy::doc_markdown, reason = "the comment is the help")]
 pub struct LakeArgs {
     /// Address of the lake: s3://bucket/prefix, with the standard AWS_* variables, profiles and roles, or
     /// file:///folder [default: the bucket of the local stack]

@@ -12,6 +12,7 @@ const DEFAULT_LAKE: &str = "s3://product-events-lake";
 
 /// Verify from the contents of Kafka, the lake and PostgreSQL alone that a run is stored completely and once
 #[derive(Parser)]
+#[expect(clippy::doc_markdown, reason = "the comment is the help")]
 #[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Args {

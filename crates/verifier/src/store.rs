@@ -132,8 +132,7 @@ async fn client(access: Option<&S3Access>) -> Client {
         connector.set_connector_settings(settings.cloned());
         connector.build()
     });
-    let mut chain =
-        aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).timeout_config(timeouts);
+    let mut chain = aws_config::defaults(BehaviorVersion::v2026_01_12()).http_client(http).timeout_config(timeouts);
     if let Some(access) = access {
         chain = chain
             .region(Region::new(access.region.clone()))

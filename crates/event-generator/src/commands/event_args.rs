@@ -13,6 +13,7 @@ use workload::{
 };
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
+#[expect(clippy::doc_markdown, reason = "the comment is the help")]
 #[command(next_help_heading = "Events")]
 pub(crate) struct EventArgs {
     /// Seed of all random choices, a whole number from 0 to 2^64-1; the same seed and settings generate the same events

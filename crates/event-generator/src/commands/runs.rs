@@ -48,7 +48,9 @@ pub(crate) struct RunsArgs {
 /// A run, from this host, from the lake or from both.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 struct Run {
-    run: RunId,
+    /// Name of the run.
+    #[serde(rename = "run")]
+    id: RunId,
     status: Status,
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
@@ -130,15 +132,19 @@ async fn manifests(lake: &Lake) -> anyhow::Result<BTreeMap<RunId, Manifest>> {
 
 /// Merges the runs of this host and of the lake, in the order of their start.
 fn merged(local: Vec<LocalRun>, in_lake: BTreeMap<RunId, Manifest>) -> Vec<Run> {
-    let mut runs: BTreeMap<RunId, Run> =
-        in_lake.into_iter().map(|(run, manifest)| (run.clone(), Run { in_lake: true, ..of_manifest(run, &manifest) })).collect();
+    let mut runs: BTreeMap<RunId, Run> = in_lake
+        .into_iter()
+        .map(|(run, manifest)| (run.clone(), Run { in_lake: true, ..of_manifest(run, &manifest) }))
+        .collect();
     for LocalRun { run, status, .. } in local {
         let in_lake = runs.get(&run);
         let here = match status {
             // The run finished on another host, or was killed between the lake's manifest and this host's.
-            LocalStatus::Unfinished { .. } if in_lake.is_some_and(|run| run.status == Status::Finished) => in_lake.cloned(),
+            LocalStatus::Unfinished { .. } if in_lake.is_some_and(|run| run.status == Status::Finished) => {
+                in_lake.cloned()
+            }
             LocalStatus::Unfinished { state, running } => Some(Run {
-                run: run.clone(),
+                id: run.clone(),
                 status: if running { Status::Running } else { Status::Unfinished },
                 started_at: Some(state.started_at),
                 finished_at: None,
@@ -150,7 +156,7 @@ fn merged(local: Vec<LocalRun>, in_lake: BTreeMap<RunId, Manifest>) -> Vec<Run> 
             }),
             LocalStatus::Finished(manifest) => Some(of_manifest(run.clone(), &manifest)),
             LocalStatus::Unreadable(error) => Some(Run {
-                run: run.clone(),
+                id: run.clone(),
                 status: Status::Unreadable,
                 started_at: None,
                 finished_at: None,
@@ -172,7 +178,7 @@ fn merged(local: Vec<LocalRun>, in_lake: BTreeMap<RunId, Manifest>) -> Vec<Run> 
 
 fn of_manifest(run: RunId, manifest: &Manifest) -> Run {
     Run {
-        run,
+        id: run,
         status: if manifest.finished_at.is_some() { Status::Finished } else { Status::Unfinished },
         started_at: Some(manifest.started_at),
         finished_at: manifest.finished_at,
@@ -201,12 +207,13 @@ fn table(runs: &[Run]) -> String {
             _ => "lake",
         };
         let started = started.get(..16).unwrap_or(&started).replace('T', " ");
-        table.add_row([run.run.as_str(), status, &started, &grouped(run.events), stored]);
+        table.add_row([run.id.as_str(), status, &started, &grouped(run.events), stored]);
     }
     if let Some(events) = table.column_mut(3) {
         events.set_cell_alignment(CellAlignment::Right);
     }
-    let errors: Vec<String> = runs.iter().filter_map(|run| run.error.as_ref().map(|error| format!("\n{error}"))).collect();
+    let errors: Vec<String> =
+        runs.iter().filter_map(|run| run.error.as_ref().map(|error| format!("\n{error}"))).collect();
     format!("{table}{}", errors.concat())
 }
 
@@ -242,7 +249,7 @@ mod tests {
     fn host_and_lake_are_merged_in_the_order_of_the_start() {
         let lake = |finished| BTreeMap::from([("night".parse().unwrap(), manifest(finished))]);
         let runs = merged(vec![unfinished("night", false), unfinished("day", true)], lake(None));
-        let found: Vec<_> = runs.iter().map(|run| (run.run.as_str(), run.status, run.in_lake)).collect();
+        let found: Vec<_> = runs.iter().map(|run| (run.id.as_str(), run.status, run.in_lake)).collect();
         assert_eq!(found, [("day", Status::Running, false), ("night", Status::Unfinished, true)]);
         let runs = merged(vec![unfinished("night", false)], lake(Some("2026-11-22T11:00:00Z")));
         assert_eq!((runs[0].status, runs[0].events, runs[0].on_this_host), (Status::Finished, 1_000_000, true));

@@ -36,7 +36,9 @@ pub(crate) struct SampleArgs {
 pub(crate) fn execute(args: &SampleArgs) -> Result<(), Failure> {
     let source = args.events.source(args.rate, Clock::start().now(), random_seed())?;
     match args.sessions {
-        Some(sessions) => print(&source, (0..sessions.get()).flat_map(|number| source.session(number)), stdout().lock()),
+        Some(sessions) => {
+            print(&source, (0..sessions.get()).flat_map(|number| source.session(number)), stdout().lock())
+        }
         None => print(&source, 0..args.number.get(), stdout().lock()),
     }
 }
@@ -85,7 +87,8 @@ mod tests {
             let mut out = Vec::new();
             print(&source, source.session(number), &mut out).unwrap();
             let events: Vec<_> = out.split_inclusive(|byte| *byte == b'\n').map(<[u8]>::trim_ascii_end).collect();
-            let events: Vec<_> = events.iter().map(|line| parse(Some(line), None, Window::default()).unwrap()).collect();
+            let events: Vec<_> =
+                events.iter().map(|line| parse(Some(line), None, Window::default()).unwrap()).collect();
             assert_eq!(events[0].event_type, EventType::SearchPerformed);
             assert!(events.iter().all(|event| event.user_id == events[0].user_id), "{events:?}");
             assert!(events.windows(2).all(|pair| pair[0].event_timestamp < pair[1].event_timestamp), "{events:?}");

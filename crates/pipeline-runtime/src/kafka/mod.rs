@@ -24,6 +24,7 @@ use crate::exit::Failure;
 
 /// Connection to Kafka and the topic.
 #[derive(Args, Clone, Debug)]
+#[expect(clippy::doc_markdown, reason = "the comment is the help")]
 #[command(next_help_heading = "Kafka")]
 pub struct KafkaArgs {
     /// Bootstrap servers of the Kafka cluster, separated by commas

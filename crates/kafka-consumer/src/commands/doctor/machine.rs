@@ -18,7 +18,7 @@ pub(crate) fn examine(settings: &DoctorConfig, clock_ahead: Option<f64>) -> Vec<
             "lower --memory-limit, or add memory",
         ),
         Some(free) => {
-            lines.good("available memory", format!("{} MiB, a run uses up to {} MiB", free >> 20, limit >> 20))
+            lines.good("available memory", format!("{} MiB, a run uses up to {} MiB", free >> 20, limit >> 20));
         }
         None => {}
     }

@@ -74,7 +74,7 @@ async fn ask(
             "run 'kafka-consumer migrate' as the owner of the schemas",
         ),
         Err(error) => {
-            lines.bad("migrations", format!("{error:#}"), "run 'kafka-consumer migrate' as the owner of the schemas")
+            lines.bad("migrations", format!("{error:#}"), "run 'kafka-consumer migrate' as the owner of the schemas");
         }
     }
     server_settings(client, lines).await?;
