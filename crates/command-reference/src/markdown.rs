@@ -39,15 +39,16 @@ fn section(page: &mut String, command: &Command, name: &str, level: usize) {
 fn usage(command: &Command, name: &str) -> Option<String> {
     let usage = command.clone().render_usage().to_string();
     let (_, arguments) = usage.split_once(command.get_name())?;
-    Some(format!("{name}{arguments}"))
+    let lines: Vec<&str> = arguments.lines().map(str::trim).collect();
+    Some(format!("{name} {}", lines.join("\n")))
 }
 
-/// Returns the arguments by help heading. Global flags are listed once, at the program.
+/// Returns the arguments by help heading. The program lists only global flags: its other flags are those of `run`.
 fn tables(command: &Command, is_program: bool) -> Vec<(String, Vec<&Arg>)> {
     let mut tables: Vec<(String, Vec<&Arg>)> = Vec::new();
     for argument in command.get_arguments() {
         let hidden = argument.is_hide_set() || matches!(argument.get_id().as_str(), "help" | "version");
-        if hidden || (argument.is_global_set() && !is_program) {
+        if hidden || argument.is_global_set() != is_program {
             continue;
         }
         let heading = argument.get_help_heading().unwrap_or("Options").to_owned();
