@@ -23,10 +23,10 @@ use crate::places::Dist;
 use crate::ports;
 use crate::process::Signal;
 use crate::server::Server;
-use crate::service::{Service, StopSignal, apart, wait_for};
+use crate::service::{Service, StopSignal, apart, tail, wait_for};
 
 const QUESTION_LIMIT: Duration = Duration::from_secs(5);
-const STORAGE_LIMIT: Duration = Duration::from_mins(1);
+const STORAGE_LIMIT: Duration = Duration::from_secs(25);
 const STORAGE_PAUSE: Duration = Duration::from_millis(50);
 const PROBE_KEY: &str = ".local-stack";
 /// The admin component expects its gRPC port at this offset and ignores the flags.
@@ -291,7 +291,9 @@ impl Service for S3Service {
     fn furnish(&self) -> Result<(), StackError> {
         let step = |step: String| move |cause| StackError::SetUp { server: Name::S3, step, cause };
         apart(|| wait_for(self.make_bucket())).map_err(step(format!("bucket {BUCKET}")))?;
-        apart(|| wait_for(self.await_storage())).map_err(step("first object".to_owned()))
+        let with_log = |cause| format!("{cause}; log:\n{}", tail(&self.log, 20).unwrap_or_default());
+        let stored = apart(|| wait_for(self.await_storage())).map_err(with_log);
+        stored.map_err(step("first object".to_owned()))
     }
 
     /// Removes the sockets in /tmp; SeaweedFS does not let us choose their folder and names.

@@ -87,16 +87,23 @@ pub(crate) fn launch<S: Service>(
         let _ = child.kill();
         let _ = child.wait();
         S::tidy(&service.ports());
-        if !(is_aftermath(&error) && Instant::now() < deadline) {
+        if !(is_transient(&error) && Instant::now() < deadline) {
             return Err(error);
         }
         std::thread::sleep(PAUSE * 10);
     }
 }
 
+/// Returns true if another start may succeed.
+///
 /// After the postmaster is killed, backends live on briefly, and a new postmaster refuses to start until they exit.
-fn is_aftermath(error: &StackError) -> bool {
-    matches!(error, StackError::EndedEarly { server: Name::Postgres, tail, .. } if tail.contains("shared memory block"))
+/// After `SeaweedFS` is killed, its components seldom fail to find each other until it is started again.
+fn is_transient(error: &StackError) -> bool {
+    match error {
+        StackError::EndedEarly { server: Name::Postgres, tail, .. } => tail.contains("shared memory block"),
+        StackError::SetUp { server: Name::S3, .. } => true,
+        _ => false,
+    }
 }
 
 /// Returns true if the server failed because another process bound one of its ports first.
