@@ -276,7 +276,7 @@ mod tests {
         );
         assert_eq!(
             error("\"version\": 1", "\"version\": 2"),
-            Err("manifest x.json: has version 2; this verifier reads version 1".into())
+            Err("cannot read manifest x.json: its version is 2, and this verifier reads version 1".into())
         );
         assert_eq!(
             error("2026-11-22T10", "soon"),

@@ -112,7 +112,7 @@ fn table<'a>(header: impl Iterator<Item = &'a str>) -> Table {
 fn align(mut table: Table) -> Table {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
-        column.set_padding((1, 0));
+        column.set_padding((0, 0));
     }
     table
 }

@@ -67,7 +67,7 @@ impl Status {
             }
             (None, HttpAddr::Off) => Ok(()),
             (None, HttpAddr::At(address)) => {
-                writeln!(f, "latency unknown: no consumer of this group at {address}; correct --http-addr")
+                writeln!(f, "latency unknown: no consumer of this group answers at {address}")
             }
         }
     }
