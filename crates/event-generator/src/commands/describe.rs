@@ -110,9 +110,11 @@ fn table<'a>(header: impl Iterator<Item = &'a str>) -> Table {
 }
 
 fn align(mut table: Table) -> Table {
-    for column in table.column_iter_mut().skip(1) {
-        column.set_cell_alignment(CellAlignment::Right);
-        column.set_padding((0, 0));
+    for (place, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((u16::from(place == 0), 0));
+        if place > 0 {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
     }
     table
 }
