@@ -38,7 +38,7 @@ pub(crate) struct RunsArgs {
     state_dir: Option<PathBuf>,
     /// Remove runs that finished longer ago than this from the state folder, such as 90d. Files in the lake stay.
     /// --resume-or-start starts a removed run again unless its manifest is in the lake
-    #[arg(long, value_name = "AGE", conflicts_with_all = ["lake", "no_lake", "json"])]
+    #[arg(long, value_name = "AGE", allow_hyphen_values = true, conflicts_with_all = ["lake", "no_lake", "json"])]
     prune: Option<TimeSpan>,
     /// Print a JSON array, one object per run
     #[arg(long)]
