@@ -117,7 +117,7 @@ fn columns_of_another_shape_are_refused() {
     assert_eq!(batch.schema(), arrow_schema());
     let others: Vec<usize> = (1..batch.num_columns()).collect();
     let error = read_batch(&batch.project(&others).unwrap()).err().unwrap();
-    assert_eq!(error.to_string(), "the column event_id is missing");
+    assert_eq!(error.to_string(), "column event_id is missing");
 }
 
 #[test]
