@@ -148,7 +148,7 @@ fn the_documented_rights_are_enough_and_each_missing_one_is_named() {
     assert!(found.contains("WARN kafka      topic settings: not reported by the broker"), "{found}");
     assert!(!found.contains("retention.ms"), "unreported settings are not shown: {found}");
 
-    refused(servers.consumer("no_group"), &["READ on the group kafka-consumer"]);
+    refused(servers.consumer("no_group"), &["cannot join group kafka-consumer; grant the Kafka user READ on it"]);
     refused(servers.consumer("no_topic"), &["READ on the topic product-events"]);
     refused(servers.consumer("stranger"), &["product-events", "DESCRIBE on the topic"]);
     refused(servers.generator("no_topic"), &["WRITE on the topic"]);
