@@ -84,6 +84,9 @@ async fn run(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
     };
     // An end that was decided before the resume takes precedence.
     config.count = handle.state.run_end.map(|end| end.next_index).or(config.count);
+    if let Some((topic, _)) = topic {
+        connect::check_acknowledged(&kafka_config, &flags.kafka.topic, topic, &handle).await?;
+    }
     let kafka = topic.map(|topic| start_kafka(args, &kafka_config, topic, &config, &handle)).transpose()?;
     log_start(args, &config, lake.as_ref(), &handle);
 
@@ -129,7 +132,8 @@ fn start_kafka(
     let properties = producer_config(kafka_config, config.pace, settings, args.memory_limit);
     let tag = config.source.run_tag().to_string();
     let state = &handle.state;
-    let deliveries = Deliveries::resuming(&state.durable_prefix, state.destination.segment_indices);
+    let before = state.acknowledged_counts().expected_counts().kafka_records;
+    let deliveries = Deliveries::resuming(before, &state.acknowledged.end_offsets);
     let headers = !flags.no_headers;
     Ok(KafkaSink::start(&properties, &flags.kafka.topic, topic.partitions, tag, headers, deliveries)?)
 }
@@ -185,7 +189,7 @@ fn log_start(args: &RunArgs, config: &RunConfig, lake: Option<&Lake>, handle: &R
         count = config.count,
         topic = (!flags.no_kafka).then_some(flags.kafka.topic.as_str()),
         lake = lake.map(|lake| lake.url().to_string()),
-        resumed_at = (state.resumes > 0).then_some(state.durable_prefix.next_index),
+        resumed_at = args.resume.then_some(state.acknowledged.next_index),
         state = %handle.folder.path().display(),
         "run started"
     );
