@@ -93,10 +93,11 @@ async fn run(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
     let options =
         PipelineOptions { threads: args.threads(), memory: args.memory_limit, show_progress: log.shows_progress() };
     let sinks = Sinks { kafka, lake: lake.clone() };
+    let replaces_manifest = handle.state.republished;
     let finished = pipeline::run(&config, sinks, handle, options, clock, &shutdown, &endpoints).await;
     let finished = finished.map_err(|error| with_resume_hint(&error, &config))?;
     pass(BEFORE_MANIFEST);
-    let manifest_path = store_manifest(&finished, lake.as_ref(), args.republish, &shutdown)
+    let manifest_path = store_manifest(&finished, lake.as_ref(), replaces_manifest, &shutdown)
         .await
         .map_err(|error| with_resume_hint(&error, &config))?;
     tracing::debug!(manifest = %manifest_path.display(), "manifest written");
@@ -111,6 +112,7 @@ fn request(args: &RunArgs, config: &RunConfig) -> RunRequest {
         run: config.run.clone(),
         mode: args.start_mode(),
         settings: serde_json::to_value(config.source.settings()).unwrap_or_default(),
+        tag: config.source.run_tag().to_string(),
         destination: Destination {
             topic: (!flags.no_kafka).then(|| flags.kafka.topic.clone()),
             lake: (!flags.no_lake).then(|| flags.lake.url().to_string()),
