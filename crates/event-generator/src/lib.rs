@@ -12,8 +12,8 @@
 //!   |   indices                       validated                  +---> sinks::lake    numbers of complete segments,
 //!   |                                                            |                    written to raw/ and quarantine/
 //!   |                                                            |
-//!   |                                                            +---> run_state      pending segments; a checkpoint
-//!   |                                                            |                    once both sinks store them
+//!   |                                                            +---> run_state      pending blocks; a checkpoint
+//!   |                                                            |                    of what the sinks have stored
 //!   |                                                            |
 //!   |                                                            +---> observability  counts, lateness
 //!   |

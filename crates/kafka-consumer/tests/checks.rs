@@ -133,6 +133,21 @@ const DAMAGES: [(&str, &str, i32); 23] = [
     ("offsets_plausible", "UPDATE pipeline.consumer_offsets SET next_offset = next_offset - 1 WHERE partition = 2", 3),
 ];
 
+/// Each run draws another seed. Its users are those of the other runs.
+#[test]
+fn runs_agree_on_the_account_of_each_user() {
+    let stack = Stack::ephemeral().unwrap();
+    for _ in 0..2 {
+        let mut made = sender(&stack, "max");
+        made.args(["--no-lake", "--count", "20000"]);
+        succeed(made);
+    }
+    catch_up(&stack, &[]);
+    let all = results(&check(&url_of(&stack, WRITER), &[]));
+    let accounts = all.iter().find(|one| one["name"] == "one_account_per_user").unwrap();
+    assert_eq!(accounts["status"], "pass", "{accounts}");
+}
+
 #[test]
 fn each_check_finds_its_damage_and_none_finds_fault_with_good_data() {
     let stack = prepared();

@@ -40,5 +40,5 @@ pub use quarantine_file::{QuarantineFile, QuarantineRow};
 pub use raw_object::RawObject;
 pub use segment::{LakeFile, MAX_FILE_BYTES, SegmentBuilder, SegmentFiles, segment_indices};
 pub use set_hash::{BadSetHash, SetHash};
-pub use store::{DEFAULT_RETRY_DEADLINE, Lake, Object, Put, S3Access};
+pub use store::{DEFAULT_RETRY_DEADLINE, FirstDraft, Lake, Object, Put, S3Access};
 pub use url::LakeUrl;

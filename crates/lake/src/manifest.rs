@@ -29,7 +29,8 @@ pub struct Manifest {
     pub finished_at: Option<Timestamp>,
     /// Reason for the end; `None` in a draft.
     pub end: Option<End>,
-    /// Number of resumes after the run was stopped or killed. Each may leave identical copies of records in Kafka.
+    /// Number of times the run was resumed after it was stopped or killed, or republished. Each may leave identical copies
+    /// of records in Kafka.
     #[serde(default)]
     pub resumes: u64,
     /// First index generated.

@@ -22,7 +22,7 @@ use crate::url::LakeUrl;
 use folder::FolderStore;
 use s3::S3Store;
 
-pub use object::{Object, Put};
+pub use object::{FirstDraft, Object, Put};
 pub use s3_access::{DEFAULT_RETRY_DEADLINE, S3Access};
 
 /// An open lake. Clones share their connections.
@@ -148,19 +148,23 @@ impl Lake {
         self.put_replacing(&draft_key(&manifest.run.id), manifest.to_json()?.into()).await
     }
 
-    /// Writes the draft and returns true if the store supports `If-None-Match`.
+    /// Writes the draft if there is none, and checks if the store supports `If-None-Match`.
     ///
     /// A store without support reports a conditional write of the existing draft as new. Concurrent writers would
     /// overwrite each other's files there.
-    pub async fn put_draft_and_probe(&self, manifest: &Manifest) -> Result<bool, LakeError> {
-        self.put_draft(manifest).await?;
-        let text = manifest.to_json()?;
+    pub async fn put_first_draft(&self, manifest: &Manifest) -> Result<FirstDraft, LakeError> {
+        let key = draft_key(&manifest.run.id);
+        let text = Bytes::from(manifest.to_json()?);
         let hash = ContentHash::of_bytes(&text);
-        match self.put_new(&draft_key(&manifest.run.id), text.into(), hash).await {
-            Ok(put) => Ok(put == Put::AlreadyThere),
-            Err(LakeError::Conflict { .. }) => Ok(true),
-            Err(error) => Err(error),
+        for _ in 0..2 {
+            match self.put_new(&key, text.clone(), hash).await {
+                Ok(Put::Written) => {}
+                Ok(Put::AlreadyThere) => return Ok(FirstDraft::Written),
+                Err(LakeError::Conflict { .. }) => return Ok(FirstDraft::Exists),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(FirstDraft::Unconditional)
     }
 
     /// Returns the manifest of a finished run, or `None` if it does not exist.

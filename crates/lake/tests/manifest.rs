@@ -5,8 +5,8 @@
 mod support;
 
 use lake::{
-    Counts, End, FaultCounts, FileCounts, HourCounts, KafkaPart, Lake, LakeError, LakePart, LakeUrl, MANIFEST_VERSION,
-    Manifest, OutcomeCounts, Program, Put, RunName, S3Access,
+    Counts, End, FaultCounts, FileCounts, FirstDraft, HourCounts, KafkaPart, Lake, LakeError, LakePart, LakeUrl,
+    MANIFEST_VERSION, Manifest, OutcomeCounts, Program, Put, RunName, S3Access,
 };
 use serde_json::json;
 use support::run;
@@ -152,9 +152,13 @@ async fn a_finished_run_has_one_manifest_and_no_draft() {
     let finished = manifest();
     let id = &finished.run.id;
     let draft = Manifest { finished_at: None, end: None, ..manifest() };
+    assert_eq!(lake.put_first_draft(&Manifest { next_index: 0, ..draft.clone() }).await.unwrap(), FirstDraft::Written);
     lake.put_draft(&draft).await.unwrap();
     lake.put_draft(&draft).await.unwrap();
     assert_eq!(lake.draft(id).await.unwrap(), Some(draft.clone()));
+    let later = Manifest { resumes: 1, ..draft.clone() };
+    assert_eq!(lake.put_first_draft(&later).await.unwrap(), FirstDraft::Exists);
+    assert_eq!(lake.draft(id).await.unwrap(), Some(draft));
     assert_eq!(lake.manifest(id).await.unwrap(), None);
 
     assert_eq!(lake.put_manifest(&finished).await.unwrap(), Put::Written);

@@ -42,4 +42,4 @@ pub use settings::{MAX_PADDING, Settings, SettingsError};
 pub use shape::{DAILY, ParseShapeError, Shape};
 pub use share::{ParseShareError, Share};
 pub use source::{Generated, Source};
-pub use world::{MAX_PEOPLE_OR_PRODUCTS, World, WorldError};
+pub use world::{DEFAULT_WORLD_SEED, MAX_PEOPLE_OR_PRODUCTS, World, WorldError};

@@ -1,4 +1,4 @@
-//! Users and products of the world, created once from the seed.
+//! Users and products of the world, created once from the world's seed.
 
 use fake::Fake;
 use rand::SeedableRng;
@@ -72,8 +72,8 @@ pub(crate) struct Product {
 impl Population {
     /// Creates users and products. Requires a world that passes [`World::check`]; returns `None` if a count does not
     /// fit.
-    pub(crate) fn new(seed: u64, world: &World) -> Option<Self> {
-        let mut numbers = ChaCha12Rng::seed_from_u64(seed);
+    pub(crate) fn new(world: &World) -> Option<Self> {
+        let mut numbers = ChaCha12Rng::seed_from_u64(world.seed);
         numbers.set_stream(USERS);
         let experiments = u16::try_from(world.experiments.len() - 1).ok()?;
         let accounts = i32::try_from(world.accounts).ok()?;
@@ -88,7 +88,7 @@ impl Population {
         shuffle(&mut users, &mut numbers);
         let lanes = lanes_of(&users)?;
 
-        let mut numbers = ChaCha12Rng::seed_from_u64(seed);
+        let mut numbers = ChaCha12Rng::seed_from_u64(world.seed);
         numbers.set_stream(PRODUCTS);
         let categories = u16::try_from(world.categories.len() - 1).ok()?;
         let products = (1..=i32::try_from(world.products).ok()?)
@@ -166,8 +166,8 @@ mod tests {
 
     use super::*;
 
-    fn small() -> World {
-        World { users: 50, ..World::default() }
+    fn small(seed: u64) -> World {
+        World { seed, users: 50, ..World::default() }
     }
 
     fn users(population: &Population) -> Vec<User> {
@@ -176,11 +176,7 @@ mod tests {
 
     #[test]
     fn the_seed_decides() {
-        let (a, b, c) = (
-            Population::new(1, &small()).unwrap(),
-            Population::new(1, &small()).unwrap(),
-            Population::new(2, &small()).unwrap(),
-        );
+        let [a, b, c] = [1, 1, 2].map(|seed| Population::new(&small(seed)).unwrap());
         assert_eq!(users(&a), users(&b));
         assert_eq!(a.products, b.products);
         assert_ne!(users(&a), users(&c));
@@ -188,15 +184,21 @@ mod tests {
     }
 
     #[test]
-    fn more_users_leave_the_catalogue_alone() {
-        let (few, many) = (Population::new(1, &small()).unwrap(), Population::new(1, &World::default()).unwrap());
+    fn more_users_leave_the_catalogue_and_the_other_users_alone() {
+        let [few, many] = [50, 1_000].map(|count| Population::new(&World { users: count, ..small(1) }).unwrap());
         assert_eq!(few.products, many.products);
+        let by_id = |population: &Population| {
+            let mut users = users(population);
+            users.sort_unstable_by_key(|user| user.id);
+            users
+        };
+        assert_eq!(by_id(&few), by_id(&many)[..50]);
     }
 
     #[test]
     fn everybody_is_in_one_lane_and_lanes_weigh_the_same() {
         for (count, lanes) in [(1, 1), (11, 1), (23, 1), (50, 4), (1_000, 64), (100_000, 8_192)] {
-            let population = Population::new(3, &World { users: count, ..World::default() }).unwrap();
+            let population = Population::new(&World { seed: 3, users: count, ..World::default() }).unwrap();
             assert_eq!(population.lanes().len(), lanes, "{count}");
             let mut ids: Vec<i32> = users(&population).iter().map(|user| user.id).collect();
             ids.sort_unstable();

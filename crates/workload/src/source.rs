@@ -46,8 +46,7 @@ impl Source {
     /// Takes milliseconds for the default world, and seconds and a few hundred megabytes for the largest.
     pub fn new(settings: Settings) -> Result<Self, SettingsError> {
         settings.check()?;
-        let population =
-            Population::new(settings.seed, &settings.world).ok_or(WorldError::Names { what: "world", count: 0 })?;
+        let population = Population::new(&settings.world).ok_or(WorldError::Names { what: "world", count: 0 })?;
         let effect = |name: &String| settings.effects.of(name).parts_per_million();
         let chains = settings.world.experiments.iter().map(|name| Chain::new(effect(name))).collect();
         let sessions = Sessions::new(settings.seed, population, chains);

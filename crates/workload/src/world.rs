@@ -6,12 +6,20 @@ use thiserror::Error;
 /// Maximum number of users, and of products. The lookup tables for that many take 280 MB.
 pub const MAX_PEOPLE_OR_PRODUCTS: u32 = 10_000_000;
 
+/// World seed of runs that do not set one, so that their users and products have the same attributes.
+pub const DEFAULT_WORLD_SEED: u64 = 7;
+
 const MAX_NAMES: usize = 65_536;
 
 /// Number of users, accounts and products, and names of categories and experiments. IDs run from 1 to the number,
 /// inclusive.
+///
+/// The world decides the account and the experiment of a user and the category of a product. Runs of one world agree on
+/// them, whatever their seeds are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct World {
+    /// Seed of the attributes of users and products, separate from the seed of the run.
+    pub seed: u64,
     /// Number of users, 1 to [`MAX_PEOPLE_OR_PRODUCTS`].
     pub users: u32,
     /// Number of accounts, 1 to 2^31-1. Each user belongs to one account.
@@ -27,6 +35,7 @@ pub struct World {
 impl Default for World {
     fn default() -> Self {
         Self {
+            seed: DEFAULT_WORLD_SEED,
             users: 1_000,
             accounts: 10,
             products: 100,

@@ -163,6 +163,25 @@ fn a_user_keeps_its_account_and_a_product_its_category() {
     assert_eq!((users.len(), products.len()), (1_000, 100));
 }
 
+/// Each start draws another seed by default. Runs must nevertheless agree on their users and products.
+#[test]
+fn runs_of_different_seeds_agree_on_the_world() {
+    let attributes = |source: &Source| {
+        let events = (0..200_000).map(|index| source.make(index).event);
+        let attributes = events.map(|event| {
+            let user = (event.user_id, event.account_id, event.experiment_id.into_owned());
+            (user, (event.product_id, event.category.into_owned()))
+        });
+        attributes.unzip::<_, _, HashSet<_>, HashSet<_>>()
+    };
+    let (one, other) = (source(4, &[]), source(5, &[]));
+    assert_eq!(attributes(&one), attributes(&other));
+    assert!((0..100).any(|index| one.make(index).event.user_id != other.make(index).event.user_id));
+    let mut elsewhere = settings(4, &[]);
+    elsewhere.world.seed += 1;
+    assert_ne!(attributes(&one), attributes(&Source::new(elsewhere).unwrap()));
+}
+
 #[test]
 fn sessions_of_a_user_begin_with_a_search_and_never_overlap() {
     let source = source(6, &[]);

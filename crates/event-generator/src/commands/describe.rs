@@ -44,6 +44,7 @@ pub(crate) fn execute(args: &DescribeArgs) -> Result<(), Failure> {
 #[derive(Serialize)]
 struct Document<'a> {
     seed: u64,
+    world_seed: u64,
     /// Number of events.
     count: u64,
     #[serde(flatten)]
@@ -53,7 +54,9 @@ struct Document<'a> {
 fn print(source: &Source, count: u64, json: bool, mut out: impl Write) -> Result<(), Failure> {
     let description = source.describe();
     let written = if json {
-        let document = Document { seed: source.settings().seed, count, description: &description };
+        let settings = source.settings();
+        let (seed, world_seed) = (settings.seed, settings.world.seed);
+        let document = Document { seed, world_seed, count, description: &description };
         serde_json::to_writer_pretty(&mut out, &document).map_err(io::Error::from).and_then(|()| writeln!(out))
     } else {
         writeln!(out, "{}", text(&description, source.settings().seed, count))
@@ -141,6 +144,7 @@ mod tests {
         print(&source(&[]), 1_000_000, true, &mut out).unwrap();
         let document: serde_json::Value = serde_json::from_slice(&out).unwrap();
         assert_eq!((&document["seed"], &document["count"]), (&7.into(), &1_000_000.into()));
+        assert_eq!(document["world_seed"], workload::DEFAULT_WORLD_SEED);
         assert_eq!(document["steps"]["product_viewed"]["rfq_sent"], 0.12);
         assert_eq!(document["experiments"].as_array().unwrap().len(), 10);
         assert_eq!(document["user_deciles"].as_array().unwrap().len(), 10);

@@ -8,8 +8,8 @@ use pipeline_runtime::exit::Failure;
 use pipeline_runtime::units;
 use serde::{Deserialize, Serialize};
 use workload::{
-    Effects, EventRate, ExperimentEffect, FaultShare, Faults, MAX_PADDING, MAX_PEOPLE_OR_PRODUCTS, Settings, Shape,
-    Source, World,
+    DEFAULT_WORLD_SEED, Effects, EventRate, ExperimentEffect, FaultShare, Faults, MAX_PADDING, MAX_PEOPLE_OR_PRODUCTS,
+    Settings, Shape, Source, World,
 };
 
 #[derive(Args, Clone, Debug, Serialize, Deserialize)]
@@ -20,6 +20,16 @@ pub(crate) struct EventArgs {
     /// [default: random, logged]
     #[arg(long, value_parser = parse_seed, allow_hyphen_values = true)]
     pub(crate) seed: Option<u64>,
+    /// Seed of the world: the account and the experiment of each user, and the category of each product; runs with the
+    /// same world agree on them
+    #[arg(
+        long,
+        default_value_t = DEFAULT_WORLD_SEED,
+        value_name = "SEED",
+        value_parser = parse_seed,
+        allow_hyphen_values = true
+    )]
+    pub(crate) world_seed: u64,
     /// Time of event 0 in RFC 3339, such as 2026-11-22T10:00:00Z [default: now; with --rate max, the time at which the
     /// last event is now]
     #[arg(long, value_name = "TIME", value_parser = parse_timestamp)]
@@ -82,7 +92,13 @@ pub(crate) struct EventArgs {
 impl EventArgs {
     /// Creates the source of the events. `from` and `random_seed` apply if the flags do not set them.
     pub(crate) fn source(&self, event_rate: EventRate, from: Timestamp, random_seed: u64) -> Result<Source, Failure> {
-        let world = World { users: self.users, accounts: self.accounts, products: self.products, ..World::default() };
+        let world = World {
+            seed: self.world_seed,
+            users: self.users,
+            accounts: self.accounts,
+            products: self.products,
+            ..World::default()
+        };
         let faults = Faults::from_shares(&self.fault).map_err(|error| Failure::usage(format!("--fault: {error}")))?;
         let effects = Effects::new(&self.effect).map_err(|error| Failure::usage(format!("--effect: {error}")))?;
         let settings = Settings {

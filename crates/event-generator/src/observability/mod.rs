@@ -1,5 +1,6 @@
 //! Counts, metrics, HTTP endpoints, progress line and summary of a run.
 
+mod draft_schedule;
 mod endpoints;
 mod metrics;
 mod monitor;

@@ -93,10 +93,11 @@ impl RunStats {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use std::collections::BTreeMap;
+
     use lake::Counts;
 
     use super::*;
-    use crate::sinks::DurablePrefix;
     use crate::test_source::source;
 
     /// Counts of 100 valid events.
@@ -120,7 +121,7 @@ mod tests {
         let manifest = stats.final_manifest(End::Stopped, now).unwrap();
         assert_eq!((manifest.next_index, manifest.counts.outcomes.generated()), (100, 100));
         assert_eq!(manifest.settings["seed"], 7);
-        let deliveries = Arc::new(Deliveries::resuming(&DurablePrefix::default(), 1));
+        let deliveries = Arc::new(Deliveries::resuming(0, &BTreeMap::new()));
         stats.kafka = Some(KafkaStats { topic: "t".to_owned(), deliveries });
         assert!(stats.final_manifest(End::Stopped, now).unwrap_err()[0].contains("acknowledged"));
         stats.kafka = None;

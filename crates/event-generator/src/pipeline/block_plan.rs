@@ -19,7 +19,7 @@ const LIVE_BLOCK_MICROS: u64 = 250_000;
 pub(super) struct BlockPlan {
     size: u64,
     end: Option<u64>,
-    /// Start of the first block: a multiple of `segment_indices`, or the end of the run.
+    /// Start of the first block.
     first: u64,
     segment_indices: u64,
 }
@@ -48,6 +48,8 @@ impl BlockPlan {
     /// Returns the indices of a block, or `None` after the last block.
     pub(super) fn block(&self, number: u64) -> Option<Range<u64>> {
         let per_segment = self.segment_indices.div_ceil(self.size);
+        // Blocks of the first segment that end before the first index have no number.
+        let number = number.saturating_add(self.first % self.segment_indices / self.size);
         let (segment, number) = (self.first / self.segment_indices + number / per_segment, number % per_segment);
         let base = segment.saturating_mul(self.segment_indices);
         let start = base.saturating_add(number * self.size);
@@ -84,7 +86,8 @@ mod tests {
 
     #[test]
     fn blocks_lie_in_their_segments_from_the_first_index_on() {
-        for (first, segment) in [(0, 34_722), (69_444, 34_722), (0, 1), (7, 7), (8_192, 4_096)] {
+        let cases = [(0, 34_722), (69_444, 34_722), (0, 1), (7, 7), (8_192, 4_096), (12_345, 34_722), (70_000, 34_722)];
+        for (first, segment) in cases.into_iter().chain([(34_721, 34_722), (512, 34_722), (100_000, 34_722)]) {
             let plan = BlockPlan::new(Pace::Max, "1/s".parse().unwrap(), Some(100_000)).in_segments(first, segment);
             let mut next = first;
             for range in (0..).map_while(|number| plan.block(number)) {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lake::{Counts, End};
+use lake::End;
 use pipeline_runtime::shutdown::ShutdownDeadline;
 use thiserror::Error;
 use workload::Source;
@@ -15,8 +15,8 @@ use super::schedule::Schedule;
 use super::workers::{WorkerGone, Workers};
 use crate::clock::{Clock, Pace};
 use crate::observability::{HttpEndpoints, RunCounts};
-use crate::run_state::{CheckpointFailed, PendingSegment, PendingSegments, Reservation, RunEnd};
-use crate::sinks::kafka::{EnqueueStatus, KafkaSink, KafkaSinkError};
+use crate::run_state::{CheckpointFailed, PendingBlock, PendingBlocks, Reservation, RunEnd};
+use crate::sinks::kafka::{EnqueueStatus, KafkaSink, KafkaSinkError, RecordTag};
 use crate::sinks::lake::{SegmentFeed, SendStatus};
 
 /// Maximum number of records between two polls for delivery reports.
@@ -38,12 +38,12 @@ pub(super) struct Dispatcher {
     pub(super) counts: Arc<RunCounts>,
     pub(super) start: StartPosition,
     pub(super) reservation: Reservation,
-    pub(super) pending: Arc<PendingSegments>,
+    pub(super) pending: Arc<PendingBlocks>,
     pub(super) endpoints: Arc<HttpEndpoints>,
     pub(super) shutdown: ShutdownDeadline,
 }
 
-/// Start of a run: index 0, or the end of the durable prefix.
+/// Start of a run: index 0, or the end of the acknowledged prefix.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct StartPosition {
     pub(super) first_index: u64,
@@ -51,7 +51,6 @@ pub(super) struct StartPosition {
     pub(super) min_end: u64,
     /// Reason that the manifest gives if all blocks are sent.
     pub(super) end_reason: End,
-    pub(super) segment_indices: u64,
 }
 
 /// Result of the dispatcher.
@@ -93,8 +92,10 @@ type Step<T> = Result<Result<T, Interrupted>, DispatchError>;
 /// State of the dispatcher between two records.
 struct Progress {
     schedule: Schedule,
-    /// Counts of the incomplete segment.
-    segment: Counts,
+    /// Number of the block, from 0.
+    block: u64,
+    /// Number of its records in the queue of the Kafka client or delivered.
+    records: u64,
     records_since_poll: u32,
 }
 
@@ -102,49 +103,42 @@ impl Dispatcher {
     /// Sends all events, or those up to a requested shutdown, and waits until Kafka has acknowledged them.
     pub(super) fn run(mut self) -> Result<Dispatched, DispatchError> {
         let schedule = Schedule::new(self.pace, self.clock);
-        let mut progress = Progress { schedule, segment: Counts::default(), records_since_poll: 0 };
+        let mut progress = Progress { schedule, block: 0, records: 0, records_since_poll: 0 };
         let mut next_index = self.start.first_index;
         let mut end_reason = self.start.end_reason;
-        while let Some(block) = self.workers.next_block()? {
+        // The lake of a resumed run may lack segments that Kafka has.
+        let mut stopped = self.update_lake(SegmentFeed::advance, next_index)?.is_err();
+        while !stopped && let Some(block) = self.workers.next_block()? {
+            progress.records = 0;
             next_index = self.send_block(&block, &mut progress)?;
-            self.count_block(&block, next_index, &mut progress);
-            if next_index < block.range.end || self.update_lake(SegmentFeed::advance, next_index)?.is_err() {
-                end_reason = End::Stopped;
-                break;
-            }
+            self.count_block(&block, next_index, &progress);
+            progress.block += 1;
+            stopped = next_index < block.range.end || self.update_lake(SegmentFeed::advance, next_index)?.is_err();
+        }
+        if stopped {
+            end_reason = End::Stopped;
         }
         let unacknowledged = self.flush()?;
+        // An earlier process may have sent the events before the minimum end, so the run cannot end before it.
+        let acknowledged = unacknowledged == 0 && next_index >= self.start.min_end;
         // The end is written before the last, possibly shorter segment is stored: a resumed run must end there too.
-        let acknowledged = unacknowledged == 0;
         let end_saved = acknowledged && self.save_end(RunEnd { next_index, reason: end_reason })?.is_ok();
-        if end_saved && !next_index.is_multiple_of(self.start.segment_indices) {
-            self.push_pending_segment(next_index, &mut progress);
-        }
         let complete = end_saved && self.update_lake(SegmentFeed::finish, next_index)?.is_ok();
         Ok(Dispatched { end_reason, unacknowledged, complete })
     }
 
-    /// Counts the events of a block that were sent, and passes on the segment that they complete.
-    fn count_block(&self, block: &Block, next_index: u64, progress: &mut Progress) {
+    /// Counts the events of a block that were sent, and passes them on to the checkpointer.
+    fn count_block(&self, block: &Block, next_index: u64, progress: &Progress) {
+        if next_index == block.range.start {
+            return;
+        }
         let counts = if next_index == block.range.end {
             block.counts.clone().into_counts()
         } else {
             BlockCounts::of(&self.source, block.range.start..next_index).into_counts()
         };
         self.counts.add(next_index, &counts);
-        progress.segment.merge(&counts);
-        if next_index.is_multiple_of(self.start.segment_indices) && next_index > block.range.start {
-            self.push_pending_segment(next_index, progress);
-        }
-    }
-
-    fn push_pending_segment(&self, next_index: u64, progress: &mut Progress) {
-        let counts = std::mem::take(&mut progress.segment);
-        if next_index > self.start.first_index {
-            let number = (next_index - 1) / self.start.segment_indices;
-            let records = counts.expected_counts().kafka_records;
-            self.pending.push(PendingSegment { number, next_index, records, counts });
-        }
+        self.pending.push(PendingBlock { number: progress.block, next_index, records: progress.records, counts });
     }
 
     /// Returns true if a shutdown is requested and the run may end before this index.
@@ -223,13 +217,15 @@ impl Dispatcher {
         for copy in 0..copies {
             let (key, value) = if copy == 0 { (block.key(record), block.value(record)) } else { block.copy(record) };
             let is_corrupt = record.form == RecordForm::Corrupt;
-            while kafka.enqueue(record.index, key, value, is_corrupt)? == EnqueueStatus::Full {
+            let tag = RecordTag { index: record.index, block: progress.block };
+            while kafka.enqueue(tag, key, value, is_corrupt)? == EnqueueStatus::Full {
                 self.poll(RETRY_PAUSE, progress)?;
                 // An event is sent with its copy or not at all.
                 if (copy == 0 && self.may_stop(record.index)) || self.shutdown.is_over() {
                     return Ok(Err(Interrupted));
                 }
             }
+            progress.records += 1;
         }
         progress.records_since_poll += 1;
         if progress.records_since_poll >= RECORDS_BETWEEN_POLLS {

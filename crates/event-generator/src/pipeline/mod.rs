@@ -4,7 +4,7 @@
 //! block_plan --> workers --> dispatch --+--> sinks::kafka
 //!                blocks                 +--> sinks::lake       segments, once all their events are sent
 //!                                       +--> RunCounts         counts of the events sent --> manifest
-//!                                       +--> PendingSegments --> checkpointer, for a resume
+//!                                       +--> PendingBlocks --> checkpointer, for a resume
 //! ```
 
 mod block;
@@ -33,7 +33,7 @@ use workers::Workers;
 use crate::clock::{Clock, Pace};
 use crate::memory::MemoryLimit;
 use crate::observability::{HttpEndpoints, KafkaStats, LakeStats, Monitor, RunCounts, RunStats, SentEvents};
-use crate::run_state::{Checkpointer, PendingSegments, RunFolder, RunHandle, RunState, SinkProgress};
+use crate::run_state::{Checkpointer, PendingBlocks, RunFolder, RunHandle, RunState, SinkProgress};
 use crate::sinks::kafka::KafkaSink;
 use crate::sinks::lake::{LakeSink, SegmentFeed};
 
@@ -86,14 +86,12 @@ pub(crate) async fn run(
 ) -> anyhow::Result<FinishedRun> {
     let started = Instant::now();
     let RunHandle { folder, state } = handle;
-    let segment_indices = state.destination.segment_indices;
     let start = StartPosition {
-        first_index: state.durable_prefix.next_index,
-        min_end: state.reserved,
+        first_index: state.acknowledged.next_index,
+        min_end: state.run_end.map_or(state.reserved, |end| end.next_index),
         end_reason: state.run_end.map_or(End::CountReached, |end| end.reason),
-        segment_indices,
     };
-    let sent_before = SentEvents { next_index: start.first_index, counts: state.durable_prefix.counts.clone() };
+    let sent_before = SentEvents { next_index: start.first_index, counts: state.acknowledged_counts() };
     let mut stats = RunStats {
         run: config.run.clone(),
         source: Arc::clone(&config.source),
@@ -103,7 +101,7 @@ pub(crate) async fn run(
         kafka: None,
         lake: None,
     };
-    let workers = start_workers(config, &sinks, start, options.threads)?;
+    let workers = start_workers(config, &sinks, &state, options.threads)?;
 
     stats.kafka = sinks
         .kafka
@@ -117,7 +115,7 @@ pub(crate) async fn run(
         }
         None => (None, None),
     };
-    let pending = Arc::new(PendingSegments::default());
+    let pending = Arc::new(PendingBlocks::default());
     let progress = SinkProgress {
         pending: Arc::clone(&pending),
         kafka: stats.kafka.as_ref().map(|kafka| Arc::clone(&kafka.deliveries)),
@@ -166,11 +164,11 @@ pub(crate) async fn run(
     Ok(FinishedRun { manifest, folder, lateness, elapsed: started.elapsed() })
 }
 
-fn start_workers(config: &RunConfig, sinks: &Sinks, start: StartPosition, threads: u16) -> anyhow::Result<Workers> {
+fn start_workers(config: &RunConfig, sinks: &Sinks, state: &RunState, threads: u16) -> anyhow::Result<Workers> {
     let settings = config.source.settings();
     let plan = BlockPlan::new(config.pace, settings.event_rate, config.count)
         .with_padding(settings.padding)
-        .in_segments(start.first_index, start.segment_indices);
+        .in_segments(state.acknowledged.next_index, state.destination.segment_indices);
     // The lake generates its events itself.
     let records = sinks.kafka.is_some() || sinks.lake.is_none();
     Workers::start(&config.source, plan, threads, records).context("cannot start a worker thread")

@@ -59,6 +59,7 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
     use super::*;
+    use crate::clock::test_clock::{advance, start_at};
 
     const SECOND: i64 = 1_000_000;
 
@@ -73,6 +74,19 @@ mod tests {
         assert!(schedule.time_until(now + 3_600 * SECOND).unwrap() > Duration::from_secs(3_500));
         assert_eq!(schedule.time_until(now - SECOND), None);
         assert!(schedule.record_sent(now - SECOND).unwrap() >= SECOND);
+    }
+
+    #[test]
+    fn after_a_suspension_overdue_events_are_sent_at_once_and_are_late() {
+        let start = 1_800_000_000 * SECOND;
+        let mut schedule = Schedule::new(Pace::Live, start_at(start));
+        assert_eq!(schedule.time_until(start + SECOND), Some(Duration::from_secs(1)));
+        // The monotonic clock stands still while the host is suspended.
+        advance(Duration::from_millis(5), 25 * SECOND);
+        assert_eq!(schedule.time_until(start + SECOND), None);
+        assert_eq!(schedule.record_sent(start + SECOND), Some(24 * SECOND));
+        assert_eq!(schedule.time_until(start + 25 * SECOND), None);
+        assert_eq!(schedule.time_until(start + 26 * SECOND), Some(Duration::from_secs(1)), "then it is on time");
     }
 
     #[test]

@@ -6,14 +6,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::folder::{RunFolder, StateError};
-use super::pending_segments::{PendingSegment, PendingSegments};
+use super::pending_blocks::{PendingBlock, PendingBlocks};
 use super::state::{RunEnd, RunState};
 use crate::failpoint::{AFTER_STATE, pass};
 use crate::sinks::kafka::Deliveries;
 use crate::sinks::lake::LakeProgress;
 
-/// Interval of the checks for stored segments.
+/// Interval of the checks for acknowledged blocks and stored segments.
 const CHECK_INTERVAL: Duration = Duration::from_millis(200);
+/// Interval at which the acknowledged prefix is written if nothing else has to be. It limits the records that a killed
+/// run sends again.
+const WRITE_INTERVAL: Duration = Duration::from_secs(1);
 /// A reservation used up sooner than this is followed by a larger one.
 const SHORT_RESERVATION: Duration = Duration::from_millis(250);
 /// A reservation that lasts longer than this is followed by a smaller one.
@@ -21,15 +24,16 @@ const LONG_RESERVATION: Duration = Duration::from_secs(1);
 /// Maximum number of events in a reservation: a resumed run may have to send them all before it can end.
 const MAX_RESERVATION: u64 = 262_144;
 
-/// Progress of the sinks, which decides when a segment is stored.
+/// Progress of the sinks, which decides when a block is acknowledged and a segment stored.
 #[derive(Debug)]
 pub(crate) struct SinkProgress {
-    pub(crate) pending: Arc<PendingSegments>,
+    pub(crate) pending: Arc<PendingBlocks>,
     pub(crate) kafka: Option<Arc<Deliveries>>,
     pub(crate) lake: Option<Arc<LakeProgress>>,
 }
 
-/// Writes the state when a reservation or the run's end is requested, and when more segments are stored.
+/// Writes the state when a reservation or the run's end is requested, when more segments are stored, and every second
+/// while Kafka acknowledges records.
 #[derive(Debug)]
 pub(crate) struct Checkpointer {
     shared: Arc<Shared>,
@@ -168,13 +172,17 @@ impl Shared {
 }
 
 fn run(shared: &Shared, folder: &RunFolder, mut state: RunState, sinks: &SinkProgress) -> Result<(), StateError> {
+    let (mut written_index, mut written_at) = (state.acknowledged.next_index, Instant::now());
     loop {
         let (reserved, run_end, closing) = shared.next_request();
-        let advanced = sinks.advance(&mut state);
-        if advanced || reserved != state.reserved || run_end != state.run_end {
-            (state.reserved, state.run_end) = (reserved, run_end);
+        let requested = (reserved, run_end) != (state.reserved, state.run_end);
+        (state.reserved, state.run_end) = (reserved, run_end);
+        let stored = sinks.advance(&mut state);
+        let acknowledged = state.acknowledged.next_index != written_index;
+        if requested || stored || (acknowledged && (closing || written_at.elapsed() >= WRITE_INTERVAL)) {
             folder.write_state(&state)?;
             pass(AFTER_STATE);
+            (written_index, written_at) = (state.acknowledged.next_index, Instant::now());
             // Only now: the dispatcher must not send events beyond the limit on disk.
             let mut inner = shared.lock();
             (inner.reserved, inner.saved_end) = (reserved, run_end);
@@ -186,29 +194,33 @@ fn run(shared: &Shared, folder: &RunFolder, mut state: RunState, sinks: &SinkPro
 }
 
 impl SinkProgress {
-    /// Moves the durable prefix over all segments that are stored by now. Returns true if it moved.
+    /// Moves the acknowledged prefix over all blocks that are acknowledged by now, and the durable prefix over all
+    /// segments that are stored. Returns true if the durable prefix moved.
     fn advance(&self, state: &mut RunState) -> bool {
-        let prefix = &mut state.durable_prefix;
-        let before = prefix.next_segment;
-        while let Some(stored) = self.pending.pop_if(|segment| self.is_stored(segment)) {
-            prefix.next_segment = stored.number + 1;
-            prefix.next_index = stored.next_index;
-            prefix.counts.merge(&stored.counts);
-            if let Some(lake) = &self.lake {
-                prefix.files.add(lake.take(stored.number).unwrap_or_default());
+        while let Some(block) = self.pending.pop_if(|block| self.is_acknowledged(block)) {
+            if let Some(kafka) = &self.kafka {
+                kafka.drop_blocks_before(block.number + 1);
             }
+            state.acknowledge(&block);
         }
         if let Some(kafka) = &self.kafka {
-            kafka.drop_segments_before(prefix.next_segment);
-            prefix.end_offsets = kafka.acknowledged().end_offsets;
+            // Read after the blocks, so that they include the records of the prefix.
+            state.acknowledged.end_offsets = kafka.acknowledged().end_offsets;
         }
-        prefix.next_segment != before
+        let before = state.durable_prefix.next_segment;
+        while let Some(number) = state.acknowledged_segment().filter(|number| self.is_in_lake(*number)) {
+            let files = self.lake.as_ref().and_then(|lake| lake.take(number)).unwrap_or_default();
+            state.store_segment(files);
+        }
+        state.durable_prefix.next_segment != before
     }
 
-    fn is_stored(&self, segment: &PendingSegment) -> bool {
-        let in_kafka = self.kafka.as_ref().is_none_or(|kafka| kafka.segment_records(segment.number) >= segment.records);
-        let in_lake = self.lake.as_ref().is_none_or(|lake| lake.is_complete(segment.number));
-        in_kafka && in_lake
+    fn is_acknowledged(&self, block: &PendingBlock) -> bool {
+        self.kafka.as_ref().is_none_or(|kafka| kafka.block_records(block.number) >= block.records)
+    }
+
+    fn is_in_lake(&self, segment: u64) -> bool {
+        self.lake.as_ref().is_none_or(|lake| lake.is_complete(segment))
     }
 }
 
@@ -216,6 +228,7 @@ impl SinkProgress {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+    use std::collections::BTreeMap;
     use std::path::Path;
 
     use lake::{Counts, End};
@@ -224,13 +237,21 @@ mod tests {
     use super::*;
     use crate::run_state::Destination;
 
-    fn started(dir: &Path, limit: Option<u64>) -> (Checkpointer, Arc<PendingSegments>) {
+    fn started(dir: &Path, limit: Option<u64>) -> (Checkpointer, Arc<PendingBlocks>) {
+        started_with(dir, limit, None)
+    }
+
+    fn started_with(
+        dir: &Path,
+        limit: Option<u64>,
+        kafka: Option<Arc<Deliveries>>,
+    ) -> (Checkpointer, Arc<PendingBlocks>) {
         let destination = Destination { topic: None, lake: None, segment_indices: 100 };
         let now = "2026-11-22T10:00:00Z".parse().unwrap();
         let state = RunState::new("r".parse().unwrap(), now, json!({}), destination, json!({}));
         let folder = RunFolder::lock(dir, &state.run).unwrap();
-        let pending = Arc::new(PendingSegments::default());
-        let sinks = SinkProgress { pending: Arc::clone(&pending), kafka: None, lake: None };
+        let pending = Arc::new(PendingBlocks::default());
+        let sinks = SinkProgress { pending: Arc::clone(&pending), kafka, lake: None };
         (Checkpointer::start(folder, state, limit, sinks).unwrap(), pending)
     }
 
@@ -269,11 +290,42 @@ mod tests {
         for number in 0..3 {
             let mut counts = Counts::default();
             counts.faults.invalid = 2;
-            pending.push(PendingSegment { number, next_index: (number + 1) * 100, records: 98, counts });
+            pending.push(PendingBlock { number, next_index: (number + 1) * 100, records: 98, counts });
         }
         checkpointer.finish().unwrap();
         let prefix = on_disk(dir.path()).durable_prefix;
         assert_eq!((prefix.next_segment, prefix.next_index, prefix.counts.faults.invalid), (3, 300, 6));
+    }
+
+    /// Acknowledges records of a block, in partition 1.
+    fn acknowledge(kafka: &Deliveries, block: u64, offsets: Range<i64>) {
+        for offset in offsets {
+            kafka.delivered(block, 1, offset, 300);
+        }
+    }
+
+    #[test]
+    fn acknowledged_blocks_are_on_disk_within_a_second() {
+        let dir = tempfile::tempdir().unwrap();
+        let kafka = Arc::new(Deliveries::resuming(0, &BTreeMap::new()));
+        let (checkpointer, pending) = started_with(dir.path(), None, Some(Arc::clone(&kafka)));
+        for number in 0..3 {
+            let mut counts = Counts::default();
+            counts.outcomes.valid = 10;
+            pending.push(PendingBlock { number, next_index: (number + 1) * 10, records: 10, counts });
+        }
+        // The second block lacks a record, so the prefix does not include the third.
+        acknowledge(&kafka, 0, 0..10);
+        acknowledge(&kafka, 1, 10..19);
+        acknowledge(&kafka, 2, 19..29);
+        until(|| on_disk(dir.path()).acknowledged.next_index == 10);
+        let state = on_disk(dir.path());
+        assert_eq!((state.acknowledged_counts().outcomes.valid, state.durable_prefix.next_index), (10, 0));
+        assert_eq!(state.acknowledged.end_offsets, BTreeMap::from([(1, 29)]));
+        acknowledge(&kafka, 1, 29..30);
+        until(|| on_disk(dir.path()).acknowledged.next_index == 30);
+        checkpointer.finish().unwrap();
+        assert_eq!(on_disk(dir.path()).acknowledged_counts().outcomes.valid, 30);
     }
 
     #[test]

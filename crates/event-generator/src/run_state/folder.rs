@@ -128,6 +128,12 @@ impl RunFolder {
         Some(self.path.join(MANIFEST)).filter(|path| path.exists())
     }
 
+    /// Reads the manifest at a path that [`RunFolder::manifest`] returned.
+    pub(crate) fn read_manifest(&self, path: &Path) -> Result<Manifest, StateError> {
+        let text = fs::read(path).map_err(failed("read", path))?;
+        Manifest::from_json(&path.to_string_lossy(), &text).map_err(|error| self.damaged(MANIFEST, &error))
+    }
+
     /// Removes the state of a finished run.
     pub(crate) fn remove_state(&self) -> Result<(), StateError> {
         let path = self.path.join(STATE);

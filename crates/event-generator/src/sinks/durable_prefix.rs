@@ -1,11 +1,9 @@
 //! The part of a run that all sinks have stored.
 
-use std::collections::BTreeMap;
-
 use lake::{Counts, FileCounts};
 use serde::{Deserialize, Serialize};
 
-/// The first segments of a run, all of them stored in each sink. A resumed run continues after them.
+/// The first segments of a run, all of them stored in each sink. The lake of a resumed run continues after them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct DurablePrefix {
     /// Number of the first segment after the prefix.
@@ -13,8 +11,6 @@ pub(crate) struct DurablePrefix {
     /// First index after the prefix.
     pub(crate) next_index: u64,
     pub(crate) counts: Counts,
-    /// By partition, the offset after the last acknowledged record. It may lie beyond the prefix.
-    pub(crate) end_offsets: BTreeMap<i32, i64>,
     pub(crate) files: LakeFiles,
 }
 

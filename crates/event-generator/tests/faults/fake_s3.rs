@@ -18,7 +18,11 @@ struct Shared {
     /// Port of the S3 behind the proxy; none for an object store.
     upstream: Option<u16>,
     busy: AtomicBool,
+    /// True if files of events are rejected, and nothing else.
+    rejects_files: AtomicBool,
     rejected: AtomicU64,
+    /// Number of requests that write a draft of a manifest.
+    drafts: AtomicU64,
     objects: Mutex<BTreeMap<String, Vec<u8>>>,
 }
 
@@ -57,6 +61,16 @@ impl FakeS3 {
         self.shared.busy.store(busy, Ordering::Relaxed);
     }
 
+    /// Makes the proxy answer writes of files of events with 503 `SlowDown`.
+    pub(crate) fn set_rejects_files(&self, rejects: bool) {
+        self.shared.rejects_files.store(rejects, Ordering::Relaxed);
+    }
+
+    /// Returns the number of requests that wrote a draft of a manifest, or tried to.
+    pub(crate) fn drafts(&self) -> u64 {
+        self.shared.drafts.load(Ordering::Relaxed)
+    }
+
     /// Returns the number of requests answered with 503.
     pub(crate) fn rejected(&self) -> u64 {
         self.shared.rejected.load(Ordering::Relaxed)
@@ -68,7 +82,11 @@ impl Shared {
     fn serve(&self, stream: TcpStream) -> Option<()> {
         let request = read(&mut BufReader::new(stream.try_clone().ok()?))?;
         let mut stream = stream;
-        if self.busy.load(Ordering::Relaxed) {
+        if request.head.starts_with("PUT ") && request.head.contains(".draft.json") {
+            self.drafts.fetch_add(1, Ordering::Relaxed);
+        }
+        let is_file = request.head.starts_with("PUT ") && request.head.contains("/raw/");
+        if self.busy.load(Ordering::Relaxed) || (is_file && self.rejects_files.load(Ordering::Relaxed)) {
             self.rejected.fetch_add(1, Ordering::Relaxed);
             return stream.write_all(&answer("503 Slow Down", b"<Error><Code>SlowDown</Code></Error>")).ok();
         }

@@ -98,3 +98,15 @@ async fn a_lake_without_conditional_puts_is_reported() {
     let sound = run(publish(&crate::servers::target(), flags)).expect_code(0);
     assert!(!sound.stderr.contains("If-None-Match"), "{sound:?}");
 }
+
+/// A bucket with versioning keeps each draft, so a short run writes one. The second request checks `If-None-Match`.
+#[tokio::test]
+async fn a_short_run_writes_one_draft() {
+    let s3 = S3::ephemeral().unwrap();
+    let fake = FakeS3::proxy_to(s3.port());
+    let target = Target { s3: s3.access(), ..target() };
+    let flags = "--rate 1000/s --duration 2s --run-id short";
+    run(publish(&proxied(&target, fake.endpoint.clone()), flags)).expect_code(0);
+    assert_eq!(fake.drafts(), 2);
+    verify(&target, "short").await;
+}

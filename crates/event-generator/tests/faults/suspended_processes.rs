@@ -1,5 +1,7 @@
-//! A shutdown while Kafka is suspended, and a suspended generator.
+//! A shutdown while Kafka is suspended, and a suspended generator or host.
 
+use std::fs::{self, File};
+use std::io::Write;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -59,4 +61,34 @@ async fn the_generator_is_suspended_for_thirty_seconds() {
     assert!(done.line("run ended")["lateness_max_micros"].as_u64().unwrap() > 20_000_000);
     assert!(done.stderr.contains("fell behind its schedule"), "{done:?}");
     assert_eq!(verify(&target, "still").await.next_index, 200_000);
+}
+
+/// The monotonic clock stands still while a host is suspended, so a preloaded library advances the other clocks.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_host_is_suspended_for_ten_seconds() {
+    let target = target();
+    let folder = tempfile::tempdir().unwrap();
+    let (library, time) = (folder.path().join("suspended_host.so"), folder.path().join("time"));
+    let source = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/faults/suspended_host.c");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-O1", "-shared", "-fPIC", "-o"]).arg(&library).arg(source);
+    assert!(compiler.status().unwrap().success(), "{compiler:?}");
+    fs::write(&time, 0_i64.to_ne_bytes()).unwrap();
+
+    let mut command = publish(&target, "--rate 500/s --duration 20s --run-id slept");
+    command.env("LD_PRELOAD", &library).env("SUSPENDED_FOR", &time);
+    let mut running = Running::start(command);
+    running.wait_for("run started");
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while records_in(&target) < 500 {
+        assert!(Instant::now() < deadline, "nothing is sent");
+    }
+    // The file is mapped, so it is not replaced.
+    File::options().write(true).open(&time).unwrap().write_all(&10_000_000_i64.to_ne_bytes()).unwrap();
+    let done = running.wait().expect_code(0);
+    assert!(done.took < Duration::from_secs(18), "the schedule ends ten seconds earlier: {done:?}");
+    assert!(done.line("run ended")["lateness_max_micros"].as_u64().unwrap() > 8_000_000, "{done:?}");
+    assert!(done.stderr.contains("fell behind its schedule"), "{done:?}");
+    assert_eq!(verify(&target, "slept").await.next_index, 10_000);
 }

@@ -3,12 +3,14 @@
 use std::net::TcpListener;
 use std::time::Duration;
 
+use lake::manifest_key;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
 
 use crate::program::{command, publish, run};
 use crate::servers::target;
+use crate::stores::records_in;
 
 const START: &str = "cargo run -p local-stack -- up";
 
@@ -60,11 +62,12 @@ fn variables_are_flags() {
     config
         .env("EVENT_GENERATOR_RATE", "0.5/s")
         .env("EVENT_GENERATOR_TOPIC", "elsewhere")
-        .env("EVENT_GENERATOR_SEED", "9");
+        .env("EVENT_GENERATOR_SEED", "9")
+        .env("EVENT_GENERATOR_WORLD_SEED", "3");
     let done = run(config).expect_code(0);
     let config: serde_json::Value = serde_json::from_str(&done.stdout).unwrap();
     assert_eq!(config["settings"]["event_rate"], "0.5/s");
-    assert_eq!(config["settings"]["seed"], 9);
+    assert_eq!((&config["settings"]["seed"], &config["settings"]["world"]["seed"]), (&9.into(), &3.into()));
     assert_eq!(config["kafka"]["topic"], "elsewhere");
     assert_eq!(config["kafka"]["properties"]["sasl.password"], "***");
     assert_eq!(config["lake"], "s3://product-events-lake");
@@ -89,12 +92,32 @@ fn a_lake_that_is_missing_or_forbidden() {
     run(publish(&no_folder, flags)).expect_error(1, &["/no/such/folder", "mkdir"]);
 }
 
-#[test]
-fn two_runs_of_one_name_do_not_mix() {
+#[tokio::test]
+async fn two_runs_of_one_name_do_not_mix() {
     let target = target();
-    run(publish(&target, "--rate max --count 100 --run-id night")).expect_code(0);
-    run(publish(&target, "--rate max --count 100 --run-id night --republish"))
-        .expect_error(1, &["night", "other content"]);
+    let flags = "--rate max --count 100 --run-id night --from 2026-11-22T09:00:00Z";
+    run(publish(&target, flags)).expect_code(0);
+    let (lake, night) = (target.open_lake().await, "night".parse().unwrap());
+    let manifest = lake.manifest(&night).await.unwrap().unwrap();
+    let seed = format!("--seed {}", manifest.settings["seed"]);
+
+    // Without its seed another one is drawn.
+    let republish = format!("{flags} --republish");
+    run(publish(&target, &republish)).expect_error(2, &["night", "seed (", &format!("{seed} --from 2026-11-22T09:")]);
+    run(publish(&target, &format!("{republish} {seed} --users 5")))
+        .expect_error(2, &["world.users (1000 saved, 5 given)"]);
+    run(publish(&target, &republish.replace("100", "101"))).expect_error(2, &["count (100 saved, 101 given)"]);
+    run(publish(&target, &republish.replace("night", "day"))).expect_error(2, &["no finished run day", &target.lake]);
+    assert_eq!(records_in(&target), 100, "nothing was sent");
+    assert_eq!(lake.manifest(&night).await.unwrap(), Some(manifest.clone()));
+
+    run(publish(&target, &format!("{republish} {seed}"))).expect_code(0);
+    assert_eq!(records_in(&target), 200);
+    let again = lake.manifest(&night).await.unwrap().unwrap();
+    assert_eq!((again.settings, again.counts, again.resumes), (manifest.settings, manifest.counts, 1));
+
+    lake.remove(&manifest_key(&night)).await.unwrap();
+    run(publish(&target, flags)).expect_error(1, &["night", "other content"]);
 }
 
 #[tokio::test]

@@ -18,6 +18,17 @@ pub enum Put {
     AlreadyThere,
 }
 
+/// Outcome of writing the first draft of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FirstDraft {
+    /// The draft was written.
+    Written,
+    /// Another draft exists. It was left unchanged.
+    Exists,
+    /// The draft was written, but the store ignores `If-None-Match`.
+    Unconditional,
+}
+
 /// A file in a lake.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Object {

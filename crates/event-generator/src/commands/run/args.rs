@@ -23,7 +23,8 @@ use crate::run_state::{StartMode, default_state_dir};
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) flags: ResumeFlags,
-    /// Publish a finished run again; the consumer counts its records as duplicates
+    /// Publish a finished run again, with the --seed, --from and other flags of its start; the consumer counts its
+    /// records as duplicates
     #[arg(long, help_heading = "Run")]
     pub(crate) republish: bool,
     /// Resume the unfinished run --run-id with its saved flags; flags that would change its events are rejected, and -X

@@ -84,16 +84,20 @@ async fn run(args: &RunArgs, log: &LogArgs) -> Result<(), Failure> {
     };
     // An end that was decided before the resume takes precedence.
     config.count = handle.state.run_end.map(|end| end.next_index).or(config.count);
+    if let Some((topic, _)) = topic {
+        connect::check_acknowledged(&kafka_config, &flags.kafka.topic, topic, &handle).await?;
+    }
     let kafka = topic.map(|topic| start_kafka(args, &kafka_config, topic, &config, &handle)).transpose()?;
     log_start(args, &config, lake.as_ref(), &handle);
 
     let options =
         PipelineOptions { threads: args.threads(), memory: args.memory_limit, show_progress: log.shows_progress() };
     let sinks = Sinks { kafka, lake: lake.clone() };
+    let replaces_manifest = handle.state.republished;
     let finished = pipeline::run(&config, sinks, handle, options, clock, &shutdown, &endpoints).await;
     let finished = finished.map_err(|error| with_resume_hint(&error, &config))?;
     pass(BEFORE_MANIFEST);
-    let manifest_path = store_manifest(&finished, lake.as_ref(), args.republish, &shutdown)
+    let manifest_path = store_manifest(&finished, lake.as_ref(), replaces_manifest, &shutdown)
         .await
         .map_err(|error| with_resume_hint(&error, &config))?;
     tracing::debug!(manifest = %manifest_path.display(), "manifest written");
@@ -108,6 +112,7 @@ fn request(args: &RunArgs, config: &RunConfig) -> RunRequest {
         run: config.run.clone(),
         mode: args.start_mode(),
         settings: serde_json::to_value(config.source.settings()).unwrap_or_default(),
+        tag: config.source.run_tag().to_string(),
         destination: Destination {
             topic: (!flags.no_kafka).then(|| flags.kafka.topic.clone()),
             lake: (!flags.no_lake).then(|| flags.lake.url().to_string()),
@@ -129,7 +134,8 @@ fn start_kafka(
     let properties = producer_config(kafka_config, config.pace, settings, args.memory_limit);
     let tag = config.source.run_tag().to_string();
     let state = &handle.state;
-    let deliveries = Deliveries::resuming(&state.durable_prefix, state.destination.segment_indices);
+    let before = state.acknowledged_counts().expected_counts().kafka_records;
+    let deliveries = Deliveries::resuming(before, &state.acknowledged.end_offsets);
     let headers = !flags.no_headers;
     Ok(KafkaSink::start(&properties, &flags.kafka.topic, topic.partitions, tag, headers, deliveries)?)
 }
@@ -185,7 +191,7 @@ fn log_start(args: &RunArgs, config: &RunConfig, lake: Option<&Lake>, handle: &R
         count = config.count,
         topic = (!flags.no_kafka).then_some(flags.kafka.topic.as_str()),
         lake = lake.map(|lake| lake.url().to_string()),
-        resumed_at = (state.resumes > 0).then_some(state.durable_prefix.next_index),
+        resumed_at = args.resume.then_some(state.acknowledged.next_index),
         state = %handle.folder.path().display(),
         "run started"
     );

@@ -133,10 +133,11 @@ mod tests {
     #[test]
     fn a_resume_repeats_the_flags_of_the_start() {
         let started = "--rate 0.5/s --duration 1500ms --users 5 --fault invalid=1% --fault corrupt=2% --effect exp_3=+15% \
-                       --shape daily --padding 20 --topic t --no-headers --lake file:///tmp -X sasl.password=secret";
+                       --world-seed 3 --shape daily --padding 20 --topic t --no-headers --lake file:///tmp -X sasl.password=secret";
         let RunArgs { flags, resume, threads, .. } = resumed(started, "--run-id r --threads 3").unwrap();
         assert!(resume && flags.no_headers && flags.kafka.properties.is_empty());
         assert_eq!((flags.rate.to_string(), flags.events.users, flags.events.padding), ("0.5/s".to_owned(), 5, 20));
+        assert_eq!(flags.events.world_seed, 3);
         assert_eq!((flags.events.fault.len(), flags.events.effect.len()), (2, 1));
         assert_eq!(flags.duration.map(TimeSpan::micros), Some(1_500_000));
         assert_eq!((flags.events.shape.to_string(), flags.count), ("daily".to_owned(), None));

@@ -10,19 +10,18 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::producer::{DeliveryResult, ProducerContext};
 use thiserror::Error;
+use workload::MAX_INDEX;
 
 use crate::failpoint::{AFTER_ACK, pass};
-use crate::sinks::DurablePrefix;
 
 /// Counts of acknowledged records. The polling thread writes them; any thread reads them.
 #[derive(Debug)]
 pub(crate) struct Deliveries {
-    /// Records that an earlier process of the run sent.
+    /// Acknowledged records that earlier processes of the run sent and this one does not send again.
     before: u64,
     records: AtomicU64,
     /// Bytes of keys and values.
     bytes: AtomicU64,
-    segment_indices: u64,
     failed: AtomicBool,
     details: Mutex<Details>,
 }
@@ -31,9 +30,9 @@ pub(crate) struct Deliveries {
 struct Details {
     /// By partition.
     end_offsets: Vec<i64>,
-    /// Number of acknowledged records of each segment from `first_segment` on.
-    segments: VecDeque<u64>,
-    first_segment: u64,
+    /// Number of acknowledged records of each block from `first_block` on.
+    blocks: VecDeque<u64>,
+    first_block: u64,
     error: Option<DeliveryError>,
 }
 
@@ -89,17 +88,16 @@ impl DeliveryError {
 }
 
 impl Deliveries {
-    /// Creates the counts of a run that continues after a durable prefix.
-    pub(crate) fn resuming(prefix: &DurablePrefix, segment_indices: u64) -> Self {
-        let mut details = Details { first_segment: prefix.next_segment, ..Details::default() };
-        for (&partition, &end) in &prefix.end_offsets {
+    /// Creates the counts of a run that continues after an acknowledged prefix with some records and end offsets.
+    pub(crate) fn resuming(before: u64, end_offsets: &BTreeMap<i32, i64>) -> Self {
+        let mut details = Details::default();
+        for (&partition, &end) in end_offsets {
             details.advance(partition, end);
         }
         Self {
-            before: prefix.counts.expected_counts().kafka_records,
+            before,
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
-            segment_indices: segment_indices.max(1),
             failed: AtomicBool::new(false),
             details: Mutex::new(details),
         }
@@ -120,19 +118,19 @@ impl Deliveries {
         self.bytes.load(Ordering::Relaxed)
     }
 
-    /// Returns the number of acknowledged records of a segment.
-    pub(crate) fn segment_records(&self, segment: u64) -> u64 {
+    /// Returns the number of acknowledged records of a block.
+    pub(crate) fn block_records(&self, block: u64) -> u64 {
         let details = self.lock();
-        let position = segment.checked_sub(details.first_segment).and_then(|position| usize::try_from(position).ok());
-        position.and_then(|position| details.segments.get(position).copied()).unwrap_or(0)
+        let position = block.checked_sub(details.first_block).and_then(|position| usize::try_from(position).ok());
+        position.and_then(|position| details.blocks.get(position).copied()).unwrap_or(0)
     }
 
-    /// Drops the counts of all segments before this one.
-    pub(crate) fn drop_segments_before(&self, segment: u64) {
+    /// Drops the counts of all blocks before this one. All their records are acknowledged.
+    pub(crate) fn drop_blocks_before(&self, block: u64) {
         let mut details = self.lock();
-        while details.first_segment < segment {
-            details.first_segment += 1;
-            details.segments.pop_front();
+        while details.first_block < block {
+            details.first_block += 1;
+            details.blocks.pop_front();
         }
     }
 
@@ -147,13 +145,14 @@ impl Deliveries {
         if self.failed.load(Ordering::Relaxed) { self.lock().error.clone() } else { None }
     }
 
-    fn delivered(&self, index: u64, partition: i32, offset: i64, bytes: usize) {
+    /// Counts an acknowledged record of a block.
+    pub(crate) fn delivered(&self, block: u64, partition: i32, offset: i64, bytes: usize) {
         pass(AFTER_ACK);
         self.records.fetch_add(1, Ordering::Relaxed);
         self.bytes.fetch_add(bytes as u64, Ordering::Relaxed);
         let mut details = self.lock();
         details.advance(partition, offset + 1);
-        details.count_record(index / self.segment_indices);
+        details.count_record(block);
     }
 
     fn fail(&self, error: DeliveryError) {
@@ -176,13 +175,41 @@ impl Details {
         self.end_offsets[partition] = self.end_offsets[partition].max(end);
     }
 
-    fn count_record(&mut self, segment: u64) {
-        let position = segment.checked_sub(self.first_segment).and_then(|position| usize::try_from(position).ok());
-        let Some(position) = position else { return };
-        if self.segments.len() <= position {
-            self.segments.resize(position + 1, 0);
+    /// Counts a record of a block, of whose number only the last bits are known.
+    fn count_record(&mut self, block: u64) {
+        let position = usize::try_from(block.wrapping_sub(self.first_block) & BLOCK_MASK).unwrap_or(usize::MAX);
+        if self.blocks.len() <= position {
+            self.blocks.resize(position + 1, 0);
         }
-        self.segments[position] += 1;
+        self.blocks[position] += 1;
+    }
+}
+
+/// The record that a delivery report refers to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RecordTag {
+    /// Index of the event.
+    pub(crate) index: u64,
+    /// Number of its block in this process.
+    pub(crate) block: u64,
+}
+
+/// Bits of an index in the opaque value of a record. The rest is for the last bits of the block's number, which are
+/// enough to tell apart the blocks in flight.
+const INDEX_BITS: u32 = u64::BITS - MAX_INDEX.leading_zeros();
+const BLOCK_MASK: u64 = u64::MAX >> INDEX_BITS;
+const _: () = assert!(usize::BITS == u64::BITS);
+
+impl RecordTag {
+    /// Returns the opaque value of the record, which librdkafka keeps until its delivery report.
+    pub(super) fn to_opaque(self) -> usize {
+        usize::try_from((self.block << INDEX_BITS) | self.index).unwrap_or(usize::MAX)
+    }
+
+    /// Restores a tag. Of the block's number only the last bits are known.
+    fn from_opaque(opaque: usize) -> Self {
+        let opaque = opaque as u64;
+        Self { index: opaque & MAX_INDEX, block: opaque >> INDEX_BITS }
     }
 }
 
@@ -208,18 +235,19 @@ impl ClientContext for DeliveryContext {
 }
 
 impl ProducerContext for DeliveryContext {
-    /// The event's index.
+    /// The record's tag.
     type DeliveryOpaque = usize;
 
-    fn delivery(&self, result: &DeliveryResult<'_>, index: usize) {
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let RecordTag { index, block } = RecordTag::from_opaque(opaque);
         match result {
             Ok(message) => {
                 let bytes = message.key_len() + message.payload_len();
-                self.deliveries.delivered(index as u64, message.partition(), message.offset(), bytes);
+                self.deliveries.delivered(block, message.partition(), message.offset(), bytes);
             }
             // Dropped at the shutdown, which reports the number of unacknowledged records.
             Err((error, _)) if is_purge(error) => {}
-            Err((error, _)) => self.deliveries.fail(DeliveryError::new(index as u64, error)),
+            Err((error, _)) => self.deliveries.fail(DeliveryError::new(index, error)),
         }
     }
 }
@@ -234,9 +262,9 @@ mod tests {
 
     #[test]
     fn end_offsets_follow_the_last_record() {
-        let deliveries = Deliveries::resuming(&DurablePrefix::default(), 10);
-        for (index, partition, offset) in [(0, 2, 7), (1, 0, 0), (2, 2, 8), (3, 2, 5)] {
-            deliveries.delivered(index, partition, offset, 300);
+        let deliveries = Deliveries::resuming(0, &BTreeMap::new());
+        for (partition, offset) in [(2, 7), (0, 0), (2, 8), (2, 5)] {
+            deliveries.delivered(0, partition, offset, 300);
         }
         let acknowledged = deliveries.acknowledged();
         assert_eq!(acknowledged.records, 4);
@@ -244,25 +272,36 @@ mod tests {
     }
 
     #[test]
-    fn segments_are_counted_separately_after_the_prefix() {
-        let mut prefix =
-            DurablePrefix { next_segment: 2, end_offsets: BTreeMap::from([(1, 5)]), ..DurablePrefix::default() };
-        prefix.counts.outcomes.valid = 20;
-        let deliveries = Deliveries::resuming(&prefix, 10);
-        for index in [20, 29, 29, 30, 51] {
-            deliveries.delivered(index, 0, 3, 300);
+    fn blocks_are_counted_separately_after_the_prefix() {
+        let deliveries = Deliveries::resuming(20, &BTreeMap::from([(1, 5)]));
+        for block in [0, 0, 0, 1, 3] {
+            deliveries.delivered(block, 0, 3, 300);
         }
-        let of = |segment| deliveries.segment_records(segment);
-        assert_eq!([1, 2, 3, 4, 5, 6].map(of), [0, 3, 1, 0, 1, 0]);
-        deliveries.drop_segments_before(4);
-        assert_eq!([2, 3, 4, 5].map(of), [0, 0, 0, 1]);
+        let of = |block| deliveries.block_records(block);
+        assert_eq!([0, 1, 2, 3, 4].map(of), [3, 1, 0, 1, 0]);
+        deliveries.drop_blocks_before(2);
+        assert_eq!([0, 1, 2, 3].map(of), [0, 0, 0, 1]);
         assert_eq!(deliveries.records(), 25);
         assert_eq!(deliveries.acknowledged().end_offsets, BTreeMap::from([(0, 4), (1, 5)]));
     }
 
     #[test]
+    fn the_last_bits_of_a_blocks_number_are_enough() {
+        for block in [0, 1, BLOCK_MASK, BLOCK_MASK + 1, 5 * (BLOCK_MASK + 1) - 1] {
+            let deliveries = Deliveries::resuming(0, &BTreeMap::new());
+            deliveries.lock().first_block = block;
+            for (ahead, index) in [(0, 7), (3, MAX_INDEX)] {
+                let tag = RecordTag::from_opaque(RecordTag { index, block: block + ahead }.to_opaque());
+                assert_eq!(tag.index, index);
+                deliveries.delivered(tag.block, 0, 0, 300);
+            }
+            assert_eq!([0, 1, 2, 3].map(|ahead| deliveries.block_records(block + ahead)), [1, 0, 0, 1], "{block}");
+        }
+    }
+
+    #[test]
     fn the_first_error_is_kept_and_names_the_remedy() {
-        let deliveries = Deliveries::resuming(&DurablePrefix::default(), 1);
+        let deliveries = Deliveries::resuming(0, &BTreeMap::new());
         assert_eq!(deliveries.error(), None);
         let error = KafkaError::MessageProduction(RDKafkaErrorCode::MessageSizeTooLarge);
         deliveries.fail(DeliveryError::new(41, &error));

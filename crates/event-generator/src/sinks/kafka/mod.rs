@@ -17,7 +17,7 @@ use thiserror::Error;
 
 use config::batch_bytes;
 pub(crate) use config::{GUARDS, MIN_MESSAGE_BYTES, producer_config};
-pub(crate) use deliveries::{Deliveries, DeliveryError};
+pub(crate) use deliveries::{Deliveries, DeliveryError, RecordTag};
 
 use deliveries::DeliveryContext;
 use window::Window;
@@ -99,11 +99,11 @@ impl KafkaSink {
         Arc::clone(&self.deliveries)
     }
 
-    /// Enqueues the record of event `index`. With `index_header` its headers name the run and the index, which cannot
-    /// be read from a corrupt value.
+    /// Enqueues a record of an event. With `index_header` its headers name the run and the index, which cannot be read
+    /// from a corrupt value.
     pub(crate) fn enqueue(
         &self,
-        index: u64,
+        tag: RecordTag,
         key: &[u8],
         value: &[u8],
         index_header: bool,
@@ -111,8 +111,8 @@ impl KafkaSink {
         if !self.window.borrow_mut().admits(self.open_bytes()) {
             return Ok(EnqueueStatus::Full);
         }
-        let mut record = BaseRecord::with_opaque_to(&self.topic, usize::try_from(index).unwrap_or(usize::MAX));
-        record.headers = if index_header { Some(self.index_headers(index)) } else { self.headers.clone() };
+        let mut record = BaseRecord::with_opaque_to(&self.topic, tag.to_opaque());
+        record.headers = if index_header { Some(self.index_headers(tag.index)) } else { self.headers.clone() };
         match self.producer.send(record.key(key).payload(value)) {
             Ok(()) => {
                 pass(AFTER_SEND);
@@ -121,7 +121,7 @@ impl KafkaSink {
                 Ok(EnqueueStatus::Enqueued)
             }
             Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), _)) => Ok(EnqueueStatus::Full),
-            Err((error, _)) => Err(DeliveryError::new(index, &error).into()),
+            Err((error, _)) => Err(DeliveryError::new(tag.index, &error).into()),
         }
     }
 
