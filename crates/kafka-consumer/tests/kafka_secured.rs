@@ -149,7 +149,7 @@ fn the_documented_rights_are_enough_and_each_missing_one_is_named() {
     assert!(!found.contains("retention.ms"), "unreported settings are not shown: {found}");
 
     refused(servers.consumer("no_group"), &["cannot join group kafka-consumer; grant the Kafka user READ on it"]);
-    refused(servers.consumer("no_topic"), &["READ on the topic product-events"]);
+    refused(servers.consumer("no_topic"), &["cannot read topic product-events", "grant the Kafka user READ on it"]);
     refused(servers.consumer("stranger"), &["product-events", "DESCRIBE on the topic"]);
     refused(servers.generator("no_topic"), &["WRITE on the topic"]);
     refused(servers.generator("stranger"), &["product-events", "DESCRIBE on the topic"]);
