@@ -19,6 +19,7 @@
 //! # }
 //! ```
 
+use std::hash::{BuildHasher, RandomState};
 use std::time::{Duration, Instant};
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
@@ -39,7 +40,7 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// Creates a policy with delays that double from `initial` to `maximum`, without a limit.
     ///
-    /// Jitter extends each delay to at most twice its length.
+    /// Jitter extends each delay to at most twice its length. It differs between operations and between processes.
     #[must_use]
     pub const fn exponential(initial: Duration, maximum: Duration) -> Self {
         Self { initial, factor: 2.0, maximum, jitter: true, retries: None, deadline: None }
@@ -75,7 +76,9 @@ impl RetryPolicy {
             .with_max_delay(maximum)
             .without_max_times();
         if jitter {
-            delays = delays.with_jitter();
+            // Without its feature std, backon draws the same numbers in every process. The keys of a `RandomState` come
+            // from the operating system.
+            delays = delays.with_jitter().with_jitter_seed(RandomState::new().hash_one(0));
         }
         if let Some(retries) = retries {
             delays = delays.with_max_times(retries);
@@ -139,6 +142,12 @@ mod tests {
         let delays: Vec<Duration> = policy.delays().take(1_000).collect();
         assert!(delays.iter().all(|delay| (millis(100)..=millis(200)).contains(delay)));
         assert!(delays.iter().any(|delay| *delay != delays[0]), "they differ");
+    }
+
+    #[test]
+    fn two_operations_have_different_delays() {
+        let delays = || RetryPolicy::exponential(millis(100), millis(1_000)).delays().take(8).collect::<Vec<_>>();
+        assert_ne!(delays(), delays());
     }
 
     #[test]
