@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use clap::{Arg, Command};
+use pipeline_runtime::environment::variable_of;
 
 /// Returns the introduction followed by one section per program.
 pub(crate) fn page(introduction: &str, programs: impl IntoIterator<Item = Command>) -> String {
@@ -96,8 +97,8 @@ fn description(argument: &Arg) -> String {
 
 /// Returns true if a variable is the program's prefix and the flag's name, which the introduction states.
 fn follows_rule(argument: &Arg, variable: &str) -> bool {
-    let flag = argument.get_long().unwrap_or_default().replace('-', "_").to_uppercase();
-    ["EVENT_GENERATOR", "KAFKA_CONSUMER"].iter().any(|prefix| *variable == format!("{prefix}_{flag}"))
+    let flag = argument.get_long().unwrap_or_default();
+    ["EVENT_GENERATOR", "KAFKA_CONSUMER"].iter().any(|prefix| variable == variable_of(prefix, flag))
 }
 
 /// Escapes a text for a table cell: one line, no column separator, no markup from placeholders such as `<run>`.

@@ -18,7 +18,7 @@ pub(crate) enum Pace {
 /// Time of day: read at the start and advanced by a monotonic clock, unless the system clock is ahead of it.
 ///
 /// The monotonic clock stands still while the host is suspended or a virtual machine is paused, and the system clock
-/// does not: the time that passed meanwhile is the difference. A system clock that is set back has no effect.
+/// continues; the difference is the length of the pause. Setting the system clock back has no effect.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
     started: Reading,
@@ -122,7 +122,7 @@ mod tests {
         advance(Duration::ZERO, 3_600 * SECOND);
         assert_eq!(clock.micros(), 4_602 * SECOND, "suspended for an hour");
         advance(Duration::from_secs(1), -7_200 * SECOND);
-        assert_eq!(clock.micros(), 1_003 * SECOND, "the monotonic clock goes on");
+        assert_eq!(clock.micros(), 1_003 * SECOND, "the monotonic clock advances");
         advance(Duration::from_secs(1), SECOND);
         assert_eq!(clock.micros(), 1_004 * SECOND);
     }

@@ -91,7 +91,7 @@ pub enum StackError {
         pid: u32,
     },
     /// PostgreSQL refuses to run as root, and no other account exists.
-    #[error("cannot run PostgreSQL as root: /etc/passwd names neither the user postgres nor nobody; add one")]
+    #[error("cannot run PostgreSQL as root: no user postgres or nobody in /etc/passwd; add one")]
     NoAccount,
     /// A folder outside the repository belongs to another user.
     #[error(

@@ -27,6 +27,12 @@ pub fn completions(shell: Shell, command: &mut Command, program: &str) -> Result
     output::print(String::from_utf8_lossy(&script))
 }
 
+/// Returns the variable of a flag, such as `KAFKA_CONSUMER_GROUP_ID` for `--group-id`.
+#[must_use]
+pub fn variable_of(prefix: &str, flag: &str) -> String {
+    format!("{prefix}_{}", flag.replace('-', "_").to_uppercase())
+}
+
 /// Adds the variable `<PREFIX>_<FLAG>` to each flag of a command and of its subcommands.
 ///
 /// For example, `--group-id` gets `KAFKA_CONSUMER_GROUP_ID`. A flag that already has a variable keeps it.
@@ -39,7 +45,7 @@ pub fn with_variables(command: Command, prefix: &str) -> Command {
         if matches!(flag, "help" | "version") {
             return argument;
         }
-        let variable = format!("{prefix}_{}", flag.replace('-', "_").to_uppercase());
+        let variable = variable_of(prefix, flag);
         argument.env(variable).hide_env_values(true)
     });
     command.mut_subcommands(|subcommand| with_variables(subcommand, prefix))

@@ -106,10 +106,7 @@ impl Progress {
             }
             None => format!("{{spinner}} {{elapsed}} {{human_pos}} {unit} {{per_sec}} {{wide_msg}}"),
         };
-        let style = ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        bar.set_style(style);
-        bar.enable_steady_tick(Duration::from_millis(250));
-        Self(bar)
+        Self::drawn(bar, &template)
     }
 
     /// Creates a line with the elapsed time and a message, for work without a known amount.
@@ -121,8 +118,12 @@ impl Progress {
             return Self(ProgressBar::hidden());
         }
         let bar = SCREEN.add(ProgressBar::no_length()).with_message(message);
-        let style = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}");
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        Self::drawn(bar, "{spinner} {elapsed} {wide_msg}")
+    }
+
+    fn drawn(bar: ProgressBar, template: &str) -> Self {
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        bar.set_style(style);
         bar.enable_steady_tick(Duration::from_millis(250));
         Self(bar)
     }

@@ -14,8 +14,8 @@ const MAX_NAMES: usize = 65_536;
 /// Number of users, accounts and products, and names of categories and experiments. IDs run from 1 to the number,
 /// inclusive.
 ///
-/// The world decides the account and the experiment of a user and the category of a product. Runs of one world agree on
-/// them, whatever their seeds are.
+/// The world decides the account and the experiment of a user and the category of a product. Runs with the same
+/// world agree on them, even if their seeds differ.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct World {
     /// Seed of the attributes of users and products, separate from the seed of the run.

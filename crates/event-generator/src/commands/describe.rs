@@ -71,14 +71,14 @@ fn text(description: &Description, seed: u64, count: u64) -> String {
          By experiment\n{}\n\nBy user decile, most active first\n{}",
         grouped(count),
         steps(description),
-        groups("experiment", &[&[description.all.clone()][..], &description.experiments].concat(), count),
-        groups("decile", &description.user_deciles, count),
+        groups("experiment", std::iter::once(&description.all).chain(&description.experiments), count),
+        groups("decile", description.user_deciles.iter(), count),
     )
 }
 
 fn steps(description: &Description) -> Table {
     let names = EventType::ALL.map(EventType::as_str);
-    let mut table = table(["after"].into_iter().chain(names).chain(["end"]));
+    let mut table = table(std::iter::once("after").chain(names).chain(["end"]));
     for from in names {
         let row = &description.steps[from];
         let mut cells = vec![from.to_owned()];
@@ -90,7 +90,7 @@ fn steps(description: &Description) -> Table {
 }
 
 /// Formats the expected counts by event type, and below them the rates. Together they would exceed 80 columns.
-fn groups(title: &str, groups: &[Group], count: u64) -> String {
+fn groups<'a>(title: &str, groups: impl Iterator<Item = &'a Group>, count: u64) -> String {
     let names = EventType::ALL.map(EventType::as_str);
     let mut counts = table([title, "events"].into_iter().chain(names));
     let mut rates = table([title, "users", "requests per view", "clicks per search"].into_iter());

@@ -73,6 +73,23 @@ enum Status {
     Unreadable,
 }
 
+impl Run {
+    /// Creates a run of which only the status is known.
+    fn new(id: RunId, status: Status) -> Self {
+        Self {
+            id,
+            status,
+            started_at: None,
+            finished_at: None,
+            events: 0,
+            resumes: 0,
+            on_this_host: false,
+            in_lake: false,
+            error: None,
+        }
+    }
+}
+
 pub(crate) fn execute(args: &RunsArgs) -> Result<(), Failure> {
     let state_dir = args.state_dir.clone().unwrap_or_else(default_state_dir);
     let local = local_runs(&state_dir).with_context(|| format!("cannot list {}", state_dir.display()))?;
@@ -144,28 +161,15 @@ fn merged(local: Vec<LocalRun>, in_lake: BTreeMap<RunId, Manifest>) -> Vec<Run> 
                 in_lake.cloned()
             }
             LocalStatus::Unfinished { state, running } => Some(Run {
-                id: run.clone(),
-                status: if running { Status::Running } else { Status::Unfinished },
                 started_at: Some(state.started_at),
-                finished_at: None,
                 events: state.durable_prefix.next_index,
                 resumes: state.resumes,
-                on_this_host: true,
-                in_lake: false,
-                error: None,
+                ..Run::new(run.clone(), if running { Status::Running } else { Status::Unfinished })
             }),
             LocalStatus::Finished(manifest) => Some(of_manifest(run.clone(), &manifest)),
-            LocalStatus::Unreadable(error) => Some(Run {
-                id: run.clone(),
-                status: Status::Unreadable,
-                started_at: None,
-                finished_at: None,
-                events: 0,
-                resumes: 0,
-                on_this_host: true,
-                in_lake: false,
-                error: Some(error),
-            }),
+            LocalStatus::Unreadable(error) => {
+                Some(Run { error: Some(error), ..Run::new(run.clone(), Status::Unreadable) })
+            }
         };
         let Some(here) = here else { continue };
         let in_lake = in_lake.is_some();
@@ -178,15 +182,11 @@ fn merged(local: Vec<LocalRun>, in_lake: BTreeMap<RunId, Manifest>) -> Vec<Run> 
 
 fn of_manifest(run: RunId, manifest: &Manifest) -> Run {
     Run {
-        id: run,
-        status: if manifest.finished_at.is_some() { Status::Finished } else { Status::Unfinished },
         started_at: Some(manifest.started_at),
         finished_at: manifest.finished_at,
-        events: manifest.next_index - manifest.first_index.min(manifest.next_index),
+        events: manifest.next_index.saturating_sub(manifest.first_index),
         resumes: manifest.resumes,
-        on_this_host: false,
-        in_lake: false,
-        error: None,
+        ..Run::new(run, if manifest.finished_at.is_some() { Status::Finished } else { Status::Unfinished })
     }
 }
 

@@ -128,12 +128,6 @@ impl RunFolder {
         Some(self.path.join(MANIFEST)).filter(|path| path.exists())
     }
 
-    /// Reads the manifest at a path that [`RunFolder::manifest`] returned.
-    pub(crate) fn read_manifest(&self, path: &Path) -> Result<Manifest, StateError> {
-        let text = fs::read(path).map_err(failed("read", path))?;
-        Manifest::from_json(&path.to_string_lossy(), &text).map_err(|error| self.damaged(MANIFEST, &error))
-    }
-
     /// Removes the state of a finished run.
     pub(crate) fn remove_state(&self) -> Result<(), StateError> {
         let path = self.path.join(STATE);
@@ -172,17 +166,28 @@ struct Format {
 }
 
 fn read_state(path: &Path) -> Result<Option<RunState>, StateError> {
-    let text = match fs::read(path) {
-        Ok(text) => text,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(failed("read", path)(error)),
-    };
+    let Some(text) = read(path)? else { return Ok(None) };
     let damaged = |error: serde_json::Error| StateError::Damaged { path: path.to_owned(), problem: error.to_string() };
     let Format { version, program } = serde_json::from_slice(&text).map_err(damaged)?;
     if version != STATE_VERSION {
         return Err(StateError::OtherFormat { path: path.to_owned(), found: version, program: program.version });
     }
     serde_json::from_slice(&text).map(Some).map_err(damaged)
+}
+
+/// Reads a manifest on this host. Returns `None` if it does not exist.
+pub(super) fn read_manifest(path: &Path) -> Result<Option<Manifest>, StateError> {
+    let Some(text) = read(path)? else { return Ok(None) };
+    let damaged = |error: lake::LakeError| StateError::Damaged { path: path.to_owned(), problem: error.to_string() };
+    Manifest::from_json(&path.to_string_lossy(), &text).map(Some).map_err(damaged)
+}
+
+fn read(path: &Path) -> Result<Option<Vec<u8>>, StateError> {
+    match fs::read(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("read", path)(error)),
+    }
 }
 
 fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateError {
@@ -194,15 +199,11 @@ fn failed(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StateE
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use serde_json::json;
-
     use super::*;
-    use crate::run_state::Destination;
+    use crate::run_state::state::test_state;
 
     fn state() -> RunState {
-        let destination = Destination { topic: Some("t".to_owned()), lake: None, segment_indices: 7 };
-        let from = "2026-11-22T10:00:00Z".parse().unwrap();
-        RunState::new("r".parse().unwrap(), from, json!({"seed": 7}), destination, json!({"users": 5}))
+        test_state("r")
     }
 
     #[test]

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lake::{Manifest, RunId};
 
-use super::folder::{LOCK, MANIFEST, RunFolder, StateError};
+use super::folder::{LOCK, MANIFEST, RunFolder, StateError, read_manifest};
 use super::state::RunState;
 
 /// A run with a folder on this host.
@@ -17,7 +17,7 @@ pub(crate) struct LocalRun {
     pub(crate) status: LocalStatus,
 }
 
-/// What the folder of a run contains.
+/// Content of the folder of a run.
 #[derive(Debug)]
 pub(crate) enum LocalStatus {
     /// State of an unfinished run, and true if a process holds the run.
@@ -49,23 +49,17 @@ pub(crate) fn local_runs(state_dir: &Path) -> io::Result<Vec<LocalRun>> {
 }
 
 fn status(state_dir: &Path, run: &RunId, folder: &Path) -> Option<LocalStatus> {
+    let unreadable = |error: StateError| Some(LocalStatus::Unreadable(error.to_string()));
     match RunFolder::read_state_of(state_dir, run) {
         Ok(Some(state)) => {
-            return Some(LocalStatus::Unfinished { state: Box::new(state), running: is_locked(&folder.join(LOCK)) });
+            Some(LocalStatus::Unfinished { state: Box::new(state), running: is_locked(&folder.join(LOCK)) })
         }
-        Err(error) => return Some(LocalStatus::Unreadable(error.to_string())),
-        Ok(None) => {}
+        Ok(None) => match read_manifest(&folder.join(MANIFEST)) {
+            Ok(manifest) => manifest.map(|manifest| LocalStatus::Finished(Box::new(manifest))),
+            Err(error) => unreadable(error),
+        },
+        Err(error) => unreadable(error),
     }
-    let path = folder.join(MANIFEST);
-    let text = match fs::read(&path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return None,
-        Err(error) => return Some(LocalStatus::Unreadable(format!("cannot read {}: {error}", path.display()))),
-        Ok(text) => text,
-    };
-    Some(match Manifest::from_json(&path.to_string_lossy(), &text) {
-        Ok(manifest) => LocalStatus::Finished(Box::new(manifest)),
-        Err(error) => LocalStatus::Unreadable(error.to_string()),
-    })
 }
 
 /// Returns true if a process holds the run. The lock is shared and released at once.
@@ -87,16 +81,8 @@ pub(crate) fn remove(state_dir: &Path, run: &RunId) -> Result<(), StateError> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use serde_json::json;
-
     use super::*;
-    use crate::run_state::Destination;
-
-    fn state(run: &str) -> RunState {
-        let destination = Destination { topic: Some("t".to_owned()), lake: None, segment_indices: 7 };
-        let from = "2026-11-22T10:00:00Z".parse().unwrap();
-        RunState::new(run.parse().unwrap(), from, json!({"seed": 7}), destination, json!({"users": 5}))
-    }
+    use crate::run_state::state::test_state;
 
     #[test]
     fn a_missing_folder_has_no_runs() {
@@ -107,8 +93,8 @@ mod tests {
     fn runs_are_running_unfinished_or_unreadable() {
         let dir = tempfile::tempdir().unwrap();
         let held = RunFolder::lock(dir.path(), &"a".parse().unwrap()).unwrap();
-        held.write_state(&state("a")).unwrap();
-        RunFolder::lock(dir.path(), &"b".parse().unwrap()).unwrap().write_state(&state("b")).unwrap();
+        held.write_state(&test_state("a")).unwrap();
+        RunFolder::lock(dir.path(), &"b".parse().unwrap()).unwrap().write_state(&test_state("b")).unwrap();
         RunFolder::lock(dir.path(), &"not-started".parse().unwrap()).unwrap();
         let damaged = RunFolder::lock(dir.path(), &"c".parse().unwrap()).unwrap();
         fs::write(damaged.path().join(MANIFEST), "{").unwrap();

@@ -10,7 +10,7 @@
 //! - `acknowledged`: the first events, acknowledged by Kafka. The dispatcher continues after it, so a resumed run sends
 //!   the records of about one checkpoint interval again.
 //!
-//! What is generated again has the same content and the same keys.
+//! Events that are generated again have the same content and the same keys.
 
 mod checkpointer;
 mod folder;

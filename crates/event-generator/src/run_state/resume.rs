@@ -8,7 +8,7 @@ use pipeline_runtime::exit::Failure;
 use pipeline_runtime::lake::with_hint;
 use serde_json::{Map, Value};
 
-use super::folder::RunFolder;
+use super::folder::{MANIFEST, RunFolder, read_manifest};
 use super::state::{Destination, RunEnd, RunState};
 
 /// A run that this process holds: its locked folder and its state.
@@ -122,8 +122,9 @@ async fn finished_run(
     {
         return Ok((manifest, format!("{}/{}", lake.url(), manifest_key(run))));
     }
-    if let Some(path) = folder.manifest() {
-        return Ok((folder.read_manifest(&path)?, path.display().to_string()));
+    let path = folder.path().join(MANIFEST);
+    if let Some(manifest) = read_manifest(&path)? {
+        return Ok((manifest, path.display().to_string()));
     }
     let lake = lake.map(|lake| format!(" and not in {}", lake.url())).unwrap_or_default();
     Err(Failure::usage(format!(
@@ -165,7 +166,7 @@ fn republish(manifest: &Manifest, place: &str, request: RunRequest, now: Timesta
     })
 }
 
-/// Returns the flags that set what a run without them chooses anew.
+/// Returns the flags whose defaults differ from run to run.
 fn flags_of(settings: &Value) -> String {
     let from = settings["from"].as_str().unwrap_or_default();
     let name = if settings["run_id"].is_null() { ", without --run-id" } else { "" };

@@ -134,6 +134,15 @@ impl RunState {
     }
 }
 
+/// Returns the state of a new run that started at 2026-11-22T10:00:00Z.
+#[cfg(test)]
+pub(crate) fn test_state(run: &str) -> RunState {
+    let destination = Destination { topic: Some("t".to_owned()), lake: None, segment_indices: 7 };
+    let started_at = "2026-11-22T10:00:00Z".parse().unwrap();
+    let (settings, flags) = (serde_json::json!({"seed": 7}), serde_json::json!({"users": 5}));
+    RunState::new(run.parse().unwrap(), started_at, settings, destination, flags)
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]

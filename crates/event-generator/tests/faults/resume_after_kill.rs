@@ -141,7 +141,7 @@ async fn a_run_killed_during_an_outage_of_the_lake_sends_nothing_again() {
     assert_eq!(u64::try_from(records_in(&target)).unwrap(), manifest.kafka.unwrap().records);
 }
 
-/// What Kafka acknowledged is not sent again, so the topic must still have it.
+/// Acknowledged records are not sent again, so the topic must still have them.
 #[tokio::test]
 async fn a_run_is_not_resumed_into_another_topic_of_the_same_name() {
     let (target, other) = (target(), Kafka::ephemeral().unwrap());
