@@ -12,7 +12,7 @@ MINUTES ?= 10
 EVENTS ?= 1M
 VERBOSE ?=
 .PHONY: help help-all demo up down setup packages servers browser programs status logs psql test lint unit integration format \
-	test-page test-faults test-slow test-pgbouncer chaos latency bench-day bench-consumer bench-generator bench-peers \
+	test-page model test-faults test-slow test-pgbouncer chaos latency bench-day bench-consumer bench-generator bench-peers \
 	bench-growth bench-refine bench-check bench-steps flame-graphs build images sbom schema diagram
 
 # Prints the targets by group; a group is the text behind `##@`.
@@ -93,6 +93,7 @@ lint: packages ## Check formatting, code, scripts and deployment files
 unit: packages ## Run the tests that need no servers
 	cargo test --workspace --locked $(FAILPOINTS) --lib --bins
 	cargo test --workspace --locked $(FAILPOINTS) --doc
+	cargo test --locked -p ingest-protocol --features mutants --test '*'
 
 format: ## Format the code
 	cargo fmt --all
@@ -104,6 +105,9 @@ integration: setup ##+ Run the tests against servers of their own, on free ports
 test-page: setup browser ##+ Test the consumer's page in a browser
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test page -- --ignored
+
+model: packages ##+ Explore the protocol of the sink within large bounds
+	cargo test --locked -p ingest-protocol --test explore -- --ignored --nocapture --test-threads 1
 
 test-faults: setup ##+ Run the slow fault tests: outages, kills, rebalances
 	cargo build --workspace --locked $(FAILPOINTS)
