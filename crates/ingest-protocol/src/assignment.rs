@@ -1,7 +1,7 @@
 //! Partitions that a consumer reads, their epochs, and the changes of the assignment.
 //!
-//! The group decides about the assignment. A change takes positions from PostgreSQL or an answer of the writers, and the
-//! consumer polls meanwhile, so changes are queued and completed one after the other.
+//! The group decides about the assignment. A change waits for positions from PostgreSQL or for the writers while polling
+//! continues, so changes are queued and completed in their order.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -170,7 +170,7 @@ impl Assignment {
     /// Begins the next change. Returns false if there is none.
     ///
     /// Changes of the group come first: the group waits for the answer to each. A check of all positions follows once
-    /// the writers have released what is in flight, because a position in PostgreSQL is current only then.
+    /// the writers have released the in-flight records, because a position in PostgreSQL is current only then.
     fn begin_next(&mut self, effects: &mut Vec<Effect>) -> bool {
         if let Some(change) = self.changes.pop_front() {
             self.begin(change, effects);
@@ -293,8 +293,8 @@ impl Assignment {
         }
     }
 
-    /// Drops all partitions and changes together with the client that had them. Epochs go on, because batches of the
-    /// former client may still be in flight.
+    /// Drops all partitions and changes of the former client. The epochs continue, because its batches may still be in
+    /// flight.
     fn replace_client(&mut self, effects: &mut Vec<Effect>) {
         let partitions = self.read.keys().chain(&self.to_seek).copied().collect();
         self.lose(partitions, effects);

@@ -1,4 +1,4 @@
-//! Attempts to commit a batch: what follows from the outcome of one.
+//! Attempts to commit a batch, and the next step after each outcome.
 
 use crate::mutants::{Mutant, mutated};
 

@@ -1,7 +1,7 @@
 //! Decisions of the sink as state machines.
 //!
-//! The machines neither read a clock nor perform I/O. Each takes an input, changes its state and returns what has to be
-//! done; `kafka-consumer` executes that. Nothing here runs for each record.
+//! The machines neither read a clock nor perform I/O. Each takes an input, changes its state and returns effects, which
+//! `kafka-consumer` executes. No machine runs for each record.
 //!
 //! ```text
 //!   group ──► Assignment ──► own, release ──► Ownership ──► Attempts ──► transaction ──► PostgreSQL

@@ -55,7 +55,7 @@ pub enum Settlement {
     Moved,
 }
 
-/// Settles the parts of a batch whose compare-and-set failed, each by itself. The other parts are written again.
+/// Settles each part of a batch whose compare-and-set failed. The other parts are written again.
 ///
 /// If no earlier attempt is in doubt, another consumer moved the offsets. Otherwise the earlier attempt may have
 /// committed, and `stored` has the offsets after the compare-and-set failed. A partition that another consumer moved to
@@ -106,7 +106,7 @@ mod tests {
         let at = |next_offset, incarnation| StoredOffset { next_offset, incarnation, last: None };
         assert!(at(5, 1).may_move_from(&position));
         assert!(!at(4, 1).may_move_from(&position), "a promoted standby lacks the last commit");
-        assert!(!at(6, 1).may_move_from(&position), "another consumer went on");
+        assert!(!at(6, 1).may_move_from(&position), "another consumer committed the next record");
         assert!(!at(5, 2).may_move_from(&position), "a recreated topic reached the same offset");
     }
 

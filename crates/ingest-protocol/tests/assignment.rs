@@ -246,7 +246,7 @@ fn a_replaced_client_drops_all_partitions_and_continues_the_epochs() {
     script.reads(&[(0, 3)]);
 }
 
-/// The states in which a client may be replaced, a process stopped or an answer arrive that nobody waits for.
+/// Returns the states in which a client may be replaced, the process may stop, or an outdated answer may arrive.
 fn states() -> Vec<(&'static str, Assignment)> {
     let after = |inputs: Vec<Input>| {
         let mut script = Script::reading();

@@ -5,7 +5,6 @@
 mod model;
 
 use std::collections::BTreeMap;
-use std::time::Instant;
 
 use ingest_protocol::mutants::{Mutant, activate};
 use model::{Bounds, Fault};
@@ -58,31 +57,31 @@ fn mutants() -> Vec<(Mutant, Bounds)> {
 
 #[test]
 fn each_mutant_has_a_counterexample() {
-    let mut survivors = Vec::new();
     println!("| mutant | violated property | steps | states |\n|---|---|---|---|");
-    let mut unchanged = BTreeMap::new();
+    let mut survivors = Vec::new();
     for (mutant, bounds) in mutants() {
-        let began = Instant::now();
         activate(Some(mutant));
-        let (states, found) = counterexample(bounds.clone());
+        let (states, found) = counterexample(bounds);
         activate(None);
         match found {
-            Some((property, steps)) => {
-                println!("| {mutant:?} | {property} | {steps} | {states} | {:.1?}", began.elapsed())
-            }
-            None => {
-                println!("| {mutant:?} | SURVIVES | | {states} | {:.1?}", began.elapsed());
-                survivors.push(mutant);
-            }
+            Some((property, steps)) => println!("| `{mutant:?}` | {property} | {steps} | {states} |"),
+            None => survivors.push(mutant),
         }
-        // The same bounds have no counterexample without the mutant.
-        unchanged.entry(format!("{bounds:?}")).or_insert(bounds);
     }
     assert_eq!(survivors, []);
-    for (name, bounds) in unchanged {
-        let began = Instant::now();
-        let (states, found) = counterexample(bounds);
-        println!("{name} {states} {:.1?}", began.elapsed());
-        assert_eq!(found, None, "{name}");
+    // The machines without a mutant have no counterexample within the same bounds. Two partitions are in explore.rs.
+    let bounds: BTreeMap<String, Bounds> = (mutants().into_iter())
+        .filter(|(_, bounds)| bounds.partitions == 1)
+        .map(|(_, bounds)| (format!("{bounds:?}"), bounds))
+        .collect();
+    for (name, bounds) in bounds {
+        assert_eq!(counterexample(bounds).1, None, "{name}");
+    }
+    // Each of these is one of two defenses: writers receive commands in order, and a new assignment drops open records.
+    for mutant in [Mutant::EpochUnchecked, Mutant::EpochReused] {
+        activate(Some(mutant));
+        let (_, found) = counterexample(Bounds { changes: 2, ..SMALL });
+        activate(None);
+        assert_eq!(found, None, "{mutant:?}");
     }
 }

@@ -44,7 +44,7 @@ pub(crate) enum Action {
     /// PostgreSQL accepts no session.
     Unavailable(usize),
     End(usize, End),
-    /// A transaction that nobody waits for ends, by a commit if the flag is set.
+    /// An abandoned transaction ends, by a commit if the flag is set.
     EndAbandoned(usize, bool),
     Report(usize),
     /// A consumer finds that the topic is another one.

@@ -1,5 +1,7 @@
 //! Liveness: from each state, a fair run without faults settles all records.
 
+use ingest_protocol::assignment::Input;
+
 use super::actions::{Action, End};
 use super::consumer::Command;
 use super::{Bounds, World};
@@ -8,7 +10,7 @@ use super::{Bounds, World};
 const ROUNDS: usize = 60;
 
 impl Bounds {
-    /// Returns true if all records are settled and nobody has anything left to do.
+    /// Returns true if all records are settled and all consumers are idle.
     pub(crate) fn is_done(&self, world: &World) -> bool {
         let at_end = |partition: i32| {
             let row = world.postgres.tables.offsets.get(&partition);
@@ -49,7 +51,7 @@ impl Bounds {
             match holders.split_first() {
                 Some((_, others)) => {
                     for c in others {
-                        world.take(*c, partition, ingest_protocol::assignment::Input::Lost);
+                        world.take(*c, partition, Input::Lost);
                     }
                 }
                 None => {
@@ -67,7 +69,6 @@ impl Bounds {
         let is_own = |action: &Action| match action {
             Action::Locate(of) | Action::Arrive(of, false) | Action::Released(of) | Action::Attempt(of) => *of == c,
             Action::End(of, End::Committed) | Action::Report(of) | Action::Notice(of) | Action::Restart(of) => *of == c,
-            Action::Read(..) | Action::Close(_) => false,
             _ => false,
         };
         for action in actions.into_iter().filter(is_own) {

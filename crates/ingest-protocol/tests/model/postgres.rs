@@ -6,7 +6,7 @@ use ingest_protocol::settlement::StoredOffset;
 
 use super::kafka::{self, Entry};
 
-/// What became of a record.
+/// Settlement of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Fate {
     Row,
