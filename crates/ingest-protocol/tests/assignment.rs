@@ -82,8 +82,7 @@ impl Script {
 
     /// Checks that nothing is pending and that exactly these partitions are read, under these epochs.
     fn reads(&self, expected: &[(i32, u64)]) {
-        let read: Vec<(i32, u64)> =
-            self.0.partitions().map(|one| (one, self.0.epoch(one).expect("it is read"))).collect();
+        let read: Vec<(i32, u64)> = self.0.partitions().filter_map(|one| Some((one, self.0.epoch(one)?))).collect();
         assert_eq!(read, expected);
         assert!(self.0.is_settled(), "{:?}", self.0);
     }
@@ -250,7 +249,9 @@ fn a_replaced_client_drops_all_partitions_and_continues_the_epochs() {
 fn states() -> Vec<(&'static str, Assignment)> {
     let after = |inputs: Vec<Input>| {
         let mut script = Script::reading();
-        inputs.into_iter().for_each(|input| script.0.step(input, &mut Vec::new()));
+        for input in inputs {
+            script.0.step(input, &mut Vec::new());
+        }
         script.0
     };
     vec![

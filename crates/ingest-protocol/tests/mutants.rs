@@ -23,9 +23,9 @@ const SMALL: Bounds =
 /// The mutants, each with bounds that are sufficient to find it.
 fn mutants() -> Vec<(Mutant, Bounds)> {
     use Fault::{Kill, NoAnswer, Recreate, Replace, Seek, Truncate, Unavailable, Uncertain};
-    let faults = |kinds, faults| Bounds { kinds, faults, ..SMALL };
+    let faults = |kinds, faults| Bounds { faults, kinds, ..SMALL };
     let changes = |changes| Bounds { changes, ..SMALL };
-    let both = |kinds, faults, changes| Bounds { kinds, faults, changes, ..SMALL };
+    let both = |kinds, faults, changes| Bounds { changes, faults, kinds, ..SMALL };
     let longer = |bounds| Bounds { offsets: 3, ..bounds };
     let live = |bounds| Bounds { liveness: true, ..bounds };
     vec![

@@ -26,8 +26,7 @@ pub(crate) fn entry(version: u8, partition: i32, offset: i64) -> Entry {
     let (partition, offset) = (u8::try_from(partition).unwrap(), u8::try_from(offset).unwrap());
     match (partition, offset) {
         (0, 0) => Entry::Control,
-        (0, 1) => Entry::Record { event: 100 * version, refused: false },
-        (_, 0) => Entry::Record { event: 100 * version, refused: false },
+        (0, 1) | (_, 0) => Entry::Record { event: 100 * version, refused: false },
         _ => Entry::Record { event: 100 * version + 10 * partition + offset, refused: (partition, offset) == (0, 2) },
     }
 }

@@ -67,8 +67,14 @@ impl Bounds {
         let mut actions = Vec::new();
         self.enabled(world, &mut actions);
         let is_own = |action: &Action| match action {
-            Action::Locate(of) | Action::Arrive(of, false) | Action::Released(of) | Action::Attempt(of) => *of == c,
-            Action::End(of, End::Committed) | Action::Report(of) | Action::Notice(of) | Action::Restart(of) => *of == c,
+            Action::Locate(of)
+            | Action::Arrive(of, false)
+            | Action::Released(of)
+            | Action::Attempt(of)
+            | Action::End(of, End::Committed)
+            | Action::Report(of)
+            | Action::Notice(of)
+            | Action::Restart(of) => *of == c,
             _ => false,
         };
         for action in actions.into_iter().filter(is_own) {
