@@ -3,7 +3,7 @@
 use ingest_protocol::assignment::Input;
 
 use super::actions::{Action, End};
-use super::consumer::Command;
+use super::consumer::{Command, Consumer};
 use super::{Bounds, World};
 
 /// Number of fair rounds after which a run counts as stuck.
@@ -28,6 +28,7 @@ impl Bounds {
             if self.is_done(&world) {
                 return true;
             }
+            restart_after_failover(&mut world);
             self.balance(&mut world);
             while let Some(index) = world.postgres.open.iter().position(|one| one.owner.is_none()) {
                 self.apply(&mut world, Action::EndAbandoned(index, false));
@@ -93,5 +94,16 @@ impl Bounds {
         }
         world.consumers[c].close();
         world.consumers[c].run_commands();
+    }
+}
+
+/// Restarts idle consumers once after a failover. A consumer notices that a promoted standby lacks its last commits when
+/// the partition has another record, is assigned again, or the process starts again.
+fn restart_after_failover(world: &mut World) {
+    if world.postgres.promoted && world.consumers.iter().all(Consumer::is_idle) {
+        world.postgres.promoted = false;
+        for consumer in &mut world.consumers {
+            *consumer = Consumer::new(consumer.life + 1, true);
+        }
     }
 }

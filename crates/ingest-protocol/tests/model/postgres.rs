@@ -62,6 +62,8 @@ pub(crate) struct Postgres {
     pub(crate) tables: Tables,
     pub(crate) standby: Option<Box<Tables>>,
     pub(crate) open: Vec<Transaction>,
+    /// A standby was promoted.
+    pub(crate) promoted: bool,
 }
 
 impl Postgres {
@@ -92,6 +94,7 @@ impl Postgres {
     /// Promotes the standby, which ends all transactions.
     pub(crate) fn promote(&mut self) {
         self.open.clear();
+        self.promoted = true;
         self.tables = self.standby.as_deref().cloned().unwrap_or_default();
         self.tables.offsets.values_mut().for_each(|row| row.mover = None);
     }
