@@ -34,4 +34,4 @@ pub use postgres::{connect, connect_at_start, resolve};
 
 /// Conversion of events into rows, for the benchmarks.
 pub use ingest::batch::{Limits, OpenBatch};
-pub use kafka::RecordPosition;
+pub use ingest_protocol::position::RecordPosition;

@@ -1,9 +1,9 @@
 //! Messages between the source and a writer.
 
+use ingest_protocol::position::Position;
 use tokio::sync::oneshot;
 
 use crate::ingest::batch::closed::Batch;
-use crate::ingest::offsets::position::Position;
 
 /// Command of the source. A writer executes commands in the order in which they were sent.
 #[derive(Debug)]

@@ -3,15 +3,6 @@
 use rdkafka::message::Message;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
-/// Position of a record in its partition, with its fingerprint.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RecordPosition {
-    /// Offset of the record.
-    pub offset: i64,
-    /// Fingerprint of the record.
-    pub fingerprint: i64,
-}
-
 /// Returns the 64-bit XXH3 hash of a record's offset, timestamp, key and value. An absent key or value differs from an
 /// empty one.
 ///

@@ -7,5 +7,3 @@ pub(crate) mod group_topic;
 pub(crate) mod record_lookup;
 pub(crate) mod start_offset;
 pub(crate) mod topic_identity;
-
-pub use fingerprint::RecordPosition;

@@ -5,32 +5,9 @@ use std::error::Error as _;
 use std::io;
 use std::iter::successors;
 
+pub(crate) use ingest_protocol::attempts::{Phase, SqlFault};
 use pg_conninfo::handshake_was_cut;
 use tokio_postgres::error::{DbError, Severity};
-
-/// Remedy for an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum SqlFault {
-    /// Transient: retry the same batch after a delay.
-    Retry,
-    /// The table partition of a day is missing: create it, then retry.
-    NoPartition,
-    /// Rows of the batch caused it: find them, and insert the others.
-    Row,
-    /// Permanent, and not caused by a row.
-    Stop,
-}
-
-/// Part of a transaction in which an error was raised.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Phase {
-    /// A statement that inserts no rows, or a COPY that had not received a row yet.
-    Statement,
-    /// A COPY that had received rows, or the check of deferred constraints after it.
-    Rows,
-    /// The COMMIT, which runs deferred triggers. Without an answer from the server its outcome is unknown.
-    Commit,
-}
 
 /// An error and the phase in which it was raised.
 #[derive(Debug)]

@@ -5,12 +5,12 @@ use std::sync::OnceLock;
 use std::time::Instant;
 
 use event_model::{Hour, read_copy_row};
+use ingest_protocol::position::RecordPosition;
 
 use crate::dead_letter::DeadLetter;
 use crate::ingest::batch::recent_ids::RecentIds;
 use crate::ingest::batch::rows::Rows;
 use crate::ingest::batch::sorted_rows::SortedRows;
-use crate::kafka::fingerprint::RecordPosition;
 use crate::observability::timing::RecordTimes;
 
 /// Records of one Kafka partition in a batch: encoded rows and dead letters, in offset order.
@@ -125,6 +125,15 @@ impl Batch {
         if self.parts.len() < before {
             self.sorted_rows = OnceLock::new();
         }
+    }
+
+    /// Splits off the parts of some partitions.
+    #[must_use]
+    pub(crate) fn take_parts(&mut self, wanted: impl Fn(i32) -> bool) -> Self {
+        let parts = std::mem::take(&mut self.parts).into_iter();
+        let (taken, left) = parts.partition(|(partition, _)| wanted(*partition));
+        (self.parts, self.sorted_rows) = (left, OnceLock::new());
+        Self::new(taken, self.opened)
     }
 
     /// Returns the index of a record in the batch, counted from 0 over all partitions in ascending order.
@@ -255,6 +264,17 @@ mod tests {
         };
         assert!(first.parts[&2].rows.iter().chain(rest.parts[&2].rows.iter()).all(whole));
         assert_eq!((rest.index(2, 16), rest.index(2, 19), first.index(2, 15)), (0, 3, 15));
+    }
+
+    #[test]
+    fn parts_that_are_settled_leave_the_batch_and_its_sorted_rows() {
+        let mut rest = batch();
+        let rows = rest.sorted_rows().count();
+        let settled = rest.take_parts(|partition| partition == 1);
+        assert_eq!(settled.parts.keys().collect::<Vec<_>>(), [&1]);
+        assert_eq!(rest.parts.keys().collect::<Vec<_>>(), [&2]);
+        assert_eq!((settled.records(), rest.records()), (10, 10));
+        assert_eq!(rest.sorted_rows().count(), rows / 2);
     }
 
     #[test]

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use event_model::{Hour, ProductEvent, Reason, Timestamp};
+use ingest_protocol::position::RecordPosition;
 
 use crate::dead_letter::DeadLetter;
 use crate::ingest::batch::closed::{Batch, Part, PendingDeadLetter};
 use crate::ingest::batch::rows::Rows;
-use crate::kafka::fingerprint::RecordPosition;
 use crate::observability::timing::{self, RecordTimes};
 
 /// Limits of a batch. It is closed when it reaches one of them, or earlier if no record is available and its writer is

@@ -2,11 +2,9 @@
 //!
 //! - [`first_start`]: initial offsets of a group that has never read the topic
 //! - [`resume`]: positions of a group that has read the topic, checked against Kafka
-//! - [`position`]: position of a partition and its ownership by a writer
 //! - [`updates`]: compare-and-set of the offsets, and correction of their counts
 
 pub(crate) mod corrections;
 pub(crate) mod first_start;
-pub(crate) mod position;
 pub(crate) mod resume;
 pub(crate) mod updates;

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use ingest_protocol::continuity::{Continuity, LastRecord, is_another_topic};
+use ingest_protocol::position::{Position, RecordPosition};
 use pipeline_runtime::kafka::Watermarks;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use retry_policy::{RetryPolicy, Retryable};
@@ -12,10 +14,8 @@ use tokio_postgres::{Client, GenericClient};
 use uuid::Uuid;
 
 use crate::ingest::offsets::first_start::INSERT;
-use crate::ingest::offsets::position::Position;
 use crate::kafka::client::KafkaClient;
 use crate::kafka::fingerprint;
-use crate::kafka::fingerprint::RecordPosition;
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::{RecordLookup, RecordLookupError};
 use crate::kafka::start_offset::{partitions, watermarks};
@@ -155,7 +155,7 @@ struct Ids {
 impl Ids {
     /// Returns the rows whose ID differs from the cluster's. Empty if the cluster's ID is unknown.
     fn of_another_topic(&self) -> impl Iterator<Item = &StoredId> {
-        self.stored.iter().filter(|row| self.current.is_some() && row.id.is_some() && row.id != self.current)
+        self.stored.iter().filter(|row| is_another_topic(row.id, self.current))
     }
 
     /// Returns the ID that the offsets belong to, once no row belongs to another topic.
@@ -166,17 +166,6 @@ impl Ids {
     fn of(&self, partition: i32) -> Option<Uuid> {
         self.stored.iter().find(|row| row.partition == partition)?.id
     }
-}
-
-/// Result of comparing a partition in Kafka with its position.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Continuity {
-    /// Kafka has the next record, or the position is at the end.
-    Continues,
-    /// Retention deleted records before they were read.
-    Lost,
-    /// The topic was recreated or truncated: the partition ends before the position, or its last record differs.
-    Renewed,
 }
 
 impl Resume {
@@ -213,11 +202,8 @@ impl Resume {
         let mut changed = false;
         for (partition, position) in &found {
             let Watermarks { low, high } = ends.get(partition).copied().unwrap_or_default();
-            let continuity = match position.next_offset {
-                next if next > high || renewed.contains(partition) => Continuity::Renewed,
-                next if next < low => Continuity::Lost,
-                _ => Continuity::Continues,
-            };
+            let last = if renewed.contains(partition) { LastRecord::Different } else { LastRecord::Unknown };
+            let continuity = Continuity::of(position.next_offset, low, high, last);
             changed |= self.settle(&client, *partition, position.next_offset, low, continuity, &ids).await?;
         }
         self.store_id(&client, partitions, &ids).await?;
@@ -337,10 +323,11 @@ impl Resume {
         let mut renewed = Vec::new();
         for one in records {
             let Some(mark) = marks.get(&one.partition) else { continue };
-            match one.record {
-                Some((offset, fingerprint)) if offset == mark.offset && fingerprint == mark.fingerprint => {}
-                Some((offset, _)) if offset == mark.offset => renewed.push(one.partition),
-                _ => tracing::warn!(
+            let found = one.record.map(|(offset, fingerprint)| RecordPosition { offset, fingerprint });
+            match LastRecord::compare(*mark, found) {
+                LastRecord::Same => {}
+                LastRecord::Different => renewed.push(one.partition),
+                LastRecord::Unknown => tracing::warn!(
                     partition = one.partition,
                     offset = mark.offset,
                     "last record read is deleted, cannot verify that the topic is the same"

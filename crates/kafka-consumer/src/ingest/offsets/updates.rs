@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 
 use futures_util::future::try_join_all;
+use ingest_protocol::ownership::Ownership;
+use ingest_protocol::position::RecordPosition;
+use ingest_protocol::settlement::StoredOffset;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::ingest::batch::closed::{Batch, Part};
 use crate::ingest::offsets::corrections::CountCorrections;
-use crate::ingest::offsets::position::OwnedPartition;
 use crate::kafka::group_topic::GroupTopic;
 use crate::postgres::bigint;
 
@@ -16,22 +18,20 @@ use crate::postgres::bigint;
 pub(crate) struct OffsetUpdates {
     group_topic: GroupTopic,
     forward: Statement,
-    settled: Statement,
+    stored: Statement,
     correct: Statement,
 }
 
 /// Moves the offset only from where this writer left it, and only of the topic that it read: the offset of a recreated
-/// topic may have reached the same value. Every record is counted as a row or a dead letter here, and `CORRECT` adjusts
+/// topic may have reached the same value. `StoredOffset::may_move_from` has the same condition. Every record is counted as a row or a dead letter here, and `CORRECT` adjusts
 /// the counts.
 const FORWARD: &str = "UPDATE pipeline.consumer_offsets
     SET next_offset = $5, fingerprint_offset = coalesce($6, fingerprint_offset), fingerprint = coalesce($7, fingerprint),
         records = records + $8, rows_inserted = rows_inserted + $9, dead_letters = dead_letters + $10, updated_at = now()
     WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 AND topic_incarnation = $11";
 
-/// Returns a row if the offset, and the last record if the part has one, are those that this batch would have set.
-const SETTLED: &str = "SELECT FROM pipeline.consumer_offsets
-    WHERE consumer_group = $1 AND topic = $2 AND partition = $3
-      AND next_offset = $4 AND ($5::bigint IS NULL OR (fingerprint_offset = $5 AND fingerprint = $6))";
+const STORED: &str = "SELECT partition, next_offset, topic_incarnation, fingerprint_offset, fingerprint
+    FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 AND partition = ANY ($3)";
 
 const CORRECT: &str = "UPDATE pipeline.consumer_offsets
     SET rows_inserted = rows_inserted - $4 - $6 - $7 - $8, duplicates = duplicates + $4,
@@ -44,23 +44,23 @@ impl OffsetUpdates {
         Ok(Self {
             group_topic: group_topic.clone(),
             forward: client.prepare(FORWARD).await?,
-            settled: client.prepare(SETTLED).await?,
+            stored: client.prepare(STORED).await?,
             correct: client.prepare(CORRECT).await?,
         })
     }
 
     /// Moves the offsets of a batch's partitions in ascending order: a common order of row locks prevents deadlocks
-    /// between sessions. Returns the first partition whose offset is not where its writer left it.
+    /// between sessions. Returns the partitions whose offset is not where its writer left it.
     pub(crate) async fn forward(
         &self,
         transaction: &Transaction<'_>,
         batch: &Batch,
-        owned: &BTreeMap<i32, OwnedPartition>,
-    ) -> Result<Option<i32>, tokio_postgres::Error> {
+        owned: &Ownership,
+    ) -> Result<Vec<i32>, tokio_postgres::Error> {
         let moves = batch.parts.iter().map(|(partition, part)| self.forward_one(transaction, *partition, part, owned));
         // Pipelined: the statements are sent in this order, without waiting for each answer.
         let moves: Vec<_> = moves.collect();
-        Ok(try_join_all(moves).await?.into_iter().flatten().next())
+        Ok(try_join_all(moves).await?.into_iter().flatten().collect())
     }
 
     async fn forward_one(
@@ -68,9 +68,9 @@ impl OffsetUpdates {
         transaction: &Transaction<'_>,
         partition: i32,
         part: &Part,
-        owned: &BTreeMap<i32, OwnedPartition>,
+        owned: &Ownership,
     ) -> Result<Option<i32>, tokio_postgres::Error> {
-        let Some(owned) = owned.get(&partition) else { return Ok(Some(partition)) };
+        let Some(owned) = owned.get(partition) else { return Ok(Some(partition)) };
         let (offset, fingerprint) = part.last.map(|last| (last.offset, last.fingerprint)).unzip();
         let rows = part.rows.count();
         let moved = transaction
@@ -94,19 +94,20 @@ impl OffsetUpdates {
         Ok((moved != 1).then_some(partition))
     }
 
-    /// Returns true if the partition's offset is where the batch would have moved it.
-    pub(crate) async fn is_settled(
+    /// Returns the offsets of partitions. Those that the transaction has moved are the new ones.
+    pub(crate) async fn stored(
         &self,
         transaction: &Transaction<'_>,
-        partition: i32,
-        batch: &Batch,
-    ) -> Result<bool, tokio_postgres::Error> {
-        let Some(part) = batch.parts.get(&partition) else { return Ok(false) };
-        let (offset, fingerprint) = part.last.map(|last| (last.offset, last.fingerprint)).unzip();
+        partitions: &[i32],
+    ) -> Result<BTreeMap<i32, StoredOffset>, tokio_postgres::Error> {
         let GroupTopic { group, topic } = &self.group_topic;
-        let parameters: &[&(dyn tokio_postgres::types::ToSql + Sync)] =
-            &[group, topic, &partition, &part.next_offset, &offset, &fingerprint];
-        Ok(transaction.query_opt(&self.settled, parameters).await?.is_some())
+        let rows = transaction.query(&self.stored, &[group, topic, &partitions]).await?;
+        let stored = |row: &tokio_postgres::Row| {
+            let last: (Option<i64>, Option<i64>) = (row.get(3), row.get(4));
+            let last = last.0.zip(last.1).map(|(offset, fingerprint)| RecordPosition { offset, fingerprint });
+            (row.get(0), StoredOffset { next_offset: row.get(1), incarnation: row.get(2), last })
+        };
+        Ok(rows.iter().map(stored).collect())
     }
 
     /// Applies corrections to the counts of the partitions.

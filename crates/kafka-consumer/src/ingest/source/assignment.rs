@@ -1,16 +1,19 @@
-//! The partitions that are read, their assignment epochs, and changes of the assignment.
+//! Executes the changes of the assignment: readers, writers and the Kafka client follow what
+//! [`ingest_protocol::assignment`] decides.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use ingest_protocol::assignment::{Assignment as Protocol, Effect, Input, SeekOutcome};
+use ingest_protocol::position::Position;
 use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
+use tokio::sync::oneshot::error::TryRecvError;
 
-use crate::ingest::offsets::position::Position;
 use crate::ingest::offsets::resume::ResumeError;
 use crate::ingest::source::caught_up::CaughtUp;
 use crate::ingest::source::config::SourceConfig;
@@ -25,57 +28,49 @@ const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 
 type Positions = Result<BTreeMap<i32, Position>, ResumeError>;
 
-/// Partitions of this consumer, and the changes of its assignment that are not complete yet.
+/// Partitions of this consumer, with their readers and their progress.
 #[derive(Default)]
 pub(crate) struct Assignment {
-    read: BTreeMap<i32, PartitionReader>,
+    protocol: Protocol,
+    readers: BTreeMap<i32, PartitionReader>,
     caught_up: CaughtUp,
-    pending: Option<PendingChange>,
-    to_seek: VecDeque<i32>,
-    last_epoch: u64,
+    awaited: Option<Awaited>,
     paused: bool,
-    uncertain: bool,
 }
 
-/// Change of the assignment that waits for PostgreSQL, Kafka or the writers while polling continues.
-enum PendingChange {
-    Assigning { partitions: Vec<i32>, answer: oneshot::Receiver<Positions> },
-    Seeking { partition: i32, answer: oneshot::Receiver<Positions> },
-    Releasing { partitions: Vec<i32>, released: Vec<oneshot::Receiver<()>>, since: Instant, then: AfterRelease },
+/// Answer that a change of the assignment waits for while polling continues.
+enum Awaited {
+    Positions(oneshot::Receiver<Positions>),
+    Released { answers: Vec<oneshot::Receiver<()>>, since: Instant },
 }
 
-/// Next step after the writers have released partitions.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum AfterRelease {
-    Unassign,
-    Seek,
+/// Parts of the source that a change of the assignment concerns.
+pub(crate) struct Surroundings<'a> {
+    pub(crate) kafka: &'a Arc<BaseConsumer<Context>>,
+    pub(crate) setting: &'a SourceConfig,
+    pub(crate) writers: &'a mut WriterQueues,
 }
 
 impl Assignment {
-    /// Returns the assignment under which a partition is read, or `None` if it is not read.
-    pub(crate) fn epoch(&self, partition: i32) -> Option<u64> {
-        self.read.get(&partition).map(|reading| reading.epoch)
-    }
-
     /// Advances the next offset of a partition. Returns its assignment if the offset changed.
     pub(crate) fn read_up_to(&mut self, partition: i32, next_offset: i64) -> Option<u64> {
-        let reading = self.read.get_mut(&partition).filter(|reading| reading.next_offset < next_offset)?;
+        let reading = self.readers.get_mut(&partition).filter(|reading| reading.next_offset < next_offset)?;
         reading.next_offset = next_offset;
         Some(reading.epoch)
     }
 
     /// Returns the partition whose events are furthest behind, among those that may have records.
     pub(crate) fn furthest_behind(&mut self) -> Option<&mut PartitionReader> {
-        self.read.values_mut().filter(|one| one.may_have_records()).min_by_key(|one| one.time())
+        self.readers.values_mut().filter(|one| one.may_have_records()).min_by_key(|one| one.time())
     }
 
     /// Makes all partitions eligible for polling again.
     pub(crate) fn recheck_idle(&mut self) {
-        self.read.values_mut().for_each(PartitionReader::recheck_idle);
+        self.readers.values_mut().for_each(PartitionReader::recheck_idle);
     }
 
     pub(crate) fn has(&self, partition: i32) -> bool {
-        self.read.contains_key(&partition)
+        self.readers.contains_key(&partition)
     }
 
     /// Returns the progress of the partitions that are read.
@@ -108,161 +103,103 @@ impl Assignment {
 
     /// Returns true if no change of the assignment is pending and no partition has to be read again.
     pub(crate) fn is_settled(&self) -> bool {
-        !self.uncertain && self.pending.is_none() && self.to_seek.is_empty()
+        self.protocol.is_settled()
     }
 
-    /// Handles an offset that another consumer moved. Drops the partition's records and seeks to its offset in
-    /// PostgreSQL. A report of an earlier assignment is ignored.
-    pub(crate) fn moved(&mut self, partition: i32, epoch: u64, writers: &mut WriterQueues) {
-        if self.epoch(partition) == Some(epoch) {
-            self.read.remove(&partition);
-            self.caught_up.dropped(partition);
-            writers.drop_partition(partition);
-            self.to_seek.push_back(partition);
-        }
-    }
-
-    /// Requests a check of all positions, because Kafka may lack the next record of a partition or a record may have
-    /// been missed. The check follows once the writers have released the in-flight records, and detects lost records.
-    pub(crate) fn mark_uncertain(&mut self) {
-        self.uncertain = true;
-    }
-
-    /// Drops all partitions together with the client that read them. Their uncommitted records are read again.
-    pub(crate) fn lose_all(&mut self, writers: &mut WriterQueues) {
-        let partitions: Vec<i32> = self.read.keys().chain(&self.to_seek).copied().collect();
-        self.lose(&partitions, writers);
-        *self = Self { last_epoch: self.last_epoch, paused: self.paused, ..Self::default() };
-    }
-
-    /// Processes the group's changes as far as possible without waiting.
-    pub(crate) fn advance(
-        &mut self,
-        kafka: &Arc<BaseConsumer<Context>>,
-        setting: &SourceConfig,
-        writers: &mut WriterQueues,
-    ) -> anyhow::Result<()> {
-        loop {
-            self.pending = match self.pending.take() {
-                None => match kafka.context().next_change() {
-                    Some(change) => self.begin(change, kafka, setting, writers)?,
-                    None if std::mem::take(&mut self.uncertain) => {
-                        let partitions = self.read.keys().copied().collect();
-                        Some(self.release(partitions, AfterRelease::Seek, writers))
-                    }
-                    None => match self.to_seek.pop_front() {
-                        Some(partition) => {
-                            let answer = ask(setting, &[partition]);
-                            Some(PendingChange::Seeking { partition, answer })
-                        }
-                        None => return Ok(()),
-                    },
-                },
-                Some(pending) => match self.carry_on(pending, kafka, setting, writers)? {
-                    Some(waiting) => {
-                        self.pending = Some(waiting);
-                        return Ok(());
-                    }
-                    None => None,
-                },
+    /// Processes the group's changes and the answers to earlier ones, as far as possible without waiting.
+    pub(crate) fn advance(&mut self, around: &mut Surroundings<'_>) -> anyhow::Result<()> {
+        while let Some(change) = around.kafka.context().next_change() {
+            let input = match change {
+                AssignmentChange::Assign(partitions) => Input::Assigned(partitions),
+                AssignmentChange::Revoke(partitions) => Input::Revoked(partitions),
+                AssignmentChange::Lose(partitions) => Input::Lost(partitions),
             };
+            self.step(input, around)?;
         }
-    }
-
-    fn begin(
-        &mut self,
-        change: AssignmentChange,
-        kafka: &Arc<BaseConsumer<Context>>,
-        setting: &SourceConfig,
-        writers: &mut WriterQueues,
-    ) -> anyhow::Result<Option<PendingChange>> {
-        match change {
-            AssignmentChange::Assign(partitions) => {
-                let answer = ask(setting, &partitions);
-                Ok(Some(PendingChange::Assigning { partitions, answer }))
-            }
-            AssignmentChange::Revoke(partitions) => Ok(Some(self.release(partitions, AfterRelease::Unassign, writers))),
-            AssignmentChange::Lose(partitions) => {
-                self.lose(&partitions, writers);
-                tracing::warn!(?partitions, "partitions lost, their in-flight records are read again");
-                release(kafka, &list(setting, &partitions, None)?)?;
-                Ok(None)
-            }
+        while let Some(answer) = self.answer(around.writers)? {
+            self.step(answer, around)?;
         }
+        Ok(())
     }
 
-    /// Drops partitions that other members already own, without waiting for in-flight records: the compare-and-set of
-    /// the offsets decides about batches that are already closed.
-    fn lose(&mut self, partitions: &[i32], writers: &mut WriterQueues) {
-        self.forget(partitions);
-        for partition in partitions {
-            writers.drop_partition(*partition);
-        }
-        drop(writers.release(partitions));
-    }
-
-    fn release(&mut self, partitions: Vec<i32>, then: AfterRelease, writers: &mut WriterQueues) -> PendingChange {
-        self.forget(&partitions);
-        writers.close_all();
-        let released = writers.release(&partitions);
-        PendingChange::Releasing { partitions, released, since: Instant::now(), then }
-    }
-
-    /// Returns `None` once the change is complete, otherwise the change in its new state.
-    fn carry_on(
-        &mut self,
-        pending: PendingChange,
-        kafka: &Arc<BaseConsumer<Context>>,
-        setting: &SourceConfig,
-        writers: &mut WriterQueues,
-    ) -> anyhow::Result<Option<PendingChange>> {
-        match pending {
-            PendingChange::Assigning { partitions, mut answer } => match answer.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => Ok(Some(PendingChange::Assigning { partitions, answer })),
-                answered => {
-                    let positions = answered.context("cannot read the offsets")??;
-                    self.assign(kafka, setting, writers, &positions)?;
-                    Ok(None)
-                }
+    /// Returns the answer that the pending change waits for, if it has arrived.
+    fn answer(&mut self, writers: &mut WriterQueues) -> anyhow::Result<Option<Input>> {
+        let answer = match &mut self.awaited {
+            None => return Ok(None),
+            Some(Awaited::Positions(positions)) => match positions.try_recv() {
+                Err(TryRecvError::Empty) => return Ok(None),
+                answered => Input::Loaded(answered.context("cannot read the offsets")??),
             },
-            PendingChange::Seeking { partition, mut answer } => match answer.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => Ok(Some(PendingChange::Seeking { partition, answer })),
-                answered => {
-                    let positions = answered.context("cannot read the offset")??;
-                    self.seek(kafka, setting, writers, &positions)?;
-                    Ok(None)
-                }
-            },
-            PendingChange::Releasing { partitions, mut released, since, then } => {
+            Some(Awaited::Released { answers, since }) => {
                 writers.try_hand_over();
-                released.retain_mut(|answer| matches!(answer.try_recv(), Err(oneshot::error::TryRecvError::Empty)));
-                if !released.is_empty() && since.elapsed() < RELEASE_TIMEOUT {
-                    return Ok(Some(PendingChange::Releasing { partitions, released, since, then }));
-                }
-                if then == AfterRelease::Seek {
-                    self.to_seek.extend(partitions);
+                answers.retain_mut(|answer| matches!(answer.try_recv(), Err(TryRecvError::Empty)));
+                if !answers.is_empty() && since.elapsed() < RELEASE_TIMEOUT {
                     return Ok(None);
                 }
-                release(kafka, &list(setting, &partitions, None)?)?;
-                tracing::info!(?partitions, "partitions revoked");
-                Ok(None)
+                Input::Released
+            }
+        };
+        self.awaited = None;
+        Ok(Some(answer))
+    }
+
+    /// Passes an input to the state machine and executes its effects.
+    pub(crate) fn step(&mut self, input: Input, around: &mut Surroundings<'_>) -> anyhow::Result<()> {
+        if input == Input::ClientReplaced {
+            self.awaited = None;
+        }
+        let mut effects = Vec::new();
+        self.protocol.step(input, &mut effects);
+        let mut effects = VecDeque::from(effects);
+        while let Some(effect) = effects.pop_front() {
+            if let Some(outcome) = self.execute(effect, around)? {
+                let mut later = Vec::new();
+                self.protocol.step(Input::Sought(outcome), &mut later);
+                effects.extend(later);
             }
         }
+        Ok(())
+    }
+
+    /// Executes an effect. Returns the outcome of a seek.
+    fn execute(&mut self, effect: Effect, around: &mut Surroundings<'_>) -> anyhow::Result<Option<SeekOutcome>> {
+        let Surroundings { kafka, setting, writers } = around;
+        match effect {
+            Effect::Load(partitions) => self.awaited = Some(Awaited::Positions(ask(setting, partitions))),
+            Effect::StopReading(partition) => {
+                self.readers.remove(&partition);
+                self.caught_up.forget(partition);
+            }
+            Effect::DropRecords(partition) => writers.drop_partition(partition),
+            Effect::CloseBatches => writers.close_all(),
+            Effect::Release { partitions, awaited } => {
+                let answers = writers.release(&partitions);
+                if awaited {
+                    self.awaited = Some(Awaited::Released { answers, since: Instant::now() });
+                }
+            }
+            Effect::Own { partition, epoch, position } => {
+                let topic = &setting.resume.group_topic.topic;
+                let reader = PartitionReader::open(kafka, topic, partition, epoch, position.next_offset)?;
+                self.readers.insert(partition, reader);
+                self.caught_up.begin(partition, position.next_offset);
+                writers.own(partition, epoch, position);
+            }
+            Effect::Assign(offsets) => self.assign(kafka, setting, &offsets)?,
+            Effect::Seek { partition, next_offset } => return seek(kafka, setting, partition, next_offset).map(Some),
+            Effect::Unassign { partitions, lost } => unassign(kafka, setting, &partitions, lost)?,
+        }
+        Ok(None)
     }
 
     fn assign(
-        &mut self,
+        &self,
         kafka: &Arc<BaseConsumer<Context>>,
         setting: &SourceConfig,
-        writers: &mut WriterQueues,
-        positions: &BTreeMap<i32, Position>,
+        offsets: &[(i32, i64)],
     ) -> anyhow::Result<()> {
-        let partitions: Vec<i32> = positions.keys().copied().collect();
-        let offsets = list(setting, &partitions, Some(positions))?;
-        for (partition, position) in positions {
-            // Before the assignment: the partition needs its own queue before records are fetched.
-            self.own(kafka, setting, *partition, *position, writers)?;
-        }
+        let partitions: Vec<i32> = offsets.iter().map(|(partition, _)| *partition).collect();
+        let offsets = list(setting, offsets.iter().map(|(partition, next)| (*partition, Offset::Offset(*next))))?;
         setting.health.assigned();
         match kafka.rebalance_protocol() {
             RebalanceProtocol::Cooperative => kafka.incremental_assign(&offsets)?,
@@ -277,65 +214,50 @@ impl Assignment {
         tracing::info!(?partitions, "partitions assigned");
         Ok(())
     }
+}
 
-    fn seek(
-        &mut self,
-        kafka: &Arc<BaseConsumer<Context>>,
-        setting: &SourceConfig,
-        writers: &mut WriterQueues,
-        positions: &BTreeMap<i32, Position>,
-    ) -> anyhow::Result<()> {
-        let topic = &setting.resume.group_topic.topic;
-        let assigned = kafka.assignment()?;
-        for (partition, position) in positions {
-            let to = Offset::Offset(position.next_offset);
-            match kafka.seek(topic, *partition, to, KAFKA_TIMEOUT) {
-                Ok(()) => self.own(kafka, setting, *partition, *position, writers)?,
-                Err(error) if assigned.find_partition(topic, *partition).is_some() => {
-                    tracing::warn!(%error, partition, "kafka seek retry");
-                    self.to_seek.push_back(*partition);
-                }
-                // The partition is no longer assigned, and the group's change will follow.
-                Err(error) => {
-                    self.caught_up.forget(*partition);
-                    tracing::info!(%error, partition, "partition released");
-                }
-            }
+fn seek(
+    kafka: &BaseConsumer<Context>,
+    setting: &SourceConfig,
+    partition: i32,
+    next_offset: i64,
+) -> anyhow::Result<SeekOutcome> {
+    let topic = &setting.resume.group_topic.topic;
+    let assigned = kafka.assignment()?;
+    match kafka.seek(topic, partition, Offset::Offset(next_offset), KAFKA_TIMEOUT) {
+        Ok(()) => Ok(SeekOutcome::Done),
+        Err(error) if assigned.find_partition(topic, partition).is_some() => {
+            tracing::warn!(%error, partition, "kafka seek retry");
+            Ok(SeekOutcome::Failed)
         }
-        Ok(())
-    }
-
-    fn own(
-        &mut self,
-        kafka: &Arc<BaseConsumer<Context>>,
-        setting: &SourceConfig,
-        partition: i32,
-        position: Position,
-        writers: &mut WriterQueues,
-    ) -> anyhow::Result<()> {
-        self.last_epoch += 1;
-        let topic = &setting.resume.group_topic.topic;
-        self.read
-            .insert(partition, PartitionReader::open(kafka, topic, partition, self.last_epoch, position.next_offset)?);
-        self.caught_up.begin(partition, position.next_offset);
-        writers.own(partition, self.last_epoch, position);
-        Ok(())
-    }
-
-    fn forget(&mut self, partitions: &[i32]) {
-        self.read.retain(|partition, _| !partitions.contains(partition));
-        for partition in partitions {
-            self.caught_up.forget(*partition);
+        Err(error) => {
+            tracing::info!(%error, partition, "partition released");
+            Ok(SeekOutcome::Unassigned)
         }
-        self.to_seek.retain(|partition| !partitions.contains(partition));
     }
+}
+
+fn unassign(
+    kafka: &BaseConsumer<Context>,
+    setting: &SourceConfig,
+    partitions: &[i32],
+    lost: bool,
+) -> anyhow::Result<()> {
+    if lost {
+        tracing::warn!(?partitions, "partitions lost, their in-flight records are read again");
+    }
+    release(kafka, &list(setting, partitions.iter().map(|partition| (*partition, Offset::Invalid)))?)?;
+    if !lost {
+        tracing::info!(?partitions, "partitions revoked");
+    }
+    Ok(())
 }
 
 /// Loads the positions of partitions from PostgreSQL and checks them against Kafka, in a separate task. Retries during
 /// an outage of either.
-fn ask(setting: &SourceConfig, partitions: &[i32]) -> oneshot::Receiver<Positions> {
+fn ask(setting: &SourceConfig, partitions: Vec<i32>) -> oneshot::Receiver<Positions> {
     let (sender, answer) = oneshot::channel();
-    let (resume, partitions) = (setting.resume.clone(), partitions.to_vec());
+    let resume = setting.resume.clone();
     setting.runtime.spawn(async move {
         let positions = resume.positions(&partitions).await;
         // The receiver is gone if the program ends or the client was replaced.
@@ -344,16 +266,10 @@ fn ask(setting: &SourceConfig, partitions: &[i32]) -> oneshot::Receiver<Position
     answer
 }
 
-fn list(
-    setting: &SourceConfig,
-    partitions: &[i32],
-    positions: Option<&BTreeMap<i32, Position>>,
-) -> anyhow::Result<TopicPartitionList> {
+fn list(setting: &SourceConfig, offsets: impl Iterator<Item = (i32, Offset)>) -> anyhow::Result<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
-    for partition in partitions {
-        let offset =
-            positions.and_then(|all| all.get(partition)).map_or(Offset::Invalid, |one| Offset::Offset(one.next_offset));
-        list.add_partition_offset(&setting.resume.group_topic.topic, *partition, offset)?;
+    for (partition, offset) in offsets {
+        list.add_partition_offset(&setting.resume.group_topic.topic, partition, offset)?;
     }
     Ok(list)
 }

@@ -16,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 use event_model::{Timestamp, Window};
+use ingest_protocol::assignment::Input;
+use ingest_protocol::position::RecordPosition;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::KafkaError;
@@ -26,7 +28,7 @@ use crate::dead_letter::{DeadLetter, record_time};
 use crate::failpoint::{READING, pass};
 use crate::ingest::messages::{Command, Report};
 use crate::ingest::offsets::resume::ResumeError;
-use crate::ingest::source::assignment::Assignment;
+use crate::ingest::source::assignment::{Assignment, Surroundings};
 use crate::ingest::source::config::SourceConfig;
 use crate::ingest::source::end_of_run::EndCondition;
 use crate::ingest::source::finish::{FinishedSource, Interrupted, commit};
@@ -34,7 +36,6 @@ use crate::ingest::source::partition_reader::PollOutcome;
 use crate::ingest::source::rejoin::RejoinPolicy;
 use crate::ingest::source::writer_queues::WriterQueues;
 use crate::kafka::context::Context;
-use crate::kafka::fingerprint::RecordPosition;
 use crate::kafka::{client, fingerprint};
 use crate::observability::timing;
 
@@ -155,6 +156,18 @@ impl Source {
         Ok(false)
     }
 
+    /// Passes an input to the assignment.
+    fn step(&mut self, input: Input) -> anyhow::Result<()> {
+        let (assignment, mut around) = self.assignment();
+        assignment.step(input, &mut around)
+    }
+
+    /// Returns the assignment and the parts that it changes.
+    fn assignment(&mut self) -> (&mut Assignment, Surroundings<'_>) {
+        let Self { assignment, kafka, setting, writers, .. } = self;
+        (assignment, Surroundings { kafka, setting, writers })
+    }
+
     /// Returns true if a run with `--until-caught-up` may end.
     fn is_done(&mut self) -> anyhow::Result<bool> {
         let done = self.end.is_reached(&mut self.assignment, &self.setting);
@@ -193,13 +206,14 @@ impl Source {
                     }
                     self.committed.extend(offsets);
                 }
-                Report::Moved { partition, epoch } => self.assignment.moved(partition, epoch, &mut self.writers),
+                Report::Moved { partition, epoch } => self.step(Input::Moved { partition, epoch })?,
                 Report::Failed => bail!("a writer failed"),
             }
         }
         self.check_identity()?;
         self.serve_group(Duration::ZERO)?;
-        self.assignment.advance(&self.kafka, &self.setting, &mut self.writers)?;
+        let (assignment, mut around) = self.assignment();
+        assignment.advance(&mut around)?;
         self.writers.close_due(Instant::now());
         self.writers.try_hand_over();
         if self.last_commit.elapsed() >= BETWEEN_COMMITS {
@@ -237,16 +251,12 @@ impl Source {
 
     /// Polls the main queue, which serves group events and errors. Records arrive in the queues of their partitions.
     fn serve_group(&mut self, wait: Duration) -> anyhow::Result<()> {
-        match self.kafka.poll(wait) {
+        let polled = self.kafka.poll(wait).map(|polled| polled.map(|record| (record.partition(), record.offset())));
+        match polled {
             Some(Err(error)) => self.check_error(error),
-            Some(Ok(record)) => {
-                tracing::warn!(
-                    partition = record.partition(),
-                    offset = record.offset(),
-                    "record outside of its partition queue"
-                );
-                self.assignment.mark_uncertain();
-                Ok(())
+            Some(Ok((partition, offset))) => {
+                tracing::warn!(partition, offset, "record outside of its partition queue");
+                self.step(Input::Uncertain)
             }
             None => Ok(()),
         }
@@ -275,8 +285,7 @@ impl Source {
             Some(Code::FencedInstanceId) => self.fenced(error),
             Some(Code::AutoOffsetReset | Code::OffsetOutOfRange) => {
                 tracing::warn!(%error, topic, "next records deleted from kafka");
-                self.assignment.mark_uncertain();
-                Ok(())
+                self.step(Input::Uncertain)
             }
             Some(Code::UnknownTopicOrPartition | Code::UnknownTopic) => {
                 tracing::warn!(%error, topic, "topic unavailable");
@@ -308,7 +317,7 @@ impl Source {
             return Err(error).context(FENCED);
         }
         tracing::warn!(%error, "fenced static member rejoined the group");
-        self.assignment.lose_all(&mut self.writers);
+        self.step(Input::ClientReplaced)?;
         let kafka = self.setting.resume.kafka.renew().context("cannot create a new Kafka client")?;
         let fenced = std::mem::replace(&mut self.kafka, kafka);
         client::retire(fenced);

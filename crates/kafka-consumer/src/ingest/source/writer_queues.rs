@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use ingest_protocol::position::Position;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ingest::batch::open::{Limits, OpenBatch};
 use crate::ingest::messages::Command;
-use crate::ingest::offsets::position::Position;
 
 /// Queues of all writers. A partition always belongs to the same writer, so that its records stay in order.
 pub(crate) struct WriterQueues {
@@ -116,10 +116,8 @@ impl WriterQueues {
         while !self.wait(Duration::from_secs(1)) {}
     }
 
-    /// Transfers a partition to its writer. Open records of the partition belong to an earlier assignment and are
-    /// dropped.
+    /// Transfers a partition to its writer.
     pub(crate) fn own(&mut self, partition: i32, epoch: u64, position: Position) {
-        self.drop_partition(partition);
         let line = self.line(partition);
         line.close();
         line.waiting.push_back(Command::Own { partition, epoch, position });

@@ -1,25 +1,23 @@
-//! Errors of an attempt to write a batch, and modes of its insert.
+//! Errors of an attempt to write a batch.
+
+use std::collections::BTreeMap;
+
+use ingest_protocol::attempts::Outcome;
+use ingest_protocol::settlement::Settlement;
+use tokio_postgres::error::SqlState;
 
 use crate::ingest::writer::dead_letter_limit::DeadLetterLimitExceeded;
 use crate::ingest::writer::refused_rows::RefusedRow;
 use crate::ingest::writer::staged_insert::StagedInsertError;
-use crate::postgres::PhaseError;
-
-/// Mode of inserting the rows of a batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum InsertMode {
-    /// One COPY into the table, for the usual case that all rows are new and valid.
-    Copy,
-    /// COPY within savepoints, after a lookup of the rows that are in the table already. Handles duplicates, refused
-    /// rows, and rows that a trigger suppresses. Starts with chunks if a row is known to be refused.
-    Staged { chunked: bool },
-}
+use crate::postgres::fault::Repeats;
+use crate::postgres::{PhaseError, describe};
 
 /// Error of an attempt, which did not commit.
 #[derive(Debug)]
 pub(crate) enum AttemptError {
-    /// The partition's offset is not where this writer left it: another consumer has moved it.
-    Moved(i32),
+    /// The offsets of these partitions are not where this writer left them: another consumer moved them, or an earlier
+    /// attempt has committed.
+    Conflict(BTreeMap<i32, Settlement>),
     /// PostgreSQL reported an error, or the connection failed. At COMMIT the outcome may be unknown.
     Failed(PhaseError),
     /// A trigger suppressed rows, so they have to be counted by partition.
@@ -36,6 +34,35 @@ pub(crate) enum AttemptError {
     /// The attempt was cancelled, for example by a shutdown.
     Abandoned,
     DeadLetterLimitExceeded(DeadLetterLimitExceeded),
+}
+
+/// Returns the outcome of a failed attempt, and counts its error.
+pub(crate) fn outcome(error: &AttemptError, repeats: &mut Repeats) -> Outcome {
+    match error {
+        AttemptError::Conflict(_) => Outcome::Conflict,
+        AttemptError::Failed(failed) => Outcome::Failed {
+            fault: repeats.note(failed),
+            phase: failed.phase,
+            duplicate: failed.error.code() == Some(&SqlState::UNIQUE_VIOLATION),
+        },
+        AttemptError::Suppressed => Outcome::Suppressed,
+        AttemptError::Refused(_) => Outcome::Refused,
+        AttemptError::NoRowPassed(_) => Outcome::NoRowPassed,
+        AttemptError::NotOpened => Outcome::NotOpened,
+        AttemptError::NoAnswer => Outcome::NoAnswer,
+        AttemptError::Abandoned | AttemptError::DeadLetterLimitExceeded(_) => Outcome::GivenUp,
+    }
+}
+
+impl AttemptError {
+    /// Returns the message and the SQLSTATE for the log of a retry.
+    pub(crate) fn described(&self) -> (String, Option<&SqlState>) {
+        match self {
+            Self::Failed(PhaseError { error, .. }) | Self::NoRowPassed(error) => (describe(error), error.code()),
+            Self::NotOpened => ("no session".to_owned(), None),
+            _ => ("no answer".to_owned(), None),
+        }
+    }
 }
 
 impl From<tokio_postgres::Error> for AttemptError {

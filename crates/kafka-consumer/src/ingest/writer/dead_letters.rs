@@ -1,13 +1,11 @@
 //! Dead letters, which are inserted in the transaction of their batch.
 
-use std::collections::BTreeMap;
-
 use futures_util::future::try_join_all;
+use ingest_protocol::ownership::Ownership;
 use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::dead_letter::DeadLetter;
 use crate::ingest::batch::closed::{Batch, PendingDeadLetter};
-use crate::ingest::offsets::position::OwnedPartition;
 use crate::kafka::group_topic::GroupTopic;
 use crate::postgres::Timestamptz;
 
@@ -48,13 +46,13 @@ impl DeadLetters {
     pub(crate) async fn insert(
         &self,
         transaction: &Transaction<'_>,
-        owned: &BTreeMap<i32, OwnedPartition>,
+        owned: &Ownership,
         letters: &[(i32, &PendingDeadLetter)],
         positions: &[i64],
     ) -> Result<(), tokio_postgres::Error> {
         for (letters, positions) in letters.chunks(AT_ONCE).zip(positions.chunks(AT_ONCE)) {
             let inserts = letters.iter().zip(positions).map(|((partition, refused), position)| {
-                let incarnation = owned.get(partition).map_or(1, |owned| owned.position.incarnation);
+                let incarnation = owned.get(*partition).map_or(1, |owned| owned.position.incarnation);
                 self.insert_one(transaction, *partition, incarnation, &refused.letter, *position)
             });
             try_join_all(inserts.collect::<Vec<_>>()).await?;
@@ -68,11 +66,11 @@ impl DeadLetters {
         &self,
         transaction: &Transaction<'_>,
         batch: &Batch,
-        owned: &BTreeMap<i32, OwnedPartition>,
+        owned: &Ownership,
         letters: &[(i32, &PendingDeadLetter)],
     ) -> Result<(), tokio_postgres::Error> {
         for (partition, part) in &batch.parts {
-            let position = owned.get(partition).map(|owned| owned.position);
+            let position = owned.get(*partition).map(|owned| owned.position);
             let Some(position) = position.filter(|position| position.next_offset < position.lettered_up_to) else {
                 continue;
             };

@@ -18,6 +18,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use ingest_protocol::attempts::{Attempts, Delay, Next, Retry};
+use ingest_protocol::ownership::Ownership;
+use ingest_protocol::position::RecordPosition;
+use ingest_protocol::settlement::Settlement;
 use retry_policy::{Delays, RetryPolicy};
 use tokio::sync::mpsc;
 use tokio_postgres::error::SqlState;
@@ -26,22 +30,20 @@ use tokio_util::sync::CancellationToken;
 use crate::dead_letter::DeadLetter;
 use crate::ingest::batch::closed::{Batch, PendingDeadLetter};
 use crate::ingest::messages::{Command, Report};
-use crate::ingest::offsets::position::OwnedPartition;
 use crate::ingest::writer::answers::Answers;
-use crate::ingest::writer::attempt::{AttemptError, InsertMode};
+use crate::ingest::writer::attempt::{AttemptError, outcome};
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
 use crate::ingest::writer::error::WriterError;
 use crate::ingest::writer::refused_rows::{RefusedRow, RefusedRows};
 use crate::ingest::writer::session::{Session, SessionContext, WriteRequest};
 use crate::kafka::fingerprint;
-use crate::kafka::fingerprint::RecordPosition;
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::{RecordLookup, RecordLookupError};
 use crate::observability::counters::{CommittedPart, Counters};
 use crate::observability::health::Health;
 use crate::observability::record_counts::RecordCounts;
-use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault};
-use crate::postgres::{Conninfo, describe};
+use crate::postgres::Conninfo;
+use crate::postgres::fault::{PhaseError, Repeats};
 
 /// Maximum time without an answer during an attempt before its session is abandoned. Only a staged insert notes its
 /// answers, so this also limits a whole attempt in `Copy` mode. The longest wait of a statement, for a lock, is 30 s
@@ -51,9 +53,6 @@ const ANSWER_LIMIT: Duration = Duration::from_secs(90);
 const OPEN_LIMIT: Duration = Duration::from_secs(15);
 /// Maximum duration of an attempt.
 const TRANSACTION_LIMIT: Duration = Duration::from_mins(15);
-
-/// Maximum number of repairs per batch (another insert mode or a new session), after which such an error is permanent.
-const MAX_REPAIRS: u32 = 10;
 
 /// Maximum number of refused rows per transaction. A batch with more is written in several consecutive transactions,
 /// which limits the memory for their records and preserves the progress.
@@ -86,7 +85,7 @@ pub(crate) struct Writer {
     give_up: CancellationToken,
     reports: mpsc::UnboundedSender<Report>,
     session: Option<Session>,
-    owned: BTreeMap<i32, OwnedPartition>,
+    owned: Ownership,
 }
 
 impl Writer {
@@ -95,7 +94,7 @@ impl Writer {
     pub(crate) fn new(setting: WriterConfig, reports: mpsc::UnboundedSender<Report>) -> Self {
         let WriterConfig { target, group_topic, number, limiter, record_lookup, counters, health, give_up } = setting;
         let context = SessionContext { target, group_topic, limiter, record_lookup };
-        Self { context, number, counters, health, give_up, reports, session: None, owned: BTreeMap::new() }
+        Self { context, number, counters, health, give_up, reports, session: None, owned: Ownership::default() }
     }
 
     /// Executes commands until the channel is closed, or a batch fails with a permanent error.
@@ -103,12 +102,12 @@ impl Writer {
         while let Some(command) = commands.recv().await {
             match command {
                 Command::Own { partition, epoch, position } => {
-                    self.owned.insert(partition, OwnedPartition { epoch, position });
+                    self.owned.own(partition, epoch, position);
                     self.counters.owns(partition, position.next_offset);
                 }
                 Command::Release { partitions, done } => {
                     for partition in partitions {
-                        if self.owned.remove(&partition).is_some() {
+                        if self.owned.release(partition) {
                             self.counters.release(partition);
                         }
                     }
@@ -202,75 +201,75 @@ impl Writer {
                 self.context.limiter.release(&mut progress.taken);
                 return Ok(None);
             }
-            match self.attempt(batch, refused, repeats, &mut progress).await {
+            let error = match self.attempt(batch, refused, repeats, &mut progress).await {
                 Ok(counts) => {
                     self.committed(batch, &counts, began.elapsed());
                     return Ok(None);
                 }
-                Err(AttemptError::Refused(rows)) => {
+                Err(error) => error,
+            };
+            let outcome = outcome(&error, repeats);
+            match (progress.attempts.step(outcome), error) {
+                (_, AttemptError::Conflict(settlements)) => self.settle(batch, &settlements, &mut progress, began),
+                (_, AttemptError::Refused(rows)) => {
                     self.context.limiter.release(&mut progress.taken);
                     return Ok(Some(rows));
                 }
-                Err(AttemptError::Moved(partition)) => self.moved(partition),
-                Err(AttemptError::Abandoned) => return Err(self.abandoned(batch)),
-                Err(AttemptError::DeadLetterLimitExceeded(exceeded)) => {
+                (Next::Retry(retry), error) => self.prepare(retry, &error, &mut progress, batch).await?,
+                (_, AttemptError::DeadLetterLimitExceeded(exceeded)) => {
                     return Err(WriterError::DeadLetterLimitExceeded(exceeded));
                 }
-                Err(AttemptError::Suppressed) => progress.mode = InsertMode::Staged { chunked: false },
-                Err(AttemptError::NotOpened) => {
-                    self.wait(POSTGRES, "no session", None, &mut progress.delays, batch).await?;
+                (_, AttemptError::Failed(PhaseError { error, .. })) => {
+                    return Err(WriterError::Postgres { target: self.context.target.to_string(), error });
                 }
-                Err(AttemptError::NoAnswer) => {
-                    // The COMMIT may have reached the server.
-                    progress.in_doubt = true;
-                    self.session = None;
-                    self.wait(POSTGRES, "no answer", None, &mut progress.delays, batch).await?;
-                }
-                Err(AttemptError::NoRowPassed(error)) => self.wait_out(&error, &mut progress, batch).await?,
-                Err(AttemptError::Failed(failed)) => self.recover(failed, repeats, &mut progress, batch).await?,
+                (_, _) => return Err(self.abandoned(batch)),
             }
         }
     }
 
-    /// Prepares the next attempt after an error of PostgreSQL, or fails if the error is permanent.
-    async fn recover(
+    /// Executes the settlement of partitions whose compare-and-set failed. Of those that are committed, the corrections
+    /// of the counts are in PostgreSQL but unknown here.
+    fn settle(
         &mut self,
-        failed: PhaseError,
-        repeats: &mut Repeats,
+        batch: &mut Batch,
+        settlements: &BTreeMap<i32, Settlement>,
+        progress: &mut BatchProgress,
+        began: Instant,
+    ) {
+        let is_committed = |partition: i32| settlements.get(&partition) == Some(&Settlement::Committed);
+        let committed = batch.take_parts(is_committed);
+        if !committed.parts.is_empty() {
+            // The committed dead letters keep their share of the allowance.
+            progress.taken = 0;
+            self.committed(&committed, &session::counts(&committed, &BTreeMap::new()), began.elapsed());
+        }
+        for partition in settlements.keys().filter(|partition| !is_committed(**partition)) {
+            self.moved(*partition);
+        }
+    }
+
+    /// Prepares the next attempt.
+    async fn prepare(
+        &mut self,
+        retry: Retry,
+        error: &AttemptError,
         progress: &mut BatchProgress,
         batch: &Batch,
     ) -> Result<(), WriterError> {
-        match repeats.note(&failed) {
-            SqlFault::Row if progress.repairs < MAX_REPAIRS => {
-                let is_duplicate = failed.error.code() == Some(&SqlState::UNIQUE_VIOLATION);
-                progress.mode = InsertMode::Staged { chunked: !is_duplicate };
-                // The next error concerns another row, so its delays start again at the minimum.
+        if retry.new_session {
+            self.session = None;
+        }
+        match retry.delay {
+            Delay::None => Ok(()),
+            Delay::Restart => {
                 progress.delays = RETRY.delays();
-                progress.repairs += 1;
                 Ok(())
             }
-            SqlFault::NoPartition if progress.repairs < MAX_REPAIRS => {
-                // A new session no longer assumes that the table partition exists, and creates it.
-                self.session = None;
-                progress.repairs += 1;
-                Ok(())
+            Delay::Backoff => {
+                let (message, state) = error.described();
+                self.wait(POSTGRES, &message, state, &mut progress.delays, batch).await
             }
-            SqlFault::Retry => {
-                progress.in_doubt |= failed.phase == Phase::Commit;
-                self.wait_out(&failed.error, progress, batch).await
-            }
-            _ => Err(WriterError::Postgres { target: self.context.target.to_string(), error: failed.error }),
         }
-    }
-
-    async fn wait_out(
-        &mut self,
-        error: &tokio_postgres::Error,
-        progress: &mut BatchProgress,
-        batch: &Batch,
-    ) -> Result<(), WriterError> {
-        self.session = None;
-        self.wait(POSTGRES, &describe(error), error.code(), &mut progress.delays, batch).await
     }
 
     async fn attempt(
@@ -286,7 +285,7 @@ impl Writer {
             owned: &self.owned,
             refused,
             repeats,
-            in_doubt: progress.in_doubt,
+            in_doubt: progress.attempts.in_doubt(),
             answers: &answers,
         };
         let context = &self.context;
@@ -299,7 +298,7 @@ impl Writer {
                     none.insert(open.await.map_err(|_| AttemptError::NotOpened)??)
                 }
             };
-            session.write(&task, progress.mode, &mut progress.taken).await
+            session.write(&task, progress.attempts.mode(), &mut progress.taken).await
         };
         tokio::select! {
             done = answers.watch(ANSWER_LIMIT, TRANSACTION_LIMIT, work) => done.unwrap_or(Err(AttemptError::NoAnswer)),
@@ -331,15 +330,13 @@ impl Writer {
     }
 
     fn drop_what_is_not_owned(&self, batch: &mut Batch) {
-        batch.retain(|partition, part| self.owned.get(&partition).is_some_and(|owned| owned.epoch == part.epoch));
+        batch.retain(|partition, part| self.owned.may_write(partition, part.epoch));
     }
 
     fn committed(&mut self, batch: &Batch, counts: &BTreeMap<i32, RecordCounts>, took: Duration) {
         let mut offsets = Vec::with_capacity(batch.parts.len());
         for (partition, part) in &batch.parts {
-            if let Some(owned) = self.owned.get_mut(partition) {
-                owned.position.next_offset = part.next_offset;
-            }
+            self.owned.committed(*partition, part.next_offset);
             offsets.push((*partition, part.next_offset));
         }
         let parts: Vec<CommittedPart<'_>> = batch
@@ -364,7 +361,7 @@ impl Writer {
     }
 
     fn moved(&mut self, partition: i32) {
-        if let Some(OwnedPartition { epoch, .. }) = self.owned.remove(&partition) {
+        if let Some(epoch) = self.owned.moved(partition) {
             self.counters.release(partition);
             tracing::warn!(partition, "offset moved by another consumer, in-flight records dropped");
             self.report(Report::Moved { partition, epoch });
@@ -379,10 +376,7 @@ impl Writer {
 
 /// State of a batch over all attempts to commit it.
 struct BatchProgress {
-    mode: InsertMode,
-    /// An earlier attempt may have committed.
-    in_doubt: bool,
-    repairs: u32,
+    attempts: Attempts,
     /// Share of the dead-letter allowance that the batch has taken.
     taken: u64,
     delays: Delays,
@@ -390,7 +384,7 @@ struct BatchProgress {
 
 impl BatchProgress {
     fn new() -> Self {
-        Self { mode: InsertMode::Copy, in_doubt: false, repairs: 0, taken: 0, delays: RETRY.delays() }
+        Self { attempts: Attempts::default(), taken: 0, delays: RETRY.delays() }
     }
 }
 

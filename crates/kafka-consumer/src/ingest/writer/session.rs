@@ -3,16 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use event_model::read_copy_row;
+use ingest_protocol::attempts::InsertMode;
+use ingest_protocol::ownership::Ownership;
+use ingest_protocol::settlement::{PartEnd, settle};
 use tokio_postgres::{Client, Statement, Transaction};
 
 use crate::failpoint;
 use crate::ingest::batch::closed::{Batch, Part, PendingDeadLetter};
 use crate::ingest::batch::rows::Row;
 use crate::ingest::offsets::corrections::CountCorrections;
-use crate::ingest::offsets::position::OwnedPartition;
 use crate::ingest::offsets::updates::OffsetUpdates;
 use crate::ingest::writer::answers::Answers;
-use crate::ingest::writer::attempt::{AttemptError, InsertMode};
+use crate::ingest::writer::attempt::AttemptError;
 use crate::ingest::writer::copy::copy;
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
 use crate::ingest::writer::dead_letters::DeadLetters;
@@ -28,7 +30,7 @@ use crate::postgres::{self, Conninfo};
 /// Batch to write, with the results of earlier attempts.
 pub(crate) struct WriteRequest<'a> {
     pub(crate) batch: &'a Batch,
-    pub(crate) owned: &'a BTreeMap<i32, OwnedPartition>,
+    pub(crate) owned: &'a Ownership,
     /// Dead letters of the rows that PostgreSQL refused before, in the order of partition and offset.
     pub(crate) refused: &'a [(i32, PendingDeadLetter)],
     pub(crate) repeats: &'a Repeats,
@@ -105,13 +107,11 @@ impl Session {
         failpoint::pass(failpoint::AFTER_PARTITION);
         let transaction = self.client.transaction().await?;
         let moved = self.moves.forward(&transaction, batch, owned);
-        if let Some(partition) = takeover::or_end_the_holder(moved, &self.context.target, self.backend).await? {
-            // If the offset is where this batch ends, the transaction in doubt has committed. Its corrections are in
-            // PostgreSQL but unknown here.
-            if task.in_doubt && self.moves.is_settled(&transaction, partition, batch).await? {
-                return Ok(counts(batch, &BTreeMap::new()));
-            }
-            return Err(AttemptError::Moved(partition));
+        let conflicts = takeover::or_end_the_holder(moved, &self.context.target, self.backend).await?;
+        if !conflicts.is_empty() {
+            let stored =
+                if task.in_doubt { self.moves.stored(&transaction, &conflicts).await? } else { BTreeMap::new() };
+            return Err(AttemptError::Conflict(settle(task.in_doubt, &ends(batch, owned), &conflicts, &stored)));
         }
         failpoint::pass(failpoint::AFTER_CAS);
 
@@ -171,6 +171,15 @@ impl Session {
     }
 }
 
+/// Returns what the transaction of a batch stores for each partition.
+fn ends(batch: &Batch, owned: &Ownership) -> BTreeMap<i32, PartEnd> {
+    let end = |(partition, part): (&i32, &Part)| {
+        let incarnation = owned.get(*partition)?.position.incarnation;
+        Some((*partition, PartEnd { next_offset: part.next_offset, incarnation, last: part.last }))
+    };
+    batch.parts.iter().filter_map(end).collect()
+}
+
 /// Returns the rows of each partition that are still to be inserted, and corrections for the others: rows of dropped
 /// days, and rows that PostgreSQL refused before.
 fn unsettled_rows<'b>(
@@ -219,7 +228,7 @@ async fn insert_directly(
 }
 
 /// Returns each partition's counts: all rows count as inserted, less the corrections.
-fn counts(batch: &Batch, corrections: &BTreeMap<i32, CountCorrections>) -> BTreeMap<i32, RecordCounts> {
+pub(super) fn counts(batch: &Batch, corrections: &BTreeMap<i32, CountCorrections>) -> BTreeMap<i32, RecordCounts> {
     let of_part = |(partition, part): (&i32, &Part)| {
         let rows = part.rows.count();
         let plain =
