@@ -135,6 +135,8 @@ pub(crate) struct ShowArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    window: WindowArgs,
+    #[command(flatten)]
     group_topic: GroupTopicArgs,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -241,7 +243,14 @@ impl ShowArgs {
     async fn run(self) -> Result<(), Failure> {
         let key = LetterKey { partition: self.partition, offset: self.offset, incarnation: self.incarnation };
         let client = self.database.connect_to_current("kafka-consumer dead-letters").await?;
-        unless_closed(show::show(&client, &self.group_topic.group_topic(), key, self.json, &mut io::stdout()).await)
+        let group_topic = self.group_topic.group_topic();
+        let letter = show::find(&client, &group_topic, key).await?;
+        let mut out = io::stdout();
+        unless_closed(if self.json {
+            writeln!(out, "{}", letter.json()).map_err(Into::into)
+        } else {
+            show::print(&letter, &group_topic, self.window.window(), &mut out)
+        })
     }
 }
 
