@@ -37,7 +37,7 @@ pub(crate) struct RebuildArgs {
     /// Maximum number of rows per COPY, from 1 to 1M
     #[arg(long, value_name = "N", default_value = "30k", allow_hyphen_values = true, value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
     batch_rows: Count,
-    /// Skip and list damaged files, and exit with code 3
+    /// Finish without damaged files: list them, and exit with code 3
     #[arg(long)]
     skip_damaged: bool,
     /// Fail if migrations are pending instead of applying them
