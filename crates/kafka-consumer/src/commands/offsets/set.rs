@@ -197,7 +197,7 @@ async fn targets(
     };
     if let Some(unknown) = asked.keys().find(|partition| !before.contains_key(partition)) {
         bail!(
-            "cannot move the offsets: group {} has no partition {unknown} of {}",
+            "cannot move the offsets: group {} has no partition {unknown} of {}; correct --to-offset",
             group_topic.group,
             group_topic.topic
         );
