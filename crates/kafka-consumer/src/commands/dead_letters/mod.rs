@@ -188,7 +188,9 @@ pub(crate) struct DiscardArgs {
 fn moment(text: &str) -> Result<Timestamp, String> {
     match text.parse::<TimeSpan>() {
         Ok(ago) => Ok(before_now(ago.get())),
-        Err(_) => text.parse().map_err(|error| format!("neither a duration such as 2h nor a timestamp: {error}")),
+        Err(_) => text
+            .parse()
+            .map_err(|_| "neither a duration nor an RFC 3339 time; write 2h or 2026-11-22T00:00:00Z".to_owned()),
     }
 }
 
