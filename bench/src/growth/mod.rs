@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// Millions of rows in the table before the measurement
     #[arg(long, value_delimiter = ',', default_value = "10,50,100")]
     rows: Vec<u64>,
-    /// Millions of rows per day, which is one partition
+    /// Millions of rows per day, which is one table partition
     #[arg(long, default_value_t = 10)]
     per_day: u64,
     /// Millions of events per round of the other measurements
