@@ -21,7 +21,7 @@ const MILLION: u64 = 1_000_000;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Measurements to run
+    /// Measurements to run, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "events,table,consumers,bytes")]
     measure: Vec<Measurement>,
     /// Number of rounds per case
