@@ -27,7 +27,6 @@ use crate::observability::endpoints::DEFAULT_ADDRESS;
 /// rows, dead letters and offsets together. By default, use the local stack, which 'cargo run -p local-stack -- up'
 /// starts.
 #[derive(Parser)]
-#[expect(clippy::doc_markdown, reason = "the comment is the help")]
 #[command(name = "kafka-consumer", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
