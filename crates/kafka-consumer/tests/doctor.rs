@@ -213,5 +213,5 @@ fn a_lake_that_may_only_be_read_is_enough_for_a_consumer() {
     };
     let (found, text) = findings_of_lake(&store(read_only));
     assert_eq!(found, ["warning: write a file"], "{text}");
-    assert!(text.contains("event-generator needs s3:PutObject"), "{text}");
+    assert!(text.contains("grant s3:PutObject to event-generator"), "{text}");
 }

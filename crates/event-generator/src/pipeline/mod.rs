@@ -244,8 +244,7 @@ fn check_complete(dispatched: Dispatched, written: bool, stats: &RunStats) -> an
         return Ok(dispatched);
     }
     Err(anyhow!(
-        "run stopped before all events were stored: {}; it has no manifest, and a resume sends the same events again, \
-         keeps the files of the lake and makes the consumer count duplicates",
+        "run stopped before all events were stored: {}; no manifest is written, and a resume sends these events again",
         missing.join(", and ")
     ))
 }

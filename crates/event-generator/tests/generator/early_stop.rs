@@ -81,7 +81,7 @@ async fn an_outage_of_either_store_is_survived() {
     running.wait_for("kafka brokers all down");
     kafka.restart().unwrap();
     s3.kill().unwrap();
-    running.wait_for("lake_retry");
+    running.wait_for("lake retry");
     s3.restart().unwrap();
     running.wait().expect_code(0);
     assert_eq!(verify_stores(&target).await, 300_000);

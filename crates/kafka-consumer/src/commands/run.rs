@@ -59,7 +59,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION", default_value = "100ms", allow_hyphen_values = true)]
     batch_interval: TimeSpan,
     /// Number of PostgreSQL sessions that write in parallel, each for its own partitions, from 1 to 64
-    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = pipeline_runtime::units::count_within::<u8>(1..=64))]
     writers: u8,
     /// Maximum memory of the process, at least 128MiB; limits Kafka's prefetch queues and the batches
     #[arg(long, value_name = "BYTES", default_value = "256MiB", allow_hyphen_values = true)]

@@ -30,10 +30,9 @@ impl FromStr for StartOffset {
         match text {
             "earliest" => Ok(Self::Earliest),
             "latest" => Ok(Self::Latest),
-            time => time
-                .parse()
-                .map(Self::Time)
-                .map_err(|error| format!("neither earliest, latest nor a timestamp: {error}")),
+            time => time.parse().map(Self::Time).map_err(|_| {
+                "neither earliest, latest nor an RFC 3339 time; write a time such as 2026-11-22T00:00:00Z".to_owned()
+            }),
         }
     }
 }

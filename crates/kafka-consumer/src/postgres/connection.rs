@@ -65,7 +65,7 @@ fn refusal(error: &Error, target: &Conninfo) -> anyhow::Error {
 }
 
 fn start_hint() -> String {
-    format!("start it with '{START_LOCAL_STACK}', or pass --database-url")
+    format!("start the local stack with '{START_LOCAL_STACK}', or set --database-url")
 }
 
 /// Returns the remedy for a connection that the server refused.

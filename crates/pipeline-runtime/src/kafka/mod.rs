@@ -30,7 +30,7 @@ pub struct KafkaArgs {
     /// Bootstrap servers of the Kafka cluster, separated by commas
     #[arg(long, value_name = "HOST:PORT,…", default_value = "localhost:9092")]
     pub bootstrap_servers: String,
-    /// Topic of the events; created with 6 partitions if it does not exist
+    /// Topic of the events; `run` creates it with 6 partitions if it does not exist
     #[arg(long, default_value = "product-events")]
     pub topic: String,
     /// Set a librdkafka property, such as security.protocol=SASL_SSL; repeatable

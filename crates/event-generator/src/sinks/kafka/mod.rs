@@ -53,7 +53,7 @@ pub(crate) enum EnqueueStatus {
 /// An error that stops the run.
 #[derive(Debug, Error)]
 pub(crate) enum KafkaSinkError {
-    #[error("cannot start the Kafka client: {0}")]
+    #[error("cannot start the Kafka client: {0}; check -X and --kafka-config")]
     Start(KafkaError),
     /// The client or the broker rejected a record for good.
     #[error(transparent)]

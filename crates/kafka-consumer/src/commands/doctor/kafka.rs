@@ -30,7 +30,7 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, BTreeMap<
     match topic_partitions(config, topic).await {
         Err(error) => {
             let fix = match &error {
-                TopicError::Unreachable { .. } => "start Kafka, or pass --bootstrap-servers",
+                TopicError::Unreachable { .. } => "start Kafka, or set --bootstrap-servers",
                 TopicError::ConnectionRejected { .. } => {
                     "set the security.* and sasl.* properties with -X or --kafka-config (docs/security.md)"
                 }
@@ -70,7 +70,9 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, BTreeMap<
 fn check_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Findings) {
     let number = |name: &str| told.get(name).and_then(|text| text.parse::<u64>().ok());
     let is = |name: &str, value: &str| told.get(name).is_some_and(|text| text.contains(value));
-    let set = |name: &str, value: &str| format!("kafka-configs.sh --alter --topic {topic} --add-config {name}={value}");
+    let set = |name: &str, value: &str| {
+        format!("kafka-configs.sh --bootstrap-server … --alter --topic {topic} --add-config {name}={value}")
+    };
     if is("cleanup.policy", "compact") {
         let found = "compact: Kafka keeps only the last record of each key, so older events of a user are lost";
         lines.bad("cleanup.policy", found, set("cleanup.policy", "delete"));

@@ -74,7 +74,7 @@ pub(crate) struct SetArgs {
 #[derive(Args, Clone)]
 #[group(required = true, multiple = false)]
 struct ToArgs {
-    /// Move one partition to this next offset, such as 3:12000; may be repeated or separated by commas
+    /// Move one partition to this next offset, such as 3:12000; repeatable, or separated by commas
     #[arg(long = "to-offset", value_name = "PARTITION:OFFSET", value_parser = place, value_delimiter = ',')]
     offsets: Vec<(i32, i64)>,
     /// Move to the first records with this timestamp or a later one, such as 2026-11-22T00:00:00Z

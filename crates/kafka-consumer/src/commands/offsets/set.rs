@@ -137,8 +137,8 @@ async fn refuse_while_active(kafka: &Kafka, group: &str) -> anyhow::Result<()> {
     let asked = task::spawn_blocking(move || active(&kafka, &name)).await?;
     let active = asked.with_context(|| {
         format!(
-            "cannot check whether group {group} is active: no answer from Kafka; start it with '{START_LOCAL_STACK}', or \
-             pass --bootstrap-servers"
+            "cannot check whether group {group} is active: no answer from Kafka; start the local stack with \
+             '{START_LOCAL_STACK}', or set --bootstrap-servers"
         )
     })?;
     match active {
@@ -197,7 +197,7 @@ async fn targets(
     };
     if let Some(unknown) = asked.keys().find(|partition| !before.contains_key(partition)) {
         bail!(
-            "cannot move the offsets: group {} has no partition {unknown} of {}",
+            "cannot move the offsets: group {} has no partition {unknown} of {}; correct --to-offset",
             group_topic.group,
             group_topic.topic
         );

@@ -59,7 +59,7 @@ pub(crate) enum ResumeError {
     #[error("cannot move the offsets to the recreated topic: another consumer is moving them")]
     Busy,
     /// Kafka did not report the ends of the partitions.
-    #[error("cannot read the partition offsets from Kafka: {0}")]
+    #[error("cannot read the partition offsets from Kafka: {0}; check the brokers")]
     Kafka(#[from] KafkaError),
     /// The last records could not be read again.
     #[error(transparent)]
