@@ -1,4 +1,4 @@
--- Lets the partition of a day be created ahead of its events, beside whatever the owner has added to the table.
+-- Creates the partition of a day ahead of its events, beside the additions of the table's owner.
 
 -- Returns the attached partition that holds a whole UTC day, or NULL. With a name, only that one is considered. The DEFAULT
 -- partition and one whose detachment is pending hold no day.
@@ -45,8 +45,7 @@ REVOKE ALL ON FUNCTION pipeline.partition_obstacle(name, timestamptz, timestampt
 
 -- Creates the partition of a UTC day, unless an attached one holds the day. NULL for a day below the retention floor. The
 -- floor is read first, because a day's table may still exist while retention drops it. It is raised under the same lock, so
--- nobody creates a partition below it. Fails with the obstacle if the partition cannot be created or could receive
--- duplicates.
+-- no session creates a partition below it. The error names the obstacle to the partition, or its missing unique index.
 CREATE OR REPLACE FUNCTION pipeline.ensure_partition(day date) RETURNS boolean
     LANGUAGE plpgsql
     SECURITY DEFINER
