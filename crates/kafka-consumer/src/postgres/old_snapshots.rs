@@ -67,15 +67,18 @@ fn read(row: &Row) -> OldSnapshot {
 }
 
 impl OldSnapshot {
-    /// Returns the holder, such as `session 4242 (psql)`.
-    pub(crate) fn name(&self) -> String {
-        let kind = match self.kind {
+    pub(crate) const fn kind(&self) -> &'static str {
+        match self.kind {
             HolderKind::Session => "session",
             HolderKind::ReplicationSlot => "replication slot",
             HolderKind::PreparedTransaction => "prepared transaction",
-        };
+        }
+    }
+
+    /// Returns the holder, such as `4242 (psql)`.
+    pub(crate) fn name(&self) -> String {
         let application = self.application.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-        format!("{kind} {}{application}", self.holder)
+        format!("{}{application}", self.holder)
     }
 
     /// Returns the age, such as `85 s` or `120000 transactions`.
@@ -110,7 +113,7 @@ mod tests {
             age_seconds: Some(85),
             age_transactions: 7,
         };
-        assert_eq!((session.name(), session.age()), ("session 4242 (psql)".to_owned(), "85 s".to_owned()));
+        assert_eq!((session.name(), session.age()), ("4242 (psql)".to_owned(), "85 s".to_owned()));
         assert_eq!(session.remedy(), "SELECT pg_terminate_backend(4242)");
         let slot = OldSnapshot {
             kind: HolderKind::ReplicationSlot,
@@ -119,7 +122,7 @@ mod tests {
             age_seconds: None,
             age_transactions: 120_000,
         };
-        assert_eq!((slot.name(), slot.age()), ("replication slot o'slot".to_owned(), "120000 transactions".to_owned()));
+        assert_eq!((slot.name(), slot.age()), ("o'slot".to_owned(), "120000 transactions".to_owned()));
         assert!(slot.remedy().contains("pg_drop_replication_slot('o''slot')"));
         let prepared = OldSnapshot { kind: HolderKind::PreparedTransaction, ..slot };
         assert!(prepared.remedy().starts_with("ROLLBACK PREPARED 'o''slot'"));

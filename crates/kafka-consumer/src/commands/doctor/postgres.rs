@@ -172,7 +172,8 @@ async fn partitions(client: &Client, lines: &mut Findings) -> Result<(), tokio_p
 async fn snapshots(client: &Client, lines: &mut Findings) -> Result<(), tokio_postgres::Error> {
     let found = old_snapshots::find(client).await?;
     for one in &found {
-        let text = format!("{} holds one for {}: updates of the offsets become slower", one.name(), one.age());
+        let text =
+            format!("{} {} holds one for {}: updates of the offsets become slower", one.kind(), one.name(), one.age());
         lines.warn("old snapshots", text, one.remedy());
     }
     if found.is_empty() {

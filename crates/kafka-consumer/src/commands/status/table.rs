@@ -54,7 +54,7 @@ impl Status {
 
     fn old_snapshots(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for one in &self.old_snapshots {
-            writeln!(f, "old snapshot for {}, held by\n    {}", one.age(), one.name())?;
+            writeln!(f, "old snapshot for {}, held by {}\n    {}", one.age(), one.kind(), one.name())?;
         }
         Ok(())
     }
@@ -189,7 +189,7 @@ mod tests {
         assert!(shown.contains(held_back), "{shown}");
         assert!(shown.contains("370,370,367") && shown.contains("duplicates with different content: 51"), "{shown}");
         assert!(shown.contains("suppressed by triggers: 21"), "{shown}");
-        assert!(shown.contains("old snapshot for 12345678 s, held by\n    session 4194304 (xxx"), "{shown}");
+        assert!(shown.contains("old snapshot for 12345678 s, held by session\n    4194304 (xxx"), "{shown}");
     }
 
     #[test]
