@@ -311,7 +311,7 @@ fn sessions_that_write_run_without_jit_and_at_their_own_isolation_level() {
     assert_eq!(witnessed(&stack, "kafka-consumer refine"), off("repeatable read"));
     assert_eq!(witnessed(&stack, "kafka-consumer check").len(), 1);
     assert!(witnessed(&stack, "%").iter().all(|(jit, _)| jit == "off"), "{:?}", witnessed(&stack, "%"));
-    assert!(!witnessed(&stack, "kafka-consumer rebuild").is_empty());
+    assert!(!witnessed(&stack, "event-pipeline rebuild").is_empty());
 }
 
 /// A session waits while another one creates the table partition of the same day. Its snapshot must be newer than the
