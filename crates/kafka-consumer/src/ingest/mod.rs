@@ -3,6 +3,7 @@
 pub(crate) mod batch;
 pub(crate) mod memory_budget;
 mod messages;
+mod next_partition;
 pub(crate) mod offsets;
 pub(crate) mod row_loader;
 mod source;
@@ -30,6 +31,7 @@ use crate::ingest::batch::recent_ids::RecentIds;
 use crate::ingest::batch::sorter;
 use crate::ingest::memory_budget::MemoryBudget;
 use crate::ingest::messages::{Command, Report};
+use crate::ingest::next_partition::NextPartition;
 use crate::ingest::offsets::resume::{DataLossPolicy, Resume};
 use crate::ingest::source::config::SourceConfig;
 use crate::ingest::source::finish::FinishedSource;
@@ -118,6 +120,8 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
     }
     let kafka = KafkaClient::new(&config, settings.instance.as_deref())?;
     offsets::first_start::insert_initial_offsets(&mut client, &group_topic, &kafka.current(), settings.start).await?;
+    let stop_asking = CancellationToken::new();
+    NextPartition::new(&settings.target, Arc::clone(&site.health)).start(&client, stop_asking.clone()).await;
     drop(client);
     tracing::info!(topic = group_topic.topic, partitions = topic.partitions, group = group_topic.group, postgres = %settings.target, "consuming");
 
@@ -152,7 +156,6 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
         runtime: Handle::current(),
         health: Arc::clone(&site.health),
     };
-    let stop_asking = CancellationToken::new();
     let ends = lag::LagMonitor {
         kafka,
         topic: site.group_topic.topic.clone(),

@@ -166,6 +166,10 @@ impl Answers for HttpEndpoints {
         self.health.ready()
     }
 
+    fn warning(&self) -> Option<String> {
+        self.health.warning()
+    }
+
     /// Serves the page at `/`, and its state with the seconds after a time at `/state?since=MILLISECONDS`.
     fn other(&self, path: &str, query: &str) -> Option<Answer> {
         match path {

@@ -20,6 +20,8 @@ pub(crate) struct Health {
     ending: AtomicBool,
     round: Mutex<Instant>,
     retrying: Mutex<BTreeMap<usize, Outage>>,
+    /// Outcome of the last attempt to create the table partition of the next day. `None` before the first one.
+    next_partition: Mutex<Option<Result<(), String>>>,
 }
 
 #[derive(Clone, Debug)]
@@ -35,6 +37,7 @@ impl Default for Health {
             ending: AtomicBool::new(false),
             round: Mutex::new(Instant::now()),
             retrying: Mutex::default(),
+            next_partition: Mutex::default(),
         }
     }
 }
@@ -65,6 +68,22 @@ impl Health {
     /// Reports that a writer's batch is committed, or that its partitions belong to another consumer.
     pub(crate) fn settled(&self, writer: usize) {
         lock(&self.retrying).remove(&writer);
+    }
+
+    /// Reports if the table partition of the next day exists, or the obstacle.
+    pub(crate) fn next_partition(&self, outcome: Result<(), String>) {
+        *lock(&self.next_partition) = Some(outcome);
+    }
+
+    /// Returns true if the table partition of the next day exists.
+    pub(crate) fn next_partition_ready(&self) -> bool {
+        matches!(*lock(&self.next_partition), Some(Ok(())))
+    }
+
+    /// Returns a reason for which the consumer will stop at midnight, although it is ready now.
+    pub(crate) fn warning(&self) -> Option<String> {
+        let outcome = lock(&self.next_partition).clone()?;
+        outcome.err().map(|error| format!("warning: the table partition of the next day is missing: {error}"))
     }
 
     /// Fails with the reason if the consumer is not inserting records now.

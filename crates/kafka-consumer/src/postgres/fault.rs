@@ -99,6 +99,12 @@ pub(crate) fn may_be_server_state(error: &tokio_postgres::Error) -> bool {
     evidence.is_none_or(|evidence| is_transient(evidence.state) && !evidence.is_raised_by_user_code())
 }
 
+/// Returns true if a connection pooler reported the error instead of PostgreSQL.
+#[must_use]
+pub(crate) fn is_raised_by_pooler(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|database| Evidence::of(database, Phase::Statement).is_raised_by_pooler())
+}
+
 /// Classifies an error of a statement that inserts no rows.
 #[must_use]
 pub(crate) fn classify(error: &tokio_postgres::Error) -> SqlFault {
@@ -150,6 +156,12 @@ impl<'a> Evidence<'a> {
         self.routine == Some("exec_stmt_raise")
     }
 
+    /// Returns true for an error of a connection pooler, such as `PgBouncer` without a server or a free connection.
+    /// PostgreSQL's own protocol violations name the routine that raised them.
+    fn is_raised_by_pooler(&self) -> bool {
+        self.state == "08P01" && self.routine.is_none()
+    }
+
     /// Returns true if the events' table has no partition for the row. The SQLSTATE is that of a violated CHECK.
     fn is_missing_partition(&self) -> bool {
         self.state == "23514" && self.routine == Some("ExecFindPartition") && self.of_events
@@ -161,6 +173,9 @@ impl<'a> Evidence<'a> {
 /// While rows are inserted, permanent errors and repeated transient ones are attributed to rows. The dead-letter limit
 /// guards against a table that rejects everything. No row is blamed for an error that ended the session.
 fn decide(evidence: &Evidence<'_>) -> SqlFault {
+    if evidence.is_raised_by_pooler() {
+        return SqlFault::Retry;
+    }
     let transient = is_transient(evidence.state);
     if evidence.phase == Phase::Statement || evidence.fatal {
         return if transient { SqlFault::Retry } else { SqlFault::Stop };
@@ -201,7 +216,7 @@ mod tests {
                              2F002 38000 28P01 3D000 42P01 42501 42703 0A000 XX000 99001";
 
     fn evidence(state: &str, phase: Phase) -> Evidence<'_> {
-        Evidence { state, phase, fatal: false, routine: None, of_events: false, repeated: false }
+        Evidence { state, phase, fatal: false, routine: Some("a_routine"), of_events: false, repeated: false }
     }
 
     fn raised(state: &str) -> Evidence<'_> {
@@ -241,6 +256,16 @@ mod tests {
             assert_eq!(decide(&Evidence { repeated: true, ..once }), expected, "{state}");
             assert_eq!(decide(&Evidence { repeated: true, ..raised(state) }), Row, "{state}");
             assert_eq!(decide(&Evidence { repeated: true, fatal: true, ..once }), Retry, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_pooler_that_lost_its_server_is_an_outage() {
+        for phase in [Phase::Statement, Phase::Rows, Phase::Commit] {
+            let pooler = Evidence { routine: None, ..evidence("08P01", phase) };
+            assert_eq!(decide(&pooler), Retry);
+            assert_eq!(decide(&Evidence { fatal: true, repeated: true, ..pooler }), Retry);
+            assert_eq!(decide(&evidence("08P01", phase)), Stop, "a bug of the encoder");
         }
     }
 

@@ -19,5 +19,6 @@ mod shutdown;
 mod sqlstates;
 #[path = "../support/mod.rs"]
 mod support;
+mod table_partitions;
 mod test_topic;
 mod transactions;

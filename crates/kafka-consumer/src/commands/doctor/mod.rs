@@ -7,6 +7,7 @@ mod kafka;
 mod lake;
 mod machine;
 mod postgres;
+mod rehearsal;
 
 use std::io::{self, Write};
 
