@@ -35,11 +35,16 @@ impl TablePartitions {
     }
 }
 
-/// Creates the table partition of a day, in days since 1970-01-01, unless it exists. Returns false if retention has
-/// dropped the day. The error names the obstacle.
-pub(crate) async fn ensure_day(client: &impl GenericClient, day: i64) -> Result<bool, Error> {
+/// Creates the table partition of a day, in days since 1970-01-01, unless it exists. Returns true if it was created now,
+/// and `None` if retention has dropped the day. The error names the obstacle.
+pub(crate) async fn create_day(client: &impl GenericClient, day: i64) -> Result<Option<bool>, Error> {
     let number = i32::try_from(day).unwrap_or(i32::MAX);
-    let created: Option<bool> = client.query_one(ENSURE, &[&number]).await?.get(0);
+    client.query_one(ENSURE, &[&number]).await?.try_get(0)
+}
+
+/// Creates and logs the table partition of a day. Returns false if retention has dropped the day.
+pub(crate) async fn ensure_day(client: &impl GenericClient, day: i64) -> Result<bool, Error> {
+    let created = create_day(client, day).await?;
     if created == Some(true) {
         tracing::info!(date = date_of(day), "table partition created");
     }
@@ -47,6 +52,6 @@ pub(crate) async fn ensure_day(client: &impl GenericClient, day: i64) -> Result<
 }
 
 /// Formats a day as a date, such as 2026-11-22.
-pub(crate) fn date_of(day: i64) -> String {
+fn date_of(day: i64) -> String {
     Hour::from_hours(day * 24).date()
 }

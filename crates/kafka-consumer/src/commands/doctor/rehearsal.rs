@@ -15,7 +15,7 @@ use crate::kafka::group_topic::GroupTopic;
 use crate::observability::timing;
 use crate::postgres::describe;
 use crate::postgres::fault::{Repeats, SqlFault, classify};
-use crate::postgres::table_partitions::ensure_day;
+use crate::postgres::table_partitions::create_day;
 
 const DAY_MICROS: i64 = 86_400_000_000;
 
@@ -56,7 +56,7 @@ async fn days(transaction: &mut Transaction<'_>, loader: &RowLoader, lines: &mut
     let mut rows = LoadRows::default();
     for (number, time) in (0..).zip([now, Timestamp::from_micros(now.micros() + DAY_MICROS)]) {
         let attempt = transaction.transaction().await?;
-        if let Err(error) = ensure_day(&attempt, time.days()).await {
+        if let Err(error) = create_day(&attempt, time.days()).await {
             let fix =
                 "remove the obstacle (docs/troubleshooting.md); the consumer stops at the first event of that day";
             put(lines, "next table partitions", classify(&error), describe(&error), fix);
