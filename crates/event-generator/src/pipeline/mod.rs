@@ -103,10 +103,11 @@ pub(crate) async fn run(
     };
     let workers = start_workers(config, &sinks, &state, options.threads)?;
 
-    stats.kafka = sinks
-        .kafka
-        .as_ref()
-        .map(|kafka| KafkaStats { topic: kafka.topic().to_owned(), deliveries: kafka.deliveries() });
+    stats.kafka = sinks.kafka.as_ref().map(|kafka| KafkaStats {
+        topic: kafka.topic().to_owned(),
+        deliveries: kafka.deliveries(),
+        connection: kafka.connection(),
+    });
     let lake = sinks.lake.as_ref().map(|lake| start_lake(lake, config, &state, options.memory));
     let (writing, feed) = match lake {
         Some((writing, feed, lake_stats)) => {

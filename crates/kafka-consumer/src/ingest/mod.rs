@@ -7,6 +7,7 @@ mod next_partition;
 pub(crate) mod offsets;
 pub(crate) mod row_loader;
 mod source;
+pub(crate) mod topic;
 pub(crate) mod writer;
 
 use std::panic::resume_unwind;
@@ -17,7 +18,7 @@ use anyhow::Context;
 use event_model::Window;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::{self, HttpAddr};
-use pipeline_runtime::kafka::{self, KafkaArgs};
+use pipeline_runtime::kafka::KafkaArgs;
 use pipeline_runtime::progress::Progress;
 use pipeline_runtime::shutdown::{self, ShutdownDeadline};
 use pipeline_runtime::units::grouped;
@@ -36,6 +37,7 @@ use crate::ingest::offsets::resume::{DataLossPolicy, Resume};
 use crate::ingest::source::config::SourceConfig;
 use crate::ingest::source::finish::FinishedSource;
 use crate::ingest::source::{FAREWELL, Source};
+use crate::ingest::topic::MissingTopic;
 use crate::ingest::writer::dead_letter_limit::DeadLetterLimit;
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
 use crate::ingest::writer::error::WriterError;
@@ -46,6 +48,7 @@ use crate::kafka::record_lookup::RecordLookup;
 use crate::kafka::start_offset::StartOffset;
 use crate::kafka::topic_identity::TopicIdentity;
 use crate::observability::endpoints::{DEFAULT_ADDRESS, HttpEndpoints};
+use crate::observability::history::total_lag;
 use crate::observability::lag;
 use crate::observability::record_counts::RecordCounts;
 use crate::postgres::migrations::{self, Pending};
@@ -81,6 +84,10 @@ pub(crate) struct RunConfig {
     pub(crate) until_caught_up: bool,
     /// Maximum wait of such a run for an open Kafka transaction.
     pub(crate) open_transaction_timeout: Duration,
+    /// Maximum time for which Kafka or PostgreSQL may refuse the login.
+    pub(crate) login_grace: Duration,
+    /// Action if the topic does not exist.
+    pub(crate) missing_topic: MissingTopic,
     /// Action on pending migration scripts.
     pub(crate) pending: Pending,
     /// Address of `--http-addr`, if given.
@@ -89,7 +96,7 @@ pub(crate) struct RunConfig {
 }
 
 /// Result of a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Summary {
     /// Committed records by outcome.
     pub(crate) tally: RecordCounts,
@@ -108,27 +115,30 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
     // Invalid properties fail before a port is taken.
     let mut config = client_config(&settings.kafka, &settings.group)?;
     let group_topic = GroupTopic { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
-    let site = Arc::new(HttpEndpoints::new(group_topic.clone()));
+    let connection = settings.kafka.connection();
+    let site = Arc::new(HttpEndpoints::new(group_topic.clone(), connection.clone()));
     let _server = http::start(settings.http.as_ref(), DEFAULT_ADDRESS, Arc::clone(&site) as Arc<_>)
         .await
         .map_err(anyhow::Error::from)?;
-    let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await?;
-    settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
+    let found = topic::find(&config, &group_topic.topic, settings.missing_topic, &site.health, &shutdown).await?;
+    let Some(partitions) = found else { return Ok(Summary::default()) };
+    connection.succeeded();
+    settings.memory.bound_queues(usize::try_from(partitions).unwrap_or(1), &mut config);
     let mut client = postgres::connect_at_start(&settings.target).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
         tracing::info!(script, "migration applied");
     }
-    let kafka = KafkaClient::new(&config, settings.instance.as_deref())?;
+    let kafka = KafkaClient::new(&config, settings.instance.as_deref(), &connection)?;
     offsets::first_start::insert_initial_offsets(&mut client, &group_topic, &kafka.current(), settings.start).await?;
     let stop_asking = CancellationToken::new();
     NextPartition::new(&settings.target, Arc::clone(&site.health)).start(&client, stop_asking.clone()).await;
     drop(client);
-    tracing::info!(topic = group_topic.topic, partitions = topic.partitions, group = group_topic.group, postgres = %settings.target, "consuming");
+    tracing::info!(topic = group_topic.topic, partitions, group = group_topic.group, postgres = %settings.target, "consuming");
 
     let began = Instant::now();
     let counters = Arc::clone(&site.counters);
     let limiter = DeadLetterLimiter::new(settings.dead_letter_limit);
-    let record_lookup = RecordLookup::new(&config, &group_topic.topic);
+    let record_lookup = RecordLookup::new(&config, &group_topic.topic, &connection);
     let give_up = CancellationToken::new();
     let (reporter, reports) = mpsc::unbounded_channel();
     let start = |number| start_writer(number, &settings, &site, &limiter, &record_lookup, &reporter, &give_up);
@@ -144,12 +154,14 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
             kafka: kafka.clone(),
             record_lookup,
             accept,
+            start: settings.start,
             identity: Arc::clone(&identity),
         },
         limits: settings.limits,
         window: settings.window,
         until_caught_up: settings.until_caught_up,
         open_transaction_timeout: settings.open_transaction_timeout,
+        login_grace: settings.login_grace,
         ends: Arc::clone(&site.ends),
         shutdown: shutdown.clone(),
         give_up: give_up.clone(),
@@ -159,13 +171,18 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
     let ends = lag::LagMonitor {
         kafka,
         topic: site.group_topic.topic.clone(),
-        uncommitted: RecordLookup::new(&uncommitted(&config), &site.group_topic.topic),
+        uncommitted: RecordLookup::new(&uncommitted(&config), &site.group_topic.topic, &connection),
         counters: Arc::clone(&counters),
         ends: Arc::clone(&site.ends),
         identity,
     };
     let asking = tokio::spawn(ends.run(stop_asking.clone()));
-    let remembering = tokio::spawn(Arc::clone(&site.history).keep(Arc::clone(&counters), Arc::clone(&site.ends)));
+    let history = Arc::clone(&site.history);
+    let remembering =
+        tokio::spawn(history.keep(Arc::clone(&counters), Arc::clone(&site.ends), Arc::clone(&site.health)));
+    let totals = Arc::clone(&site);
+    let target = settings.target.named("kafka-consumer page");
+    let totalling = tokio::spawn(async move { totals.group_totals.keep(&target, &totals.group_topic).await });
     let source = Source::new(source, commands, reports);
     let reading = std::thread::Builder::new()
         .name("source".to_owned())
@@ -181,6 +198,7 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
     let result = end(reading, stop, writers, give_up).await;
     watching.abort();
     remembering.abort();
+    totalling.abort();
     result?;
     Ok(Summary {
         tally: counters.tally(),
@@ -281,11 +299,12 @@ async fn watch(show: bool, site: Arc<HttpEndpoints>, shutdown: ShutdownDeadline,
         loop {
             let totals = site.counters.totals();
             let tally = totals.tally();
+            site.health.kafka().log_outage(Instant::now());
             progress.set(tally.records);
             progress.say(match site.health.ready() {
                 Ok(()) => format!(
                     "lag {}, {} duplicates, {} dead letters",
-                    grouped(site.ends.lags(&totals).values().sum::<u64>()),
+                    total_lag(&totals, &site.ends, &site.health).map_or_else(|| "unknown".to_owned(), grouped),
                     grouped(tally.duplicates),
                     grouped(tally.dead_letters)
                 ),

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use pipeline_runtime::kafka::ClientErrors;
+use pipeline_runtime::kafka::{ClientErrors, Connection};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -30,6 +30,8 @@ const MANY: [(&str, &str); 3] =
 pub(crate) struct RecordLookup {
     config: ClientConfig,
     topic: String,
+    /// Has the present credentials.
+    connection: Connection,
 }
 
 /// Errors of [`RecordLookup`].
@@ -64,7 +66,7 @@ pub(crate) struct Found<T> {
 impl RecordLookup {
     /// Creates a lookup with the consumer's own configuration.
     #[must_use]
-    pub(crate) fn new(config: &ClientConfig, topic: &str) -> Self {
+    pub(crate) fn new(config: &ClientConfig, topic: &str, connection: &Connection) -> Self {
         let mut config = config.clone();
         // Only a few records are wanted, so fetch little beyond them.
         for (property, value) in
@@ -72,7 +74,7 @@ impl RecordLookup {
         {
             config.set(property, value);
         }
-        Self { config, topic: topic.to_owned() }
+        Self { config, topic: topic.to_owned(), connection: connection.clone() }
     }
 
     /// Reads the records at these offsets and returns the values that `make` returns for them, in the same order.
@@ -102,7 +104,7 @@ impl RecordLookup {
         for ((partition, offset), with) in wanted {
             waiting.entry(partition).or_default().push_back((offset, with));
         }
-        let mut config = self.config.clone();
+        let mut config = self.connection.refreshed(&self.config);
         for (property, value) in MANY {
             config.set(property, value);
         }
@@ -209,7 +211,7 @@ impl RecordLookup {
     ) -> Result<Vec<Found<T>>, RecordLookupError> {
         let client_errors = ClientErrors::default();
         let consumer: BaseConsumer<ClientErrors> =
-            BaseConsumer::from_config_and_context(&self.config, client_errors.clone())?;
+            BaseConsumer::from_config_and_context(&self.connection.refreshed(&self.config), client_errors.clone())?;
         self.assign(&consumer, places.iter().copied())?;
         let deadline = Instant::now() + TIMEOUT;
         let mut found: Vec<Found<T>> = Vec::with_capacity(places.len());

@@ -5,7 +5,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context;
 use event_model::Timestamp;
 use pipeline_runtime::kafka::{Watermarks, watermarks};
 use rdkafka::error::KafkaError;
@@ -68,10 +67,9 @@ pub(crate) async fn start_offsets(
     kafka: &Kafka,
     topic: &str,
     start: StartOffset,
-) -> anyhow::Result<BTreeMap<i32, i64>> {
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
     let partitions = partitions(kafka, topic).await?;
-    let ends = watermarks(kafka, topic, &partitions).await;
-    let ends = ends.context("cannot read the partition offsets from Kafka")?;
+    let ends = watermarks(kafka, topic, &partitions).await?;
     let millis = match start {
         StartOffset::Earliest => return Ok(ends.into_iter().map(|(partition, ends)| (partition, ends.low)).collect()),
         StartOffset::Latest => return Ok(ends.into_iter().map(|(partition, ends)| (partition, ends.high)).collect()),

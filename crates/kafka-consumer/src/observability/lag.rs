@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kafka::client::KafkaClient;
 use crate::kafka::record_lookup::RecordLookup;
-use crate::kafka::topic_identity::{TopicIdentity, topic_id};
+use crate::kafka::topic_identity::{self, TopicIdentity};
 use crate::observability::counters::{Counters, Totals};
 use crate::observability::timing;
 
@@ -132,7 +132,11 @@ impl LagMonitor {
     pub(crate) async fn run(self, end: CancellationToken) {
         for round in 0_u32.. {
             let known = self.ends.lock().clone();
-            let ends = self.ask(&known).await.unwrap_or_else(|error| {
+            let asked = self.ask(&known).await;
+            if asked.as_ref().is_ok_and(|ends| !ends.is_empty()) {
+                self.kafka.connection().succeeded();
+            }
+            let ends = asked.unwrap_or_else(|error| {
                 tracing::debug!(error = format!("{error:#}"), "partition ends unknown");
                 BTreeMap::new()
             });
@@ -186,11 +190,15 @@ impl LagMonitor {
         }
     }
 
+    /// Compares the topic's ID. The answer also tells that Kafka is available, with or without partitions.
     async fn compare_id(&self) {
-        if let Ok(observer) = self.kafka.observer()
-            && let Some(id) = topic_id(&observer, &self.topic).await
-        {
-            self.identity.observe(id);
+        let Ok(observer) = self.kafka.observer() else { return };
+        let id = topic_identity::ask(&observer, &self.topic).await;
+        self.kafka.connection().answered(&id);
+        match id {
+            Ok(Some(id)) => self.identity.observe(id),
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, topic = self.topic, "topic ID unknown"),
         }
     }
 }

@@ -164,6 +164,8 @@ fn by_partition(text: &mut Exposition, totals: &Totals) {
 
 #[cfg(test)]
 mod tests {
+    use pipeline_runtime::kafka::Connection;
+
     use super::*;
 
     #[test]
@@ -177,7 +179,8 @@ mod tests {
         counters.owns(3, 17);
         counters.add_retry(Some("57P01"));
         counters.add_retry(None);
-        let shown = render(&counters, &PartitionEnds::default(), &Health::default(), 1.5, &[("version", "x")]);
+        let shown =
+            render(&counters, &PartitionEnds::default(), &Health::new(Connection::default()), 1.5, &[("version", "x")]);
         for metric in REGISTRY.metrics() {
             assert_eq!(shown.matches(&format!("# TYPE {} ", metric.name)).count(), 1, "{}", metric.name);
         }

@@ -5,7 +5,7 @@ use std::error::Error as _;
 use std::io;
 use std::iter::successors;
 
-use pg_conninfo::handshake_was_cut;
+use pg_conninfo::{handshake_was_cut, tls_failure};
 use tokio_postgres::error::{DbError, Severity};
 
 /// Remedy for an error.
@@ -118,6 +118,24 @@ pub(crate) fn classify(error: &tokio_postgres::Error) -> SqlFault {
 fn without_answer(error: &tokio_postgres::Error) -> SqlFault {
     let lost = error.is_closed() || causes(error).any(|cause| cause.is::<io::Error>() || handshake_was_cut(cause));
     if lost { SqlFault::Retry } else { SqlFault::Stop }
+}
+
+/// Returns true if the server refused the credentials of a new session. They may be replaced in their files, so the
+/// next session may succeed.
+#[must_use]
+pub(crate) fn is_login_refusal(error: &tokio_postgres::Error) -> bool {
+    match error.as_db_error() {
+        Some(database) => {
+            matches!(database.parsed_severity(), Some(Severity::Fatal)) && is_about_the_login(database.code().code())
+        }
+        // With TLS 1.3 a refused client certificate is reported after the handshake.
+        None => tls_failure(error).is_some() || causes(error).any(|cause| cause.to_string().contains("SSL alert")),
+    }
+}
+
+/// Returns true for class 28, invalid authorization.
+fn is_about_the_login(state: &str) -> bool {
+    state.starts_with("28")
 }
 
 fn causes<'a>(error: &'a tokio_postgres::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {

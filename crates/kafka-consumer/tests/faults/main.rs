@@ -7,6 +7,7 @@
 mod commits;
 mod consumer_process;
 mod group;
+mod kafka_connection;
 mod kills;
 mod memory;
 mod network;

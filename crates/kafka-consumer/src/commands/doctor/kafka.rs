@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use event_model::MAX_VALUE_BYTES;
 use pipeline_runtime::kafka::{
-    ClientErrors, TopicError, Watermarks, topic_configuration, topic_partitions, watermarks,
+    ClientErrors, Connection, TopicError, Watermarks, topic_configuration, topic_partitions, watermarks,
 };
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -41,7 +41,8 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, BTreeMap<
         }
         Ok(None) => {
             lines.good("brokers", settings.kafka.bootstrap_servers.clone());
-            let fix = "create it, or let a run create it with 6 partitions, which needs CREATE for the Kafka user";
+            let fix =
+                "create it, or let event-generator or 'kafka-consumer run --create-topic' create it with 6 partitions";
             lines.warn("topic", format!("{topic} does not exist"), fix);
             return (lines.lines, watermarks);
         }
@@ -137,7 +138,7 @@ fn read_rights(config: &ClientConfig, topic: &str) -> Rights {
 }
 
 fn high_watermarks(config: &ClientConfig, topic: &str) -> Result<BTreeMap<i32, i64>, KafkaError> {
-    let observer = client::observer(config)?;
+    let observer = client::observer(config, &Connection::default())?;
     let partitions = watermarks::partitions(&observer, topic, TIMEOUT)?;
     watermarks::ends(&observer, topic, &partitions, TIMEOUT)
 }

@@ -3,6 +3,7 @@
 mod config;
 mod examination;
 mod finding;
+mod group;
 mod kafka;
 mod lake;
 mod machine;

@@ -23,7 +23,7 @@ use tokio_postgres::{Client, Transaction};
 use crate::ingest::offsets::resume::Resume;
 use crate::kafka::context::Kafka;
 use crate::kafka::group_topic::GroupTopic;
-use crate::kafka::start_offset::{StartOffset, start_offsets, watermarks};
+use crate::kafka::start_offset::{StartOffset, partitions, start_offsets, watermarks};
 use crate::postgres;
 
 /// Timeout for listing the members of the group.
@@ -124,6 +124,10 @@ pub(crate) async fn set(
         }
         moved.push(Moved { partition, from, to });
     }
+    if reason.is_none() {
+        // Rolls back what the check of a recreated topic may have moved.
+        return Ok(moved);
+    }
     transaction
         .commit()
         .await
@@ -192,7 +196,7 @@ async fn targets(
     before: &BTreeMap<i32, i64>,
 ) -> anyhow::Result<BTreeMap<i32, i64>> {
     let asked = match to {
-        SetTo::All(start) => return start_offsets(kafka, &group_topic.topic, *start).await,
+        SetTo::All(start) => return Ok(start_offsets(kafka, &group_topic.topic, *start).await?),
         SetTo::Offsets(asked) => asked,
     };
     if let Some(unknown) = asked.keys().find(|partition| !before.contains_key(partition)) {
@@ -200,6 +204,14 @@ async fn targets(
             "cannot move the offsets: group {} has no partition {unknown} of {}; correct --to-offset",
             group_topic.group,
             group_topic.topic
+        );
+    }
+    let present = partitions(kafka, &group_topic.topic).await?;
+    if let Some(retired) = asked.keys().find(|partition| !present.contains(partition)) {
+        bail!(
+            "cannot move partition {retired} of {}: the topic has {} partitions; choose one of these",
+            group_topic.topic,
+            present.len()
         );
     }
     let partitions: Vec<i32> = asked.keys().copied().collect();

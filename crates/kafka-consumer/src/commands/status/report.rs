@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use event_model::Timestamp;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::HttpAddr;
-use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::kafka::{Connection, KafkaArgs};
 use rdkafka::config::ClientConfig;
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -166,6 +166,8 @@ async fn set_ends(config: &ClientConfig, topic: &str, partitions: &mut [Partitio
 }
 
 async fn ends(config: &ClientConfig, topic: &str, partitions: Vec<i32>) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
-    let kafka = KafkaClient::new(config, None).map_err(|error| anyhow!("cannot create the Kafka client: {error}"))?;
-    lag::ask_once(&kafka, topic, &RecordLookup::new(&client::uncommitted(config), topic), partitions, TIMEOUT).await
+    let kafka = KafkaClient::new(config, None, &Connection::default())
+        .map_err(|error| anyhow!("cannot create the Kafka client: {error}"))?;
+    let uncommitted = RecordLookup::new(&client::uncommitted(config), topic, kafka.connection());
+    lag::ask_once(&kafka, topic, &uncommitted, partitions, TIMEOUT).await
 }

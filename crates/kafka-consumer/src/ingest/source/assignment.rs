@@ -184,6 +184,7 @@ impl Assignment {
             AssignmentChange::Revoke(partitions) => Ok(Some(self.release(partitions, AfterRelease::Unassign, writers))),
             AssignmentChange::Lose(partitions) => {
                 self.lose(&partitions, writers);
+                setting.health.lost();
                 tracing::warn!(?partitions, "partitions lost, their in-flight records are read again");
                 release(kafka, &list(setting, &partitions, None)?)?;
                 Ok(None)
@@ -335,9 +336,9 @@ impl Assignment {
 /// an outage of either.
 fn ask(setting: &SourceConfig, partitions: &[i32]) -> oneshot::Receiver<Positions> {
     let (sender, answer) = oneshot::channel();
-    let (resume, partitions) = (setting.resume.clone(), partitions.to_vec());
+    let (resume, partitions, health) = (setting.resume.clone(), partitions.to_vec(), Arc::clone(&setting.health));
     setting.runtime.spawn(async move {
-        let positions = resume.positions(&partitions).await;
+        let positions = resume.positions(&partitions, &health).await;
         // The receiver is gone if the program ends or the client was replaced.
         let _ = sender.send(positions);
     });

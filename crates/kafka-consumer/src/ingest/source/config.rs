@@ -24,6 +24,8 @@ pub(crate) struct SourceConfig {
     pub(crate) until_caught_up: bool,
     /// Maximum wait of such a run for an open Kafka transaction.
     pub(crate) open_transaction_timeout: Duration,
+    /// Maximum time for which a server may refuse the login.
+    pub(crate) login_grace: Duration,
     /// Ends of the partitions, and the transactions that hold records back.
     pub(crate) ends: Arc<PartitionEnds>,
     /// Ends reading once requested. Records that were already read are still handed to the writers.

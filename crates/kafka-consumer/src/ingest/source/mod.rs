@@ -5,6 +5,7 @@ mod caught_up;
 pub(crate) mod config;
 mod end_of_run;
 pub(crate) mod finish;
+mod group_refusals;
 mod partition_reader;
 mod rejoin;
 mod writer_queues;
@@ -18,18 +19,19 @@ use anyhow::{Context as _, bail};
 use event_model::{Timestamp, Window};
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc;
 
 use crate::dead_letter::{DeadLetter, record_time};
 use crate::failpoint::{READING, pass};
 use crate::ingest::messages::{Command, Report};
-use crate::ingest::offsets::resume::ResumeError;
+use crate::ingest::offsets::resume::{Resume, ResumeError};
 use crate::ingest::source::assignment::Assignment;
 use crate::ingest::source::config::SourceConfig;
 use crate::ingest::source::end_of_run::EndCondition;
 use crate::ingest::source::finish::{FinishedSource, Interrupted, commit};
+use crate::ingest::source::group_refusals::{Consequence, GroupRefusals};
 use crate::ingest::source::partition_reader::PollOutcome;
 use crate::ingest::source::rejoin::RejoinPolicy;
 use crate::ingest::source::writer_queues::WriterQueues;
@@ -50,6 +52,8 @@ const BACK_PRESSURE: Duration = Duration::from_secs(2);
 const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
 /// Timeout for leaving the group. Without an answer the membership lasts until the session expires.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
+/// Interval between two looks for new credentials while Kafka refuses the present ones.
+const BETWEEN_CREDENTIALS: Duration = Duration::from_secs(1);
 const FENCED: &str =
     "another consumer with this --group-instance-id has taken over the partitions; stop it, or use another ID";
 
@@ -58,6 +62,8 @@ pub(crate) struct Source {
     setting: SourceConfig,
     kafka: Arc<BaseConsumer<Context>>,
     rejoin: RejoinPolicy,
+    refusals: GroupRefusals,
+    credentials_checked: Instant,
     assignment: Assignment,
     writers: WriterQueues,
     reports: mpsc::UnboundedReceiver<Report>,
@@ -83,6 +89,8 @@ impl Source {
             setting,
             kafka,
             rejoin: RejoinPolicy::default(),
+            refusals: GroupRefusals::default(),
+            credentials_checked: last_commit,
             assignment,
             writers,
             reports,
@@ -171,6 +179,22 @@ impl Source {
         if resume.identity.is_recreated() { Err(resume.recreated_error().into()) } else { Ok(()) }
     }
 
+    /// Fails if Kafka or PostgreSQL has refused the login for too long. Replaces the client once its credentials were
+    /// replaced.
+    fn check_logins(&mut self) -> anyhow::Result<()> {
+        self.setting.health.check_logins(self.setting.login_grace)?;
+        let kafka = &self.setting.resume.kafka;
+        if kafka.connection().refusal().is_none() || self.credentials_checked.elapsed() < BETWEEN_CREDENTIALS {
+            return Ok(());
+        }
+        self.credentials_checked = Instant::now();
+        if kafka.has_new_credentials() {
+            tracing::info!("kafka credentials replaced, logging in again");
+            self.replace_client()?;
+        }
+        Ok(())
+    }
+
     /// Waits for the next record. Once all queues are empty, closes the batches of idle writers.
     fn idle(&mut self) -> anyhow::Result<()> {
         thread::park_timeout(self.writers.until_due(Instant::now()).min(IDLE_WAIT));
@@ -198,6 +222,7 @@ impl Source {
             }
         }
         self.check_identity()?;
+        self.check_logins()?;
         self.serve_group(Duration::ZERO)?;
         self.assignment.advance(&self.kafka, &self.setting, &mut self.writers)?;
         self.writers.close_due(Instant::now());
@@ -269,7 +294,7 @@ impl Source {
     /// Handles an error of librdkafka. Fails on permanent errors; others are logged, because librdkafka recovers from
     /// them.
     fn check_error(&mut self, error: KafkaError) -> anyhow::Result<()> {
-        use rdkafka::error::RDKafkaErrorCode as Code;
+        use RDKafkaErrorCode as Code;
         let topic = &self.setting.resume.group_topic.topic;
         match error.rdkafka_error_code() {
             Some(Code::FencedInstanceId) => self.fenced(error),
@@ -289,17 +314,40 @@ impl Source {
             Some(Code::TopicAuthorizationFailed) => {
                 Err(error).with_context(|| format!("cannot read topic {topic}; grant the Kafka user READ on it"))
             }
-            Some(Code::Fatal | Code::SaslAuthenticationFailed) => {
-                Err(error).with_context(|| format!("cannot read topic {topic}"))
-            }
+            Some(Code::Fatal) => Err(error).with_context(|| format!("cannot read topic {topic}")),
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 Err(error).context("the Kafka client failed")
             }
-            _ => {
-                tracing::warn!(%error, "kafka error");
-                Ok(())
-            }
+            // The connection reports them.
+            Some(
+                Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::Resolve
+                | Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::SSL,
+            ) => Ok(()),
+            code => self.check_refusal(code, error),
         }
+    }
+
+    /// Fails if the group refuses this member for good. Logs any other error.
+    fn check_refusal(&mut self, code: Option<RDKafkaErrorCode>, error: KafkaError) -> anyhow::Result<()> {
+        let Resume { group_topic, kafka, .. } = &self.setting.resume;
+        let refusal = code.and_then(|code| Some((code, group_refusals::describe(code, group_topic, kafka)?)));
+        let Some((code, reason)) = refusal else {
+            tracing::warn!(%error, "kafka error");
+            return Ok(());
+        };
+        match self.refusals.note(code, Instant::now()) {
+            Consequence::End => return Err(error).context(reason),
+            Consequence::Warn => {
+                tracing::warn!(reason, "group refuses this consumer, retrying");
+                self.setting.health.waiting(Some(reason));
+            }
+            Consequence::Wait => {}
+        }
+        Ok(())
     }
 
     /// Replaces a fenced client with a new member of the group, or fails. librdkafka cannot use a fenced client again.
@@ -308,10 +356,14 @@ impl Source {
             return Err(error).context(FENCED);
         }
         tracing::warn!(%error, "fenced static member rejoined the group");
+        self.replace_client()
+    }
+
+    /// Replaces the client with a new member of the group.
+    fn replace_client(&mut self) -> anyhow::Result<()> {
         self.assignment.lose_all(&mut self.writers);
         let kafka = self.setting.resume.kafka.renew().context("cannot create a new Kafka client")?;
-        let fenced = std::mem::replace(&mut self.kafka, kafka);
-        client::retire(fenced);
+        client::retire(std::mem::replace(&mut self.kafka, kafka));
         self.kafka.subscribe(&[&self.setting.resume.group_topic.topic]).context("cannot subscribe to the topic")
     }
 

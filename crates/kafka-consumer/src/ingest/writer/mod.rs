@@ -40,7 +40,7 @@ use crate::kafka::record_lookup::{RecordLookup, RecordLookupError};
 use crate::observability::counters::{CommittedPart, Counters};
 use crate::observability::health::Health;
 use crate::observability::record_counts::RecordCounts;
-use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault};
+use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault, is_login_refusal};
 use crate::postgres::{Conninfo, describe};
 
 /// Maximum time without an answer during an attempt before its session is abandoned. Only a staged insert notes its
@@ -179,7 +179,7 @@ impl Writer {
                     return Ok((letters, Some((last.0, RecordPosition { offset: last.1, fingerprint }))));
                 }
                 Err(error @ RecordLookupError::NoAnswer { .. }) => {
-                    self.wait("kafka retry", &error.to_string(), None, &mut delays, batch).await?;
+                    self.wait("kafka retry", &error.to_string(), None, false, &mut delays, batch).await?;
                 }
                 Err(error) => return Err(WriterError::NotReread(error)),
             }
@@ -218,13 +218,13 @@ impl Writer {
                 }
                 Err(AttemptError::Suppressed) => progress.mode = InsertMode::Staged { chunked: false },
                 Err(AttemptError::NotOpened) => {
-                    self.wait(POSTGRES, "no session", None, &mut progress.delays, batch).await?;
+                    self.wait(POSTGRES, "no session", None, false, &mut progress.delays, batch).await?;
                 }
                 Err(AttemptError::NoAnswer) => {
                     // The COMMIT may have reached the server.
                     progress.in_doubt = true;
                     self.session = None;
-                    self.wait(POSTGRES, "no answer", None, &mut progress.delays, batch).await?;
+                    self.wait(POSTGRES, "no answer", None, false, &mut progress.delays, batch).await?;
                 }
                 Err(AttemptError::NoRowPassed(error)) => self.wait_out(&error, &mut progress, batch).await?,
                 Err(AttemptError::Failed(failed)) => self.recover(failed, repeats, &mut progress, batch).await?,
@@ -259,6 +259,8 @@ impl Writer {
                 progress.in_doubt |= failed.phase == Phase::Commit;
                 self.wait_out(&failed.error, progress, batch).await
             }
+            // The next session has the present credentials. The source ends the run after the grace period.
+            _ if is_login_refusal(&failed.error) => self.wait_out(&failed.error, progress, batch).await,
             _ => Err(WriterError::Postgres { target: self.context.target.to_string(), error: failed.error }),
         }
     }
@@ -270,7 +272,8 @@ impl Writer {
         batch: &Batch,
     ) -> Result<(), WriterError> {
         self.session = None;
-        self.wait(POSTGRES, &describe(error), error.code(), &mut progress.delays, batch).await
+        let refused = is_login_refusal(error);
+        self.wait(POSTGRES, &describe(error), error.code(), refused, &mut progress.delays, batch).await
     }
 
     async fn attempt(
@@ -312,13 +315,14 @@ impl Writer {
         message: &str,
         error: &str,
         state: Option<&SqlState>,
+        refused: bool,
         delays: &mut Delays,
         batch: &Batch,
     ) -> Result<(), WriterError> {
         let delay = delays.next_or_maximum();
         let sqlstate = state.map(SqlState::code);
         self.counters.add_retry(sqlstate);
-        self.health.retrying(self.number, error);
+        self.health.retrying(self.number, error, refused);
         tracing::warn!(error, sqlstate, delay_ms = delay.as_millis(), "{message}");
         tokio::select! {
             () = tokio::time::sleep(delay) => Ok(()),
