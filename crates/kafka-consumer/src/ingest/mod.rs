@@ -28,7 +28,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ingest::batch::open::Limits;
 use crate::ingest::batch::recent_ids::RecentIds;
 use crate::ingest::batch::sorter;
-use crate::ingest::memory_budget::MemoryBudget;
+use crate::ingest::memory_budget::{MemoryBudget, PartitionQueues};
 use crate::ingest::messages::{Command, Report};
 use crate::ingest::offsets::resume::{DataLossPolicy, Resume};
 use crate::ingest::source::config::SourceConfig;
@@ -38,7 +38,7 @@ use crate::ingest::writer::dead_letter_limit::DeadLetterLimit;
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
 use crate::ingest::writer::error::WriterError;
 use crate::ingest::writer::{Writer, WriterConfig};
-use crate::kafka::client::{KafkaClient, client_config, uncommitted};
+use crate::kafka::client::{self, KafkaClient, client_config, uncommitted};
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::RecordLookup;
 use crate::kafka::start_offset::StartOffset;
@@ -111,7 +111,18 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
         .await
         .map_err(anyhow::Error::from)?;
     let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await?;
-    settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
+    let partitions = usize::try_from(topic.partitions).unwrap_or(1);
+    if let Some(needed) = settings.memory.too_small_for(partitions) {
+        let limit = settings.memory.limit();
+        let error = format!("--memory-limit {limit} is too small for {partitions} partitions; use at least {needed}");
+        return Err(Failure::usage(error));
+    }
+    let queues = settings.memory.queues(partitions);
+    let brokers = match queues {
+        PartitionQueues::Separate => 1,
+        PartitionQueues::Shared => client::leaders(&config, &settings.kafka.topic).await?,
+    };
+    settings.memory.bound_queues(partitions, brokers, &mut config);
     let mut client = postgres::connect_at_start(&settings.target).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
         tracing::info!(script, "migration applied");
@@ -142,6 +153,7 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
             accept,
             identity: Arc::clone(&identity),
         },
+        queues,
         limits: settings.limits,
         window: settings.window,
         until_caught_up: settings.until_caught_up,
