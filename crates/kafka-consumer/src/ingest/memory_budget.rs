@@ -87,15 +87,16 @@ impl MemoryBudget {
     /// Limits librdkafka's prefetching, where the configuration does not set it. The limits of separate queues are
     /// shared between the partitions. A shared queue has a fetch from each broker on top.
     pub(crate) fn bound_queues(self, partitions: usize, brokers: usize, config: &mut ClientConfig) {
-        let fetch = (self.limit / 128).clamp(MIB, 16 * MIB);
         let (queues, fetch, chunk) = match self.queues(partitions) {
             PartitionQueues::Separate => {
                 let chunk = self.limit / 4 / UNFOLDED / partitions.max(1);
+                let fetch = (self.limit / 128).clamp(MIB, 16 * MIB);
                 (partitions.max(1), fetch, chunk.clamp(SMALLEST_CHUNK, 256 * KIB))
             }
             PartitionQueues::Shared => {
-                let fetch = (fetch / brokers.max(1)).max(256 * KIB);
-                (1, fetch, (fetch / 16).max(SMALLEST_CHUNK))
+                // Small, because repetitive records expand to more than `UNFOLDED`.
+                let fetch = (self.limit / 256 / brokers.max(1)).clamp(4 * SMALLEST_CHUNK, 16 * MIB);
+                (1, fetch, (fetch / 8).max(SMALLEST_CHUNK))
             }
         };
         let share = |all: usize| (all / queues).max(1);

@@ -118,6 +118,11 @@ impl Assignment {
         !self.uncertain && self.pending.is_none() && self.to_seek.is_empty()
     }
 
+    /// Returns true if partitions are read and no change of the assignment is pending.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.read.is_empty() && self.is_settled()
+    }
+
     /// Handles an offset that another consumer moved. Drops the partition's records and seeks to its offset in
     /// PostgreSQL. A report of an earlier assignment is ignored.
     pub(crate) fn moved(&mut self, partition: i32, epoch: u64, writers: &mut WriterQueues) {

@@ -45,6 +45,8 @@ const RECORDS_IN_A_ROW: u32 = 64;
 const POLLS_BETWEEN_EVENTS: u32 = 8;
 /// Maximum wait for a record if none is available.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
+/// The same if nothing but a record or a change of the group can happen.
+const QUIET_WAIT: Duration = Duration::from_millis(100);
 /// Maximum wait for a full writer before the partitions are paused. A longer wait indicates an outage.
 const BACK_PRESSURE: Duration = Duration::from_secs(2);
 /// Interval between commits to Kafka's group, for lag monitoring.
@@ -174,7 +176,9 @@ impl Source {
 
     /// Waits for the next record. Once all queues are empty, closes the batches of idle writers.
     fn idle(&mut self) -> anyhow::Result<()> {
-        let wait = self.writers.until_due(Instant::now()).min(IDLE_WAIT);
+        let due = self.writers.until_due(Instant::now());
+        let is_quiet = due == Duration::MAX && self.assignment.is_at_rest() && !self.setting.until_caught_up;
+        let wait = due.min(if is_quiet { QUIET_WAIT } else { IDLE_WAIT });
         match self.setting.queues {
             PartitionQueues::Separate => thread::park_timeout(wait),
             PartitionQueues::Shared => self.serve_group(wait)?,
