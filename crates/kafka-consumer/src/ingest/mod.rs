@@ -18,10 +18,11 @@ use anyhow::Context;
 use event_model::Window;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::{self, HttpAddr};
-use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::kafka::{Connection, KafkaArgs};
 use pipeline_runtime::progress::Progress;
 use pipeline_runtime::shutdown::{self, ShutdownDeadline};
 use pipeline_runtime::units::grouped;
+use rdkafka::config::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -30,7 +31,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ingest::batch::open::Limits;
 use crate::ingest::batch::recent_ids::RecentIds;
 use crate::ingest::batch::sorter;
-use crate::ingest::memory_budget::MemoryBudget;
+use crate::ingest::memory_budget::{MemoryBudget, PartitionQueues};
 use crate::ingest::messages::{Command, Report};
 use crate::ingest::next_partition::NextPartition;
 use crate::ingest::offsets::resume::{DataLossPolicy, Resume};
@@ -42,7 +43,7 @@ use crate::ingest::writer::dead_letter_limit::DeadLetterLimit;
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
 use crate::ingest::writer::error::WriterError;
 use crate::ingest::writer::{Writer, WriterConfig};
-use crate::kafka::client::{KafkaClient, client_config, uncommitted};
+use crate::kafka::client::{self, KafkaClient, client_config, uncommitted};
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::RecordLookup;
 use crate::kafka::start_offset::StartOffset;
@@ -110,6 +111,27 @@ pub(crate) struct Summary {
     pub(crate) reading: Duration,
 }
 
+/// Divides the memory limit between the queues of librdkafka. Fails if the limit is too small for the partitions.
+async fn bound_memory(
+    settings: &RunConfig,
+    partitions: usize,
+    connection: &Connection,
+    config: &mut ClientConfig,
+) -> Result<PartitionQueues, Failure> {
+    if let Some(needed) = settings.memory.too_small_for(partitions) {
+        let limit = settings.memory.limit();
+        let error = format!("--memory-limit {limit} is too small for {partitions} partitions; use at least {needed}");
+        return Err(Failure::usage(error));
+    }
+    let queues = settings.memory.queues(partitions);
+    let brokers = match queues {
+        PartitionQueues::Separate => 1,
+        PartitionQueues::Shared => client::leaders(config, &settings.kafka.topic, connection).await?,
+    };
+    settings.memory.bound_queues(partitions, brokers, config);
+    Ok(queues)
+}
+
 /// Consumes until the run is caught up (with `--until-caught-up`) or a shutdown is requested.
 pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Result<Summary, Failure> {
     // Invalid properties fail before a port is taken.
@@ -123,7 +145,7 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
     let found = topic::find(&config, &group_topic.topic, settings.missing_topic, &site.health, &shutdown).await?;
     let Some(partitions) = found else { return Ok(Summary::default()) };
     connection.succeeded();
-    settings.memory.bound_queues(usize::try_from(partitions).unwrap_or(1), &mut config);
+    let queues = bound_memory(&settings, usize::try_from(partitions).unwrap_or(1), &connection, &mut config).await?;
     let mut client = postgres::connect_at_start(&settings.target).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
         tracing::info!(script, "migration applied");
@@ -157,6 +179,7 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
             start: settings.start,
             identity: Arc::clone(&identity),
         },
+        queues,
         limits: settings.limits,
         window: settings.window,
         until_caught_up: settings.until_caught_up,

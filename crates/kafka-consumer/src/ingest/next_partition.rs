@@ -108,7 +108,7 @@ mod tests {
 
     #[test]
     fn a_missing_partition_is_a_warning_until_it_is_ready() {
-        let health = Arc::new(Health::default());
+        let health = Arc::new(Health::new(pipeline_runtime::kafka::Connection::default()));
         health.assigned();
         let target = postgres::resolve(Some("postgres://localhost/warehouse")).unwrap();
         let mut next = NextPartition::new(&target, Arc::clone(&health));

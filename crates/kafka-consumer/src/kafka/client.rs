@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use pipeline_runtime::exit::Failure;
-use pipeline_runtime::kafka::{ClientErrors, Connection, Credentials, Guard, KafkaArgs, set_default};
+use pipeline_runtime::kafka::{ClientErrors, Connection, Credentials, Guard, KafkaArgs, set_default, watermarks};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -168,11 +169,21 @@ static KEPT: Mutex<Vec<Arc<BaseConsumer<Context>>>> = Mutex::new(Vec::new());
 /// Timeout for closing a replaced client.
 const RETIREMENT: Duration = Duration::from_mins(2);
 
+/// Timeout for listing the leaders of a topic.
+const LEADERS_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// Creates a client that asks about the topic. It is not a member of the group, and it reads to the high watermark.
 pub(crate) fn observer(config: &ClientConfig, connection: &Connection) -> Result<Observer, KafkaError> {
     let mut config = uncommitted(config);
     config.remove("group.id").remove("group.instance.id");
     BaseConsumer::from_config_and_context(&config, ClientErrors::reporting_to(connection)).map(Arc::new)
+}
+
+/// Returns the number of brokers that lead partitions of a topic.
+pub(crate) async fn leaders(config: &ClientConfig, topic: &str, connection: &Connection) -> anyhow::Result<usize> {
+    let (observer, topic) = (observer(config, connection)?, topic.to_owned());
+    let answer = watermarks::ask(&observer, move |client| watermarks::leaders(client, &topic, LEADERS_TIMEOUT)).await;
+    answer.context("cannot read the partitions from Kafka")
 }
 
 /// Returns the configuration of a client that also reads records of open transactions.

@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use thiserror::Error;
 use tokio::task;
 
-/// Timeout for an answer from Kafka. Each record of [`RecordLookup::records`] restarts it.
+/// Timeout for an answer from Kafka. Each record restarts it.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Partition and offset of a record.
@@ -152,7 +152,7 @@ impl RecordLookup {
     fn list(&self, places: impl IntoIterator<Item = RecordIndex>) -> Result<TopicPartitionList, KafkaError> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in places {
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
+            list.add_partition(&self.topic, partition).set_offset(Offset::Offset(offset))?;
         }
         Ok(list)
     }
@@ -191,7 +191,7 @@ impl RecordLookup {
         }
     }
 
-    /// Applies `make` to the first record at or after each offset. Returns the values in no particular order.
+    /// Applies `make` to the first record at or after each offset. Returns the values in the order of the partitions.
     pub(crate) async fn first_at<T: Send + 'static>(
         &self,
         places: Vec<(i32, i64)>,
@@ -213,19 +213,23 @@ impl RecordLookup {
         let consumer: BaseConsumer<ClientErrors> =
             BaseConsumer::from_config_and_context(&self.connection.refreshed(&self.config), client_errors.clone())?;
         self.assign(&consumer, places.iter().copied())?;
-        let deadline = Instant::now() + TIMEOUT;
-        let mut found: Vec<Found<T>> = Vec::with_capacity(places.len());
+        let mut deadline = Instant::now() + TIMEOUT;
+        let mut found = BTreeMap::new();
         while found.len() < places.len() {
             let (partition, record) = match self.poll(&consumer, &client_errors, deadline)? {
                 Polled::Record(record) => (record.partition(), Some((record.offset(), make(&record)))),
                 Polled::End(partition) => (partition, None),
                 Polled::Nothing => continue,
             };
-            if !found.iter().any(|found| found.partition == partition) {
-                found.push(Found { partition, record });
+            if found.contains_key(&partition) {
+                continue;
             }
+            deadline = Instant::now() + TIMEOUT;
+            // Later records of the partition are neither fetched nor kept.
+            consumer.pause(&self.list([(partition, 0)])?)?;
+            found.insert(partition, Found { partition, record });
         }
-        Ok(found)
+        Ok(found.into_values().collect())
     }
 }
 

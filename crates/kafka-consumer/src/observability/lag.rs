@@ -18,6 +18,8 @@ use crate::observability::counters::{Counters, Totals};
 use crate::observability::timing;
 
 const BETWEEN: Duration = Duration::from_secs(1);
+/// Minimum time between two requests for each partition: librdkafka's work grows with the square of their number.
+const BETWEEN_PER_PARTITION: Duration = Duration::from_millis(2);
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Number of rounds between two comparisons of the topic ID.
 const ROUNDS_PER_ID: u32 = 2;
@@ -140,13 +142,14 @@ impl LagMonitor {
                 tracing::debug!(error = format!("{error:#}"), "partition ends unknown");
                 BTreeMap::new()
             });
+            let pause = pause(ends.len());
             self.ends.set(ends);
             let beside = async {
                 self.date_transactions().await;
-                if round.is_multiple_of(ROUNDS_PER_ID) {
+                if round.is_multiple_of(ROUNDS_PER_ID) || pause >= BETWEEN * ROUNDS_PER_ID {
                     self.compare_id().await;
                 }
-                tokio::time::sleep(BETWEEN).await;
+                tokio::time::sleep(pause).await;
             };
             tokio::select! {
                 () = beside => {}
@@ -156,14 +159,19 @@ impl LagMonitor {
     }
 
     async fn ask(&self, known: &BTreeMap<i32, PartitionEnd>) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
-        let owned = self.counters.totals().partitions.into_iter().filter(|(_, one)| one.next_offset.is_some());
-        let partitions: Vec<i32> = owned.map(|(partition, _)| partition).collect();
-        if partitions.is_empty() {
+        let owned = self.counters.totals().partitions.into_iter();
+        let owned: BTreeMap<i32, i64> = owned.filter_map(|(number, one)| Some((number, one.next_offset?))).collect();
+        if owned.is_empty() {
             return Ok(BTreeMap::new());
         }
         // High watermark first: a last stable offset requested later is below it only if a transaction is open.
-        let high = latest(&self.kafka.observer()?, &self.topic, partitions.clone(), TIMEOUT).await?;
-        let stable = latest(&self.kafka.current(), &self.topic, partitions, TIMEOUT).await?;
+        let high = latest(&self.kafka.observer()?, &self.topic, owned.keys().copied().collect(), TIMEOUT).await?;
+        let is_behind = |one: &(&i32, &i64)| owned.get(one.0).is_some_and(|next| next < one.1);
+        let (behind, caught_up): (Vec<_>, Vec<_>) = high.iter().partition(is_behind);
+        let behind = behind.into_iter().map(|(partition, _)| *partition).collect();
+        let mut stable = latest(&self.kafka.current(), &self.topic, behind, TIMEOUT).await?;
+        // A partition is committed up to its end only if no transaction is open.
+        stable.extend(caught_up);
         Ok(ends(&high, &stable, known, Instant::now(), timing::now()))
     }
 
@@ -201,6 +209,11 @@ impl LagMonitor {
             Err(error) => tracing::debug!(%error, topic = self.topic, "topic ID unknown"),
         }
     }
+}
+
+/// Returns the time between two requests for the ends of this number of partitions.
+fn pause(partitions: usize) -> Duration {
+    BETWEEN.max(BETWEEN_PER_PARTITION * u32::try_from(partitions).unwrap_or(u32::MAX))
 }
 
 /// Combines Kafka's answers with the known open transactions.
@@ -280,6 +293,12 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn many_partitions_are_requested_less_often() {
+        let seconds = [0, 6, 500, 2_000].map(|partitions| pause(partitions).as_secs());
+        assert_eq!(seconds, [1, 1, 1, 4]);
+    }
 
     #[test]
     fn a_transaction_is_noticed_once_and_gone_when_the_stable_offset_moves() {

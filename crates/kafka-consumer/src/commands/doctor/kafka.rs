@@ -49,6 +49,10 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, BTreeMap<
         Ok(Some(partitions)) => {
             lines.good("brokers", settings.kafka.bootstrap_servers.clone());
             lines.good("topic", format!("{topic} has {partitions} partitions"));
+            if let Some(needed) = settings.memory.too_small_for(usize::try_from(partitions).unwrap_or_default()) {
+                let found = format!("{} is too small for {partitions} partitions", settings.memory.limit());
+                lines.bad("memory limit", found, format!("pass --memory-limit {needed} to run"));
+            }
         }
     }
     match topic_configuration(config, topic).await {

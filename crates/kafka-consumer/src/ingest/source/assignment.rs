@@ -1,6 +1,6 @@
 //! The partitions that are read, their assignment epochs, and changes of the assignment.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 
+use crate::ingest::memory_budget::PartitionQueues;
 use crate::ingest::offsets::position::Position;
 use crate::ingest::offsets::resume::ResumeError;
 use crate::ingest::source::caught_up::CaughtUp;
@@ -31,7 +32,7 @@ pub(crate) struct Assignment {
     read: BTreeMap<i32, PartitionReader>,
     caught_up: CaughtUp,
     pending: Option<PendingChange>,
-    to_seek: VecDeque<i32>,
+    to_seek: Vec<i32>,
     last_epoch: u64,
     paused: bool,
     uncertain: bool,
@@ -40,7 +41,7 @@ pub(crate) struct Assignment {
 /// Change of the assignment that waits for PostgreSQL, Kafka or the writers while polling continues.
 enum PendingChange {
     Assigning { partitions: Vec<i32>, answer: oneshot::Receiver<Positions> },
-    Seeking { partition: i32, answer: oneshot::Receiver<Positions> },
+    Seeking { answer: oneshot::Receiver<Positions> },
     Releasing { partitions: Vec<i32>, released: Vec<oneshot::Receiver<()>>, since: Instant, then: AfterRelease },
 }
 
@@ -62,6 +63,12 @@ impl Assignment {
         let reading = self.read.get_mut(&partition).filter(|reading| reading.next_offset < next_offset)?;
         reading.next_offset = next_offset;
         Some(reading.epoch)
+    }
+
+    /// Accepts a record of the main queue. Returns the assignment of its partition, or `None` if the partition is not
+    /// read or the record precedes its next offset.
+    pub(crate) fn accept(&mut self, partition: i32, offset: i64) -> Option<u64> {
+        self.read_up_to(partition, offset + 1)
     }
 
     /// Returns the partition whose events are furthest behind, among those that may have records.
@@ -111,6 +118,11 @@ impl Assignment {
         !self.uncertain && self.pending.is_none() && self.to_seek.is_empty()
     }
 
+    /// Returns true if partitions are read and no change of the assignment is pending.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.read.is_empty() && self.is_settled()
+    }
+
     /// Handles an offset that another consumer moved. Drops the partition's records and seeks to its offset in
     /// PostgreSQL. A report of an earlier assignment is ignored.
     pub(crate) fn moved(&mut self, partition: i32, epoch: u64, writers: &mut WriterQueues) {
@@ -118,7 +130,7 @@ impl Assignment {
             self.read.remove(&partition);
             self.caught_up.dropped(partition);
             writers.drop_partition(partition);
-            self.to_seek.push_back(partition);
+            self.to_seek.push(partition);
         }
     }
 
@@ -150,13 +162,11 @@ impl Assignment {
                         let partitions = self.read.keys().copied().collect();
                         Some(self.release(partitions, AfterRelease::Seek, writers))
                     }
-                    None => match self.to_seek.pop_front() {
-                        Some(partition) => {
-                            let answer = ask(setting, &[partition]);
-                            Some(PendingChange::Seeking { partition, answer })
-                        }
-                        None => return Ok(()),
-                    },
+                    None if self.to_seek.is_empty() => return Ok(()),
+                    None => {
+                        let answer = ask(setting, &std::mem::take(&mut self.to_seek));
+                        Some(PendingChange::Seeking { answer })
+                    }
                 },
                 Some(pending) => match self.carry_on(pending, kafka, setting, writers)? {
                     Some(waiting) => {
@@ -226,10 +236,10 @@ impl Assignment {
                     Ok(None)
                 }
             },
-            PendingChange::Seeking { partition, mut answer } => match answer.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => Ok(Some(PendingChange::Seeking { partition, answer })),
+            PendingChange::Seeking { mut answer } => match answer.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => Ok(Some(PendingChange::Seeking { answer })),
                 answered => {
-                    let positions = answered.context("cannot read the offset")??;
+                    let positions = answered.context("cannot read the offsets")??;
                     self.seek(kafka, setting, writers, &positions)?;
                     Ok(None)
                 }
@@ -294,7 +304,7 @@ impl Assignment {
                 Ok(()) => self.own(kafka, setting, *partition, *position, writers)?,
                 Err(error) if assigned.find_partition(topic, *partition).is_some() => {
                     tracing::warn!(%error, partition, "kafka seek retry");
-                    self.to_seek.push_back(*partition);
+                    self.to_seek.push(*partition);
                 }
                 // The partition is no longer assigned, and the group's change will follow.
                 Err(error) => {
@@ -316,8 +326,12 @@ impl Assignment {
     ) -> anyhow::Result<()> {
         self.last_epoch += 1;
         let topic = &setting.resume.group_topic.topic;
-        self.read
-            .insert(partition, PartitionReader::open(kafka, topic, partition, self.last_epoch, position.next_offset)?);
+        let next = position.next_offset;
+        let reader = match setting.queues {
+            PartitionQueues::Separate => PartitionReader::open(kafka, topic, partition, self.last_epoch, next)?,
+            PartitionQueues::Shared => PartitionReader::of_main_queue(self.last_epoch, next),
+        };
+        self.read.insert(partition, reader);
         self.caught_up.begin(partition, position.next_offset);
         writers.own(partition, self.last_epoch, position);
         Ok(())
@@ -354,7 +368,8 @@ fn list(
     for partition in partitions {
         let offset =
             positions.and_then(|all| all.get(partition)).map_or(Offset::Invalid, |one| Offset::Offset(one.next_offset));
-        list.add_partition_offset(&setting.resume.group_topic.topic, *partition, offset)?;
+        // `add_partition_offset` would search the list for each partition.
+        list.add_partition(&setting.resume.group_topic.topic, *partition).set_offset(offset)?;
     }
     Ok(list)
 }

@@ -25,6 +25,7 @@ use tokio::sync::mpsc;
 
 use crate::dead_letter::{DeadLetter, record_time};
 use crate::failpoint::{READING, pass};
+use crate::ingest::memory_budget::PartitionQueues;
 use crate::ingest::messages::{Command, Report};
 use crate::ingest::offsets::resume::{Resume, ResumeError};
 use crate::ingest::source::assignment::Assignment;
@@ -46,6 +47,8 @@ const RECORDS_IN_A_ROW: u32 = 64;
 const POLLS_BETWEEN_EVENTS: u32 = 8;
 /// Maximum wait for a record if none is available.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
+/// The same if nothing but a record or a change of the group can happen.
+const QUIET_WAIT: Duration = Duration::from_millis(100);
 /// Maximum wait for a full writer before the partitions are paused. A longer wait indicates an outage.
 const BACK_PRESSURE: Duration = Duration::from_secs(2);
 /// Interval between commits to Kafka's group, for lag monitoring.
@@ -197,7 +200,13 @@ impl Source {
 
     /// Waits for the next record. Once all queues are empty, closes the batches of idle writers.
     fn idle(&mut self) -> anyhow::Result<()> {
-        thread::park_timeout(self.writers.until_due(Instant::now()).min(IDLE_WAIT));
+        let due = self.writers.until_due(Instant::now());
+        let is_quiet = due == Duration::MAX && self.assignment.is_at_rest() && !self.setting.until_caught_up;
+        let wait = due.min(if is_quiet { QUIET_WAIT } else { IDLE_WAIT });
+        match self.setting.queues {
+            PartitionQueues::Separate => thread::park_timeout(wait),
+            PartitionQueues::Shared => self.serve_group(wait)?,
+        }
         self.assignment.recheck_idle();
         if !self.poll_next()? {
             self.writers.close_for_idle();
@@ -236,6 +245,9 @@ impl Source {
     /// Takes up to [`RECORDS_IN_A_ROW`] records from the partition whose events are furthest behind, and continues with
     /// the next partition if that queue runs empty. Returns false once all queues are empty.
     fn poll_next(&mut self) -> anyhow::Result<bool> {
+        if self.setting.queues == PartitionQueues::Shared {
+            return self.poll_main_queue();
+        }
         // The clock is read once per turn.
         let window = self.setting.window.at(timing::now());
         while let Some(partition) = self.assignment.furthest_behind() {
@@ -248,7 +260,7 @@ impl Source {
                 PollOutcome::Nothing => {}
                 PollOutcome::Records => return Ok(true),
                 PollOutcome::Event(KafkaError::PartitionEOF(partition)) => {
-                    self.at_end(partition)?;
+                    self.at_end(partition);
                     return Ok(true);
                 }
                 PollOutcome::Event(error) => {
@@ -260,35 +272,61 @@ impl Source {
         Ok(false)
     }
 
-    /// Polls the main queue, which serves group events and errors. Records arrive in the queues of their partitions.
-    fn serve_group(&mut self, wait: Duration) -> anyhow::Result<()> {
-        match self.kafka.poll(wait) {
-            Some(Err(error)) => self.check_error(error),
-            Some(Ok(record)) => {
-                tracing::warn!(
-                    partition = record.partition(),
-                    offset = record.offset(),
-                    "record outside of its partition queue"
-                );
-                self.assignment.mark_uncertain();
-                Ok(())
+    /// Takes up to [`RECORDS_IN_A_ROW`] records and events from the main queue. Returns false if it is empty.
+    fn poll_main_queue(&mut self) -> anyhow::Result<bool> {
+        let window = self.setting.window.at(timing::now());
+        for taken in 0..RECORDS_IN_A_ROW {
+            if !self.poll_once(Duration::ZERO, &window)? {
+                return Ok(taken > 0);
             }
-            None => Ok(()),
+            if self.writers.is_stalled() {
+                break;
+            }
         }
+        Ok(true)
+    }
+
+    /// Polls the main queue, which serves group events and errors. It has the records of the partitions that have no
+    /// queue of their own.
+    fn serve_group(&mut self, wait: Duration) -> anyhow::Result<()> {
+        let window = self.setting.window.at(timing::now());
+        self.poll_once(wait, &window).map(drop)
+    }
+
+    fn poll_once(&mut self, wait: Duration, window: &Window) -> anyhow::Result<bool> {
+        match self.kafka.poll(wait) {
+            Some(Err(KafkaError::PartitionEOF(partition))) => self.at_end(partition),
+            Some(Err(error)) => self.check_error(error)?,
+            Some(Ok(record)) if self.setting.queues == PartitionQueues::Shared => {
+                // Records of a partition that is being released or sought are dropped. They are read again.
+                if let Some(epoch) = self.assignment.accept(record.partition(), record.offset()) {
+                    take(window, epoch, &mut self.writers, &record);
+                }
+            }
+            Some(Ok(record)) => {
+                let (partition, offset) = (record.partition(), record.offset());
+                tracing::warn!(partition, offset, "record outside of its partition queue");
+                self.assignment.mark_uncertain();
+            }
+            None => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Handles the end of a partition. Moves its offset past trailing entries that are not delivered as records, such
     /// as transaction markers.
-    fn at_end(&mut self, partition: i32) -> anyhow::Result<()> {
+    fn at_end(&mut self, partition: i32) {
+        // It may arrive in the main queue while the partition is being released or sought.
+        if !self.assignment.has(partition) {
+            return;
+        }
         let topic = &self.setting.resume.group_topic.topic;
-        let position = self.kafka.position()?.find_partition(topic, partition).map(|one| one.offset());
-        if let Some(Offset::Offset(next)) = position
+        if let Ok(Offset::Offset(next)) = rdkafka_ext::position(self.kafka.client(), topic, partition)
             && let Some(epoch) = self.assignment.read_up_to(partition, next)
         {
             self.writers.batch_for(partition).pass(partition, epoch, next);
         }
         self.assignment.caught_up().at_end(partition);
-        Ok(())
     }
 
     /// Handles an error of librdkafka. Fails on permanent errors; others are logged, because librdkafka recovers from
