@@ -142,14 +142,22 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
     let _server = http::start(settings.http.as_ref(), DEFAULT_ADDRESS, Arc::clone(&site) as Arc<_>)
         .await
         .map_err(anyhow::Error::from)?;
-    let found = topic::find(&config, &group_topic.topic, settings.missing_topic, &site.health, &shutdown).await?;
-    let Some(partitions) = found else { return Ok(Summary::default()) };
+    let found = topic::find(&config, &group_topic.topic, settings.missing_topic).await?;
     connection.succeeded();
-    let queues = bound_memory(&settings, usize::try_from(partitions).unwrap_or(1), &connection, &mut config).await?;
     let mut client = postgres::connect_at_start(&settings.target).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
         tracing::info!(script, "migration applied");
     }
+    let partitions = if let Some(partitions) = found {
+        partitions
+    } else {
+        drop(client);
+        let appeared = topic::appearance(&config, &group_topic.topic, &site.health, &shutdown).await?;
+        let Some(partitions) = appeared else { return Ok(Summary::default()) };
+        client = postgres::connect_at_start(&settings.target).await?;
+        partitions
+    };
+    let queues = bound_memory(&settings, usize::try_from(partitions).unwrap_or(1), &connection, &mut config).await?;
     let kafka = KafkaClient::new(&config, settings.instance.as_deref(), &connection)?;
     offsets::first_start::insert_initial_offsets(&mut client, &group_topic, &kafka.current(), settings.start).await?;
     let stop_asking = CancellationToken::new();

@@ -24,27 +24,32 @@ pub(crate) enum MissingTopic {
     Fail,
 }
 
-/// Returns the number of partitions of the topic, or `None` if a shutdown was requested before it exists.
-pub(crate) async fn find(
-    config: &ClientConfig,
-    topic: &str,
-    missing: MissingTopic,
-    health: &Health,
-    shutdown: &ShutdownDeadline,
-) -> Result<Option<i32>, Failure> {
+/// Returns the number of partitions of the topic, or `None` if the caller has to [wait](appearance) for it.
+pub(crate) async fn find(config: &ClientConfig, topic: &str, missing: MissingTopic) -> Result<Option<i32>, Failure> {
     if missing == MissingTopic::Create {
         return Ok(Some(ensure_topic(config, topic).await?.partitions));
     }
     if let Some(partitions) = topic_partitions(config, topic).await? {
         return Ok(Some(partitions));
     }
-    let similar = similar_topics(config, topic).await;
     if missing == MissingTopic::Fail {
+        let similar = similar_topics(config, topic).await;
         return Err(Failure::Failed(anyhow!(
             "cannot read topic {topic}: it does not exist; correct --topic{}, or create it with --create-topic",
             suggestion(&similar)
         )));
     }
+    Ok(None)
+}
+
+/// Waits for the topic. Returns its number of partitions, or `None` if a shutdown was requested before it exists.
+pub(crate) async fn appearance(
+    config: &ClientConfig,
+    topic: &str,
+    health: &Health,
+    shutdown: &ShutdownDeadline,
+) -> Result<Option<i32>, TopicError> {
+    let similar = similar_topics(config, topic).await;
     tracing::warn!(topic, ?similar, "topic does not exist, waiting for it; create it with --create-topic");
     health.waiting(Some(format!("topic {topic} does not exist")));
     let partitions = tokio::select! {
