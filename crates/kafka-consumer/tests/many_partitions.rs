@@ -1,4 +1,4 @@
-//! A topic with several hundred partitions.
+//! A topic with hundreds of partitions, which share one queue.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod support;
@@ -19,7 +19,7 @@ use rdkafka::{ClientContext, Statistics};
 use support::records::{Record, event, now, produce};
 use support::{WRITER, catch_up, consumer, fail, number, printed, program, runtime, signal, wait_until};
 
-const PARTITIONS: i32 = 500;
+const PARTITIONS: i32 = 200;
 const TOPIC: &str = "product-events";
 const ROWS: &str = "SELECT count(*) FROM staging.product_events_raw";
 
@@ -66,16 +66,16 @@ fn the_number_of_requests_does_not_depend_on_the_partitions() {
     let limit = Duration::from_secs(10);
     let partitions = watermarks::partitions(&client, TOPIC, limit).unwrap();
     let found = watermarks::watermarks(&client, TOPIC, &partitions, limit).unwrap();
-    assert_eq!(found.len(), 500);
+    assert_eq!(found.len(), 200);
     assert!(found.values().all(|one| *one == Watermarks { low: 0, high: 1 }), "{found:?}");
-    assert_eq!(watermarks::ends(&client, TOPIC, &partitions, limit).unwrap().len(), 500);
-    assert_eq!(watermarks::offsets_at(&client, TOPIC, &partitions, 1, limit).unwrap().len(), 500);
+    assert_eq!(watermarks::ends(&client, TOPIC, &partitions, limit).unwrap().len(), 200);
+    assert_eq!(watermarks::offsets_at(&client, TOPIC, &partitions, 1, limit).unwrap().len(), 200);
     let deadline = Instant::now() + Duration::from_secs(2);
     while Instant::now() < deadline {
         drop(client.poll(Duration::from_millis(20)));
     }
     assert_eq!(*requests.0.lock().unwrap(), 4, "one for each question, and two for the watermarks");
-    assert!(watermarks::watermarks(&client, TOPIC, &[0, 500], limit).is_err(), "there is no partition 500");
+    assert!(watermarks::watermarks(&client, TOPIC, &[0, 200], limit).is_err(), "there is no partition 200");
 }
 
 /// Returns the processor time of a process.
@@ -98,13 +98,13 @@ fn quiet(mut command: Command) -> Child {
 }
 
 #[test]
-fn a_consumer_of_five_hundred_partitions() {
+fn a_consumer_of_many_partitions() {
     let stack = stack();
     let mut child = quiet(consumer(&stack));
     let owned = "SELECT count(topic_id) FROM pipeline.consumer_offsets";
-    wait_until(&mut child, || number(&stack, owned) == 500);
+    wait_until(&mut child, || number(&stack, owned) == 200);
     send(&stack, 0);
-    wait_until(&mut child, || number(&stack, ROWS) == 500);
+    wait_until(&mut child, || number(&stack, ROWS) == 200);
     sleep(Duration::from_secs(2));
     let took = processor_time_of_five_seconds(&child);
     println!("idle for five seconds: {took:?}");
@@ -116,15 +116,15 @@ fn a_consumer_of_five_hundred_partitions() {
     let set = ["offsets", "set", "--bootstrap-servers", &servers, "--reason", "a test", "--to-earliest"];
     assert_eq!(
         printed(&stack, &set).lines().filter(|line| line.ends_with("1 to 0, rereads up to 1 record")).count(),
-        500
+        200
     );
-    send(&stack, 500);
+    send(&stack, 200);
     catch_up(&stack, &[]);
-    assert_eq!(number(&stack, ROWS), 1_000);
-    assert_eq!(number(&stack, "SELECT sum(duplicates)::bigint FROM pipeline.consumer_offsets"), 500);
+    assert_eq!(number(&stack, ROWS), 400);
+    assert_eq!(number(&stack, "SELECT sum(duplicates)::bigint FROM pipeline.consumer_offsets"), 200);
     // All records were read to the end of each partition, and nothing is left.
     catch_up(&stack, &["--memory-limit", "140MiB"]);
-    assert_eq!(number(&stack, "SELECT sum(records)::bigint FROM pipeline.consumer_offsets"), 1_500);
+    assert_eq!(number(&stack, "SELECT sum(records)::bigint FROM pipeline.consumer_offsets"), 600);
     let refusal = fail(
         &stack,
         WRITER,
@@ -133,6 +133,6 @@ fn a_consumer_of_five_hundred_partitions() {
     );
     let doctor = ["doctor", "--bootstrap-servers", &servers, "--memory-limit", "128MiB", "--no-lake", "--json"];
     let doctor = program(&stack, WRITER, &doctor).output().unwrap();
-    assert!(String::from_utf8_lossy(&doctor.stdout).contains("128MiB is too small for 500 partitions"), "{doctor:?}");
-    assert!(refusal.contains("--memory-limit 128MiB is too small for 500 partitions; use at least"), "{refusal}");
+    assert!(String::from_utf8_lossy(&doctor.stdout).contains("128MiB is too small for 200 partitions"), "{doctor:?}");
+    assert!(refusal.contains("--memory-limit 128MiB is too small for 200 partitions; use at least"), "{refusal}");
 }
