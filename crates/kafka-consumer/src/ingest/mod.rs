@@ -208,12 +208,7 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
         identity,
     };
     let asking = tokio::spawn(ends.run(stop_asking.clone()));
-    let history = Arc::clone(&site.history);
-    let remembering =
-        tokio::spawn(history.keep(Arc::clone(&counters), Arc::clone(&site.ends), Arc::clone(&site.health)));
-    let totals = Arc::clone(&site);
-    let target = settings.target.named("kafka-consumer page");
-    let totalling = tokio::spawn(async move { totals.group_totals.keep(&target, &totals.group_topic).await });
+    let collecting = collect_for_page(&site, &settings.target);
     let source = Source::new(source, commands, reports);
     let reading = std::thread::Builder::new()
         .name("source".to_owned())
@@ -228,8 +223,7 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
     };
     let result = end(reading, stop, writers, give_up).await;
     watching.abort();
-    remembering.abort();
-    totalling.abort();
+    collecting.abort();
     result?;
     Ok(Summary {
         tally: counters.tally(),
@@ -237,6 +231,16 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
         retries: counters.retries(),
         elapsed: began.elapsed(),
         reading: counters.reading(),
+    })
+}
+
+/// Collects the history and the totals of the group, which the page shows.
+fn collect_for_page(site: &Arc<HttpEndpoints>, target: &Conninfo) -> JoinHandle<()> {
+    let (site, target) = (Arc::clone(site), target.named("kafka-consumer page"));
+    tokio::spawn(async move {
+        let history = Arc::clone(&site.history);
+        let history = history.keep(Arc::clone(&site.counters), Arc::clone(&site.ends), Arc::clone(&site.health));
+        tokio::join!(history, site.group_totals.keep(&target, &site.group_topic));
     })
 }
 
