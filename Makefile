@@ -13,7 +13,7 @@ EVENTS ?= 1M
 VERBOSE ?=
 .PHONY: help help-all demo up down setup packages servers browser programs status logs psql test lint unit integration format \
 	test-page model test-faults test-slow test-pgbouncer chaos latency bench-day bench-consumer bench-generator bench-peers \
-	bench-growth bench-refine bench-check bench-steps flame-graphs build images sbom schema diagram
+	bench-growth bench-refine bench-check bench-steps flame-graphs build images sbom schema reference man diagram
 
 # Prints the targets by group; a group is the text behind `##@`.
 define LIST_TARGETS
@@ -98,7 +98,7 @@ unit: packages ## Run the tests that need no servers
 format: ## Format the code
 	cargo fmt --all
 
-integration: setup ##+ Run the tests against servers of their own, on free ports
+integration: setup ##+ Run the tests against real servers, on free ports
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test '*'
 

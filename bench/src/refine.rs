@@ -16,10 +16,10 @@ pub(crate) struct Arguments {
     /// Sizes of the table in rows; the first one is the base of the ratios
     #[arg(long, value_delimiter = ',', default_value = "10M,50M", value_parser = units::count::<i64>)]
     rows: Vec<i64>,
-    /// Rows per day
+    /// Number of rows per day
     #[arg(long, default_value_t = 10_000_000, value_parser = units::count::<i64>)]
     per_day: i64,
-    /// New rows before each measured refinement
+    /// Number of new rows before each measured refinement
     #[arg(long, default_value_t = 100_000, value_parser = units::count::<i64>)]
     new: i64,
     /// Number of measured refinements per size

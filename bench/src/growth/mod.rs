@@ -21,7 +21,7 @@ const MILLION: u64 = 1_000_000;
 
 #[derive(Args)]
 pub(crate) struct Arguments {
-    /// Measurements to run
+    /// Measurements to run, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "events,table,consumers,bytes")]
     measure: Vec<Measurement>,
     /// Number of rounds per case
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// Millions of rows in the table before the measurement
     #[arg(long, value_delimiter = ',', default_value = "10,50,100")]
     rows: Vec<u64>,
-    /// Millions of rows per day, which is one partition
+    /// Millions of rows per day, which is one table partition
     #[arg(long, default_value_t = 10)]
     per_day: u64,
     /// Millions of events per round of the other measurements

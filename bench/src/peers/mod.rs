@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     /// Run only this sink; repeatable
     #[arg(long = "only", value_enum)]
     only: Vec<Sink>,
-    /// Measurements to run
+    /// Measurements to run, separated by commas
     #[arg(long, value_enum, value_delimiter = ',', default_value = "speed,crash,poison")]
     measure: Vec<Measurement>,
 }

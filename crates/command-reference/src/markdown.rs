@@ -39,9 +39,9 @@ fn section(page: &mut String, command: &Command, name: &str, level: usize) {
 
 fn usage(command: &Command, name: &str) -> Option<String> {
     let usage = command.clone().render_usage().to_string();
-    let (_, arguments) = usage.split_once(command.get_name())?;
+    let (_, arguments) = usage.split_once(name)?;
     let lines: Vec<&str> = arguments.lines().map(str::trim).collect();
-    Some(format!("{name} {}", lines.join("\n")))
+    Some(format!("{name} {}", lines.join("\n")).trim_end().to_owned())
 }
 
 /// Returns the arguments by help heading. The program lists only global flags: its other flags are those of `run`.
@@ -162,6 +162,13 @@ mod tests {
                     )
                     .arg(Arg::new("secret").long("secret").hide(true)),
             )
+            .subcommand(Command::new("offsets").subcommand(Command::new("set").about("Move the group")))
+    }
+
+    #[test]
+    fn a_usage_begins_with_the_full_name_of_its_command() {
+        let page = page("", [program()]);
+        assert!(page.contains("```text\nkafka-consumer offsets set\n```"), "{page}");
     }
 
     #[test]

@@ -81,7 +81,7 @@ Examples:
 #[derive(Debug, Subcommand)]
 #[expect(clippy::large_enum_variant, reason = "the process has one value of it")]
 enum Command {
-    /// Generate events and publish them until Ctrl-C or the requested end
+    /// Generate events and publish them until Ctrl-C or the requested end (the default command)
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
     /// List the runs on this host and in the lake; remove old ones from this host
@@ -92,10 +92,10 @@ enum Command {
     /// Print transition probabilities, and expected counts by event type, experiment and user decile
     #[command(after_help = DESCRIBE_EXAMPLES)]
     Describe(DescribeArgs),
-    /// Check a running generator: exit 0 if it is healthy, else 1
+    /// Query a probe of a running generator; exit 0 if it passes, else 1
     #[command(after_help = HEALTHCHECK_EXAMPLES)]
     Healthcheck(HealthcheckArgs),
-    /// Print a completion script for a shell
+    /// Print a shell completion script
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
         /// Shell that reads the script

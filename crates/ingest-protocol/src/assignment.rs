@@ -106,10 +106,10 @@ enum Change {
 enum Pending {
     /// Waits for the positions of assigned partitions.
     Assigning,
-    /// Waits for the position of a partition that is read again.
-    Locating(i32),
-    /// Waits for the outcome of a seek.
-    Seeking(i32, Position),
+    /// Waits for the positions of partitions that are read again.
+    Locating,
+    /// Waits for the outcome of a seek. Others follow.
+    Seeking(i32, Position, BTreeMap<i32, Position>),
     /// Waits for the writers.
     Releasing(Vec<i32>, AfterRelease),
 }
@@ -128,7 +128,7 @@ pub struct Assignment {
     read: BTreeMap<i32, u64>,
     changes: VecDeque<Change>,
     pending: Option<Pending>,
-    to_seek: VecDeque<i32>,
+    to_seek: Vec<i32>,
     last_epoch: u64,
     uncertain: bool,
 }
@@ -157,7 +157,7 @@ impl Assignment {
             Input::Assigned(partitions) => self.changes.push_back(Change::Assign(partitions)),
             Input::Revoked(partitions) => self.changes.push_back(Change::Revoke(partitions)),
             Input::Lost(partitions) => self.changes.push_back(Change::Lose(partitions)),
-            Input::Loaded(positions) => self.loaded(&positions, effects),
+            Input::Loaded(positions) => self.loaded(positions, effects),
             Input::Released => self.released(effects),
             Input::Sought(outcome) => self.sought(outcome, effects),
             Input::Moved { partition, epoch } => self.moved(partition, epoch, effects),
@@ -177,11 +177,11 @@ impl Assignment {
         } else if std::mem::take(&mut self.uncertain) {
             let partitions = self.read.keys().copied().collect();
             self.release(partitions, AfterRelease::Seek, effects);
-        } else if let Some(partition) = self.to_seek.pop_front() {
-            effects.push(Effect::Load(vec![partition]));
-            self.pending = Some(Pending::Locating(partition));
-        } else {
+        } else if self.to_seek.is_empty() {
             return false;
+        } else {
+            effects.push(Effect::Load(std::mem::take(&mut self.to_seek)));
+            self.pending = Some(Pending::Locating);
         }
         true
     }
@@ -223,7 +223,7 @@ impl Assignment {
         }
     }
 
-    fn loaded(&mut self, positions: &BTreeMap<i32, Position>, effects: &mut Vec<Effect>) {
+    fn loaded(&mut self, positions: BTreeMap<i32, Position>, effects: &mut Vec<Effect>) {
         match self.pending.take() {
             Some(Pending::Assigning) => {
                 let offsets = positions.iter().map(|(partition, position)| (*partition, position.next_offset));
@@ -233,31 +233,37 @@ impl Assignment {
                     if mutated(Mutant::AssignedBeforeOwned) { (Some(assign), None) } else { (None, Some(assign)) };
                 effects.extend(first);
                 for (partition, position) in positions {
-                    self.own(*partition, *position, effects);
+                    self.own(partition, position, effects);
                 }
                 effects.extend(then);
             }
-            Some(Pending::Locating(partition)) => {
-                if let Some(position) = positions.get(&partition) {
-                    effects.push(Effect::Seek { partition, next_offset: position.next_offset });
-                    self.pending = Some(Pending::Seeking(partition, *position));
-                }
-            }
+            Some(Pending::Locating) => self.seek_next(positions, effects),
             other => self.pending = other,
         }
     }
 
-    fn sought(&mut self, outcome: SeekOutcome, effects: &mut Vec<Effect>) {
-        match (self.pending.take(), outcome) {
-            (Some(Pending::Seeking(partition, position)), SeekOutcome::Done) => self.own(partition, position, effects),
-            (Some(Pending::Seeking(partition, _)), SeekOutcome::Failed) => {
-                if !mutated(Mutant::SeekNotRepeated) {
-                    self.to_seek.push_back(partition);
-                }
-            }
-            (Some(Pending::Seeking(..)), SeekOutcome::Unassigned) => {}
-            (other, _) => self.pending = other,
+    /// Seeks in the first of these partitions, if there is one.
+    fn seek_next(&mut self, mut positions: BTreeMap<i32, Position>, effects: &mut Vec<Effect>) {
+        if let Some((partition, position)) = positions.pop_first() {
+            effects.push(Effect::Seek { partition, next_offset: position.next_offset });
+            self.pending = Some(Pending::Seeking(partition, position, positions));
         }
+    }
+
+    fn sought(&mut self, outcome: SeekOutcome, effects: &mut Vec<Effect>) {
+        let (partition, position, later) = match self.pending.take() {
+            Some(Pending::Seeking(partition, position, later)) => (partition, position, later),
+            other => {
+                self.pending = other;
+                return;
+            }
+        };
+        match outcome {
+            SeekOutcome::Done => self.own(partition, position, effects),
+            SeekOutcome::Failed if !mutated(Mutant::SeekNotRepeated) => self.to_seek.push(partition),
+            SeekOutcome::Failed | SeekOutcome::Unassigned => {}
+        }
+        self.seek_next(later, effects);
     }
 
     fn released(&mut self, effects: &mut Vec<Effect>) {
@@ -287,7 +293,7 @@ impl Assignment {
     fn moved(&mut self, partition: i32, epoch: u64, effects: &mut Vec<Effect>) {
         if self.epoch(partition) == Some(epoch) && !mutated(Mutant::MovedIgnored) {
             self.read.remove(&partition);
-            self.to_seek.push_back(partition);
+            self.to_seek.push(partition);
             effects.push(Effect::StopReading(partition));
             effects.push(Effect::DropRecords(partition));
         }

@@ -88,21 +88,21 @@ mod tests {
     use super::Settlement::{Committed, Moved};
     use super::*;
 
-    fn record(offset: i64) -> Option<RecordPosition> {
-        Some(RecordPosition { offset, fingerprint: 100 + offset })
+    fn record(offset: i64) -> RecordPosition {
+        RecordPosition { offset, fingerprint: 100 + offset }
     }
 
     fn part(next_offset: i64) -> PartEnd {
-        PartEnd { next_offset, incarnation: 0, last: record(next_offset - 1) }
+        PartEnd { next_offset, incarnation: 0, last: Some(record(next_offset - 1)) }
     }
 
     fn stored(next_offset: i64) -> StoredOffset {
-        StoredOffset { next_offset, incarnation: 0, last: record(next_offset - 1) }
+        StoredOffset { next_offset, incarnation: 0, last: Some(record(next_offset - 1)) }
     }
 
     #[test]
     fn the_offset_moves_only_from_where_its_writer_left_it() {
-        let position = Position { next_offset: 5, incarnation: 1, last: record(4), lettered_up_to: 0 };
+        let position = Position { next_offset: 5, incarnation: 1, last: Some(record(4)), lettered_up_to: 0 };
         let at = |next_offset, incarnation| StoredOffset { next_offset, incarnation, last: None };
         assert!(at(5, 1).may_move_from(&position));
         assert!(!at(4, 1).may_move_from(&position), "a promoted standby lacks the last commit");

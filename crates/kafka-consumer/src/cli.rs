@@ -23,11 +23,10 @@ use crate::observability::endpoints::DEFAULT_ADDRESS;
 
 /// Load product events from Kafka into PostgreSQL, effectively once
 ///
-/// Without a command, it consumes until Ctrl-C: it applies pending migrations, resumes from the offsets in PostgreSQL,
-/// and commits rows, dead letters and offsets together. Every flag has an environment variable: KAFKA_CONSUMER_GROUP_ID
-/// for --group-id. Exit codes: 0 success, 1 failure, 2 invalid usage or configuration, 3 a check found a difference.
+/// Without a command, consume until Ctrl-C: apply pending migrations, resume from the offsets in PostgreSQL, and commit
+/// rows, dead letters and offsets together. By default, use the local stack, which 'cargo run -p local-stack -- up'
+/// starts.
 #[derive(Parser)]
-#[expect(clippy::doc_markdown, reason = "the comment is the help")]
 #[command(name = "kafka-consumer", version, args_conflicts_with_subcommands = true, after_help = EXAMPLES)]
 struct Cli {
     #[command(subcommand)]
@@ -50,10 +49,10 @@ enum Command {
     #[command(after_help = STATUS_EXAMPLES)]
     Status(StatusArgs),
     /// List, show, replay, export or discard dead letters
-    #[command(subcommand)]
+    #[command(subcommand, after_help = DEAD_LETTERS_EXAMPLES)]
     DeadLetters(DeadLettersCommand),
     /// Show or set the offsets of a consumer group
-    #[command(subcommand)]
+    #[command(subcommand, after_help = OFFSETS_EXAMPLES)]
     Offsets(OffsetsCommand),
     /// Compare the events of a run with the topic, the lake, the table and the dead letters; exit 3 if any differ
     #[command(after_help = RECONCILE_EXAMPLES)]
@@ -67,28 +66,36 @@ enum Command {
     /// Load the Parquet files of the lake into the table, and keep existing rows
     #[command(after_help = REBUILD_EXAMPLES)]
     Rebuild(RebuildArgs),
-    /// Drop daily partitions older than the retention period
+    /// Drop daily table partitions older than the retention period
     #[command(after_help = RETENTION_EXAMPLES)]
     Retention(RetentionArgs),
     /// Check dependencies, privileges and settings, and suggest fixes; exit 3 if the pipeline cannot run
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
-    /// Query a probe of a running consumer; exit 0 if it passes, 1 if not
+    /// Query a probe of a running consumer; exit 0 if it passes, else 1
     #[command(after_help = HEALTHCHECK_EXAMPLES)]
     Healthcheck(HealthcheckArgs),
     /// Print a shell completion script
     #[command(after_help = COMPLETIONS_EXAMPLES)]
     Completions {
-        /// Shell to complete for
+        /// Shell that reads the script
         shell: Shell,
     },
 }
 
 const EXAMPLES: &str = "\
 Examples:
+  # Consume until Ctrl-C
   kafka-consumer
+  # Consume to the ends of the partitions, then exit
   kafka-consumer --until-caught-up
-  kafka-consumer doctor --no-lake";
+  # Show offsets, lag and dead letters
+  kafka-consumer status
+  # Check dependencies, privileges and settings
+  kafka-consumer doctor --no-lake
+
+Each flag has an environment variable: --group-id is KAFKA_CONSUMER_GROUP_ID.
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 3 a check found a difference.";
 
 const RUN_EXAMPLES: &str = "\
 Examples:
@@ -98,12 +105,23 @@ Examples:
 
 const MIGRATE_EXAMPLES: &str = "\
 Examples:
+  kafka-consumer migrate
   kafka-consumer migrate --database-url postgres://owner@db/warehouse";
 
 const STATUS_EXAMPLES: &str = "\
 Examples:
   kafka-consumer status
   kafka-consumer status --json";
+
+const DEAD_LETTERS_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer dead-letters list
+  kafka-consumer dead-letters replay --dry-run";
+
+const OFFSETS_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer offsets show
+  kafka-consumer offsets set --to-latest --dry-run";
 
 const RECONCILE_EXAMPLES: &str = "\
 Examples:
@@ -144,7 +162,9 @@ Examples:
 
 const COMPLETIONS_EXAMPLES: &str = "\
 Examples:
-  kafka-consumer completions bash > kafka-consumer.bash";
+  kafka-consumer completions bash > ~/.local/share/bash-completion/completions/kafka-consumer
+  kafka-consumer completions zsh > ~/.zfunc/_kafka-consumer";
+
 /// Returns the definition of the command line, for parsing and for the reference.
 #[must_use]
 pub fn command() -> clap::Command {

@@ -160,6 +160,8 @@ fn what_the_rules_accept_later_becomes_a_row() {
     assert_eq!((&refused["letters"], &refused["rows"]), (&json!(5), &json!(0)));
     assert_eq!(refused["refused"][1]["reason"], "timestamp_outside_window");
     let wider = ["--max-event-age", "600d"];
+    let shown = |flags: &[&str]| printed(&stack, &[&[DEAD_LETTERS, "show", "0", "0"], flags].concat());
+    assert!(shown(&[]).contains("validation   fails") && shown(&wider).contains("validation   passes"));
     let tried = replay(&[wider[0], wider[1], "--dry-run"]);
     let rows = "SELECT count(*) FROM staging.product_events_raw";
     let open = "SELECT count(*) FROM pipeline.dead_letters WHERE replayed_at IS NULL";

@@ -14,6 +14,7 @@ use local_stack::{Kafka, Postgres};
 use pipeline_runtime::kafka::ensure_topic;
 use rdkafka::config::ClientConfig;
 use support::runtime;
+use support::watched::Watched;
 
 const TOPIC: [&str; 2] = ["--topic", "product-events"];
 const GROUP: [&str; 2] = ["--group", "kafka-consumer"];
@@ -168,4 +169,57 @@ fn a_client_that_cannot_come_in_is_told_why() {
     let other = format!("ssl.ca.location={}", servers.folder.path().join("other.pem").display());
     refused(with(&other), &["cannot connect to Kafka", "certificate verify failed", "ssl.ca.location"]);
     refused(with("security.protocol=PLAINTEXT"), &["security.protocol"]);
+}
+
+fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_mins(1);
+    while !condition() {
+        assert!(Instant::now() < deadline, "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// The broker restarts with another password of the user. The file of the program follows later, or never.
+#[test]
+fn a_rotated_password_is_read_again_or_ends_the_programs() {
+    let mut servers = Servers::start();
+    let mut consumer = servers.told("run", "reader");
+    consumer.args(["--no-migrate", "--http-addr", "127.0.0.1:0"]);
+    let mut consumer = Watched::run(&mut consumer);
+    let mut impatient = servers.told("run", "reader");
+    impatient.args(["--no-migrate", "--http-addr", "off", "--login-grace", "3s", "-X", "sasl.password=redaer-secret"]);
+    let impatient = impatient.stderr(Stdio::piped()).spawn().unwrap();
+    let mut generator = servers.program("event-generator", "run", "writer");
+    generator.args(["--no-lake", "--rate", "100/s", "--http-addr", "off", "--state-dir"]).arg(servers.folder.path());
+    let generator = generator.stderr(Stdio::piped()).spawn().unwrap();
+    let rows = |servers: &Servers| servers.query("SELECT count(*) FROM staging.product_events_raw")[0].get::<_, i64>(0);
+    wait_for("rows", || rows(&servers) > 100);
+    consumer.wait_until("ready", |one| one.get("/readyz").0 == 200);
+
+    for user in ["reader", "writer"] {
+        servers.kafka.set_password(user, "rotated-secret").unwrap();
+    }
+    servers.kafka.kill().unwrap();
+    servers.kafka.restart().unwrap();
+    consumer.wait_until("the refusal", |one| one.get("/readyz").1.contains("kafka refuses the login"));
+    assert_eq!(consumer.get("/readyz").0, 503);
+    let output = impatient.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", said(&output));
+    assert!(said(&output).contains("error: cannot log in to Kafka: refused for"), "{}", said(&output));
+
+    let before = rows(&servers);
+    for user in ["reader", "writer"] {
+        let text = format!("sasl.mechanism=SCRAM-SHA-512\nsasl.username={user}\nsasl.password=rotated-secret\n");
+        let (file, new) = (servers.folder.path().join(format!("{user}.properties")), servers.folder.path().join("new"));
+        fs::write(&new, text).unwrap();
+        fs::rename(&new, &file).unwrap();
+    }
+    consumer.wait_until("ready again", |one| one.get("/readyz").0 == 200);
+    wait_for("more rows", || rows(&servers) > before + 300);
+    assert!(consumer.said().contains("kafka credentials replaced, logging in again"), "{}", consumer.said());
+    consumer.end();
+    support::signal(&generator, "-TERM");
+    let output = generator.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", said(&output));
+    assert!(said(&output).contains("kafka login refused"), "{}", said(&output));
 }

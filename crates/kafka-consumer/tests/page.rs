@@ -7,7 +7,7 @@ use local_stack::Stack;
 use serde_json::json;
 use support::browser::Browser;
 use support::watched::{Sending, Watched};
-use support::{number, query, sender, signal, succeed};
+use support::{catch_up, number, query, sender, signal, succeed};
 
 fn sum(stack: &Stack, column: &str) -> i64 {
     number(stack, &format!("SELECT coalesce(sum({column}), 0)::bigint FROM pipeline.consumer_offsets"))
@@ -71,6 +71,51 @@ fn the_page_says_what_an_outage_is() {
     stack.postgres.restart().unwrap();
     browser.wait_until("ready again", |one| one.text("status") == "ready" && one.text("notice").is_empty());
     generator.end();
+    consumer.end();
+}
+
+#[test]
+#[ignore = "browser"]
+fn the_page_says_that_kafka_is_unavailable() {
+    let browser = Browser::start();
+    let mut stack = Stack::ephemeral().unwrap();
+    let mut consumer = Watched::start(&stack);
+    consumer.wait_until("ready", |one| one.get("/readyz").0 == 200);
+    browser.open(&format!("http://{}/", consumer.address));
+    browser.wait_until("no lag", |one| shown(one, "lag") == 0);
+    stack.kafka.kill().unwrap();
+    browser.wait_until("the outage", |one| one.text("notice").contains("Kafka unavailable since"));
+    assert_eq!(browser.text("lag"), "unknown");
+    browser.wait_until("not ready", |one| one.text("status") == "not ready");
+    stack.kafka.restart().unwrap();
+    browser.wait_until("ready again", |one| one.text("status") == "ready" && one.text("notice").is_empty());
+    browser.wait_until("no lag again", |one| shown(one, "lag") == 0);
+    consumer.end();
+}
+
+#[test]
+#[ignore = "browser"]
+fn the_groups_totals_outlive_the_process_and_the_table_fits_a_narrow_window() {
+    let browser = Browser::start();
+    let stack = Stack::ephemeral().unwrap();
+    let mut generator = sender(&stack, "max");
+    generator.args(["--count", "1000", "--no-lake", "--fault", "corrupt=1%"]);
+    succeed(generator);
+    catch_up(&stack, &[]);
+    let consumer = Watched::start(&stack);
+    browser.open(&format!("http://{}/", consumer.address));
+    for (id, column) in [("rows-all", "rows_inserted"), ("letters-all", "dead_letters")] {
+        let text = format!("group: {}", sum(&stack, column));
+        browser.wait_until(&text, |one| one.text(id).replace(',', "") == text);
+    }
+    assert_eq!(shown(&browser, "rows"), 0, "of this process");
+    browser.wait_until("no lag", |one| shown(one, "lag") == 0);
+    browser.resize(400, 900);
+    let scrolled = "const box = document.querySelector('.scroll'); return box.scrollWidth - box.clientWidth";
+    browser.wait_until("the table needs no scrolling", |one| one.run(scrolled) == 0);
+    let heads = "return [...document.querySelectorAll('#partition-table thead th')]
+        .filter((head) => head.checkVisibility()).map((head) => head.textContent)";
+    assert_eq!(browser.run(heads), json!(["Partition", "Lag", "Rows", "Dead letters"]));
     consumer.end();
 }
 

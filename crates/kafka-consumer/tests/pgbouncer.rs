@@ -10,8 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use kafka_consumer::{connect_at_start, resolve};
-use local_stack::Postgres;
-use support::runtime;
+use local_stack::{Postgres, Stack};
+use support::records::{Record, event, now, produce};
+use support::{number, runtime, signal, wait_until};
 
 /// A `PgBouncer` process, which ends when this is dropped.
 struct Bouncer {
@@ -63,6 +64,15 @@ impl Drop for Bouncer {
     }
 }
 
+/// Returns a consumer that connects through the pooler.
+fn consumer_of(stack: &Stack, bouncer: &Bouncer, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
+    command.args(["run", "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]).args(arguments);
+    command.args(["--database-url", &format!("postgres://admin@127.0.0.1:{}/warehouse", bouncer.port)]);
+    command.env("KAFKA_CONSUMER_HTTP_ADDR", "off").stdin(Stdio::null());
+    command
+}
+
 fn is_root() -> bool {
     use std::os::unix::fs::MetadataExt;
     fs::metadata("/proc/self").unwrap().uid() == 0
@@ -103,4 +113,66 @@ fn a_busy_pool_is_recognised_too() {
             assert!(said.contains("PgBouncer"), "{said}");
         }
     });
+}
+
+/// `PgBouncer` reports its own errors as protocol violations (08P01): no server, or no free connection.
+#[test]
+#[ignore = "pgbouncer"]
+fn a_pooler_without_its_server_is_an_outage() {
+    let mut stack = Stack::ephemeral().unwrap();
+    let settings = "pool_mode = session\nquery_wait_timeout = 2\nserver_login_retry = 1";
+    let bouncer = Bouncer::start(&stack.postgres, settings);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = consumer_of(&stack, &bouncer, &[]);
+    let mut child = command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+    let rows = |stack: &Stack| number(stack, "SELECT count(*) FROM staging.product_events_raw");
+    let said = || fs::read_to_string(log.path()).unwrap();
+    wait_until(&mut child, || said().contains("\"consuming\""));
+    produce(&stack, &[Record::of(0, event(1, now(), "tools"))]);
+    wait_until(&mut child, || rows(&stack) == 1);
+
+    stack.postgres.kill().unwrap();
+    produce(&stack, &[Record::of(0, event(2, now(), "tools"))]);
+    wait_until(&mut child, || said().contains("\"sqlstate\":\"08P01\""));
+    let output = consumer_of(&stack, &bouncer, &["--until-caught-up"]).output().unwrap();
+    let error = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.code() == Some(1) && error.contains("behind the connection pooler"), "{error}");
+    stack.postgres.restart().unwrap();
+    wait_until(&mut child, || rows(&stack) == 2);
+    signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success(), "{}", said());
+}
+
+/// A pool that is used up refuses the sessions of a writer until there is room again.
+#[test]
+#[ignore = "pgbouncer"]
+fn a_pool_that_is_used_up_is_waited_for() {
+    let stack = Stack::ephemeral().unwrap();
+    let settings = "pool_mode = session\nquery_wait_timeout = 1\ndefault_pool_size = 2\nmax_client_conn = 20";
+    let bouncer = Bouncer::start(&stack.postgres, settings);
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let mut command = consumer_of(&stack, &bouncer, &["--writers", "1"]);
+    let mut child = command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+    let said = || fs::read_to_string(log.path()).unwrap();
+    wait_until(&mut child, || said().contains("\"consuming\""));
+    let url = format!("postgres://admin@127.0.0.1:{}/warehouse", bouncer.port);
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let crowd = runtime.block_on(async {
+        let mut crowd = Vec::new();
+        while crowd.len() < 2 {
+            if let Ok(client) = support::connect_to(&url).await
+                && client.simple_query("SELECT 1").await.is_ok()
+            {
+                crowd.push(client);
+            }
+        }
+        crowd
+    });
+    produce(&stack, &[Record::of(0, event(1, now(), "tools"))]);
+    wait_until(&mut child, || said().contains("08P01"));
+    drop(crowd);
+    runtime.shutdown_background();
+    wait_until(&mut child, || number(&stack, "SELECT count(*) FROM staging.product_events_raw") == 1);
+    signal(&child, "-TERM");
+    assert!(child.wait().unwrap().success(), "{}", said());
 }

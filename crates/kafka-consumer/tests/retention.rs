@@ -107,6 +107,7 @@ fn what_was_interrupted_is_finished_by_the_next_run() {
     for day in ["2026-01-01", "2026-01-02", "2026-01-03"] {
         execute_as(&stack, WRITER, &format!("SELECT pipeline.ensure_partition('{day}')")).unwrap();
     }
+    assert_eq!(number(&stack, PARTITIONS), 4, "the consumer has created the table partition of tomorrow");
     // A day that a user has detached to keep it.
     execute(&stack, "ALTER TABLE staging.product_events_raw DETACH PARTITION staging.product_events_raw_20260103");
     let runtime = runtime();
@@ -123,11 +124,11 @@ fn what_was_interrupted_is_finished_by_the_next_run() {
     let end = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'kafka-consumer retention'";
     assert_eq!(number(&stack, end), 1);
     runtime.block_on(reader.batch_execute("ROLLBACK")).unwrap();
-    assert_eq!((number(&stack, pending), number(&stack, TABLES)), (1, 3), "stopped in the middle");
+    assert_eq!((number(&stack, pending), number(&stack, TABLES)), (1, 4), "stopped in the middle");
 
     let said = retention(&stack, &["--keep", "1d"]);
     assert_eq!(said.lines().count(), 3, "{said}");
-    assert_eq!((number(&stack, pending), number(&stack, PARTITIONS), number(&stack, TABLES)), (0, 0, 1));
+    assert_eq!((number(&stack, pending), number(&stack, PARTITIONS), number(&stack, TABLES)), (0, 1, 2));
 
     // Interrupted between the detach and the drop: the noted table is dropped, and no other one.
     execute(
@@ -139,11 +140,36 @@ fn what_was_interrupted_is_finished_by_the_next_run() {
     let said = retention(&stack, &["--keep", "1d"]);
     assert!(said.contains("dropped staging.product_events_raw_20260104"), "{said}");
     let kept = "SELECT count(*) FROM pg_class WHERE relname = 'product_events_raw_20260103'";
-    assert_eq!((number(&stack, TABLES), number(&stack, kept)), (1, 1));
+    assert_eq!((number(&stack, TABLES), number(&stack, kept)), (2, 1));
     assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.dropped_partitions WHERE dropped_at IS NULL"), 0);
 
     let said = fail(&stack, WRITER, &["retention", "--keep", "1d"], 1);
     assert!(said.contains("as event_writer: it belongs to pipeline_owner"), "{said}");
     assert!(fail(&stack, OWNER, &["retention", "--keep", "5h"], 2).contains("use 1d to"));
     assert!(fail(&stack, OWNER, &["retention"], 2).contains("--keep"));
+}
+
+/// PostgreSQL detaches no table partition concurrently beside a DEFAULT partition.
+#[test]
+fn a_default_partition_is_refused_before_the_floor_is_raised() {
+    let stack = Stack::ephemeral().unwrap();
+    catch_up(&stack, &[]);
+    execute(
+        &stack,
+        "SELECT pipeline.ensure_partition('2026-01-01');
+         CREATE TABLE staging.rest PARTITION OF staging.product_events_raw DEFAULT",
+    );
+    let partitions = number(&stack, PARTITIONS);
+    let unchanged =
+        "SELECT (SELECT count(*) FROM pipeline.retention_floors) + (SELECT count(*) FROM pipeline.dropped_partitions)";
+    for flags in [&["retention", "--keep", "1d"][..], &["retention", "--keep", "1d", "--dry-run"]] {
+        let said = fail(&stack, OWNER, flags, 1);
+        assert!(said.contains("DETACH PARTITION staging.rest"), "{said}");
+        assert_eq!((number(&stack, unchanged), number(&stack, PARTITIONS)), (0, partitions), "{flags:?}");
+    }
+    let said = retention(&stack, &["--keep", "400d"]);
+    assert!(said.contains("are dropped"), "without a day to drop it is no obstacle: {said}");
+    execute(&stack, "ALTER TABLE staging.product_events_raw DETACH PARTITION staging.rest");
+    let said = retention(&stack, &["--keep", "1d"]);
+    assert!(said.contains("dropped staging.product_events_raw_20260101"), "{said}");
 }

@@ -3,11 +3,16 @@
 
 mod support;
 
+use std::process::Stdio;
+
 use kafka_consumer::{connect, resolve};
 use local_stack::{Postgres, Stack};
 use serde_json::Value;
-use support::records::{days_ago, now};
-use support::{OWNER, READER, WRITER, catch_up, execute, generator, make_users, printed, program, runtime, succeed};
+use support::records::{Record, days_ago, event, now, produce};
+use support::{
+    OWNER, READER, WRITER, catch_up, consumer, execute, generator, make_users, number, printed, program, runtime,
+    succeed, wait_until,
+};
 
 /// Settings that change the meaning of statements or the format of values.
 const ODD: [(&str, &str); 18] = [
@@ -260,4 +265,116 @@ fn pinned_settings_win_and_others_stay() {
     assert_eq!(setting(&url, "search_path"), "pg_catalog, pg_temp, \"\"");
     assert_eq!(setting(&url, "default_transaction_read_only"), "on");
     assert_eq!(setting(&format!("{}?options=-csearch_path%3D", postgres.url()), "search_path"), "pg_catalog, pg_temp");
+}
+
+/// Records the settings of the sessions that write to a table.
+const WITNESS: &str = "
+    CREATE TABLE public.witness (application text, jit text, level text);
+    GRANT INSERT ON public.witness TO PUBLIC;
+    GRANT USAGE ON SCHEMA public TO PUBLIC;
+    CREATE FUNCTION public.witness() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+        INSERT INTO public.witness VALUES (current_setting('application_name'), current_setting('jit'),
+                                           current_setting('transaction_isolation'));
+        RETURN NULL;
+    END $$;";
+
+/// Returns the settings under which the sessions of a program wrote, without repetitions.
+fn witnessed(stack: &Stack, application: &str) -> Vec<(String, String)> {
+    let sql = format!("SELECT DISTINCT jit, level FROM public.witness WHERE application LIKE '{application}%'");
+    support::query(stack, &sql).iter().map(|row| (row.get(0), row.get(1))).collect()
+}
+
+#[test]
+fn sessions_that_write_run_without_jit_and_at_their_own_isolation_level() {
+    let stack = Stack::ephemeral().unwrap();
+    support::migrate(&stack);
+    for (name, value) in [("jit", "on"), ("jit_above_cost", "0"), ("default_transaction_isolation", "serializable")] {
+        execute(&stack, &format!("ALTER DATABASE warehouse SET {name} = {value}"));
+    }
+    execute(&stack, WITNESS);
+    for table in ["pipeline.consumer_offsets", "pipeline.refinements", "pipeline.check_results", "pipeline.rebuilds"] {
+        let trigger = "AFTER INSERT OR UPDATE";
+        execute(&stack, &format!("CREATE TRIGGER witness {trigger} ON {table} EXECUTE FUNCTION public.witness()"));
+    }
+    let mut made = generator(&stack);
+    made.args(["--count", "2000"]);
+    succeed(made);
+    catch_up(&stack, &[]);
+    succeed(program(&stack, WRITER, &["refine"]));
+    run_check(&stack);
+    let mut rebuild = program(&stack, WRITER, &["rebuild", "--lake", &stack.lake_url()]);
+    rebuild.envs(stack.s3().variables());
+    succeed(rebuild);
+    let off = |level: &str| vec![("off".to_owned(), level.to_owned())];
+    assert_eq!(witnessed(&stack, "kafka-consumer kafka-consumer"), off("read committed"), "writers");
+    assert_eq!(witnessed(&stack, "kafka-consumer refine"), off("repeatable read"));
+    assert_eq!(witnessed(&stack, "kafka-consumer check").len(), 1);
+    assert!(witnessed(&stack, "%").iter().all(|(jit, _)| jit == "off"), "{:?}", witnessed(&stack, "%"));
+    assert!(!witnessed(&stack, "event-pipeline rebuild").is_empty());
+}
+
+/// A session waits while another one creates the table partition of the same day. Its snapshot must be newer than the
+/// wait.
+#[test]
+fn two_sessions_create_the_same_day_at_any_default_isolation_level() {
+    let stack = Stack::ephemeral().unwrap();
+    catch_up(&stack, &[]);
+    for (days, level) in [(3, "read committed"), (4, "repeatable read"), (5, "serializable")] {
+        execute(&stack, &format!("ALTER DATABASE warehouse SET default_transaction_isolation = '{level}'"));
+        let (day, runtime) = (days_ago(days), runtime());
+        let begin =
+            format!("BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pipeline.ensure_partition('{}')", day.hour().date());
+        let other = runtime.block_on(async {
+            let other = support::connect_to(&stack.database_url()).await.unwrap();
+            other.batch_execute(&begin).await.unwrap();
+            other
+        });
+        let number_of = |partition: u8| u32::try_from(days).unwrap() * 10 + u32::from(partition);
+        let records = [0, 1].map(|one: u8| Record::of(i32::from(one), event(number_of(one), day, "tools")));
+        produce(&stack, &records);
+        let mut child = consumer(&stack).arg("--until-caught-up").stderr(Stdio::null()).spawn().unwrap();
+        let waiting = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'advisory'";
+        wait_until(&mut child, || number(&stack, waiting) > 0);
+        runtime.block_on(other.batch_execute("COMMIT")).unwrap();
+        assert!(child.wait().unwrap().success(), "{level}");
+    }
+    assert_eq!(number(&stack, "SELECT count(*) FROM staging.product_events_raw"), 6);
+}
+
+/// Names of a database, a role and a group that every statement has to quote or to pass as a parameter.
+#[test]
+fn names_that_need_quotes() {
+    let stack = Stack::ephemeral().unwrap();
+    make_users(&stack);
+    execute(&stack, r#"CREATE ROLE "Writer's ""own""" LOGIN PASSWORD 'w' IN ROLE pipeline_writer"#);
+    execute(&stack, r#"CREATE DATABASE "Odd ""name""""#);
+    let address = stack.database_url().split_once('@').unwrap().1.split_once('/').unwrap().0.to_owned();
+    let of = |user: &str| format!("postgres://{user}@{address}/Odd%20%22name%22");
+    let (owner, writer) = (of("admin:admin"), of("Writer's%20%22own%22:w"));
+    let servers = stack.bootstrap_servers();
+    let kafka = ["--bootstrap-servers", &servers, "--group-id", r#"it's "a" group %s"#];
+    let run = |url: &str, arguments: &[&str]| {
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
+        command.args(arguments).args(["--database-url", url]).env("KAFKA_CONSUMER_HTTP_ADDR", "off");
+        succeed(command)
+    };
+    run(&owner, &["migrate"]);
+    run(&writer, &[&["run", "--until-caught-up"], &kafka[..]].concat());
+    produce(&stack, &[Record::of(0, event(1, now(), "tools")), Record::of(1, "no event")]);
+    run(&writer, &[&["run", "--until-caught-up"], &kafka[..]].concat());
+    run(&writer, &[&["doctor", "--no-lake"], &kafka[..]].concat());
+    run(&writer, &[&["status"], &kafka[..]].concat());
+    run(&writer, &[&["offsets", "set", "--to-earliest", "--reason", "a test"], &kafka[..]].concat());
+    run(&writer, &["refine"]);
+    run(&owner, &["retention", "--keep", "10d"]);
+    run(&writer, &[&["run", "--until-caught-up"], &kafka[..]].concat());
+    let counts = runtime().block_on(async {
+        let client = support::connect_to(&owner).await.unwrap();
+        let sql = "SELECT sum(rows_inserted)::bigint, sum(duplicates)::bigint, sum(dead_letters)::bigint
+            FROM pipeline.consumer_offsets";
+        let row = client.query_one(sql, &[]).await.unwrap();
+        [row.get::<_, i64>(0), row.get(1), row.get(2)]
+    });
+    assert_eq!(counts, [1, 1, 2]);
 }

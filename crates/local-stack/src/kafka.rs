@@ -98,6 +98,16 @@ impl Kafka {
         run(self.tool("org.apache.kafka.tools.AclCommand", &arguments), "AclCommand")
     }
 
+    /// Changes the password of a user of a secured broker. Connections that are logged in stay open.
+    pub fn set_password(&self, user: &str, password: &str) -> Result<(), StackError> {
+        let (servers, settings) = (self.bootstrap_servers(), self.service.folder.join("admin.properties"));
+        let (settings, scram) = (settings.to_string_lossy(), format!("SCRAM-SHA-512=[password={password}]"));
+        let of_user = ["--entity-type", "users", "--entity-name", user];
+        let mut arguments = vec!["--bootstrap-server", &servers, "--command-config", &settings, "--alter"];
+        arguments.extend(["--add-config", &scram].into_iter().chain(of_user));
+        run(self.tool("kafka.admin.ConfigCommand", &arguments), "ConfigCommand")
+    }
+
     /// Returns the value of `bootstrap.servers`: `127.0.0.1:PORT`.
     #[must_use]
     pub fn bootstrap_servers(&self) -> String {

@@ -1,6 +1,7 @@
 //! Runs Kafka, PostgreSQL and S3 on this machine, for the pipeline's programs and for inspection.
 
 mod output;
+mod produce;
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -10,6 +11,8 @@ use std::time::{Duration, Instant};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use local_stack::Name;
 use local_stack::resident::{Ports, Resident, State, Step};
+
+use crate::produce::ProduceArguments;
 
 /// Run Kafka, PostgreSQL and S3 as plain processes on this machine, without containers
 ///
@@ -55,6 +58,11 @@ Examples:
   local-stack logs -n 20
   local-stack logs postgres --follow";
 
+const PRODUCE_EXAMPLES: &str = "\
+Examples:
+  echo 'not JSON' | local-stack produce
+  local-stack produce --partition 3 --key 42 < events.jsonl";
+
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// Start the servers that do not run, and wait until all three respond
@@ -82,6 +90,9 @@ enum Verb {
         #[arg(short, long)]
         follow: bool,
     },
+    /// Send each line of standard input to Kafka as one record, such as an invalid event
+    #[command(after_help = PRODUCE_EXAMPLES)]
+    Produce(ProduceArguments),
 }
 
 #[derive(Debug, Clone, Copy, Args)]
@@ -125,6 +136,7 @@ fn main() -> ExitCode {
             let names = server.map_or(Name::ALL.to_vec(), |server| vec![server.into()]);
             output::logs(&resident, &names, lines, follow).map(|()| ExitCode::SUCCESS)
         }
+        Verb::Produce(arguments) => produce::produce(&resident, &arguments).map(|()| ExitCode::SUCCESS),
     };
     match result {
         // The reader closed the pipe, as in `local-stack logs | head`.

@@ -36,8 +36,12 @@ impl Dist {
         self.folder.join("seaweedfs/weed")
     }
 
-    /// Returns PostgreSQL's folder with `bin`, `lib` and `share`. Copies it if `account` cannot read the original.
+    /// Returns PostgreSQL's folder with `bin`, `lib` and `share`: [`other_postgres`] if there is one. Copies it if
+    /// `account` cannot read the original.
     pub(crate) fn postgres_for(&self, account: Option<&Account>) -> Result<PathBuf, StackError> {
+        if let Some(other) = other_postgres() {
+            return Ok(other);
+        }
         let original = self.folder.join("postgres");
         let Some(account) = account else { return Ok(original) };
         if account.reaches(&original) {
@@ -58,6 +62,11 @@ impl Dist {
         }
         Ok(copy)
     }
+}
+
+/// Returns the folder of another PostgreSQL, given by `LOCAL_STACK_POSTGRES`, such as /usr/lib/postgresql/15.
+pub(crate) fn other_postgres() -> Option<PathBuf> {
+    env::var_os("LOCAL_STACK_POSTGRES").filter(|folder| !folder.is_empty()).map(PathBuf::from)
 }
 
 /// Returns the repository's root: the nearest one above the current folder, else the one this crate was built in.

@@ -13,7 +13,7 @@ use crate::certificates::{Authority, Identity};
 use crate::defaults::{DATABASE, DATABASE_PASSWORD, DATABASE_USER};
 use crate::error::{At, StackError};
 use crate::name::Name;
-use crate::places::{Dist, repository};
+use crate::places::{Dist, other_postgres, repository};
 use crate::process::Signal;
 use crate::server::Server;
 use crate::service::{Service, StopSignal, apart, wait_for};
@@ -109,6 +109,11 @@ impl PostgresService {
             account.own(&self.folder)?;
             account.own(&password)?;
         }
+        // PostgreSQL 16 and older have no builtin locales.
+        let locale: &[&str] = match other_postgres() {
+            Some(_) => &["--locale", "C.UTF-8"],
+            None => &["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"],
+        };
         let output = self
             .program("initdb")
             .arg("--pgdata")
@@ -116,7 +121,7 @@ impl PostgresService {
             .arg("--pwfile")
             .arg(&password)
             .args(["--username", DATABASE_USER, "--auth", "scram-sha-256", "--encoding", "UTF8", "--no-sync"])
-            .args(["--locale", "C", "--locale-provider", "builtin", "--builtin-locale", "C.UTF-8"])
+            .args(locale)
             .stdin(Stdio::null())
             .output()
             .map_err(|cause| StackError::Program {

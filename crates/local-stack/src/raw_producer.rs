@@ -12,7 +12,8 @@ use anyhow::{Context, ensure};
 const ANSWER: Duration = Duration::from_secs(20);
 const PAUSE: Duration = Duration::from_millis(100);
 /// Error codes of a partition without a leader: unknown topic or partition, leader not available, not leader.
-const NO_LEADER: [i16; 3] = [3, 5, 6];
+const NO_LEADER: [i16; 3] = [UNKNOWN_PARTITION, 5, 6];
+const UNKNOWN_PARTITION: i16 = 3;
 
 /// Polynomial of CRC-32C in reversed bit order.
 const CASTAGNOLI: u32 = 0x82f6_3b78;
@@ -55,8 +56,14 @@ impl<'a> RawProducer<'a> {
             if code == 0 {
                 return Ok(offset);
             }
-            let timestamp = record.timestamp;
             let may_retry = NO_LEADER.contains(&code) && Instant::now() < deadline;
+            let RawRecord { partition, timestamp, .. } = record;
+            ensure!(
+                code != UNKNOWN_PARTITION || may_retry,
+                "cannot send a record: Kafka has no partition {partition} of topic {}; start event-generator, which \
+                 creates the topic, or choose another partition",
+                self.topic,
+            );
             ensure!(may_retry, "Kafka rejected a record with timestamp {timestamp}: error code {code}");
             sleep(PAUSE);
         }

@@ -5,10 +5,11 @@
 mod common;
 
 use std::fs;
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use common::{eventually, exists, listed_buckets, query_one, topics};
@@ -34,13 +35,17 @@ impl Place {
     }
 
     fn run(&self, words: &[&str]) -> Output {
+        self.command(words).output().unwrap()
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_local-stack"));
         command.args(words).env("LOCAL_STACK_DATA_DIR", self.data());
         if words[0] == "up" {
             let names = ["LOCAL_STACK_KAFKA_PORT", "LOCAL_STACK_POSTGRES_PORT", "LOCAL_STACK_S3_PORT"];
             command.envs(names.iter().zip(self.ports.map(|port| port.to_string())));
         }
-        command.output().unwrap()
+        command
     }
 
     /// Runs the program, expects success, and returns its standard output and error.
@@ -98,6 +103,7 @@ fn up_twice_down_and_up_again() {
     assert_eq!(place.must(&["status"]).matches("running").count(), 3);
     assert!(place.must(&["logs", "postgres", "-n", "100"]).contains("ready to accept connections"));
     assert_eq!(place.must(&["logs", "-n", "1"]).lines().count(), 3);
+    lines_become_records(&place);
 
     place.must(&["down"]);
     assert!(!pids.iter().any(|pid| exists(*pid)));
@@ -110,6 +116,19 @@ fn up_twice_down_and_up_again() {
     place.must(&["down", "--purge"]);
     assert!(!pids.iter().any(|pid| exists(*pid)));
     assert!(!place.data().exists());
+}
+
+/// Sends two lines, the second without its line end, and reads the records.
+fn lines_become_records(place: &Place) {
+    let broker = format!("127.0.0.1:{}", place.ports[0]);
+    common::create_topic(&broker, "by-hand", 2);
+    let mut command = place.command(&["produce", "--topic", "by-hand", "--partition", "1", "--key", "k"]);
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all("not JSON\n{\"half\":".as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(text(&output), "by-hand/1 offset 0\nby-hand/1 offset 1\n");
+    let keyed = |value: &str| ("k".to_owned(), value.to_owned());
+    assert_eq!(common::records(&broker, "by-hand", 1, 2), [keyed("not JSON"), keyed("{\"half\":")]);
 }
 
 #[test]

@@ -19,8 +19,9 @@ use crate::tls::{Protection, SslMode, tls_failure};
 /// Opens a session on the first host with the required attributes.
 ///
 /// As in libpq, an error that a server reports ends the search unless it is `cannot_connect_now`. A spawned task drives
-/// the connection until the client is dropped.
+/// the connection until the client is dropped. Files with passwords, services and certificates are read again.
 pub async fn connect(conninfo: &Conninfo) -> Result<Client, Error> {
+    let conninfo = &conninfo.reloaded();
     let mut last = None;
     let passes = conninfo.attributes().passes();
     for (pass, demand) in passes.iter().enumerate() {

@@ -5,6 +5,7 @@ use std::env;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Config;
@@ -35,6 +36,15 @@ pub struct Conninfo {
     attributes: SessionAttributes,
     protection: Protection,
     passwords: PasswordFile,
+    /// Application name set by the program.
+    name: Option<String>,
+    source: Option<Arc<Source>>,
+}
+
+/// Arguments of [`Conninfo::resolve`], from which the settings are read again.
+struct Source {
+    text: Option<String>,
+    default: String,
 }
 
 /// Timeout for connecting to one host.
@@ -52,7 +62,30 @@ impl Conninfo {
     /// Settings missing from the connection string come from its service, then from the environment. A missing password
     /// also comes from the password file.
     pub fn resolve(text: Option<&str>, default: &str) -> Result<Self, ConninfoError> {
-        Self::from(text, default, &|name| env::var(name).ok().filter(|value| !value.is_empty()))
+        let resolved = Self::from(text, default, &|name| env::var(name).ok().filter(|value| !value.is_empty()))?;
+        let source = Source { text: text.map(str::to_owned), default: default.to_owned() };
+        Ok(Self { source: Some(Arc::new(source)), ..resolved })
+    }
+
+    /// Returns the settings with the present content of their files: passwords, services, certificates and keys.
+    ///
+    /// Files that cannot be used now, such as a certificate whose key is not replaced yet, change nothing.
+    pub(crate) fn reloaded(&self) -> Self {
+        let Some(source) = &self.source else { return self.clone() };
+        match Self::resolve(source.text.as_deref(), &source.default) {
+            Ok(fresh) => {
+                let mut fresh = match &self.name {
+                    Some(name) => fresh.named(name),
+                    None => fresh,
+                };
+                fresh.protection.exposure = Arc::clone(&self.protection.exposure);
+                fresh
+            }
+            Err(error) => {
+                tracing::warn!(%error, "connection settings not read again");
+                self.clone()
+            }
+        }
     }
 
     fn from(text: Option<&str>, default: &str, environment: Environment<'_>) -> Result<Self, ConninfoError> {
@@ -88,6 +121,8 @@ impl Conninfo {
             attributes: SessionAttributes::of(&settings, several)?,
             protection: Protection::of(&settings, local, home.as_deref())?,
             passwords: passwords.unwrap_or_default(),
+            name: None,
+            source: None,
             hosts,
         })
     }
@@ -110,6 +145,7 @@ impl Conninfo {
     #[must_use]
     pub fn named(&self, name: &str) -> Self {
         let mut named = self.clone();
+        named.name = Some(name.to_owned());
         let name = match &self.application {
             Some(application) => format!("{name} ({application})"),
             None => name.to_owned(),

@@ -65,11 +65,18 @@ pub(crate) fn hosts(settings: &Settings, common: &Config) -> Result<Vec<HostConf
     let ports = settings.list("port");
     let count = names.len().max(addresses.len()).max(1);
     if !names.is_empty() && !addresses.is_empty() && names.len() != addresses.len() {
-        let text = format!("{} host names, but {} addresses in hostaddr", names.len(), addresses.len());
+        let text = format!(
+            "{} host names, but {} addresses in hostaddr; give one address per name",
+            names.len(),
+            addresses.len()
+        );
         return Err(ConninfoError::Conflict(text));
     }
     if ports.len() > 1 && ports.len() != count {
-        return Err(ConninfoError::Conflict(format!("{} ports, but {count} hosts", ports.len())));
+        return Err(ConninfoError::Conflict(format!(
+            "{} ports, but {count} hosts; give one port, or one per host",
+            ports.len()
+        )));
     }
     (0..count)
         .map(|index| {

@@ -259,7 +259,7 @@ fn identify(builder: &mut SslConnectorBuilder, settings: &Settings, home: Option
     fs::metadata(&certificate).map_err(|error| unusable(error.to_string()))?;
     builder.set_certificate_chain_file(&certificate).map_err(|error| unusable(openssl_reason(&error)))?;
     let key = settings.get("sslkey").map(PathBuf::from).or_else(|| in_home(home, "postgresql.key"));
-    let key = key.ok_or_else(|| format!("sslkey: no key for {}", certificate.display()))?;
+    let key = key.ok_or_else(|| format!("sslkey: no key for {}; set sslkey", certificate.display()))?;
     let unusable = |error: String| format!("sslkey: {}: {error}", key.display());
     check_is_private(&key).map_err(unusable)?;
     let pem = fs::read(&key).map_err(|error| unusable(error.to_string()))?;
@@ -333,9 +333,17 @@ impl Protection {
         }
         let (host, sslmode) = (host.to_string(), self.mode.to_string());
         if encrypted {
-            tracing::warn!(host, sslmode, "server certificate not verified, another server could impersonate it");
+            tracing::warn!(
+                host,
+                sslmode,
+                "server certificate not verified, another server could impersonate it; set sslmode=verify-full"
+            );
         } else {
-            tracing::warn!(host, sslmode, "connection not encrypted, password and data can be read on the network");
+            tracing::warn!(
+                host,
+                sslmode,
+                "connection not encrypted, password and data can be read on the network; set sslmode=verify-full"
+            );
         }
     }
 }

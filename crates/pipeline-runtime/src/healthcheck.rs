@@ -10,7 +10,7 @@ use crate::units::TimeSpan;
 /// Address and probe to query.
 #[derive(Args, Clone, Debug)]
 pub struct HealthcheckArgs {
-    /// Address of the running program, its own --http-addr [default: 127.0.0.1:9464 for kafka-consumer,
+    /// Address of the running program, as in its --http-addr [default: 127.0.0.1:9464 for kafka-consumer,
     /// 127.0.0.1:9465 for event-generator]
     #[arg(long, value_name = "HOST:PORT")]
     pub http_addr: Option<HttpAddr>,

@@ -14,7 +14,7 @@ use crate::progress;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Log")]
 pub struct LogArgs {
-    /// Log format on stderr [default: text on a terminal, json otherwise]
+    /// Format of the log on standard error [default: text on a terminal, json otherwise]
     #[arg(long, value_enum, global = true)]
     pub log_format: Option<LogFormat>,
     /// Log more: -v debug, -vv trace; RUST_LOG takes precedence

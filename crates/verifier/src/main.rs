@@ -16,7 +16,7 @@ const DEFAULT_LAKE: &str = "s3://product-events-lake";
 #[command(version, max_term_width = 110, after_help = AFTER_HELP)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 struct Args {
-    /// Run to verify, by its manifest in the lake
+    /// Run to verify, by its manifest in the lake; this or --manifest is required
     #[arg(long, required_unless_present = "manifest", conflicts_with = "manifest")]
     run: Option<String>,
     /// Run to verify, by a manifest file
@@ -40,7 +40,7 @@ struct Args {
     /// Bootstrap servers of the Kafka cluster, separated by commas
     #[arg(long, value_name = "HOST:PORT,…", default_value = "localhost:9092")]
     bootstrap_servers: String,
-    /// Connection URL of PostgreSQL
+    /// PostgreSQL connection string
     #[arg(
         long,
         value_name = "URL",

@@ -42,13 +42,13 @@ pub(crate) struct EventArgs {
     #[arg(long, value_name = "NAME")]
     #[serde(skip)]
     pub(crate) run_id: Option<String>,
-    /// Inject a fault into a share of the events, such as invalid=0.5%; repeatable. Kinds: invalid (rejected, written
-    /// to the quarantine), corrupt (unparseable), oversize (over 64 KiB, at most 1%), duplicate (sent twice), late,
-    /// out-of-order, hot-key (of one user), burst (100 at once)
+    /// Inject a fault into a share of the events, such as invalid=0.5%; repeatable, or separated by commas. Kinds:
+    /// invalid (rejected, written to the quarantine), corrupt (unparseable), oversize (over 64 KiB, at most 1%),
+    /// duplicate (sent twice), late, out-of-order, hot-key (of one user), burst (100 at once)
     #[arg(long, value_name = "KIND=SHARE", value_delimiter = ',')]
     pub(crate) fault: Vec<FaultShare>,
     /// Change the share of views that a request for quotation follows in an experiment, by -100% to +300%: exp_3=+15%
-    /// turns 12% into 13.8%; repeatable
+    /// turns 12% into 13.8%; repeatable, or separated by commas
     #[arg(long, value_name = "EXPERIMENT=CHANGE", value_delimiter = ',')]
     pub(crate) effect: Vec<ExperimentEffect>,
     /// Size of a field that pads each record, 0 to 60000 bytes; readers ignore it and the lake omits it

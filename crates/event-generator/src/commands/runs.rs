@@ -32,7 +32,7 @@ pub(crate) struct RunsArgs {
     /// Do not list the runs in the lake
     #[arg(long, conflicts_with = "lake", help_heading = "Lake")]
     no_lake: bool,
-    /// Folder for the state of unfinished runs and the manifests of finished ones
+    /// Folder for the state of unfinished runs and the manifests of finished runs
     /// [default: $XDG_STATE_HOME/event-generator or ~/.local/state/event-generator]
     #[arg(long, value_name = "FOLDER")]
     state_dir: Option<PathBuf>,

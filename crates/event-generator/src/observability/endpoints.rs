@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use pipeline_runtime::http::{Answer, Answers};
+use pipeline_runtime::kafka::ConnectionState;
 use pipeline_runtime::metrics::Histogram;
 use pipeline_runtime::shutdown::ShutdownDeadline;
 
@@ -67,6 +68,10 @@ impl HttpEndpoints {
             let records = kafka.deliveries.records();
             let has_more = stats.counts.sent().counts.expected_counts().kafka_records > records;
             lock(&self.kafka).update(records, has_more);
+            // Without records to send, a broker closes the idle connection, which is no outage.
+            if has_more {
+                kafka.connection.log_outage(Instant::now());
+            }
         }
         if let Some(lake) = &stats.lake {
             let files = lake.progress.files();
@@ -114,12 +119,20 @@ impl Answers for HttpEndpoints {
         if self.shutdown.is_requested() {
             return Err("shutting down".to_owned());
         }
-        if self.run.get().is_none() {
+        let Some((stats, _)) = self.run.get() else {
             return Err("connecting to Kafka and the lake".to_owned());
+        };
+        let connection = stats.kafka.as_ref().map(|kafka| kafka.connection.state(Instant::now()));
+        if let Some(ConnectionState::LoginRefused(outage)) = connection {
+            return Err(format!("Kafka refuses the login: {}", outage.reason));
         }
         let stalled = |timer: &Mutex<StallTimer>, max| Some(lock(timer).since.elapsed()).filter(|time| *time > max);
         if let Some(time) = stalled(&self.kafka, KAFKA_STALL) {
-            return Err(format!("Kafka has not acknowledged any record for {} s", time.as_secs()));
+            let cause = match connection {
+                Some(ConnectionState::Unavailable(outage)) => format!(": {}", outage.reason),
+                _ => String::new(),
+            };
+            return Err(format!("Kafka has not acknowledged any record for {} s{cause}", time.as_secs()));
         }
         if let Some(time) = stalled(&self.lake, LAKE_STALL) {
             return Err(format!("the lake has not accepted any file for {} s", time.as_secs()));

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use event_model::Timestamp;
 use lake::{End, KafkaPart, LakePart, MANIFEST_VERSION, Manifest, Program, RunId, RunName};
+use pipeline_runtime::kafka::Connection;
 use workload::Source;
 
 use super::run_counts::RunCounts;
@@ -27,6 +28,7 @@ pub(crate) struct RunStats {
 pub(crate) struct KafkaStats {
     pub(crate) topic: String,
     pub(crate) deliveries: Arc<Deliveries>,
+    pub(crate) connection: Connection,
 }
 
 #[derive(Clone, Debug)]
@@ -122,7 +124,7 @@ mod tests {
         assert_eq!((manifest.next_index, manifest.counts.outcomes.generated()), (100, 100));
         assert_eq!(manifest.settings["seed"], 7);
         let deliveries = Arc::new(Deliveries::resuming(0, &BTreeMap::new()));
-        stats.kafka = Some(KafkaStats { topic: "t".to_owned(), deliveries });
+        stats.kafka = Some(KafkaStats { topic: "t".to_owned(), deliveries, connection: Connection::default() });
         assert!(stats.final_manifest(End::Stopped, now).unwrap_err()[0].contains("acknowledged"));
         stats.kafka = None;
         let progress = Arc::new(LakeProgress::default());

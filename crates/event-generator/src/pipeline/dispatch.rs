@@ -74,7 +74,7 @@ pub(super) enum DispatchError {
     #[error("cannot write the run's state")]
     State,
     /// The lake's task returns the error.
-    #[error("the lake failed")]
+    #[error("cannot write to the lake")]
     Lake,
 }
 

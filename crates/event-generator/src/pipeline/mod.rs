@@ -103,10 +103,11 @@ pub(crate) async fn run(
     };
     let workers = start_workers(config, &sinks, &state, options.threads)?;
 
-    stats.kafka = sinks
-        .kafka
-        .as_ref()
-        .map(|kafka| KafkaStats { topic: kafka.topic().to_owned(), deliveries: kafka.deliveries() });
+    stats.kafka = sinks.kafka.as_ref().map(|kafka| KafkaStats {
+        topic: kafka.topic().to_owned(),
+        deliveries: kafka.deliveries(),
+        connection: kafka.connection(),
+    });
     let lake = sinks.lake.as_ref().map(|lake| start_lake(lake, config, &state, options.memory));
     let (writing, feed) = match lake {
         Some((writing, feed, lake_stats)) => {
@@ -244,8 +245,7 @@ fn check_complete(dispatched: Dispatched, written: bool, stats: &RunStats) -> an
         return Ok(dispatched);
     }
     Err(anyhow!(
-        "run stopped before all events were stored: {}; it has no manifest, and a resume sends the same events again, \
-         keeps the files of the lake and makes the consumer count duplicates",
+        "run stopped before all events were stored: {}; no manifest is written, and a resume sends these events again",
         missing.join(", and ")
     ))
 }

@@ -48,7 +48,8 @@ impl Schedule {
         let late = self.now - due;
         if (late > BEHIND_MICROS) != self.behind {
             self.behind = !self.behind;
-            tracing::warn!(behind = self.behind, late_ms = late / 1_000, "schedule");
+            let change = if self.behind { "behind schedule" } else { "caught up with the schedule" };
+            tracing::warn!(late_ms = late / 1_000, "{change}");
         }
         Some(late)
     }

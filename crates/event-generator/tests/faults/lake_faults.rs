@@ -25,7 +25,7 @@ async fn busy_for(time: Duration) {
     let mut running = Running::start(publish(&proxied(&target, fake.endpoint.clone()), &flags));
     running.wait_for("run started");
     fake.set_busy(true);
-    running.wait_for("lake_retry");
+    running.wait_for("lake retry");
     tokio::time::sleep(time).await;
     fake.set_busy(false);
     running.wait().expect_code(0);
@@ -54,7 +54,7 @@ async fn cut_once(at: CutAt, id: &str) {
     let proxied = proxied(&target, format!("http://127.0.0.1:{}", proxy.port()));
     let done = run(publish(&proxied, &format!("--rate max --count 100k --run-id {id}"))).expect_code(0);
     assert_eq!(proxy.seen().triggered, 1);
-    assert!(done.stderr.contains("lake_retry"), "{done:?}");
+    assert!(done.stderr.contains("lake retry"), "{done:?}");
     verify(&target, id).await;
 }
 
@@ -82,7 +82,7 @@ async fn killed_during_uploads() {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     s3.kill().unwrap();
-    running.wait_for("lake_retry");
+    running.wait_for("lake retry");
     s3.restart().unwrap();
     running.wait().expect_code(0);
     verify(&target, "killed").await;

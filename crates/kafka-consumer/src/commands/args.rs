@@ -3,6 +3,7 @@
 use clap::Args;
 use event_model::Window;
 use pipeline_runtime::exit::Failure;
+use pipeline_runtime::kafka::not_empty;
 use pipeline_runtime::units::TimeSpan;
 use tokio_postgres::Client;
 
@@ -22,7 +23,7 @@ pub(crate) struct DatabaseArgs {
 #[derive(Args, Clone)]
 pub(crate) struct GroupArgs {
     /// Consumer group that owns the offsets, in PostgreSQL and in Kafka
-    #[arg(long, value_name = "GROUP", default_value = "kafka-consumer")]
+    #[arg(long, value_name = "GROUP", default_value = "kafka-consumer", value_parser = not_empty)]
     pub(crate) group_id: String,
 }
 
@@ -32,7 +33,7 @@ pub(crate) struct GroupTopicArgs {
     #[command(flatten)]
     pub(crate) group: GroupArgs,
     /// Topic of the events
-    #[arg(long, default_value = "product-events")]
+    #[arg(long, default_value = "product-events", value_parser = not_empty)]
     pub(crate) topic: String,
 }
 

@@ -26,13 +26,13 @@ const SESSIONS: usize = 2;
 
 #[derive(Args, Clone)]
 pub(crate) struct ReconcileArgs {
-    /// Run whose manifest is in the lake
+    /// Run to compare, by its manifest in the lake; this or --manifest is required
     #[arg(long, value_name = "RUN", required_unless_present = "manifest", conflicts_with = "manifest")]
     run: Option<RunId>,
-    /// File with the manifest of the run
+    /// Run to compare, by a manifest file
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// Compare only these stores; may be repeated or separated by commas [default: all]
+    /// Compare only these stores; repeatable, or separated by commas [default: all]
     #[arg(long, value_enum, value_delimiter = ',', value_name = "STORE")]
     only: Vec<Only>,
     /// Search the whole table for events of the run, not only the run's hours; reads all rows

@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Args;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::{self, HttpAddr};
-use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::kafka::{KafkaArgs, not_empty};
 use pipeline_runtime::output;
 use pipeline_runtime::shutdown::ShutdownDeadline;
 use pipeline_runtime::telemetry::LogArgs;
@@ -16,6 +16,7 @@ use crate::commands::summary;
 use crate::ingest::batch::open::Limits;
 use crate::ingest::memory_budget::MemoryBudget;
 use crate::ingest::offsets::resume::DataLossPolicy;
+use crate::ingest::topic::MissingTopic;
 use crate::ingest::writer::dead_letter_limit::DeadLetterLimit;
 use crate::ingest::{self, RunConfig};
 use crate::kafka::start_offset::StartOffset;
@@ -29,7 +30,7 @@ pub(crate) struct RunArgs {
     group: GroupArgs,
     /// Static membership ID (group.instance.id): a consumer that restarts within the session timeout keeps its
     /// partitions (-X session.timeout.ms=N, 6 s by default) [default: none]
-    #[arg(long, value_name = "ID")]
+    #[arg(long, value_name = "ID", value_parser = not_empty)]
     group_instance_id: Option<String>,
     /// Start offset of a group that has never read the topic: earliest, latest, or a time such as 2026-11-22T00:00:00Z
     #[arg(long, value_name = "OFFSET", default_value = "earliest")]
@@ -41,6 +42,13 @@ pub(crate) struct RunArgs {
     /// abort the transactions of Java producers within 70s by default
     #[arg(long, value_name = "DURATION", default_value = "90s", allow_hyphen_values = true)]
     open_transaction_timeout: TimeSpan,
+    /// Create the topic with 6 partitions if it does not exist [default: wait until it exists]
+    #[arg(long)]
+    create_topic: bool,
+    /// Maximum time for which Kafka or PostgreSQL may refuse the login while it runs, such as after a password change;
+    /// exit with code 1 after that. The files with passwords and certificates are read again for each login
+    #[arg(long, value_name = "DURATION", default_value = "2m", allow_hyphen_values = true)]
+    login_grace: TimeSpan,
     /// Fail if migrations are pending instead of applying them
     #[arg(long)]
     no_migrate: bool,
@@ -59,7 +67,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "DURATION", default_value = "100ms", allow_hyphen_values = true)]
     batch_interval: TimeSpan,
     /// Number of PostgreSQL sessions that write in parallel, each for its own partitions, from 1 to 64
-    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = pipeline_runtime::units::count_within::<u8>(1..=64))]
     writers: u8,
     /// Maximum memory of the process, at least 128MiB; limits Kafka's prefetch queues and the batches
     #[arg(long, value_name = "BYTES", default_value = "256MiB", allow_hyphen_values = true)]
@@ -76,7 +84,8 @@ pub(crate) struct RunArgs {
     /// Resume at the oldest record if Kafka's retention deleted records before they were read
     #[arg(long)]
     allow_data_loss: bool,
-    /// Read the topic from its beginning if it was deleted and recreated
+    /// Read the topic from its beginning, or from --start if that is a time, if it was deleted and recreated or the
+    /// brokers are those of another cluster
     #[arg(long)]
     allow_recreated_topic: bool,
     /// Listen address for metrics, probes and the web page, as HOST:PORT or off; port 0 selects a free port
@@ -115,6 +124,12 @@ impl RunArgs {
             accept: DataLossPolicy { lost_records: self.allow_data_loss, new_topic: self.allow_recreated_topic },
             until_caught_up: self.until_caught_up,
             open_transaction_timeout: self.open_transaction_timeout.get(),
+            login_grace: self.login_grace.get(),
+            missing_topic: match (self.create_topic, self.until_caught_up) {
+                (true, _) => MissingTopic::Create,
+                (false, true) => MissingTopic::Fail,
+                (false, false) => MissingTopic::Await,
+            },
             http: self.http_addr.clone(),
             pending: if self.no_migrate { Pending::Refuse } else { Pending::Apply },
             progress: log.shows_progress(),
@@ -131,6 +146,8 @@ impl RunArgs {
             "migrate": settings.pending == Pending::Apply,
             "until_caught_up": settings.until_caught_up,
             "open_transaction_timeout": self.open_transaction_timeout.to_string(),
+            "create_topic": self.create_topic,
+            "login_grace": self.login_grace.to_string(),
             "http_addr": http::address(settings.http.as_ref(), DEFAULT_ADDRESS).to_string(),
             "max_event_age": self.window.max_event_age.to_string(),
             "max_event_skew": self.window.max_event_skew.to_string(),

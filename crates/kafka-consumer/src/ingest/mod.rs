@@ -3,9 +3,11 @@
 pub(crate) mod batch;
 pub(crate) mod memory_budget;
 mod messages;
+mod next_partition;
 pub(crate) mod offsets;
 pub(crate) mod row_loader;
 mod source;
+pub(crate) mod topic;
 pub(crate) mod writer;
 
 use std::panic::resume_unwind;
@@ -16,10 +18,11 @@ use anyhow::Context;
 use event_model::Window;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::{self, HttpAddr};
-use pipeline_runtime::kafka::{self, KafkaArgs};
+use pipeline_runtime::kafka::{Connection, KafkaArgs};
 use pipeline_runtime::progress::Progress;
 use pipeline_runtime::shutdown::{self, ShutdownDeadline};
 use pipeline_runtime::units::grouped;
+use rdkafka::config::ClientConfig;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -28,22 +31,25 @@ use tokio_util::sync::CancellationToken;
 use crate::ingest::batch::open::Limits;
 use crate::ingest::batch::recent_ids::RecentIds;
 use crate::ingest::batch::sorter;
-use crate::ingest::memory_budget::MemoryBudget;
+use crate::ingest::memory_budget::{MemoryBudget, PartitionQueues};
 use crate::ingest::messages::{Command, Report};
+use crate::ingest::next_partition::NextPartition;
 use crate::ingest::offsets::resume::{DataLossPolicy, Resume};
 use crate::ingest::source::config::SourceConfig;
 use crate::ingest::source::finish::FinishedSource;
 use crate::ingest::source::{FAREWELL, Source};
+use crate::ingest::topic::MissingTopic;
 use crate::ingest::writer::dead_letter_limit::DeadLetterLimit;
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
 use crate::ingest::writer::error::WriterError;
 use crate::ingest::writer::{Writer, WriterConfig};
-use crate::kafka::client::{KafkaClient, client_config, uncommitted};
+use crate::kafka::client::{self, KafkaClient, client_config, uncommitted};
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::RecordLookup;
 use crate::kafka::start_offset::StartOffset;
 use crate::kafka::topic_identity::TopicIdentity;
 use crate::observability::endpoints::{DEFAULT_ADDRESS, HttpEndpoints};
+use crate::observability::history::total_lag;
 use crate::observability::lag;
 use crate::observability::record_counts::RecordCounts;
 use crate::postgres::migrations::{self, Pending};
@@ -79,6 +85,10 @@ pub(crate) struct RunConfig {
     pub(crate) until_caught_up: bool,
     /// Maximum wait of such a run for an open Kafka transaction.
     pub(crate) open_transaction_timeout: Duration,
+    /// Maximum time for which Kafka or PostgreSQL may refuse the login.
+    pub(crate) login_grace: Duration,
+    /// Action if the topic does not exist.
+    pub(crate) missing_topic: MissingTopic,
     /// Action on pending migration scripts.
     pub(crate) pending: Pending,
     /// Address of `--http-addr`, if given.
@@ -87,7 +97,7 @@ pub(crate) struct RunConfig {
 }
 
 /// Result of a run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Summary {
     /// Committed records by outcome.
     pub(crate) tally: RecordCounts,
@@ -101,30 +111,64 @@ pub(crate) struct Summary {
     pub(crate) reading: Duration,
 }
 
+/// Divides the memory limit between the queues of librdkafka. Fails if the limit is too small for the partitions.
+async fn bound_memory(
+    settings: &RunConfig,
+    partitions: usize,
+    connection: &Connection,
+    config: &mut ClientConfig,
+) -> Result<PartitionQueues, Failure> {
+    if let Some(needed) = settings.memory.too_small_for(partitions) {
+        let limit = settings.memory.limit();
+        let error = format!("--memory-limit {limit} is too small for {partitions} partitions; use at least {needed}");
+        return Err(Failure::usage(error));
+    }
+    let queues = settings.memory.queues(partitions);
+    let brokers = match queues {
+        PartitionQueues::Separate => 1,
+        PartitionQueues::Shared => client::leaders(config, &settings.kafka.topic, connection).await?,
+    };
+    settings.memory.bound_queues(partitions, brokers, config);
+    Ok(queues)
+}
+
 /// Consumes until the run is caught up (with `--until-caught-up`) or a shutdown is requested.
 pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Result<Summary, Failure> {
     // Invalid properties fail before a port is taken.
     let mut config = client_config(&settings.kafka, &settings.group)?;
     let group_topic = GroupTopic { group: settings.group.clone(), topic: settings.kafka.topic.clone() };
-    let site = Arc::new(HttpEndpoints::new(group_topic.clone()));
+    let connection = settings.kafka.connection();
+    let site = Arc::new(HttpEndpoints::new(group_topic.clone(), connection.clone()));
     let _server = http::start(settings.http.as_ref(), DEFAULT_ADDRESS, Arc::clone(&site) as Arc<_>)
         .await
         .map_err(anyhow::Error::from)?;
-    let topic = kafka::ensure_topic(&config, &settings.kafka.topic).await?;
-    settings.memory.bound_queues(usize::try_from(topic.partitions).unwrap_or(1), &mut config);
+    let found = topic::find(&config, &group_topic.topic, settings.missing_topic).await?;
+    connection.succeeded();
     let mut client = postgres::connect_at_start(&settings.target).await?;
     for script in migrations::bring_up_to_date(&mut client, settings.pending).await? {
         tracing::info!(script, "migration applied");
     }
-    let kafka = KafkaClient::new(&config, settings.instance.as_deref())?;
+    let partitions = if let Some(partitions) = found {
+        partitions
+    } else {
+        drop(client);
+        let appeared = topic::appearance(&config, &group_topic.topic, &site.health, &shutdown).await?;
+        let Some(partitions) = appeared else { return Ok(Summary::default()) };
+        client = postgres::connect_at_start(&settings.target).await?;
+        partitions
+    };
+    let queues = bound_memory(&settings, usize::try_from(partitions).unwrap_or(1), &connection, &mut config).await?;
+    let kafka = KafkaClient::new(&config, settings.instance.as_deref(), &connection)?;
     offsets::first_start::insert_initial_offsets(&mut client, &group_topic, &kafka.current(), settings.start).await?;
+    let stop_asking = CancellationToken::new();
+    NextPartition::new(&settings.target, Arc::clone(&site.health)).start(&client, stop_asking.clone()).await;
     drop(client);
-    tracing::info!(topic = group_topic.topic, partitions = topic.partitions, group = group_topic.group, postgres = %settings.target, "consuming");
+    tracing::info!(topic = group_topic.topic, partitions, group = group_topic.group, postgres = %settings.target, "consuming");
 
     let began = Instant::now();
     let counters = Arc::clone(&site.counters);
     let limiter = DeadLetterLimiter::new(settings.dead_letter_limit);
-    let record_lookup = RecordLookup::new(&config, &group_topic.topic);
+    let record_lookup = RecordLookup::new(&config, &group_topic.topic, &connection);
     let give_up = CancellationToken::new();
     let (reporter, reports) = mpsc::unbounded_channel();
     let start = |number| start_writer(number, &settings, &site, &limiter, &record_lookup, &reporter, &give_up);
@@ -140,29 +184,31 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
             kafka: kafka.clone(),
             record_lookup,
             accept,
+            start: settings.start,
             identity: Arc::clone(&identity),
         },
+        queues,
         limits: settings.limits,
         window: settings.window,
         until_caught_up: settings.until_caught_up,
         open_transaction_timeout: settings.open_transaction_timeout,
+        login_grace: settings.login_grace,
         ends: Arc::clone(&site.ends),
         shutdown: shutdown.clone(),
         give_up: give_up.clone(),
         runtime: Handle::current(),
         health: Arc::clone(&site.health),
     };
-    let stop_asking = CancellationToken::new();
     let ends = lag::LagMonitor {
         kafka,
         topic: site.group_topic.topic.clone(),
-        uncommitted: RecordLookup::new(&uncommitted(&config), &site.group_topic.topic),
+        uncommitted: RecordLookup::new(&uncommitted(&config), &site.group_topic.topic, &connection),
         counters: Arc::clone(&counters),
         ends: Arc::clone(&site.ends),
         identity,
     };
     let asking = tokio::spawn(ends.run(stop_asking.clone()));
-    let remembering = tokio::spawn(Arc::clone(&site.history).keep(Arc::clone(&counters), Arc::clone(&site.ends)));
+    let collecting = collect_for_page(&site, &settings.target);
     let source = Source::new(source, commands, reports);
     let reading = std::thread::Builder::new()
         .name("source".to_owned())
@@ -177,7 +223,7 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
     };
     let result = end(reading, stop, writers, give_up).await;
     watching.abort();
-    remembering.abort();
+    collecting.abort();
     result?;
     Ok(Summary {
         tally: counters.tally(),
@@ -185,6 +231,16 @@ pub(crate) async fn run(settings: RunConfig, shutdown: ShutdownDeadline) -> Resu
         retries: counters.retries(),
         elapsed: began.elapsed(),
         reading: counters.reading(),
+    })
+}
+
+/// Collects the history and the totals of the group, which the page shows.
+fn collect_for_page(site: &Arc<HttpEndpoints>, target: &Conninfo) -> JoinHandle<()> {
+    let (site, target) = (Arc::clone(site), target.named("kafka-consumer page"));
+    tokio::spawn(async move {
+        let history = Arc::clone(&site.history);
+        let history = history.keep(Arc::clone(&site.counters), Arc::clone(&site.ends), Arc::clone(&site.health));
+        tokio::join!(history, site.group_totals.keep(&target, &site.group_topic));
     })
 }
 
@@ -278,11 +334,12 @@ async fn watch(show: bool, site: Arc<HttpEndpoints>, shutdown: ShutdownDeadline,
         loop {
             let totals = site.counters.totals();
             let tally = totals.tally();
+            site.health.kafka().log_outage(Instant::now());
             progress.set(tally.records);
             progress.say(match site.health.ready() {
                 Ok(()) => format!(
                     "lag {}, {} duplicates, {} dead letters",
-                    grouped(site.ends.lags(&totals).values().sum::<u64>()),
+                    total_lag(&totals, &site.ends, &site.health).map_or_else(|| "unknown".to_owned(), grouped),
                     grouped(tally.duplicates),
                     grouped(tally.dead_letters)
                 ),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use pipeline_runtime::kafka::ClientErrors;
+use pipeline_runtime::kafka::{ClientErrors, Connection};
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -41,6 +41,11 @@ pub(crate) struct Context {
 pub(crate) type Kafka = Arc<BaseConsumer<Context>>;
 
 impl Context {
+    /// Returns a context that reports outages to the connection of the process.
+    pub(crate) fn reporting_to(connection: &Connection) -> Self {
+        Self { client_errors: ClientErrors::reporting_to(connection), ..Self::default() }
+    }
+
     /// Returns the oldest change that is still queued.
     pub(crate) fn next_change(&self) -> Option<AssignmentChange> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()

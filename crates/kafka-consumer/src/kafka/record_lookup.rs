@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use pipeline_runtime::kafka::ClientErrors;
+use pipeline_runtime::kafka::{ClientErrors, Connection};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -12,7 +12,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use thiserror::Error;
 use tokio::task;
 
-/// Timeout for an answer from Kafka. Each record of [`RecordLookup::records`] restarts it.
+/// Timeout for an answer from Kafka. Each record restarts it.
 const TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Partition and offset of a record.
@@ -30,6 +30,8 @@ const MANY: [(&str, &str); 3] =
 pub(crate) struct RecordLookup {
     config: ClientConfig,
     topic: String,
+    /// Has the present credentials.
+    connection: Connection,
 }
 
 /// Errors of [`RecordLookup`].
@@ -64,7 +66,7 @@ pub(crate) struct Found<T> {
 impl RecordLookup {
     /// Creates a lookup with the consumer's own configuration.
     #[must_use]
-    pub(crate) fn new(config: &ClientConfig, topic: &str) -> Self {
+    pub(crate) fn new(config: &ClientConfig, topic: &str, connection: &Connection) -> Self {
         let mut config = config.clone();
         // Only a few records are wanted, so fetch little beyond them.
         for (property, value) in
@@ -72,7 +74,7 @@ impl RecordLookup {
         {
             config.set(property, value);
         }
-        Self { config, topic: topic.to_owned() }
+        Self { config, topic: topic.to_owned(), connection: connection.clone() }
     }
 
     /// Reads the records at these offsets and returns the values that `make` returns for them, in the same order.
@@ -102,7 +104,7 @@ impl RecordLookup {
         for ((partition, offset), with) in wanted {
             waiting.entry(partition).or_default().push_back((offset, with));
         }
-        let mut config = self.config.clone();
+        let mut config = self.connection.refreshed(&self.config);
         for (property, value) in MANY {
             config.set(property, value);
         }
@@ -150,7 +152,7 @@ impl RecordLookup {
     fn list(&self, places: impl IntoIterator<Item = RecordIndex>) -> Result<TopicPartitionList, KafkaError> {
         let mut list = TopicPartitionList::new();
         for (partition, offset) in places {
-            list.add_partition_offset(&self.topic, partition, Offset::Offset(offset))?;
+            list.add_partition(&self.topic, partition).set_offset(Offset::Offset(offset))?;
         }
         Ok(list)
     }
@@ -189,7 +191,7 @@ impl RecordLookup {
         }
     }
 
-    /// Applies `make` to the first record at or after each offset. Returns the values in no particular order.
+    /// Applies `make` to the first record at or after each offset. Returns the values in the order of the partitions.
     pub(crate) async fn first_at<T: Send + 'static>(
         &self,
         places: Vec<(i32, i64)>,
@@ -209,21 +211,25 @@ impl RecordLookup {
     ) -> Result<Vec<Found<T>>, RecordLookupError> {
         let client_errors = ClientErrors::default();
         let consumer: BaseConsumer<ClientErrors> =
-            BaseConsumer::from_config_and_context(&self.config, client_errors.clone())?;
+            BaseConsumer::from_config_and_context(&self.connection.refreshed(&self.config), client_errors.clone())?;
         self.assign(&consumer, places.iter().copied())?;
-        let deadline = Instant::now() + TIMEOUT;
-        let mut found: Vec<Found<T>> = Vec::with_capacity(places.len());
+        let mut deadline = Instant::now() + TIMEOUT;
+        let mut found = BTreeMap::new();
         while found.len() < places.len() {
             let (partition, record) = match self.poll(&consumer, &client_errors, deadline)? {
                 Polled::Record(record) => (record.partition(), Some((record.offset(), make(&record)))),
                 Polled::End(partition) => (partition, None),
                 Polled::Nothing => continue,
             };
-            if !found.iter().any(|found| found.partition == partition) {
-                found.push(Found { partition, record });
+            if found.contains_key(&partition) {
+                continue;
             }
+            deadline = Instant::now() + TIMEOUT;
+            // Later records of the partition are neither fetched nor kept.
+            consumer.pause(&self.list([(partition, 0)])?)?;
+            found.insert(partition, Found { partition, record });
         }
-        Ok(found)
+        Ok(found.into_values().collect())
     }
 }
 

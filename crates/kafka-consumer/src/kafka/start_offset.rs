@@ -5,7 +5,6 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::Context;
 use event_model::Timestamp;
 use pipeline_runtime::kafka::{Watermarks, watermarks};
 use rdkafka::error::KafkaError;
@@ -30,10 +29,9 @@ impl FromStr for StartOffset {
         match text {
             "earliest" => Ok(Self::Earliest),
             "latest" => Ok(Self::Latest),
-            time => time
-                .parse()
-                .map(Self::Time)
-                .map_err(|error| format!("neither earliest, latest nor a timestamp: {error}")),
+            time => time.parse().map(Self::Time).map_err(|_| {
+                "neither earliest, latest nor an RFC 3339 time; write a time such as 2026-11-22T00:00:00Z".to_owned()
+            }),
         }
     }
 }
@@ -69,10 +67,9 @@ pub(crate) async fn start_offsets(
     kafka: &Kafka,
     topic: &str,
     start: StartOffset,
-) -> anyhow::Result<BTreeMap<i32, i64>> {
+) -> Result<BTreeMap<i32, i64>, KafkaError> {
     let partitions = partitions(kafka, topic).await?;
-    let ends = watermarks(kafka, topic, &partitions).await;
-    let ends = ends.context("cannot read the partition offsets from Kafka")?;
+    let ends = watermarks(kafka, topic, &partitions).await?;
     let millis = match start {
         StartOffset::Earliest => return Ok(ends.into_iter().map(|(partition, ends)| (partition, ends.low)).collect()),
         StartOffset::Latest => return Ok(ends.into_iter().map(|(partition, ends)| (partition, ends.high)).collect()),

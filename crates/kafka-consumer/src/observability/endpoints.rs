@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use pipeline_runtime::http::{Answer, Answers};
+use pipeline_runtime::kafka::{Connection, ConnectionState, Outage};
 use serde::Serialize;
 
 use crate::kafka::group_topic::GroupTopic;
 use crate::observability::counters::{Counters, Totals};
+use crate::observability::group_totals::{self, GroupTotals};
 use crate::observability::health::Health;
 use crate::observability::history::{History, Quantiles, Second};
 use crate::observability::lag::PartitionEnds;
@@ -29,6 +31,8 @@ pub(crate) struct HttpEndpoints {
     pub(crate) ends: Arc<PartitionEnds>,
     /// History of the last ten minutes.
     pub(crate) history: Arc<History>,
+    /// Totals of the group in PostgreSQL.
+    pub(crate) group_totals: Arc<GroupTotals>,
     /// Start of the process, in milliseconds since 1970.
     started: i64,
 }
@@ -42,6 +46,10 @@ struct State<'a> {
     started: i64,
     now: i64,
     not_ready: Option<String>,
+    /// Beginning of an outage of Kafka, or of its refusals of the login.
+    kafka_unavailable_since: Option<i64>,
+    /// Reason of that outage, or `None` if Kafka answers.
+    kafka_error: Option<String>,
     records: u64,
     rows: u64,
     duplicates: u64,
@@ -49,6 +57,8 @@ struct State<'a> {
     dead_letters: u64,
     expired: u64,
     suppressed: u64,
+    /// Counts of the group since its first start, by all its consumers; `None` while PostgreSQL does not answer.
+    group_totals: Option<group_totals::Totals>,
     batches: u64,
     retries: u64,
     reasons: Vec<(&'static str, u64)>,
@@ -78,13 +88,14 @@ struct PartitionState {
 impl HttpEndpoints {
     /// Returns the endpoints of a process that starts now.
     #[must_use]
-    pub(crate) fn new(group_topic: GroupTopic) -> Self {
+    pub(crate) fn new(group_topic: GroupTopic, kafka: Connection) -> Self {
         Self {
             group_topic,
             counters: Arc::default(),
-            health: Arc::default(),
+            health: Arc::new(Health::new(kafka)),
             ends: Arc::default(),
             history: Arc::default(),
+            group_totals: Arc::default(),
             started: timing::now().micros() / 1_000,
         }
     }
@@ -93,13 +104,18 @@ impl HttpEndpoints {
         let totals = self.counters.totals();
         let tally = totals.tally();
         let (ingest_latency, event_latency) = self.history.last_minute(&self.counters);
+        let outage = self.kafka_outage(Instant::now());
+        let now = timing::now().micros() / 1_000;
+        let ago = |outage: &Outage| i64::try_from(outage.since.elapsed().as_millis()).unwrap_or(i64::MAX);
         State {
             version: env!("CARGO_PKG_VERSION"),
             group: &self.group_topic.group,
             topic: &self.group_topic.topic,
             started: self.started,
-            now: timing::now().micros() / 1_000,
+            now,
             not_ready: self.health.ready().err(),
+            kafka_unavailable_since: outage.as_ref().map(|outage| now.saturating_sub(ago(outage))),
+            kafka_error: outage.map(|outage| outage.reason),
             records: tally.records,
             rows: tally.rows,
             duplicates: tally.duplicates,
@@ -107,6 +123,7 @@ impl HttpEndpoints {
             dead_letters: tally.dead_letters,
             expired: tally.expired,
             suppressed: tally.suppressed,
+            group_totals: self.group_totals.get(),
             batches: self.counters.batches(),
             retries: self.counters.retries(),
             reasons: totals
@@ -119,6 +136,13 @@ impl HttpEndpoints {
             ingest_latency,
             event_latency,
             seconds: self.history.since(since),
+        }
+    }
+
+    fn kafka_outage(&self, now: Instant) -> Option<Outage> {
+        match self.health.kafka().state(now) {
+            ConnectionState::Unavailable(outage) | ConnectionState::LoginRefused(outage) => Some(outage),
+            ConnectionState::Connecting | ConnectionState::Connected => None,
         }
     }
 
@@ -164,6 +188,10 @@ impl Answers for HttpEndpoints {
 
     fn ready(&self) -> Result<(), String> {
         self.health.ready()
+    }
+
+    fn warning(&self) -> Option<String> {
+        self.health.warning()
     }
 
     /// Serves the page at `/`, and its state with the seconds after a time at `/state?since=MILLISECONDS`.

@@ -8,7 +8,8 @@ use pipeline_runtime::metrics::Histogram;
 use serde::{Deserialize, Serialize};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::observability::counters::Counters;
+use crate::observability::counters::{Counters, Totals};
+use crate::observability::health::Health;
 use crate::observability::lag::PartitionEnds;
 use crate::observability::record_counts::RecordCounts;
 use crate::observability::timing;
@@ -69,12 +70,13 @@ struct Window {
 
 impl History {
     /// Takes a sample every second, until the future is dropped.
-    pub(crate) async fn keep(self: Arc<Self>, counters: Arc<Counters>, ends: Arc<PartitionEnds>) {
+    pub(crate) async fn keep(self: Arc<Self>, counters: Arc<Counters>, ends: Arc<PartitionEnds>, health: Arc<Health>) {
         let mut ticks = interval(Duration::from_secs(1));
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
-            self.sample(&counters, &ends, timing::now().micros() / 1_000);
+            let lag = total_lag(&counters.totals(), &ends, &health);
+            self.sample(&counters, lag, timing::now().micros() / 1_000);
         }
     }
 
@@ -91,11 +93,8 @@ impl History {
         (kept.ingest.minute(&counters.ingest_latency), kept.event.minute(&counters.event_latency))
     }
 
-    fn sample(&self, counters: &Counters, ends: &PartitionEnds, at: i64) {
-        let totals = counters.totals();
-        let lags = ends.lags(&totals);
-        let owned = totals.partitions.values().filter(|one| one.next_offset.is_some()).count();
-        let tally = totals.tally();
+    fn sample(&self, counters: &Counters, lag: Option<u64>, at: i64) {
+        let tally = counters.tally();
         let mut kept = self.lock();
         let latency = kept.ingest.take(&counters.ingest_latency);
         kept.event.take(&counters.event_latency);
@@ -106,7 +105,7 @@ impl History {
             rows: tally.rows - last.rows,
             duplicates: tally.duplicates - last.duplicates,
             dead_letters: tally.dead_letters - last.dead_letters,
-            lag: (lags.len() == owned).then(|| lags.values().sum()),
+            lag,
             p50: latency.p50,
             p99: latency.p99,
         };
@@ -119,6 +118,15 @@ impl History {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Returns the lag of all partitions of this consumer, or `None` while Kafka does not report an end.
+#[must_use]
+pub(crate) fn total_lag(totals: &Totals, ends: &PartitionEnds, health: &Health) -> Option<u64> {
+    let lags = ends.lags(totals);
+    let owned = totals.partitions.values().filter(|one| one.next_offset.is_some()).count();
+    // During an outage the group takes the partitions away, and a consumer without partitions would have no lag.
+    (lags.len() == owned && !health.is_lag_unknown()).then(|| lags.values().sum())
 }
 
 impl Window {
@@ -156,20 +164,22 @@ impl Quantiles {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
+    use pipeline_runtime::kafka::Connection;
+
     use super::*;
 
     #[test]
     fn a_second_has_what_was_added_in_it_and_old_ones_go() {
-        let (history, counters, ends) = (History::default(), Counters::default(), PartitionEnds::default());
+        let (history, counters) = (History::default(), Counters::default());
         counters.ingest_latency.observe(0.2, 100);
-        history.sample(&counters, &ends, 1_000);
-        history.sample(&counters, &ends, 2_000);
+        history.sample(&counters, Some(0), 1_000);
+        history.sample(&counters, Some(0), 2_000);
         let seconds = history.since(0);
         assert!(seconds[0].p50.is_some_and(|p50| (0.16..=0.2).contains(&p50)), "{seconds:?}");
         assert_eq!(seconds[1].p50, None);
         assert_eq!(history.since(1_000).len(), 1);
         for at in 3..=700 {
-            history.sample(&counters, &ends, at * 1_000);
+            history.sample(&counters, Some(0), at * 1_000);
         }
         assert_eq!((history.since(0).len(), history.since(0)[0].at), (KEPT, 101_000));
         assert_eq!(history.last_minute(&counters).0, Quantiles::default(), "more than a minute ago");
@@ -177,11 +187,16 @@ mod tests {
 
     #[test]
     fn the_lag_is_unknown_while_kafka_does_not_tell() {
-        let (history, counters, ends) = (History::default(), Counters::default(), PartitionEnds::default());
-        history.sample(&counters, &ends, 1);
+        let (counters, ends) = (Counters::default(), PartitionEnds::default());
+        let health = Health::new(Connection::default());
+        let lag = || total_lag(&counters.totals(), &ends, &health);
+        assert_eq!(lag(), Some(0), "no partitions yet");
+        health.kafka().succeeded();
+        assert_eq!(lag(), Some(0));
+        health.kafka().refused("invalid credentials");
+        assert_eq!(lag(), None, "the partitions are lost, or will be");
+        health.kafka().succeeded();
         counters.owns(0, 5);
-        history.sample(&counters, &ends, 2);
-        let lags: Vec<Option<u64>> = history.since(0).iter().map(|second| second.lag).collect();
-        assert_eq!(lags, [Some(0), None]);
+        assert_eq!(lag(), None);
     }
 }

@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::kafka::client::KafkaClient;
 use crate::kafka::record_lookup::RecordLookup;
-use crate::kafka::topic_identity::{TopicIdentity, topic_id};
+use crate::kafka::topic_identity::{self, TopicIdentity};
 use crate::observability::counters::{Counters, Totals};
 use crate::observability::timing;
 
 const BETWEEN: Duration = Duration::from_secs(1);
+/// Minimum time between two requests for each partition: librdkafka's work grows with the square of their number.
+const BETWEEN_PER_PARTITION: Duration = Duration::from_millis(2);
 const TIMEOUT: Duration = Duration::from_secs(2);
 /// Number of rounds between two comparisons of the topic ID.
 const ROUNDS_PER_ID: u32 = 2;
@@ -132,17 +134,22 @@ impl LagMonitor {
     pub(crate) async fn run(self, end: CancellationToken) {
         for round in 0_u32.. {
             let known = self.ends.lock().clone();
-            let ends = self.ask(&known).await.unwrap_or_else(|error| {
+            let asked = self.ask(&known).await;
+            if asked.as_ref().is_ok_and(|ends| !ends.is_empty()) {
+                self.kafka.connection().succeeded();
+            }
+            let ends = asked.unwrap_or_else(|error| {
                 tracing::debug!(error = format!("{error:#}"), "partition ends unknown");
                 BTreeMap::new()
             });
+            let pause = pause(ends.len());
             self.ends.set(ends);
             let beside = async {
                 self.date_transactions().await;
-                if round.is_multiple_of(ROUNDS_PER_ID) {
+                if round.is_multiple_of(ROUNDS_PER_ID) || pause >= BETWEEN * ROUNDS_PER_ID {
                     self.compare_id().await;
                 }
-                tokio::time::sleep(BETWEEN).await;
+                tokio::time::sleep(pause).await;
             };
             tokio::select! {
                 () = beside => {}
@@ -152,14 +159,19 @@ impl LagMonitor {
     }
 
     async fn ask(&self, known: &BTreeMap<i32, PartitionEnd>) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
-        let owned = self.counters.totals().partitions.into_iter().filter(|(_, one)| one.next_offset.is_some());
-        let partitions: Vec<i32> = owned.map(|(partition, _)| partition).collect();
-        if partitions.is_empty() {
+        let owned = self.counters.totals().partitions.into_iter();
+        let owned: BTreeMap<i32, i64> = owned.filter_map(|(number, one)| Some((number, one.next_offset?))).collect();
+        if owned.is_empty() {
             return Ok(BTreeMap::new());
         }
         // High watermark first: a last stable offset requested later is below it only if a transaction is open.
-        let high = latest(&self.kafka.observer()?, &self.topic, partitions.clone(), TIMEOUT).await?;
-        let stable = latest(&self.kafka.current(), &self.topic, partitions, TIMEOUT).await?;
+        let high = latest(&self.kafka.observer()?, &self.topic, owned.keys().copied().collect(), TIMEOUT).await?;
+        let is_behind = |one: &(&i32, &i64)| owned.get(one.0).is_some_and(|next| next < one.1);
+        let (behind, caught_up): (Vec<_>, Vec<_>) = high.iter().partition(is_behind);
+        let behind = behind.into_iter().map(|(partition, _)| *partition).collect();
+        let mut stable = latest(&self.kafka.current(), &self.topic, behind, TIMEOUT).await?;
+        // A partition is committed up to its end only if no transaction is open.
+        stable.extend(caught_up);
         Ok(ends(&high, &stable, known, Instant::now(), timing::now()))
     }
 
@@ -186,13 +198,22 @@ impl LagMonitor {
         }
     }
 
+    /// Compares the topic's ID. The answer also tells that Kafka is available, with or without partitions.
     async fn compare_id(&self) {
-        if let Ok(observer) = self.kafka.observer()
-            && let Some(id) = topic_id(&observer, &self.topic).await
-        {
-            self.identity.observe(id);
+        let Ok(observer) = self.kafka.observer() else { return };
+        let id = topic_identity::ask(&observer, &self.topic).await;
+        self.kafka.connection().answered(&id);
+        match id {
+            Ok(Some(id)) => self.identity.observe(id),
+            Ok(None) => {}
+            Err(error) => tracing::debug!(%error, topic = self.topic, "topic ID unknown"),
         }
     }
+}
+
+/// Returns the time between two requests for the ends of this number of partitions.
+fn pause(partitions: usize) -> Duration {
+    BETWEEN.max(BETWEEN_PER_PARTITION * u32::try_from(partitions).unwrap_or(u32::MAX))
 }
 
 /// Combines Kafka's answers with the known open transactions.
@@ -272,6 +293,12 @@ mod tests {
     #![allow(clippy::unwrap_used, reason = "tests")]
 
     use super::*;
+
+    #[test]
+    fn many_partitions_are_requested_less_often() {
+        let seconds = [0, 6, 500, 2_000].map(|partitions| pause(partitions).as_secs());
+        assert_eq!(seconds, [1, 1, 1, 4]);
+    }
 
     #[test]
     fn a_transaction_is_noticed_once_and_gone_when_the_stable_offset_moves() {

@@ -69,6 +69,11 @@ pub(crate) const RETRIES: Metric = Metric::counter(
 /// 1 while `/readyz` returns 200, else 0.
 pub(crate) const READY: Metric =
     Metric::gauge("kafka_consumer_ready", "1 while records are inserted, 0 while /readyz returns 503.");
+/// 1 if the table partition of the next UTC day exists, else 0.
+pub(crate) const NEXT_PARTITION: Metric = Metric::gauge(
+    "kafka_consumer_next_partition_ready",
+    "1 if the table partition of the next UTC day exists, 0 if it could not be created.",
+);
 /// Always 1. Its labels name the program, its version, its group and its topic.
 pub(crate) const BUILD: Metric =
     Metric::gauge("kafka_consumer_build_info", "Always 1; labels: program, version, group and topic.");
@@ -92,6 +97,7 @@ pub(crate) const REGISTRY: Registry = Registry::new(
         BATCH_ROWS,
         RETRIES,
         READY,
+        NEXT_PARTITION,
         BUILD,
     ],
 );
@@ -141,6 +147,7 @@ pub(crate) fn render(
             text.sample(&RETRIES, &[("sqlstate", sqlstate)], count);
         }
         text.single(&READY, u8::from(health.ready().is_ok()));
+        text.single(&NEXT_PARTITION, u8::from(health.next_partition_ready()));
         text.metric(&BUILD);
         text.sample(&BUILD, labels, 1);
     })
@@ -157,6 +164,8 @@ fn by_partition(text: &mut Exposition, totals: &Totals) {
 
 #[cfg(test)]
 mod tests {
+    use pipeline_runtime::kafka::Connection;
+
     use super::*;
 
     #[test]
@@ -170,7 +179,8 @@ mod tests {
         counters.owns(3, 17);
         counters.add_retry(Some("57P01"));
         counters.add_retry(None);
-        let shown = render(&counters, &PartitionEnds::default(), &Health::default(), 1.5, &[("version", "x")]);
+        let shown =
+            render(&counters, &PartitionEnds::default(), &Health::new(Connection::default()), 1.5, &[("version", "x")]);
         for metric in REGISTRY.metrics() {
             assert_eq!(shown.matches(&format!("# TYPE {} ", metric.name)).count(), 1, "{}", metric.name);
         }
@@ -181,6 +191,7 @@ mod tests {
             "kafka_consumer_postgres_retries_total{sqlstate=\"57P01\"} 1",
             "kafka_consumer_postgres_retries_total{sqlstate=\"none\"} 1",
             "kafka_consumer_ready 0",
+            "kafka_consumer_next_partition_ready 0",
             "kafka_consumer_build_info{version=\"x\"} 1",
         ] {
             assert!(shown.lines().any(|one| one == line), "{line} is not in\n{shown}");

@@ -2,6 +2,7 @@
 
 pub(crate) mod counters;
 pub(crate) mod endpoints;
+pub(crate) mod group_totals;
 pub(crate) mod health;
 pub(crate) mod history;
 pub(crate) mod lag;

@@ -8,6 +8,7 @@ use pipeline_runtime::START_LOCAL_STACK;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error};
 
+use crate::postgres::fault;
 use crate::postgres::pooler;
 use crate::postgres::session::connect;
 
@@ -50,7 +51,9 @@ pub async fn connect_at_start(target: &Conninfo) -> anyhow::Result<Client> {
 fn refusal(error: &Error, target: &Conninfo) -> anyhow::Error {
     let text = describe(error);
     let mode = target.ssl_mode();
-    let remedy = if error.as_db_error().is_some() {
+    let remedy = if fault::is_raised_by_pooler(error) {
+        "start PostgreSQL behind the connection pooler, or raise the pooler's limits".to_owned()
+    } else if error.as_db_error().is_some() {
         server_hint(error.code()).to_owned()
     } else if pg_conninfo::tls_failure(error).is_some() {
         return anyhow!("{} with TLS (sslmode={mode}): {text}{}", failure(target), tls_hint(&text));
@@ -65,7 +68,7 @@ fn refusal(error: &Error, target: &Conninfo) -> anyhow::Error {
 }
 
 fn start_hint() -> String {
-    format!("start it with '{START_LOCAL_STACK}', or pass --database-url")
+    format!("start the local stack with '{START_LOCAL_STACK}', or set --database-url")
 }
 
 /// Returns the remedy for a connection that the server refused.

@@ -6,7 +6,7 @@ use std::io;
 use std::iter::successors;
 
 pub(crate) use ingest_protocol::attempts::{Phase, SqlFault};
-use pg_conninfo::handshake_was_cut;
+use pg_conninfo::{handshake_was_cut, tls_failure};
 use tokio_postgres::error::{DbError, Severity};
 
 /// An error and the phase in which it was raised.
@@ -76,6 +76,12 @@ pub(crate) fn may_be_server_state(error: &tokio_postgres::Error) -> bool {
     evidence.is_none_or(|evidence| is_transient(evidence.state) && !evidence.is_raised_by_user_code())
 }
 
+/// Returns true if a connection pooler reported the error instead of PostgreSQL.
+#[must_use]
+pub(crate) fn is_raised_by_pooler(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|database| Evidence::of(database, Phase::Statement).is_raised_by_pooler())
+}
+
 /// Classifies an error of a statement that inserts no rows.
 #[must_use]
 pub(crate) fn classify(error: &tokio_postgres::Error) -> SqlFault {
@@ -89,6 +95,24 @@ pub(crate) fn classify(error: &tokio_postgres::Error) -> SqlFault {
 fn without_answer(error: &tokio_postgres::Error) -> SqlFault {
     let lost = error.is_closed() || causes(error).any(|cause| cause.is::<io::Error>() || handshake_was_cut(cause));
     if lost { SqlFault::Retry } else { SqlFault::Stop }
+}
+
+/// Returns true if the server refused the credentials of a new session. They may be replaced in their files, so the
+/// next session may succeed.
+#[must_use]
+pub(crate) fn is_login_refusal(error: &tokio_postgres::Error) -> bool {
+    match error.as_db_error() {
+        Some(database) => {
+            matches!(database.parsed_severity(), Some(Severity::Fatal)) && is_about_the_login(database.code().code())
+        }
+        // With TLS 1.3 a refused client certificate is reported after the handshake.
+        None => tls_failure(error).is_some() || causes(error).any(|cause| cause.to_string().contains("SSL alert")),
+    }
+}
+
+/// Returns true for class 28, invalid authorization.
+fn is_about_the_login(state: &str) -> bool {
+    state.starts_with("28")
 }
 
 fn causes<'a>(error: &'a tokio_postgres::Error) -> impl Iterator<Item = &'a (dyn std::error::Error + 'static)> {
@@ -127,6 +151,12 @@ impl<'a> Evidence<'a> {
         self.routine == Some("exec_stmt_raise")
     }
 
+    /// Returns true for an error of a connection pooler, such as `PgBouncer` without a server or a free connection.
+    /// PostgreSQL's own protocol violations name the routine that raised them.
+    fn is_raised_by_pooler(&self) -> bool {
+        self.state == "08P01" && self.routine.is_none()
+    }
+
     /// Returns true if the events' table has no partition for the row. The SQLSTATE is that of a violated CHECK.
     fn is_missing_partition(&self) -> bool {
         self.state == "23514" && self.routine == Some("ExecFindPartition") && self.of_events
@@ -138,6 +168,9 @@ impl<'a> Evidence<'a> {
 /// While rows are inserted, permanent errors and repeated transient ones are attributed to rows. The dead-letter limit
 /// guards against a table that rejects everything. No row is blamed for an error that ended the session.
 fn decide(evidence: &Evidence<'_>) -> SqlFault {
+    if evidence.is_raised_by_pooler() {
+        return SqlFault::Retry;
+    }
     let transient = is_transient(evidence.state);
     if evidence.phase == Phase::Statement || evidence.fatal {
         return if transient { SqlFault::Retry } else { SqlFault::Stop };
@@ -178,7 +211,7 @@ mod tests {
                              2F002 38000 28P01 3D000 42P01 42501 42703 0A000 XX000 99001";
 
     fn evidence(state: &str, phase: Phase) -> Evidence<'_> {
-        Evidence { state, phase, fatal: false, routine: None, of_events: false, repeated: false }
+        Evidence { state, phase, fatal: false, routine: Some("a_routine"), of_events: false, repeated: false }
     }
 
     fn raised(state: &str) -> Evidence<'_> {
@@ -218,6 +251,16 @@ mod tests {
             assert_eq!(decide(&Evidence { repeated: true, ..once }), expected, "{state}");
             assert_eq!(decide(&Evidence { repeated: true, ..raised(state) }), Row, "{state}");
             assert_eq!(decide(&Evidence { repeated: true, fatal: true, ..once }), Retry, "{state}");
+        }
+    }
+
+    #[test]
+    fn a_pooler_that_lost_its_server_is_an_outage() {
+        for phase in [Phase::Statement, Phase::Rows, Phase::Commit] {
+            let pooler = Evidence { routine: None, ..evidence("08P01", phase) };
+            assert_eq!(decide(&pooler), Retry);
+            assert_eq!(decide(&Evidence { fatal: true, repeated: true, ..pooler }), Retry);
+            assert_eq!(decide(&evidence("08P01", phase)), Stop, "a bug of the encoder");
         }
     }
 

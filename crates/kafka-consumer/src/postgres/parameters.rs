@@ -4,7 +4,7 @@ use std::error::Error;
 
 use bytes::{BufMut, BytesMut};
 use event_model::Timestamp;
-use tokio_postgres::types::{IsNull, ToSql, Type, accepts, to_sql_checked};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, accepts, to_sql_checked};
 
 /// Microseconds from 1970-01-01 to 2000-01-01, from which PostgreSQL counts.
 const POSTGRES_EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -22,6 +22,28 @@ impl ToSql for Timestamptz {
 
     accepts!(TIMESTAMPTZ);
     to_sql_checked!();
+}
+
+/// Address of a version of a row (`tid`), as its six bytes in the binary format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RowAddress([u8; 6]);
+
+impl ToSql for RowAddress {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.put_slice(&self.0);
+        Ok(IsNull::No)
+    }
+
+    accepts!(TID);
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for RowAddress {
+    fn from_sql(_: &Type, bytes: &'a [u8]) -> Result<Self, Box<dyn Error + Sync + Send>> {
+        Ok(Self(bytes.try_into()?))
+    }
+
+    accepts!(TID);
 }
 
 /// Converts a count to `bigint`. A larger value becomes the maximum.

@@ -42,7 +42,7 @@ impl Places {
     /// Returns the `run` command of a consumer of these servers. The caller may append arguments.
     pub(crate) fn consumer(&self) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
-        command.args(["run", "--log-format", "json", "--bootstrap-servers", &self.kafka]);
+        command.args(["run", "--log-format", "json", "--create-topic", "--bootstrap-servers", &self.kafka]);
         command.args(["--database-url", &self.database]).env("KAFKA_CONSUMER_HTTP_ADDR", "off");
         command
     }

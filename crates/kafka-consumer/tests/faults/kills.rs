@@ -6,7 +6,8 @@ use local_stack::Stack;
 
 use crate::consumer_process::{Member, offsets, rows};
 use crate::group::{assigned, share};
-use crate::support::number;
+use crate::postgres::execute;
+use crate::support::{self, WRITER, number};
 use crate::test_topic::{Flow, caught_up, holds, publish};
 
 const POINTS: [&str; 6] =
@@ -58,6 +59,24 @@ fn a_stopped_owner_is_taken_over_and_comes_back() {
         other.stop();
     }
     holds(&stack, "during-copy");
+}
+
+/// `ALTER ROLE … SET role` makes a role current that may not terminate the sessions of the login.
+#[test]
+fn a_login_with_another_current_role_takes_over_too() {
+    let stack = Stack::ephemeral().unwrap();
+    support::migrate(&stack);
+    execute(&stack, &format!("ALTER ROLE {WRITER} SET role = pipeline_writer"));
+    publish(&stack, "role", 50_000);
+    let mut stopped = Member::failing(&stack, "during-copy=stop@3", &["--batch-rows", "3000"]);
+    stopped.until_said("failpoint");
+    let mut other = Member::of(&stack, &[]);
+    other.until_said("session of a stopped consumer terminated");
+    caught_up(&stack, &mut other, Duration::from_secs(30));
+    stopped.signal("-CONT");
+    stopped.stop();
+    other.stop();
+    holds(&stack, "role");
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod commits;
 mod consumer_process;
 mod group;
+mod kafka_connection;
 mod kills;
 mod memory;
 mod network;
@@ -19,5 +20,6 @@ mod shutdown;
 mod sqlstates;
 #[path = "../support/mod.rs"]
 mod support;
+mod table_partitions;
 mod test_topic;
 mod transactions;

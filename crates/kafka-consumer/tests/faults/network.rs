@@ -110,7 +110,7 @@ fn the_broker_is_killed_and_comes_back() {
         let before = rows(&stack);
         member.until("rows", |_| rows(&stack) > before);
         stack.kafka.kill().unwrap();
-        member.until_said("kafka brokers all down");
+        member.until_said("kafka unavailable");
         stack.kafka.restart().unwrap();
     }
     caught_up(&stack, &mut member, RECOVERY);

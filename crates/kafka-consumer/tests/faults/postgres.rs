@@ -11,8 +11,9 @@ use local_stack::Stack;
 use tokio_postgres::{Client, NoTls};
 
 use crate::consumer_process::{Member, rows};
-use crate::support::{number, query, runtime};
-use crate::test_topic::{Flow, caught_up, holds, publish};
+use crate::poison::event;
+use crate::support::{number, printed_json, program, query, runtime};
+use crate::test_topic::{Flow, caught_up, holds, make_topic, publish, send};
 
 /// A transaction that holds locks until it is released.
 pub(crate) struct Lock {
@@ -175,6 +176,44 @@ fn a_lock_is_waited_for_longer_than_a_poll_may_take() {
     assert!(said.contains("\"sqlstate\":\"55P03\""), "{said}");
     assert!(!said.contains("partitions lost") && !said.contains("partitions revoked"), "it stays in the group: {said}");
     flow.settle(&stack, vec![member], Duration::from_secs(30));
+}
+
+/// The primary key leads to all versions of a row that an old snapshot keeps, so the updates use the row's address.
+#[test]
+fn updates_of_the_offsets_search_no_index() {
+    let stack = Stack::ephemeral().unwrap();
+    make_topic(&stack, 1);
+    send(&stack, 0, (1..=10_000).map(event));
+    Member::of(&stack, &["--until-caught-up", "--batch-rows", "10"]).ended_with(0);
+    let sql = "SELECT n_tup_upd, idx_scan FROM pg_stat_user_tables WHERE relid = 'pipeline.consumer_offsets'::regclass";
+    let (updates, searches): (i64, i64) = {
+        let row = &query(&stack, sql)[0];
+        (row.get(0), row.get(1))
+    };
+    assert!(updates >= 1_000 && searches < 50, "{searches} searches for {updates} updates");
+}
+
+#[test]
+#[ignore = "fault"]
+fn the_holder_of_an_old_snapshot_is_named() {
+    let stack = Stack::ephemeral().unwrap();
+    publish(&stack, "snapshot", 1_000);
+    Member::of(&stack, &["--until-caught-up"]).ended_with(0);
+    let lock = Lock::take(&stack, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1");
+    sleep(Duration::from_secs(61));
+    let servers = stack.bootstrap_servers();
+    // The superuser sees the start of a stranger's transaction; a writer sees that of its own transactions only.
+    let output = program(&stack, "admin", &["status", "--json", "--bootstrap-servers", &servers]).output().unwrap();
+    let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let found = &status["old_snapshots"][0];
+    assert_eq!((&found["kind"], &found["application"]), (&"session".into(), &"a stranger".into()), "{status}");
+    assert!(found["age_seconds"].as_i64() >= Some(60), "{status}");
+    let doctor = program(&stack, "admin", &["doctor", "--no-lake", "--bootstrap-servers", &servers]).output().unwrap();
+    let said = String::from_utf8_lossy(&doctor.stdout).into_owned();
+    assert!(doctor.status.success() && said.contains("pg_terminate_backend"), "{said}");
+    lock.release();
+    let status = printed_json(&stack, &["status", "--json", "--bootstrap-servers", &servers]);
+    assert_eq!(status["old_snapshots"], serde_json::json!([]));
 }
 
 /// A small file system for the daily table partitions.

@@ -22,10 +22,11 @@ pub(crate) fn consumer(stack: &Stack) -> Command {
 
 /// Returns a consumer that connects as this user, without creating the tables.
 ///
-/// Its HTTP server is off unless a flag enables it, because tests run in parallel.
+/// Its HTTP server is off unless a flag enables it, because tests run in parallel. It creates the topic, because most
+/// tests start it before the topic exists.
 pub(crate) fn consumer_as(stack: &Stack, user: &str) -> Command {
     let mut command = program(stack, user, &["run", "--bootstrap-servers", &stack.bootstrap_servers()]);
-    command.args(["--log-format", "json"]);
+    command.args(["--log-format", "json", "--create-topic"]);
     command.env("KAFKA_CONSUMER_HTTP_ADDR", "off");
     command
 }

@@ -48,6 +48,11 @@ impl Watched {
         Self { child, address, log: kept }
     }
 
+    /// Returns the log since the HTTP server started.
+    pub(crate) fn said(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
     /// Returns the status and body of a path.
     pub(crate) fn get(&self, path: &str) -> (u16, String) {
         let answer = runtime().block_on(http::get(&self.address, path, Duration::from_secs(10)));

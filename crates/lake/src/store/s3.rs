@@ -214,7 +214,7 @@ impl S3Store {
             .when(|failure| failure.again)
             .notify(|failure, pause| {
                 let pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX);
-                warn!(operation, key, pause_ms, error = %failure.error, "lake_retry");
+                warn!(operation, key, pause_ms, error = %failure.error, "lake retry");
             })
             .await
             .map_err(|failure| failure.error)

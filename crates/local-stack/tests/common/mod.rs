@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::config::{Builder, Credentials};
 use local_stack::S3Access;
-use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 /// Waits for a condition and panics after a minute.
 pub(crate) fn eventually(what: &str, condition: impl Fn() -> bool) {
@@ -30,6 +31,27 @@ pub(crate) fn topics(servers: &str) -> Vec<String> {
     let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
     let metadata = client.fetch_metadata(None, Duration::from_secs(10)).unwrap();
     metadata.topics().iter().map(|topic| topic.name().to_owned()).filter(|name| !name.starts_with("__")).collect()
+}
+
+/// Creates a topic with one replica.
+pub(crate) fn create_topic(servers: &str, name: &str, partitions: i32) {
+    let client: AdminClient<_> = ClientConfig::new().set("bootstrap.servers", servers).create().unwrap();
+    let topic = NewTopic::new(name, partitions, TopicReplication::Fixed(1));
+    runtime().block_on(client.create_topics([&topic], &AdminOptions::new())).unwrap();
+}
+
+/// Returns keys and values of the first records of a partition.
+pub(crate) fn records(servers: &str, topic: &str, partition: i32, count: usize) -> Vec<(String, String)> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", servers).set("group.id", "local-stack-test").create().unwrap();
+    let mut start = TopicPartitionList::new();
+    start.add_partition_offset(topic, partition, Offset::Beginning).unwrap();
+    consumer.assign(&start).unwrap();
+    let text = |bytes: Option<&[u8]>| String::from_utf8(bytes.unwrap_or_default().to_vec()).unwrap();
+    std::iter::from_fn(|| consumer.poll(Duration::from_secs(10)))
+        .map(|record| record.map(|record| (text(record.key()), text(record.payload()))).unwrap())
+        .take(count)
+        .collect()
 }
 
 /// Runs SQL and returns the first column of the last row.

@@ -262,3 +262,24 @@ fn an_option_that_cannot_be_had_is_named() {
     let refused = refusal(Some("Hunter2=x"), &[]);
     assert!(!refused.contains("Hunter2"), "{refused}");
 }
+
+#[test]
+fn files_are_read_again_for_each_session() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pgpass");
+    let write = |password: &str| {
+        std::fs::write(&file, format!("*:*:*:*:{password}\n")).unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    };
+    let password = |settings: &Conninfo| {
+        let hosts = settings.hosts();
+        hosts[0].config.get_password().map(|password| String::from_utf8_lossy(password).into_owned())
+    };
+    write("one");
+    let text = format!("host=localhost user=u dbname=d passfile={}", file.display());
+    let former = Conninfo::resolve(Some(&text), DEFAULT).unwrap().named("program");
+    write("two");
+    let present = former.reloaded();
+    assert_eq!((password(&former).as_deref(), password(&present).as_deref()), (Some("one"), Some("two")));
+    assert_eq!(present.hosts()[0].config.get_application_name(), Some("program"));
+}

@@ -43,6 +43,10 @@ pub trait Answers: Send + Sync + 'static {
     /// # Errors
     /// Returns the reason if it is not.
     fn ready(&self) -> Result<(), String>;
+    /// Returns a warning, which `/readyz` adds as a second line while the program is ready.
+    fn warning(&self) -> Option<String> {
+        None
+    }
     /// Returns the response for any other path, or `None` if it does not exist.
     fn other(&self, path: &str, query: &str) -> Option<Answer>;
 }
@@ -136,8 +140,8 @@ fn respond<B>(request: &Request<B>, answers: &dyn Answers) -> Response<Full<Byte
     let uri = request.uri();
     match uri.path() {
         "/metrics" => with_body(StatusCode::OK, metrics::CONTENT_TYPE, answers.metrics().into()),
-        "/livez" => probe(answers.live()),
-        "/readyz" => probe(answers.ready()),
+        "/livez" => probe(answers.live().map(|()| None)),
+        "/readyz" => probe(answers.ready().map(|()| answers.warning())),
         path => match answers.other(path, uri.query().unwrap_or_default()) {
             Some(Answer { content_type, body, policy }) => {
                 let mut response = with_body(StatusCode::OK, content_type, body);
@@ -150,9 +154,11 @@ fn respond<B>(request: &Request<B>, answers: &dyn Answers) -> Response<Full<Byte
     }
 }
 
-fn probe(result: Result<(), String>) -> Response<Full<Bytes>> {
+/// Returns the response of a probe, with its warning if there is one.
+fn probe(result: Result<Option<String>, String>) -> Response<Full<Bytes>> {
     match result {
-        Ok(()) => text(StatusCode::OK, "ok"),
+        Ok(None) => text(StatusCode::OK, "ok"),
+        Ok(Some(warning)) => text(StatusCode::OK, &format!("ok\n{warning}")),
         Err(reason) => text(StatusCode::SERVICE_UNAVAILABLE, &reason),
     }
 }

@@ -1,22 +1,28 @@
 //! Access to Kafka for both programs: addresses, properties and the topic.
 
+mod client_errors;
+mod connection;
+mod credentials;
 mod properties;
+mod similar_topics;
 mod topic;
 pub mod watermarks;
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
-use rdkafka::ClientContext;
 use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
-use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::error::KafkaError;
 use serde_json::{Map, Value, json};
 
+pub use client_errors::ClientErrors;
+pub use connection::{Connection, ConnectionState, LoginRefused, Outage};
+pub use credentials::Credentials;
 pub use properties::Guard;
+pub use similar_topics::similar_topics;
 pub use topic::{
-    Topic, TopicError, TopicSettings, ensure_topic, topic_configuration, topic_partitions, topic_settings,
+    Topic, TopicError, TopicSettings, broker_configuration, ensure_topic, topic_configuration, topic_partitions,
+    topic_settings,
 };
 pub use watermarks::Watermarks;
 
@@ -28,10 +34,10 @@ use crate::exit::Failure;
 #[command(next_help_heading = "Kafka")]
 pub struct KafkaArgs {
     /// Bootstrap servers of the Kafka cluster, separated by commas
-    #[arg(long, value_name = "HOST:PORT,…", default_value = "localhost:9092")]
+    #[arg(long, value_name = "HOST:PORT,…", default_value = "localhost:9092", value_parser = servers)]
     pub bootstrap_servers: String,
-    /// Topic of the events; created with 6 partitions if it does not exist
-    #[arg(long, default_value = "product-events")]
+    /// Topic of the events; event-generator creates it with 6 partitions if it does not exist
+    #[arg(long, default_value = "product-events", value_parser = not_empty)]
     pub topic: String,
     /// Set a librdkafka property, such as security.protocol=SASL_SSL; repeatable
     #[arg(short = 'X', long = "kafka-property", value_name = "KEY=VALUE", value_delimiter = None)]
@@ -41,7 +47,26 @@ pub struct KafkaArgs {
     pub kafka_config: Option<PathBuf>,
 }
 
+/// Parses a text that must not be empty.
+pub fn not_empty(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("the value must not be empty".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+/// Parses a list of addresses. An empty address would be ignored silently.
+fn servers(text: &str) -> Result<String, String> {
+    if text.split(',').any(|address| address.trim().is_empty()) {
+        return Err("an address is empty; write HOST:PORT, separated by commas".to_owned());
+    }
+    Ok(text.to_owned())
+}
+
 impl KafkaArgs {
+    /// Returns the state of a process that connects with these flags. It rereads `--kafka-config`.
+    #[must_use]
+    pub fn connection(&self) -> Connection {
+        Connection::new(Credentials::new(self.kafka_config.clone(), self.properties.clone()))
+    }
+
     /// Returns the client configuration: the user's properties and those that the program requires.
     ///
     /// An unknown property of librdkafka, or one that a guard forbids, is a usage error.
@@ -76,76 +101,6 @@ impl KafkaArgs {
         }))
     }
 }
-
-/// The last error that the Kafka clients reported, for the message of a timeout.
-#[derive(Clone, Debug, Default)]
-pub struct ClientErrors(Arc<Mutex<Option<Complaint>>>);
-
-/// An error that librdkafka reported in the background.
-#[derive(Clone, Debug)]
-struct Complaint {
-    code: Option<RDKafkaErrorCode>,
-    reason: String,
-}
-
-impl Complaint {
-    /// Returns true if a broker was reached and rejected the client. Later errors only report that it is disconnected.
-    fn is_refusal(&self) -> bool {
-        // A listener without TLS just closes the connection, which librdkafka reports as a transport failure.
-        let of_tls = self.reason.contains("SSL handshake failed");
-        of_tls || matches!(self.code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL))
-    }
-}
-
-impl ClientErrors {
-    /// Returns the reason of the last error, as librdkafka reported it.
-    #[must_use]
-    pub fn last(&self) -> Option<String> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).as_ref().map(|complaint| complaint.reason.clone())
-    }
-
-    /// Returns the reason if a broker was reached and rejected this client (authentication, TLS), or `None`.
-    #[must_use]
-    pub fn refusal(&self) -> Option<String> {
-        let last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        last.as_ref().filter(|complaint| complaint.is_refusal()).map(|complaint| complaint.reason.clone())
-    }
-
-    /// Records and logs an error that librdkafka reported in the background.
-    pub fn note(&self, error: &KafkaError, reason: &str) {
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
-            tracing::warn!(reason, "kafka brokers all down");
-            return;
-        }
-        tracing::debug!(%error, reason, "kafka client error");
-        self.keep(Complaint { code: error.rdkafka_error_code(), reason: reason.to_owned() });
-    }
-
-    fn keep(&self, complaint: Complaint) {
-        let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if complaint.is_refusal() || !last.as_ref().is_some_and(Complaint::is_refusal) {
-            *last = Some(complaint);
-        }
-    }
-}
-
-impl ClientContext for ClientErrors {
-    fn error(&self, error: KafkaError, reason: &str) {
-        self.note(&error, reason);
-    }
-
-    /// Logs a line of librdkafka.
-    ///
-    /// A listener that expects TLS just closes the connection, which librdkafka logs but does not report as an error.
-    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
-        tracing::debug!(target: "librdkafka", facility, message);
-        if message.contains("security.protocol") {
-            self.keep(Complaint { code: None, reason: message.to_owned() });
-        }
-    }
-}
-
-impl ConsumerContext for ClientErrors {}
 
 /// Sets a property unless the user has set it.
 pub fn set_default(config: &mut ClientConfig, property: &str, value: impl Into<String>) {

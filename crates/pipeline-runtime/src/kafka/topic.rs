@@ -140,7 +140,7 @@ async fn await_topic(config: &ClientConfig, topic: &str) -> Result<Topic, TopicE
 /// Returns the number of partitions, or `None` if the topic does not exist or has no leader yet.
 async fn partitions(config: &ClientConfig, topic: &str) -> Result<Option<i32>, TopicError> {
     let (config, name) = (config.clone(), topic.to_owned());
-    let asked = task::spawn_blocking(move || fetch_metadata(&config, &name));
+    let asked = task::spawn_blocking(move || fetch_metadata(&config, Some(&name)));
     let metadata = asked.await.map_err(|_| TopicError::Client(KafkaError::Canceled))??;
     let Some(found) = metadata.topics().iter().find(|one| one.name() == topic) else {
         return Ok(None);
@@ -153,11 +153,12 @@ async fn partitions(config: &ClientConfig, topic: &str) -> Result<Option<i32>, T
 }
 
 /// Fetches the metadata with a consumer, because other clients cannot be polled for the reason of a rejection.
-fn fetch_metadata(config: &ClientConfig, topic: &str) -> Result<Metadata, TopicError> {
+/// Without a topic, fetches that of all topics that the user may describe.
+pub(super) fn fetch_metadata(config: &ClientConfig, topic: Option<&str>) -> Result<Metadata, TopicError> {
     let client_errors = ClientErrors::default();
     let client: BaseConsumer<ClientErrors> =
         BaseConsumer::from_config_and_context(config, client_errors.clone()).map_err(TopicError::Client)?;
-    client.fetch_metadata(Some(topic), TIMEOUT).map_err(|_| {
+    client.fetch_metadata(topic, TIMEOUT).map_err(|_| {
         // Errors and log lines share a queue, and each poll takes one event.
         for _ in 0..EVENTS_AT_MOST {
             let _ = client.poll(Duration::ZERO);
@@ -187,9 +188,23 @@ pub async fn topic_settings(config: &ClientConfig, topic: &str) -> TopicSettings
 ///
 /// The broker reports no settings if, for example, a privilege is missing.
 pub async fn topic_configuration(config: &ClientConfig, topic: &str) -> Option<BTreeMap<String, String>> {
+    configuration(config, &ResourceSpecifier::Topic(topic)).await
+}
+
+/// Returns all settings of a broker by name, or `None` if it does not report them.
+///
+/// The broker reports no settings if, for example, a privilege is missing.
+pub async fn broker_configuration(config: &ClientConfig, topic: &str) -> Option<BTreeMap<String, String>> {
+    let (cloned, topic) = (config.clone(), topic.to_owned());
+    let asked = task::spawn_blocking(move || fetch_metadata(&cloned, Some(&topic)));
+    let broker = asked.await.ok()?.ok()?.brokers().first()?.id();
+    configuration(config, &ResourceSpecifier::Broker(broker)).await
+}
+
+async fn configuration(config: &ClientConfig, of: &ResourceSpecifier<'_>) -> Option<BTreeMap<String, String>> {
     let admin = AdminClient::from_config_and_context(config, ClientErrors::default()).ok()?;
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-    let answers = admin.describe_configs([&ResourceSpecifier::Topic(topic)], &options).await.ok()?;
+    let answers = admin.describe_configs([of], &options).await.ok()?;
     let resource = answers.into_iter().next()?.ok()?;
     let told: BTreeMap<_, _> =
         resource.entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect();

@@ -2,13 +2,14 @@
 //!
 //! The functions block for at most `timeout` per request; [`ask`] calls them from asynchronous code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
+use rdkafka::topic_partition_list::TopicPartitionListElem;
 use rdkafka::{Offset, TopicPartitionList};
 use retry_policy::{RetryPolicy, Retryable};
 use tokio::task;
@@ -37,18 +38,34 @@ pub fn partitions<C: ConsumerContext>(
     Ok(found.flat_map(MetadataTopic::partitions).map(MetadataPartition::id).collect())
 }
 
-/// Returns the watermarks of each partition. Sends one request per partition.
+/// Returns the number of brokers that lead partitions of a topic.
+pub fn leaders<C: ConsumerContext>(
+    client: &BaseConsumer<C>,
+    topic: &str,
+    timeout: Duration,
+) -> Result<usize, KafkaError> {
+    let metadata = client.fetch_metadata(Some(topic), timeout)?;
+    let partitions = metadata.topics().iter().flat_map(MetadataTopic::partitions);
+    Ok(partitions.map(MetadataPartition::leader).collect::<BTreeSet<i32>>().len())
+}
+
+/// Returns the watermarks of each partition. Sends two requests per broker, for any number of partitions.
+///
+/// Fails if a partition does not exist or has no leader.
 pub fn watermarks<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,
     partitions: &[i32],
     timeout: Duration,
 ) -> Result<BTreeMap<i32, Watermarks>, KafkaError> {
-    let ask = |partition: &i32| {
-        let (low, high) = client.fetch_watermarks(topic, *partition, timeout)?;
-        Ok((*partition, Watermarks { low, high }))
+    let all = |at| -> Result<BTreeMap<i32, i64>, KafkaError> {
+        answers(client, topic, partitions, at, timeout)?
+            .into_iter()
+            .map(|(partition, at)| Ok((partition, at?)))
+            .collect()
     };
-    partitions.iter().map(ask).collect()
+    let (low, high) = (all(Offset::Beginning)?, all(Offset::End)?);
+    Ok(low.into_iter().zip(high).map(|((partition, low), (_, high))| (partition, Watermarks { low, high })).collect())
 }
 
 /// Returns the end of each partition, as in [`Watermarks::high`]. Sends one request per broker.
@@ -60,7 +77,7 @@ pub fn ends<C: ConsumerContext>(
     partitions: &[i32],
     timeout: Duration,
 ) -> Result<BTreeMap<i32, i64>, KafkaError> {
-    offsets(client, topic, partitions, Offset::End, timeout)
+    answers(client, topic, partitions, Offset::End, timeout).map(known)
 }
 
 /// Returns the offset of the first record of each partition at or after a time (milliseconds since 1970).
@@ -73,30 +90,38 @@ pub fn offsets_at<C: ConsumerContext>(
     millis: i64,
     timeout: Duration,
 ) -> Result<BTreeMap<i32, i64>, KafkaError> {
-    offsets(client, topic, partitions, Offset::Offset(millis), timeout)
+    answers(client, topic, partitions, Offset::Offset(millis), timeout).map(known)
 }
 
-fn offsets<C: ConsumerContext>(
+type Answers = BTreeMap<i32, Result<i64, KafkaError>>;
+
+fn known(answers: Answers) -> BTreeMap<i32, i64> {
+    answers.into_iter().filter_map(|(partition, offset)| Some((partition, offset.ok()?))).collect()
+}
+
+/// Returns the offset of each partition at a time or at one of its ends, or the partition's error.
+fn answers<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,
     partitions: &[i32],
     at: Offset,
     timeout: Duration,
-) -> Result<BTreeMap<i32, i64>, KafkaError> {
+) -> Result<Answers, KafkaError> {
     if partitions.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let mut list = TopicPartitionList::new();
+    let mut list = TopicPartitionList::with_capacity(partitions.len());
     for partition in partitions {
-        list.add_partition_offset(topic, *partition, at)?;
+        // `add_partition_offset` would search the list for each partition.
+        list.add_partition(topic, *partition).set_offset(at)?;
     }
     let found = client.offsets_for_times(list, timeout)?;
-    let elements = found.elements();
-    let known = elements.iter().filter(|element| element.error().is_ok()).filter_map(|element| {
-        let offset = element.offset().to_raw().filter(|offset| *offset >= 0)?;
-        Some((element.partition(), offset))
-    });
-    Ok(known.collect())
+    let answer = |element: &TopicPartitionListElem<'_>| {
+        let offset = element.offset().to_raw().filter(|offset| *offset >= 0);
+        let offset = offset.ok_or(KafkaError::MetadataFetch(Code::UnknownPartition));
+        (element.partition(), element.error().and(offset))
+    };
+    Ok(found.elements().iter().map(answer).collect())
 }
 
 /// Runs a blocking request on a thread that may block.

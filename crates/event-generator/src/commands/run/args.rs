@@ -52,6 +52,10 @@ pub(crate) struct RunArgs {
     /// Maximum memory of the process, at least 128MiB; millions of users or products need more than the default
     #[arg(long, value_name = "BYTES", default_value_t, allow_hyphen_values = true, help_heading = "Process")]
     pub(crate) memory_limit: MemoryLimit,
+    /// Maximum time for which Kafka may refuse the login during the run, such as after a password change; exit with code
+    /// 1 after that. The file of --kafka-config is read again for each login
+    #[arg(long, value_name = "DURATION", default_value = "2m", allow_hyphen_values = true, help_heading = "Process")]
+    pub(crate) login_grace: TimeSpan,
     /// Address of /metrics, /livez and /readyz, or off [default: 127.0.0.1:9465 if it is free]
     #[arg(long, value_name = "HOST:PORT", help_heading = "Process")]
     pub(crate) http_addr: Option<HttpAddr>,

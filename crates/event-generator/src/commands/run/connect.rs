@@ -60,7 +60,7 @@ async fn connect_kafka(
         ));
     }
     if let Some(retention_ms) = settings.retention_ms.filter(|retention| *retention < SHORT_RETENTION_MILLIS) {
-        tracing::warn!(topic = name, retention_ms, "topic retention is shorter than an hour");
+        tracing::warn!(topic = name, retention_ms, "topic retention is shorter than an hour; raise retention.ms");
     }
     Ok(Some((topic, settings)))
 }

@@ -31,7 +31,7 @@ use crate::failpoint::{BEFORE_MANIFEST, pass};
 use crate::observability::{DEFAULT_ADDRESS, HttpEndpoints, Summary};
 use crate::pipeline::{self, FinishedRun, PipelineOptions, RunConfig, Sinks};
 use crate::run_state::{Destination, OpenedRun, RunHandle, RunRequest, open_run};
-use crate::sinks::kafka::{Deliveries, GUARDS, KafkaSink, producer_config};
+use crate::sinks::kafka::{Deliveries, GUARDS, KafkaSink, LoginPolicy, producer_config};
 use crate::sinks::lake::segment_indices;
 
 /// Lateness beyond which a live run ends with a warning.
@@ -137,7 +137,11 @@ fn start_kafka(
     let before = state.acknowledged_counts().expected_counts().kafka_records;
     let deliveries = Deliveries::resuming(before, &state.acknowledged.end_offsets);
     let headers = !flags.no_headers;
-    Ok(KafkaSink::start(&properties, &flags.kafka.topic, topic.partitions, tag, headers, deliveries)?)
+    let connection = flags.kafka.connection();
+    // The topic was just found.
+    connection.succeeded();
+    let login = LoginPolicy { connection, grace: args.login_grace.get() };
+    Ok(KafkaSink::start(&properties, &flags.kafka.topic, topic.partitions, tag, headers, deliveries, login)?)
 }
 
 /// Writes the manifest, first to the lake, where it marks the run as finished. Returns its path on this host.

@@ -30,6 +30,7 @@ pub(super) fn print_config(args: &RunArgs) -> Result<(), Failure> {
         "lake": (!flags.no_lake).then(|| flags.lake.url().to_string()),
         "threads": args.threads(),
         "state_dir": args.state_dir(),
+        "login_grace": args.login_grace.to_string(),
         "memory_limit": args.memory_limit.to_string(),
         "http_addr": http::address(args.http_addr.as_ref(), DEFAULT_ADDRESS).to_string(),
     }))

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use pipeline_runtime::kafka::ClientErrors;
+use pipeline_runtime::kafka::{ClientErrors, Connection};
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -220,8 +220,8 @@ pub(super) struct DeliveryContext {
 }
 
 impl DeliveryContext {
-    pub(super) fn new(deliveries: Arc<Deliveries>) -> Self {
-        Self { deliveries, client_errors: ClientErrors::default() }
+    pub(super) fn new(deliveries: Arc<Deliveries>, connection: &Connection) -> Self {
+        Self { deliveries, client_errors: ClientErrors::reporting_to(connection) }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod config;
 mod deliveries;
+mod login;
 mod window;
 
 use std::cell::{Cell, RefCell};
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use pipeline_runtime::kafka::{Connection, LoginRefused};
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header, OwnedHeaders};
@@ -20,6 +22,7 @@ pub(crate) use config::{GUARDS, MIN_MESSAGE_BYTES, producer_config};
 pub(crate) use deliveries::{Deliveries, DeliveryError, RecordTag};
 
 use deliveries::DeliveryContext;
+use login::Login;
 use window::Window;
 
 use crate::failpoint::{AFTER_SEND, pass};
@@ -39,6 +42,7 @@ pub(crate) struct KafkaSink {
     /// Bytes of their keys and values.
     enqueued_bytes: Cell<u64>,
     window: RefCell<Window>,
+    login: RefCell<Login>,
 }
 
 /// Result of enqueuing a record.
@@ -53,11 +57,19 @@ pub(crate) enum EnqueueStatus {
 /// An error that stops the run.
 #[derive(Debug, Error)]
 pub(crate) enum KafkaSinkError {
-    #[error("cannot start the Kafka client: {0}")]
+    #[error("cannot start the Kafka client: {0}; check -X and --kafka-config")]
     Start(KafkaError),
     /// The client or the broker rejected a record for good.
     #[error(transparent)]
     Delivery(#[from] DeliveryError),
+    #[error(transparent)]
+    Login(#[from] LoginRefused),
+}
+
+/// Connection of a producer, and the time for which it may be refused.
+pub(crate) struct LoginPolicy {
+    pub(crate) connection: Connection,
+    pub(crate) grace: Duration,
 }
 
 impl KafkaSink {
@@ -69,9 +81,10 @@ impl KafkaSink {
         run_tag: String,
         headers: bool,
         deliveries: Deliveries,
+        login: LoginPolicy,
     ) -> Result<Self, KafkaSinkError> {
         let deliveries = Arc::new(deliveries);
-        let context = DeliveryContext::new(Arc::clone(&deliveries));
+        let context = DeliveryContext::new(Arc::clone(&deliveries), &login.connection);
         let producer = BaseProducer::from_config_and_context(config, context).map_err(KafkaSinkError::Start)?;
         let headers = headers.then(|| {
             OwnedHeaders::new_with_capacity(2)
@@ -88,6 +101,7 @@ impl KafkaSink {
             enqueued: Cell::new(0),
             enqueued_bytes: Cell::new(0),
             window: RefCell::new(window),
+            login: RefCell::new(Login::new(config, topic, login.connection, login.grace)),
         })
     }
 
@@ -97,6 +111,10 @@ impl KafkaSink {
 
     pub(crate) fn deliveries(&self) -> Arc<Deliveries> {
         Arc::clone(&self.deliveries)
+    }
+
+    pub(crate) fn connection(&self) -> Connection {
+        self.login.borrow().connection().clone()
     }
 
     /// Enqueues a record of an event. With `index_header` its headers name the run and the index, which cannot be read
@@ -141,6 +159,7 @@ impl KafkaSink {
         if !time.is_zero() {
             thread::sleep(time);
         }
+        let first = self.deliveries.records();
         loop {
             let before = self.deliveries.records();
             self.producer.poll(Duration::ZERO);
@@ -148,6 +167,11 @@ impl KafkaSink {
                 break;
             }
         }
+        let mut login = self.login.borrow_mut();
+        if self.deliveries.records() > first {
+            login.connection().succeeded();
+        }
+        login.check(self.producer.client())?;
         let acknowledged = self.deliveries.process_bytes();
         self.window.borrow_mut().record(Instant::now(), acknowledged, self.open_bytes());
         self.deliveries.error().map_or(Ok(()), |error| Err(error.into()))

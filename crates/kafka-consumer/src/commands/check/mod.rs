@@ -29,7 +29,7 @@ pub(crate) struct CheckArgs {
     /// Folder with additional checks in .sql files; a check with the name of a built-in one replaces it
     #[arg(long, value_name = "FOLDER")]
     checks: Option<PathBuf>,
-    /// Run only this check; may be repeated or separated by commas
+    /// Run only this check; repeatable, or separated by commas
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     only: Vec<String>,
     /// Timeout of each check, from 1ms to 24d
@@ -90,7 +90,7 @@ fn check_outcome(report: &Report) -> Result<(), Failure> {
     }
     let broken = report.names(Status::Broken, None);
     if !broken.is_empty() {
-        return Err(anyhow!("cannot run checks: {}", broken.join(", ")).into());
+        return Err(anyhow!("cannot run checks: {}; correct their queries", broken.join(", ")).into());
     }
     Ok(())
 }

@@ -78,7 +78,7 @@ Examples:
 #[derive(Args, Clone)]
 #[command(next_help_heading = "Selection")]
 struct ChoiceArgs {
-    /// Select this reason code, such as `not_json`; may be repeated
+    /// Select this reason code, such as `not_json`; repeatable
     #[arg(long, value_name = "CODE")]
     reason: Vec<String>,
     /// Select this partition
@@ -135,6 +135,8 @@ pub(crate) struct ShowArgs {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
+    window: WindowArgs,
+    #[command(flatten)]
     group_topic: GroupTopicArgs,
     #[command(flatten)]
     database: DatabaseArgs,
@@ -188,7 +190,9 @@ pub(crate) struct DiscardArgs {
 fn moment(text: &str) -> Result<Timestamp, String> {
     match text.parse::<TimeSpan>() {
         Ok(ago) => Ok(before_now(ago.get())),
-        Err(_) => text.parse().map_err(|error| format!("neither a duration such as 2h nor a timestamp: {error}")),
+        Err(_) => text
+            .parse()
+            .map_err(|_| "neither a duration nor an RFC 3339 time; write 2h or 2026-11-22T00:00:00Z".to_owned()),
     }
 }
 
@@ -241,7 +245,14 @@ impl ShowArgs {
     async fn run(self) -> Result<(), Failure> {
         let key = LetterKey { partition: self.partition, offset: self.offset, incarnation: self.incarnation };
         let client = self.database.connect_to_current("kafka-consumer dead-letters").await?;
-        unless_closed(show::show(&client, &self.group_topic.group_topic(), key, self.json, &mut io::stdout()).await)
+        let group_topic = self.group_topic.group_topic();
+        let letter = show::find(&client, &group_topic, key).await?;
+        let mut out = io::stdout();
+        unless_closed(if self.json {
+            writeln!(out, "{}", letter.json()).map_err(Into::into)
+        } else {
+            show::print(&letter, &group_topic, self.window.window(), &mut out)
+        })
     }
 }
 
@@ -335,8 +346,7 @@ impl DiscardArgs {
             return Ok(false);
         }
         if !io::stdin().is_terminal() {
-            let message =
-                format!("cannot ask before {count} dead letters lose their payload: no terminal; confirm with --yes");
+            let message = format!("cannot ask for confirmation to discard {count} payloads: no terminal; pass --yes");
             return Err(Failure::usage(message));
         }
         let question = format!("Discard the payloads of {count} dead letters? They can no longer be replayed. [y/N] ");

@@ -25,24 +25,19 @@ pub(crate) struct LetterKey {
     pub(crate) incarnation: Option<i32>,
 }
 
-/// Prints a dead letter as text or JSON.
-pub(crate) async fn show(
-    client: &Client,
+/// Prints a dead letter as text. Validates its payload again, by the present rules and the given window.
+pub(crate) fn print(
+    letter: &StoredLetter,
     group_topic: &GroupTopic,
-    key: LetterKey,
-    json: bool,
+    window: Window,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let letter = find(client, group_topic, key).await?;
-    if json {
-        writeln!(out, "{}", letter.json())?;
-        return Ok(());
-    }
-    head(&letter, group_topic, out)?;
-    payload(&letter, out)
+    head(letter, group_topic, out)?;
+    payload(letter, window, out)
 }
 
-async fn find(client: &Client, group_topic: &GroupTopic, key: LetterKey) -> anyhow::Result<StoredLetter> {
+/// Reads a dead letter. Fails if there is none.
+pub(crate) async fn find(client: &Client, group_topic: &GroupTopic, key: LetterKey) -> anyhow::Result<StoredLetter> {
     let sql = format!(
         r#"SELECT {} FROM pipeline.dead_letters WHERE consumer_group = $1 AND topic = $2 AND partition = $3 AND "offset" = $4
         AND ($5::integer IS NULL OR topic_incarnation = $5) ORDER BY topic_incarnation DESC LIMIT 1"#,
@@ -90,13 +85,13 @@ fn head(letter: &StoredLetter, group_topic: &GroupTopic, out: &mut impl Write) -
     Ok(())
 }
 
-fn payload(letter: &StoredLetter, out: &mut impl Write) -> anyhow::Result<()> {
+fn payload(letter: &StoredLetter, window: Window, out: &mut impl Write) -> anyhow::Result<()> {
     let Some(bytes) = &letter.payload else {
         let why = if letter.discarded.is_some() { "discarded" } else { "none (the record is a tombstone)" };
         writeln!(out, "{:<12} {why}", "payload")?;
         return Ok(());
     };
-    let validated = error_context::validate(Some(bytes), letter.record_time, Window::default().at(letter.first_seen));
+    let validated = error_context::validate(Some(bytes), letter.record_time, window.at(letter.first_seen));
     let today = if validated.is_ok() { "passes; insert it with 'dead-letters replay'" } else { "fails" };
     writeln!(out, "{:<12} {today}", "validation")?;
     writeln!(out, "{:<12} {} bytes", "payload", bytes.len())?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use event_model::MAX_VALUE_BYTES;
 use pipeline_runtime::kafka::{
-    ClientErrors, TopicError, Watermarks, topic_configuration, topic_partitions, watermarks,
+    ClientErrors, Connection, TopicError, Watermarks, topic_configuration, topic_partitions, watermarks,
 };
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext};
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -30,7 +30,7 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, BTreeMap<
     match topic_partitions(config, topic).await {
         Err(error) => {
             let fix = match &error {
-                TopicError::Unreachable { .. } => "start Kafka, or pass --bootstrap-servers",
+                TopicError::Unreachable { .. } => "start Kafka, or set --bootstrap-servers",
                 TopicError::ConnectionRejected { .. } => {
                     "set the security.* and sasl.* properties with -X or --kafka-config (docs/security.md)"
                 }
@@ -41,13 +41,18 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, BTreeMap<
         }
         Ok(None) => {
             lines.good("brokers", settings.kafka.bootstrap_servers.clone());
-            let fix = "create it, or let a run create it with 6 partitions, which needs CREATE for the Kafka user";
+            let fix =
+                "create it, or let event-generator or 'kafka-consumer run --create-topic' create it with 6 partitions";
             lines.warn("topic", format!("{topic} does not exist"), fix);
             return (lines.lines, watermarks);
         }
         Ok(Some(partitions)) => {
             lines.good("brokers", settings.kafka.bootstrap_servers.clone());
             lines.good("topic", format!("{topic} has {partitions} partitions"));
+            if let Some(needed) = settings.memory.too_small_for(usize::try_from(partitions).unwrap_or_default()) {
+                let found = format!("{} is too small for {partitions} partitions", settings.memory.limit());
+                lines.bad("memory limit", found, format!("pass --memory-limit {needed} to run"));
+            }
         }
     }
     match topic_configuration(config, topic).await {
@@ -70,7 +75,9 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> (Vec<Finding>, BTreeMap<
 fn check_topic(told: &BTreeMap<String, String>, topic: &str, lines: &mut Findings) {
     let number = |name: &str| told.get(name).and_then(|text| text.parse::<u64>().ok());
     let is = |name: &str, value: &str| told.get(name).is_some_and(|text| text.contains(value));
-    let set = |name: &str, value: &str| format!("kafka-configs.sh --alter --topic {topic} --add-config {name}={value}");
+    let set = |name: &str, value: &str| {
+        format!("kafka-configs.sh --bootstrap-server … --alter --topic {topic} --add-config {name}={value}")
+    };
     if is("cleanup.policy", "compact") {
         let found = "compact: Kafka keeps only the last record of each key, so older events of a user are lost";
         lines.bad("cleanup.policy", found, set("cleanup.policy", "delete"));
@@ -135,7 +142,7 @@ fn read_rights(config: &ClientConfig, topic: &str) -> Rights {
 }
 
 fn high_watermarks(config: &ClientConfig, topic: &str) -> Result<BTreeMap<i32, i64>, KafkaError> {
-    let observer = client::observer(config)?;
+    let observer = client::observer(config, &Connection::default())?;
     let partitions = watermarks::partitions(&observer, topic, TIMEOUT)?;
     watermarks::ends(&observer, topic, &partitions, TIMEOUT)
 }

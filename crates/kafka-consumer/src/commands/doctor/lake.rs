@@ -48,7 +48,7 @@ async fn write(lake: &Lake, key: &str, lines: &mut Findings) -> bool {
     match put("{\"doctor\": 1}\n").await {
         Ok(_) => lines.good("write a file", key.to_owned()),
         Err(error @ LakeError::Denied { .. }) => {
-            let fix = "none for a consumer, which only reads; event-generator needs s3:PutObject (docs/security.md)";
+            let fix = "grant s3:PutObject to event-generator (docs/security.md); kafka-consumer only reads";
             lines.warn("write a file", error.to_string(), fix);
             return false;
         }

@@ -23,8 +23,11 @@ pub(crate) fn examine(settings: &DoctorConfig, clock_ahead: Option<f64>) -> Vec<
         None => {}
     }
     if let Some(ahead) = clock_ahead {
-        let found =
-            format!("PostgreSQL's clock is {:.1} s {}", ahead.abs(), if ahead < 0.0 { "behind" } else { "ahead" });
+        let found = format!(
+            "PostgreSQL's is {:.1} s {} this machine's",
+            ahead.abs(),
+            if ahead < 0.0 { "behind" } else { "ahead of" }
+        );
         if ahead.abs() > MOST_SKEW_SECONDS {
             lines.warn("clock", found, "synchronize both clocks with NTP, or latencies are wrong");
         } else {

@@ -3,10 +3,12 @@
 mod config;
 mod examination;
 mod finding;
+mod group;
 mod kafka;
 mod lake;
 mod machine;
 mod postgres;
+mod rehearsal;
 
 use std::io::{self, Write};
 
@@ -35,7 +37,7 @@ pub(crate) struct DoctorArgs {
     #[command(flatten)]
     lake: LakeArgs,
     /// Number of parallel writers of the planned run, from 1 to 64
-    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = pipeline_runtime::units::count_within::<u8>(1..=64))]
     writers: u8,
     /// Memory limit of the planned run, at least 128MiB
     #[arg(long, value_name = "BYTES", default_value = "256MiB", allow_hyphen_values = true)]

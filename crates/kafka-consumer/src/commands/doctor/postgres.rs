@@ -7,7 +7,8 @@ use tokio_postgres::{Client, Row};
 
 use crate::commands::doctor::config::DoctorConfig;
 use crate::commands::doctor::finding::{Finding, Findings};
-use crate::postgres::{self, describe, migrations};
+use crate::commands::doctor::rehearsal;
+use crate::postgres::{self, describe, migrations, old_snapshots};
 
 /// Findings, and values for comparison with Kafka and this machine.
 #[derive(Default)]
@@ -25,7 +26,7 @@ const LONGEST_STATEMENT_MILLIS: i64 = 90_000;
 
 pub(crate) async fn examine(settings: &DoctorConfig) -> Warehouse {
     let mut lines = Findings::of("postgresql");
-    let client = match postgres::connect_at_start(&settings.target.named("event-pipeline doctor")).await {
+    let mut client = match postgres::connect_at_start(&settings.target.named("event-pipeline doctor")).await {
         Ok(client) => client,
         Err(error) => {
             let fix = "correct the address, the user or the server; docs/security.md covers users and TLS";
@@ -34,7 +35,7 @@ pub(crate) async fn examine(settings: &DoctorConfig) -> Warehouse {
         }
     };
     let mut warehouse = Warehouse::default();
-    if let Err(error) = ask(&client, settings, &mut lines, &mut warehouse).await {
+    if let Err(error) = ask(&mut client, settings, &mut lines, &mut warehouse).await {
         lines.bad("queries", describe(&error), "check that the role may connect to this database");
     }
     warehouse.lines = lines.lines;
@@ -47,7 +48,7 @@ const SESSION: &str = "SELECT current_setting('server_version_num')::integer, cu
     extract(epoch FROM clock_timestamp())::double precision";
 
 async fn ask(
-    client: &Client,
+    client: &mut Client,
     settings: &DoctorConfig,
     lines: &mut Findings,
     warehouse: &mut Warehouse,
@@ -61,12 +62,15 @@ async fn ask(
     match migrations::pending(client).await {
         Ok(missing) if missing.is_empty() => {
             lines.good("migrations", "all applied");
-            rights(client, &role, lines).await?;
+            let may_write = rights(client, &role, lines).await?;
             partitions(client, lines).await?;
             let sql =
                 "SELECT partition, next_offset FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2";
             let rows = client.query(sql, &[&settings.group_topic.group, &settings.group_topic.topic]).await?;
             warehouse.offsets = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
+            if may_write && !is_read_only(&session) {
+                rehearsal::rehearse(client, &settings.group_topic, lines).await?;
+            }
         }
         Ok(missing) => lines.bad(
             "migrations",
@@ -77,6 +81,7 @@ async fn ask(
             lines.bad("migrations", format!("{error:#}"), "run 'kafka-consumer migrate' as the owner of the schemas");
         }
     }
+    snapshots(client, lines).await?;
     server_settings(client, lines).await?;
     connections(client, settings.writers, lines).await
 }
@@ -89,7 +94,7 @@ fn check_session(session: &Row, settings: &DoctorConfig, lines: &mut Findings) {
     } else {
         lines.good("version", version);
     }
-    if session.get::<_, bool>(4) || session.get::<_, bool>(5) {
+    if is_read_only(session) {
         let fix = "connect to the primary (target_session_attrs=read-write), or reset default_transaction_read_only of the role";
         lines.bad("write access", "the session is read-only: a standby, or a read-only role", fix);
     }
@@ -104,6 +109,10 @@ fn check_session(session: &Row, settings: &DoctorConfig, lines: &mut Findings) {
     }
 }
 
+fn is_read_only(session: &Row) -> bool {
+    session.get::<_, bool>(4) || session.get::<_, bool>(5)
+}
+
 /// Selects the privileges that `run` needs, that `pipeline_writer` has, and that the session's role lacks.
 const RIGHTS: &str = "SELECT what, may FROM (VALUES
     ('INSERT on staging.product_events_raw', has_table_privilege('staging.product_events_raw', 'INSERT')),
@@ -115,7 +124,8 @@ const RIGHTS: &str = "SELECT what, may FROM (VALUES
     ('TEMPORARY on the database', has_database_privilege(current_database(), 'TEMPORARY'))) AS needed (what, may)
     WHERE NOT may";
 
-async fn rights(client: &Client, role: &str, lines: &mut Findings) -> Result<(), tokio_postgres::Error> {
+/// Returns true if no privilege is missing.
+async fn rights(client: &Client, role: &str, lines: &mut Findings) -> Result<bool, tokio_postgres::Error> {
     // Without USAGE on the schema, `has_table_privilege` is an error.
     let schemas = "SELECT has_schema_privilege('staging', 'USAGE') AND has_schema_privilege('pipeline', 'USAGE')";
     let missing = if client.query_one(schemas, &[]).await?.get(0) {
@@ -129,24 +139,45 @@ async fn rights(client: &Client, role: &str, lines: &mut Findings) -> Result<(),
         let found = format!("{role} lacks {}", missing.join(", "));
         lines.bad("privileges", found, format!("GRANT pipeline_writer TO {role} (docs/security.md)"));
     }
+    Ok(missing.is_empty())
+}
+
+/// Selects the number of table partitions, the names of those without a unique index, and the DEFAULT partition.
+const PARTITIONS: &str = "SELECT count(*), string_agg(inhrelid::regclass::text, ', ' ORDER BY inhrelid::regclass::text)
+            FILTER (WHERE inhrelid <> partdefid AND NOT EXISTS (
+                SELECT FROM pg_index WHERE indrelid = inhrelid AND indisunique AND indisvalid)),
+        min(partdefid::regclass::text) FILTER (WHERE inhrelid = partdefid)
+    FROM pg_inherits JOIN pg_partitioned_table ON partrelid = inhparent
+    WHERE inhparent = 'staging.product_events_raw'::regclass";
+
+async fn partitions(client: &Client, lines: &mut Findings) -> Result<(), tokio_postgres::Error> {
+    let row = client.query_one(PARTITIONS, &[]).await?;
+    let all: i64 = row.get(0);
+    if let Some(without) = row.get::<_, Option<String>>(1) {
+        let fix = "delete duplicate rows, then CREATE UNIQUE INDEX ON staging.product_events_raw_YYYYMMDD (event_id)";
+        lines.bad("table partitions", format!("without a unique index, can receive duplicate rows: {without}"), fix);
+    } else {
+        lines.good("table partitions", format!("{all}, each with a unique index; a run creates further ones"));
+    }
+    if let Some(default) = row.get::<_, Option<String>>(2) {
+        let found = format!(
+            "{default}: its rows keep the table partitions of their days from being created, and retention is refused"
+        );
+        let fix = format!("ALTER TABLE staging.product_events_raw DETACH PARTITION {default}");
+        lines.warn("DEFAULT partition", found, fix);
+    }
     Ok(())
 }
 
-async fn partitions(client: &Client, lines: &mut Findings) -> Result<(), tokio_postgres::Error> {
-    let sql = "SELECT count(*), count(*) FILTER (WHERE NOT EXISTS (
-            SELECT FROM pg_index WHERE indrelid = inhrelid AND indisunique AND indisvalid))
-        FROM pg_inherits WHERE inhparent = 'staging.product_events_raw'::regclass";
-    let row = client.query_one(sql, &[]).await?;
-    let (all, without): (i64, i64) = (row.get(0), row.get(1));
-    if without > 0 {
-        let fix = "delete duplicate rows, then CREATE UNIQUE INDEX ON staging.product_events_raw_YYYYMMDD (event_id)";
-        lines.bad(
-            "table partitions",
-            format!("{without} of {all} have no unique index: they can receive duplicate rows"),
-            fix,
-        );
-    } else {
-        lines.good("table partitions", format!("{all}, each with a unique index; a run creates further ones"));
+async fn snapshots(client: &Client, lines: &mut Findings) -> Result<(), tokio_postgres::Error> {
+    let found = old_snapshots::find(client).await?;
+    for one in &found {
+        let text =
+            format!("{} {} holds one for {}: updates of the offsets become slower", one.kind(), one.name(), one.age());
+        lines.warn("old snapshots", text, one.remedy());
+    }
+    if found.is_empty() {
+        lines.good("old snapshots", "none");
     }
     Ok(())
 }

@@ -63,6 +63,9 @@ pub(crate) struct SetArgs {
     /// Print the new offsets and the number of records skipped or reread, and change nothing
     #[arg(long)]
     dry_run: bool,
+    /// Move the group to a topic that was deleted and recreated, or to another cluster; its former offsets are dropped
+    #[arg(long)]
+    allow_recreated_topic: bool,
     #[command(flatten)]
     group: GroupArgs,
     #[command(flatten)]
@@ -74,7 +77,7 @@ pub(crate) struct SetArgs {
 #[derive(Args, Clone)]
 #[group(required = true, multiple = false)]
 struct ToArgs {
-    /// Move one partition to this next offset, such as 3:12000; may be repeated or separated by commas
+    /// Move one partition to this next offset, such as 3:12000; repeatable, or separated by commas
     #[arg(long = "to-offset", value_name = "PARTITION:OFFSET", value_parser = place, value_delimiter = ',')]
     offsets: Vec<(i32, i64)>,
     /// Move to the first records with this timestamp or a later one, such as 2026-11-22T00:00:00Z
@@ -142,12 +145,14 @@ impl SetArgs {
         // The name must not be that of a consumer: a consumer that starts now ends other consumers' sessions that lock
         // its offsets.
         let mut client = self.database.connect_to_current("event-pipeline offsets").await?;
+        let connection = self.kafka.connection();
         let resume = Resume {
             target: self.database.target()?,
             group_topic: GroupTopic { group: self.group.group_id.clone(), topic: self.kafka.topic.clone() },
-            kafka: KafkaClient::new(&config, None)?,
-            record_lookup: RecordLookup::new(&config, &self.kafka.topic),
-            accept: DataLossPolicy::default(),
+            kafka: KafkaClient::new(&config, None, &connection)?,
+            record_lookup: RecordLookup::new(&config, &self.kafka.topic, &connection),
+            accept: DataLossPolicy { new_topic: self.allow_recreated_topic, ..DataLossPolicy::default() },
+            start: StartOffset::Earliest,
             identity: Arc::default(),
         };
         let reason = self.reason.as_deref().filter(|_| !self.dry_run);

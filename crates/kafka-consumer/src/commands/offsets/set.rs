@@ -18,12 +18,13 @@ use rdkafka::error::KafkaError;
 use rdkafka::groups::GroupMemberInfo;
 use tokio::task;
 use tokio_postgres::error::SqlState;
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Transaction};
 
 use crate::ingest::offsets::resume::Resume;
 use crate::kafka::context::Kafka;
 use crate::kafka::group_topic::GroupTopic;
-use crate::kafka::start_offset::{StartOffset, start_offsets, watermarks};
+use crate::kafka::start_offset::{StartOffset, partitions, start_offsets, watermarks};
 use crate::postgres;
 
 /// Timeout for listing the members of the group.
@@ -83,16 +84,18 @@ impl fmt::Display for Moved {
 const LOCK: &str = "SELECT partition, next_offset FROM pipeline.consumer_offsets
     WHERE consumer_group = $1 AND topic = $2 ORDER BY partition FOR UPDATE NOWAIT";
 
-/// Updates the row of a partition, or inserts one for a partition that was added to the topic since the group began.
+/// Updates the rows of partitions, and inserts those of partitions that were added to the topic since the group began.
 const MOVE: &str =
     "INSERT INTO pipeline.consumer_offsets AS row (consumer_group, topic, partition, next_offset, topic_id)
-    VALUES ($1, $2, $3, $4, $5)
+    SELECT $1, $2, moved.partition, moved.next_offset, $5::uuid
+    FROM unnest($3::integer[], $4::bigint[]) AS moved (partition, next_offset)
     ON CONFLICT (consumer_group, topic, partition) DO UPDATE SET next_offset = excluded.next_offset,
         topic_id = coalesce(excluded.topic_id, row.topic_id), updated_at = now()";
 
 const NOTE: &str =
     "INSERT INTO pipeline.offset_changes (consumer_group, topic, partition, from_offset, to_offset, target, reason)
-    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+    SELECT $1, $2, moved.partition, moved.from_offset, moved.to_offset, $6, $7
+    FROM unnest($3::integer[], $4::bigint[], $5::bigint[]) AS moved (partition, from_offset, to_offset)";
 
 /// Moves the offsets and records the change, its author and its reason, in one transaction.
 ///
@@ -112,17 +115,22 @@ pub(crate) async fn set(
     let id = resume.verify(&transaction).await?;
     let target = targets(&resume.kafka.current(), &resume.group_topic, to, &before).await?;
     let beginnings = start_offsets(&resume.kafka.current(), &resume.group_topic.topic, StartOffset::Earliest).await?;
-    let text = to.to_string();
-    let mut moved = Vec::new();
-    let GroupTopic { group, topic } = &resume.group_topic;
-    for (partition, to) in target {
-        let Some(&from) = before.get(&partition).or_else(|| beginnings.get(&partition)) else { continue };
-        if let Some(reason) = reason {
-            let cannot = "cannot move the offsets";
-            transaction.execute(MOVE, &[group, topic, &partition, &to, &id]).await.context(cannot)?;
-            transaction.execute(NOTE, &[group, topic, &partition, &from, &to, &text, &reason]).await.context(cannot)?;
-        }
-        moved.push(Moved { partition, from, to });
+    let from = |partition: &i32| before.get(partition).or_else(|| beginnings.get(partition)).copied();
+    let moved = target.into_iter().filter_map(|(partition, to)| Some(Moved { partition, from: from(&partition)?, to }));
+    let moved: Vec<Moved> = moved.collect();
+    if let Some(reason) = reason {
+        let GroupTopic { group, topic } = &resume.group_topic;
+        let partitions: Vec<i32> = moved.iter().map(|one| one.partition).collect();
+        let [from, target] =
+            [|one: &Moved| one.from, |one: &Moved| one.to].map(|offset| moved.iter().map(offset).collect::<Vec<i64>>());
+        let cannot = "cannot move the offsets";
+        transaction.execute(MOVE, &[group, topic, &partitions, &target, &id]).await.context(cannot)?;
+        let parameters: &[&(dyn ToSql + Sync)] = &[group, topic, &partitions, &from, &target, &to.to_string(), &reason];
+        transaction.execute(NOTE, parameters).await.context(cannot)?;
+    }
+    if reason.is_none() {
+        // Rolls back what the check of a recreated topic may have moved.
+        return Ok(moved);
     }
     transaction
         .commit()
@@ -137,8 +145,8 @@ async fn refuse_while_active(kafka: &Kafka, group: &str) -> anyhow::Result<()> {
     let asked = task::spawn_blocking(move || active(&kafka, &name)).await?;
     let active = asked.with_context(|| {
         format!(
-            "cannot check whether group {group} is active: no answer from Kafka; start it with '{START_LOCAL_STACK}', or \
-             pass --bootstrap-servers"
+            "cannot check whether group {group} is active: no answer from Kafka; start the local stack with \
+             '{START_LOCAL_STACK}', or set --bootstrap-servers"
         )
     })?;
     match active {
@@ -192,14 +200,22 @@ async fn targets(
     before: &BTreeMap<i32, i64>,
 ) -> anyhow::Result<BTreeMap<i32, i64>> {
     let asked = match to {
-        SetTo::All(start) => return start_offsets(kafka, &group_topic.topic, *start).await,
+        SetTo::All(start) => return Ok(start_offsets(kafka, &group_topic.topic, *start).await?),
         SetTo::Offsets(asked) => asked,
     };
     if let Some(unknown) = asked.keys().find(|partition| !before.contains_key(partition)) {
         bail!(
-            "cannot move the offsets: group {} has no partition {unknown} of {}",
+            "cannot move the offsets: group {} has no partition {unknown} of {}; correct --to-offset",
             group_topic.group,
             group_topic.topic
+        );
+    }
+    let present = partitions(kafka, &group_topic.topic).await?;
+    if let Some(retired) = asked.keys().find(|partition| !present.contains(partition)) {
+        bail!(
+            "cannot move partition {retired} of {}: the topic has {} partitions; choose one of these",
+            group_topic.topic,
+            present.len()
         );
     }
     let partitions: Vec<i32> = asked.keys().copied().collect();

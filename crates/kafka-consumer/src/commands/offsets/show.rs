@@ -10,8 +10,12 @@ use tokio_postgres::{Client, Row};
 use crate::kafka::group_topic::GroupTopic;
 
 const OFFSETS: &str = "SELECT partition, topic_incarnation, next_offset, fingerprint_offset, records, rows_inserted,
-        duplicates, dead_letters, expired, suppressed, to_char(updated_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')
+        duplicates, dead_letters, expired, suppressed, to_char(updated_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
+        topic_id IS NULL AND next_offset = 0 AND topic_incarnation > 1 AND bool_or(topic_id IS NOT NULL) OVER ()
     FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 ORDER BY partition";
+
+/// Column of [`OFFSETS`]: true if the recreated topic does not have the partition.
+const RETIRED: usize = 11;
 
 const CHANGES: &str =
     "SELECT to_char(changed_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), changed_by, host(client_address),
@@ -65,7 +69,8 @@ fn offset_table(offsets: &[Row]) -> Table {
         let (partition, incarnation, next): (i32, i32, i64) = (row.get(0), row.get(1), row.get(2));
         let updated: String = row.get(10);
         let updated = updated.get(..19).unwrap_or(&updated).replace('T', " ");
-        table.add_row([partition.to_string(), next.to_string(), last, incarnation.to_string(), updated]);
+        let partition = if row.get(RETIRED) { format!("retired {partition}") } else { partition.to_string() };
+        table.add_row([partition, next.to_string(), last, incarnation.to_string(), updated]);
     }
     for column in table.column_iter_mut().take(4) {
         column.set_cell_alignment(CellAlignment::Right);
@@ -79,7 +84,7 @@ fn offset_json(row: &Row) -> Value {
         "partition": row.get::<_, i32>(0), "incarnation": row.get::<_, i32>(1), "next_offset": count(2),
         "fingerprint_offset": row.get::<_, Option<i64>>(3), "records": count(4), "rows_inserted": count(5),
         "duplicates": count(6), "dead_letters": count(7), "expired": count(8), "suppressed": count(9),
-        "updated_at": row.get::<_, String>(10),
+        "updated_at": row.get::<_, String>(10), "retired": row.get::<_, bool>(RETIRED),
     })
 }
 

@@ -32,12 +32,12 @@ pub(crate) struct RebuildArgs {
     #[arg(long, value_name = "HOUR", value_parser = hour)]
     to: Option<Hour>,
     /// Number of PostgreSQL sessions that write in parallel, from 1 to 64
-    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = clap::value_parser!(u8).range(1..=64))]
+    #[arg(long, value_name = "N", default_value_t = 2, allow_hyphen_values = true, value_parser = pipeline_runtime::units::count_within::<u8>(1..=64))]
     writers: u8,
     /// Maximum number of rows per COPY, from 1 to 1M
     #[arg(long, value_name = "N", default_value = "30k", allow_hyphen_values = true, value_parser = Count::within(Count::new(1)..=Count::new(1_000_000)))]
     batch_rows: Count,
-    /// Skip and list damaged files, and exit with code 3
+    /// Finish without damaged files: list them, and exit with code 3
     #[arg(long)]
     skip_damaged: bool,
     /// Fail if migrations are pending instead of applying them

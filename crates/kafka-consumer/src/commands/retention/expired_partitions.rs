@@ -14,6 +14,13 @@ pub(crate) struct ExpiredPartition {
     state: State,
 }
 
+impl ExpiredPartition {
+    /// Returns true if its detachment has not begun.
+    pub(crate) fn is_attached(&self) -> bool {
+        self.state == State::Attached
+    }
+}
+
 /// Progress of the drop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
@@ -68,6 +75,13 @@ pub(crate) async fn doomed(client: &impl GenericClient, floor: &str) -> Result<V
 pub(crate) async fn unreadable(client: &impl GenericClient) -> Result<Option<(String, String)>, Error> {
     let row = client.query_opt(UNREADABLE, &[]).await?;
     Ok(row.map(|row| (row.get(0), row.get(1))))
+}
+
+/// Returns the name of the DEFAULT partition, beside which PostgreSQL detaches no partition concurrently.
+pub(crate) async fn default_partition(client: &impl GenericClient) -> Result<Option<String>, Error> {
+    let sql = "SELECT partdefid::regclass::text FROM pg_partitioned_table
+        WHERE partrelid = 'staging.product_events_raw'::regclass AND partdefid <> 0";
+    Ok(client.query_opt(sql, &[]).await?.map(|row| row.get(0)))
 }
 
 pub(crate) async fn note(transaction: &Transaction<'_>, doomed: &[ExpiredPartition]) -> Result<(), Error> {

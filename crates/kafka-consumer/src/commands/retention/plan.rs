@@ -5,7 +5,7 @@
 //! or writers, and dropped. An interrupted run leaves its notes, and the next run continues with them.
 
 use anyhow::{Context, bail};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, GenericClient};
 
 use crate::commands::retention::expired_partitions::{self, ExpiredPartition};
 use crate::postgres;
@@ -28,7 +28,8 @@ const OWNER: &str = "SELECT pg_has_role(relowner, 'USAGE'), pg_get_userbyid(relo
     FROM pg_class WHERE oid = 'staging.product_events_raw'::regclass";
 
 /// Returns the floor and the partitions of the whole UTC days older than `keep_seconds`. Fails if the role does not own
-/// the table, or if the bounds of a partition cannot be read.
+/// the table, if the bounds of a partition cannot be read, or if a DEFAULT partition keeps the others from being
+/// detached.
 pub(crate) async fn plan(client: &Client, keep_seconds: i64) -> anyhow::Result<Plan> {
     let row = client.query_one(OWNER, &[]).await.context("cannot read the owner of staging.product_events_raw")?;
     if !row.get::<_, bool>(0) {
@@ -45,7 +46,23 @@ pub(crate) async fn plan(client: &Client, keep_seconds: i64) -> anyhow::Result<P
     let floor: String =
         client.query_one(FLOOR, &[&keep_seconds]).await.context("cannot compute the first day to keep")?.get(0);
     let doomed = expired_partitions::doomed(client, &floor).await.context("cannot read the table partitions")?;
+    if doomed.iter().any(ExpiredPartition::is_attached) {
+        refuse_default(client).await?;
+    }
     Ok(Plan { floor, doomed })
+}
+
+/// Fails beside a DEFAULT partition. A plain detachment would block all readers and writers of the table.
+async fn refuse_default(client: &impl GenericClient) -> anyhow::Result<()> {
+    if let Some(name) =
+        expired_partitions::default_partition(client).await.context("cannot read the table partitions")?
+    {
+        bail!(
+            "cannot drop table partitions beside the DEFAULT partition {name}: PostgreSQL does not detach them \
+             concurrently; run ALTER TABLE staging.product_events_raw DETACH PARTITION {name}, then this command again"
+        );
+    }
+    Ok(())
 }
 
 /// Drops the expired partitions. Calls `gone` after each one.

@@ -8,7 +8,7 @@ use anyhow::{Context as _, anyhow};
 use event_model::Timestamp;
 use pipeline_runtime::exit::Failure;
 use pipeline_runtime::http::HttpAddr;
-use pipeline_runtime::kafka::KafkaArgs;
+use pipeline_runtime::kafka::{Connection, KafkaArgs};
 use rdkafka::config::ClientConfig;
 use serde::Serialize;
 use tokio_postgres::Client;
@@ -19,6 +19,7 @@ use crate::kafka::client::{self, KafkaClient};
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::RecordLookup;
 use crate::observability::lag::{self, PartitionEnd};
+use crate::postgres::old_snapshots::{self, OldSnapshot};
 use crate::postgres::{self, Conninfo};
 
 /// Timeout for an answer from Kafka.
@@ -33,6 +34,8 @@ pub(crate) struct Status {
     pub(crate) partitions: Vec<PartitionStatus>,
     /// Dead letters that are neither replayed nor discarded, by reason code, in descending order of their number.
     pub(crate) dead_letters: Vec<Reason>,
+    /// Holders of old snapshots, which slow down the updates of the offsets.
+    pub(crate) old_snapshots: Vec<OldSnapshot>,
     /// Error that left the ends of the partitions unknown.
     pub(crate) kafka_error: Option<String>,
     /// Latency, if a running consumer of this group and topic answered.
@@ -108,8 +111,9 @@ pub(crate) async fn ask(
         let error = set_ends(&config, &group_topic.topic, &mut partitions).await;
         (dead_letters(&client, &group_topic).await?, error, Latency::ask(http, &group_topic).await)
     };
+    let old_snapshots = old_snapshots::find(&client).await.context("cannot read the sessions of PostgreSQL")?;
     let GroupTopic { group, topic } = group_topic;
-    Ok(Status { group, topic, partitions, dead_letters, kafka_error, latency, http_addr: http.clone() })
+    Ok(Status { group, topic, partitions, dead_letters, old_snapshots, kafka_error, latency, http_addr: http.clone() })
 }
 
 async fn partitions(client: &Client, group_topic: &GroupTopic) -> anyhow::Result<Vec<PartitionStatus>> {
@@ -162,6 +166,8 @@ async fn set_ends(config: &ClientConfig, topic: &str, partitions: &mut [Partitio
 }
 
 async fn ends(config: &ClientConfig, topic: &str, partitions: Vec<i32>) -> anyhow::Result<BTreeMap<i32, PartitionEnd>> {
-    let kafka = KafkaClient::new(config, None).map_err(|error| anyhow!("cannot create the Kafka client: {error}"))?;
-    lag::ask_once(&kafka, topic, &RecordLookup::new(&client::uncommitted(config), topic), partitions, TIMEOUT).await
+    let kafka = KafkaClient::new(config, None, &Connection::default())
+        .map_err(|error| anyhow!("cannot create the Kafka client: {error}"))?;
+    let uncommitted = RecordLookup::new(&client::uncommitted(config), topic, kafka.connection());
+    lag::ask_once(&kafka, topic, &uncommitted, partitions, TIMEOUT).await
 }

@@ -32,6 +32,7 @@ impl fmt::Display for Status {
         }
         self.letters(f)?;
         self.open_transactions(f)?;
+        self.old_snapshots(f)?;
         if let Some(error) = &self.kafka_error {
             writeln!(f, "end and lag unknown: {error}")?;
         }
@@ -47,6 +48,13 @@ impl Status {
             let second = second.split('.').next().unwrap_or_default().trim_end_matches('Z');
             writeln!(f, "partition {}: held back from offset {stable}", one.partition)?;
             writeln!(f, "    by an open transaction since {second}Z")?;
+        }
+        Ok(())
+    }
+
+    fn old_snapshots(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for one in &self.old_snapshots {
+            writeln!(f, "old snapshot for {}, held by {}\n    {}", one.age(), one.kind(), one.name())?;
         }
         Ok(())
     }
@@ -138,6 +146,7 @@ mod tests {
     use event_model::Timestamp;
 
     use super::*;
+    use crate::postgres::old_snapshots::{HolderKind, OldSnapshot};
 
     #[test]
     fn large_numbers_fit_80_columns() {
@@ -162,6 +171,13 @@ mod tests {
             topic: "t".to_owned(),
             partitions: vec![large; 3],
             dead_letters: Vec::new(),
+            old_snapshots: vec![OldSnapshot {
+                kind: HolderKind::Session,
+                holder: "4194304".to_owned(),
+                application: Some("x".repeat(60)),
+                age_seconds: Some(12_345_678),
+                age_transactions: 7,
+            }],
             kafka_error: None,
             latency: None,
             http_addr: HttpAddr::At("127.0.0.1:9464".to_owned()),
@@ -173,6 +189,7 @@ mod tests {
         assert!(shown.contains(held_back), "{shown}");
         assert!(shown.contains("370,370,367") && shown.contains("duplicates with different content: 51"), "{shown}");
         assert!(shown.contains("suppressed by triggers: 21"), "{shown}");
+        assert!(shown.contains("old snapshot for 12345678 s, held by session\n    4194304 (xxx"), "{shown}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Initial offsets of a group that has never read the topic.
 
+use anyhow::Context;
 use tokio_postgres::Client;
 
 use crate::kafka::context::Kafka;
@@ -26,7 +27,9 @@ pub(crate) async fn insert_initial_offsets(
     // The ID is requested before the offsets: if the topic is recreated in between, the next comparison finds the other
     // ID.
     let id = topic_identity::topic_id(kafka, &group_topic.topic).await;
-    let offsets = start_offset::start_offsets(kafka, &group_topic.topic, start).await?;
+    let offsets = start_offset::start_offsets(kafka, &group_topic.topic, start)
+        .await
+        .context("cannot read the partition offsets from Kafka")?;
     let (partitions, next): (Vec<i32>, Vec<i64>) = offsets.into_iter().unzip();
     transaction.execute(INSERT, &[&group_topic.group, &group_topic.topic, &partitions, &next, &id]).await?;
     transaction.commit().await?;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use ingest_protocol::continuity::{Continuity, LastRecord, is_another_topic};
 use ingest_protocol::position::{Position, RecordPosition};
 use pipeline_runtime::kafka::Watermarks;
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use retry_policy::{RetryPolicy, Retryable};
 use thiserror::Error;
@@ -18,9 +19,10 @@ use crate::kafka::client::KafkaClient;
 use crate::kafka::fingerprint;
 use crate::kafka::group_topic::GroupTopic;
 use crate::kafka::record_lookup::{RecordLookup, RecordLookupError};
-use crate::kafka::start_offset::{partitions, watermarks};
+use crate::kafka::start_offset::{StartOffset, partitions, start_offsets, watermarks};
 use crate::kafka::topic_identity::{self, TopicIdentity};
-use crate::postgres::fault::{SqlFault, classify};
+use crate::observability::health::{Health, POSITIONS};
+use crate::postgres::fault::{SqlFault, classify, is_login_refusal};
 use crate::postgres::{self, Conninfo, describe};
 
 /// Data losses that the operator has allowed: the consumer continues although records are lost.
@@ -44,6 +46,8 @@ pub(crate) struct Resume {
     /// ID of the topic that the offsets belong to.
     pub(crate) identity: Arc<TopicIdentity>,
     pub(crate) accept: DataLossPolicy,
+    /// Start of a recreated topic if it is a time. Otherwise, a recreated topic is read from its beginning.
+    pub(crate) start: StartOffset,
 }
 
 /// Error of loading or checking the position of a partition.
@@ -59,7 +63,7 @@ pub(crate) enum ResumeError {
     #[error("cannot move the offsets to the recreated topic: another consumer is moving them")]
     Busy,
     /// Kafka did not report the ends of the partitions.
-    #[error("cannot read the partition offsets from Kafka: {0}")]
+    #[error("cannot read the partition offsets from Kafka: {0}; check the brokers")]
     Kafka(#[from] KafkaError),
     /// The last records could not be read again.
     #[error(transparent)]
@@ -80,11 +84,14 @@ pub(crate) enum ResumeError {
     },
     /// The topic's ID differs from that of the topic that was read.
     #[error(
-        "cannot resume group {group}: topic {topic} was deleted and recreated, and its unread records are lost; read the \
-         new one from its beginning with 'kafka-consumer run --allow-recreated-topic'"
+        "cannot resume group {group}: topic {topic} was deleted and recreated, or cluster {cluster} is another one than \
+         before, and unread records of the former topic are lost; read the new one with 'kafka-consumer run \
+         --allow-recreated-topic', from its beginning or with --start from a time"
     )]
     Recreated {
         topic: String,
+        /// ID of the present cluster.
+        cluster: String,
         /// Group that has read the former topic.
         group: String,
     },
@@ -172,14 +179,23 @@ impl Resume {
     /// Returns the positions at which the partitions resume. Uses a separate session, and retries indefinitely during
     /// outages of PostgreSQL and Kafka. A new partition starts at its oldest record. Fails if Kafka no longer has the
     /// next records, unless the operator has allowed that.
-    pub(crate) async fn positions(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
-        (|| self.ask(partitions))
+    pub(crate) async fn positions(
+        &self,
+        partitions: &[i32],
+        health: &Health,
+    ) -> Result<BTreeMap<i32, Position>, ResumeError> {
+        let positions = (|| self.ask(partitions))
             .retry(RETRY)
             .when(ResumeError::passes)
             .notify(|error, delay| {
+                if let ResumeError::Postgres(source) = error {
+                    health.retrying(POSITIONS, &error.to_string(), is_login_refusal(source));
+                }
                 tracing::warn!(%error, delay_ms = delay.as_millis(), "offsets retry");
             })
-            .await
+            .await;
+        health.settled(POSITIONS);
+        positions
     }
 
     async fn ask(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
@@ -230,19 +246,24 @@ impl Resume {
 
     /// Fails because the topic was recreated, unless the operator has allowed that. Then moves every row of the former
     /// topic to the new one's beginning, including rows of partitions that the new topic does not have.
-    async fn recreated(&self, client: &Client, ids: &Ids) -> Result<(), ResumeError> {
+    async fn recreated(&self, client: &impl GenericClient, ids: &Ids) -> Result<(), ResumeError> {
         let GroupTopic { group, topic } = &self.group_topic;
         if !self.accept.new_topic {
             return Err(self.recreated_error());
         }
         let kafka = self.kafka.current();
-        let present = partitions(&kafka, topic).await?;
-        let ends = watermarks(&kafka, topic, &present).await?;
+        let start = match self.start {
+            StartOffset::Time(_) => self.start,
+            StartOffset::Earliest | StartOffset::Latest => StartOffset::Earliest,
+        };
+        let starts = start_offsets(&kafka, topic, start).await?;
         for row in ids.of_another_topic() {
-            let low = ends.get(&row.partition).map_or(0, |ends| ends.low);
             let (partition, next) = (row.partition, row.next_offset);
-            answered(client.execute(RENEW, &[group, topic, &partition, &next, &low, &ids.current, &row.id])).await?;
-            tracing::warn!(partition, from = next, to = low, "topic recreated, reading from its beginning as allowed");
+            let to = starts.get(&partition).copied();
+            // A partition that is gone has no ID. If the topic gets it again, it is read from its beginning.
+            let (first, id) = (to.unwrap_or(0), ids.current.filter(|_| to.is_some()));
+            answered(client.execute(RENEW, &[group, topic, &partition, &next, &first, &id, &row.id])).await?;
+            tracing::warn!(partition, from = next, to, %start, "topic recreated, partition moved as allowed");
         }
         // Rows whose offset a consumer of the former topic has moved since stay unchanged.
         let left = Ids { current: ids.current, stored: self.stored_ids(client).await? };
@@ -251,7 +272,10 @@ impl Resume {
 
     #[must_use]
     pub(crate) fn recreated_error(&self) -> ResumeError {
-        ResumeError::Recreated { topic: self.group_topic.topic.clone(), group: self.group_topic.group.clone() }
+        let GroupTopic { group, topic } = self.group_topic.clone();
+        // Known since the first answer; an unknown one is not waited for.
+        let cluster = self.kafka.current().client().fetch_cluster_id(Duration::ZERO);
+        ResumeError::Recreated { topic, group, cluster: cluster.unwrap_or_else(|| "(unknown ID)".to_owned()) }
     }
 
     async fn store_id(&self, client: &Client, partitions: &[i32], ids: &Ids) -> Result<(), ResumeError> {
@@ -264,11 +288,11 @@ impl Resume {
     }
 
     /// Fails if the topic or one of its partitions is not the one that was read. Returns the topic's ID, if the cluster
-    /// reports one.
+    /// reports one. If the operator has allowed a recreated topic, moves the rows to it first.
     pub(crate) async fn verify(&self, client: &impl GenericClient) -> Result<Option<Uuid>, ResumeError> {
         let ids = self.ids(client).await?;
         if ids.of_another_topic().next().is_some() {
-            return Err(self.recreated_error());
+            self.recreated(client, &ids).await?;
         }
         let GroupTopic { group, topic } = &self.group_topic;
         let present = partitions(&self.kafka.current(), topic).await?;
@@ -388,7 +412,7 @@ impl ResumeError {
     /// Returns true if a retry may succeed: outages are transient, denied access and lost records are not.
     fn passes(&self) -> bool {
         match self {
-            Self::Postgres(error) => classify(error) == SqlFault::Retry,
+            Self::Postgres(error) => classify(error) == SqlFault::Retry || is_login_refusal(error),
             Self::NoAnswer
             | Self::Busy
             | Self::RecordLookup(RecordLookupError::NoAnswer { .. } | RecordLookupError::Gone { .. }) => true,
@@ -398,7 +422,6 @@ impl ResumeError {
                     Code::TopicAuthorizationFailed
                         | Code::GroupAuthorizationFailed
                         | Code::ClusterAuthorizationFailed
-                        | Code::SaslAuthenticationFailed
                         | Code::Fatal
                 )
             ),

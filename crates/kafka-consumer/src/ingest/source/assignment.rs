@@ -14,6 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
+use crate::ingest::memory_budget::PartitionQueues;
 use crate::ingest::offsets::resume::ResumeError;
 use crate::ingest::source::caught_up::CaughtUp;
 use crate::ingest::source::config::SourceConfig;
@@ -57,6 +58,12 @@ impl Assignment {
         let reading = self.readers.get_mut(&partition).filter(|reading| reading.next_offset < next_offset)?;
         reading.next_offset = next_offset;
         Some(reading.epoch)
+    }
+
+    /// Accepts a record of the main queue. Returns the assignment of its partition, or `None` if the partition is not
+    /// read or the record precedes its next offset.
+    pub(crate) fn accept(&mut self, partition: i32, offset: i64) -> Option<u64> {
+        self.read_up_to(partition, offset + 1)
     }
 
     /// Returns the partition whose events are furthest behind, among those that may have records.
@@ -104,6 +111,11 @@ impl Assignment {
     /// Returns true if no change of the assignment is pending and no partition has to be read again.
     pub(crate) fn is_settled(&self) -> bool {
         self.protocol.is_settled()
+    }
+
+    /// Returns true if partitions are read and no change of the assignment is pending.
+    pub(crate) fn is_at_rest(&self) -> bool {
+        !self.readers.is_empty() && self.is_settled()
     }
 
     /// Processes the group's changes and the answers to earlier ones, as far as possible without waiting.
@@ -179,8 +191,11 @@ impl Assignment {
                 }
             }
             Effect::Own { partition, epoch, position } => {
-                let topic = &setting.resume.group_topic.topic;
-                let reader = PartitionReader::open(kafka, topic, partition, epoch, position.next_offset)?;
+                let (topic, next) = (&setting.resume.group_topic.topic, position.next_offset);
+                let reader = match setting.queues {
+                    PartitionQueues::Separate => PartitionReader::open(kafka, topic, partition, epoch, next)?,
+                    PartitionQueues::Shared => PartitionReader::of_main_queue(epoch, next),
+                };
                 self.readers.insert(partition, reader);
                 self.caught_up.begin(partition, position.next_offset);
                 writers.own(partition, epoch, position);
@@ -223,10 +238,9 @@ fn seek(
     next_offset: i64,
 ) -> anyhow::Result<SeekOutcome> {
     let topic = &setting.resume.group_topic.topic;
-    let assigned = kafka.assignment()?;
     match kafka.seek(topic, partition, Offset::Offset(next_offset), KAFKA_TIMEOUT) {
         Ok(()) => Ok(SeekOutcome::Done),
-        Err(error) if assigned.find_partition(topic, partition).is_some() => {
+        Err(error) if kafka.assignment()?.find_partition(topic, partition).is_some() => {
             tracing::warn!(%error, partition, "kafka seek retry");
             Ok(SeekOutcome::Failed)
         }
@@ -244,6 +258,7 @@ fn unassign(
     lost: bool,
 ) -> anyhow::Result<()> {
     if lost {
+        setting.health.lost();
         tracing::warn!(?partitions, "partitions lost, their in-flight records are read again");
     }
     release(kafka, &list(setting, partitions.iter().map(|partition| (*partition, Offset::Invalid)))?)?;
@@ -257,9 +272,9 @@ fn unassign(
 /// an outage of either.
 fn ask(setting: &SourceConfig, partitions: Vec<i32>) -> oneshot::Receiver<Positions> {
     let (sender, answer) = oneshot::channel();
-    let resume = setting.resume.clone();
+    let (resume, health) = (setting.resume.clone(), Arc::clone(&setting.health));
     setting.runtime.spawn(async move {
-        let positions = resume.positions(&partitions).await;
+        let positions = resume.positions(&partitions, &health).await;
         // The receiver is gone if the program ends or the client was replaced.
         let _ = sender.send(positions);
     });
@@ -269,7 +284,8 @@ fn ask(setting: &SourceConfig, partitions: Vec<i32>) -> oneshot::Receiver<Positi
 fn list(setting: &SourceConfig, offsets: impl Iterator<Item = (i32, Offset)>) -> anyhow::Result<TopicPartitionList> {
     let mut list = TopicPartitionList::new();
     for (partition, offset) in offsets {
-        list.add_partition_offset(&setting.resume.group_topic.topic, partition, offset)?;
+        // `add_partition_offset` would search the list for each partition.
+        list.add_partition(&setting.resume.group_topic.topic, partition).set_offset(offset)?;
     }
     Ok(list)
 }

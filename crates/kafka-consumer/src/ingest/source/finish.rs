@@ -22,7 +22,7 @@ pub(crate) fn commit(kafka: &BaseConsumer<Context>, topic: &str, offsets: &mut B
     }
     let mut list = TopicPartitionList::new();
     for (partition, next) in std::mem::take(offsets) {
-        if let Err(error) = list.add_partition_offset(topic, partition, Offset::Offset(next)) {
+        if let Err(error) = list.add_partition(topic, partition).set_offset(Offset::Offset(next)) {
             tracing::warn!(%error, partition, "offset not committed to kafka");
         }
     }

@@ -5,6 +5,7 @@ mod caught_up;
 pub(crate) mod config;
 mod end_of_run;
 pub(crate) mod finish;
+mod group_refusals;
 mod partition_reader;
 mod rejoin;
 mod writer_queues;
@@ -20,18 +21,20 @@ use ingest_protocol::assignment::Input;
 use ingest_protocol::position::RecordPosition;
 use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
 use tokio::sync::mpsc;
 
 use crate::dead_letter::{DeadLetter, record_time};
 use crate::failpoint::{READING, pass};
+use crate::ingest::memory_budget::PartitionQueues;
 use crate::ingest::messages::{Command, Report};
-use crate::ingest::offsets::resume::ResumeError;
+use crate::ingest::offsets::resume::{Resume, ResumeError};
 use crate::ingest::source::assignment::{Assignment, Surroundings};
 use crate::ingest::source::config::SourceConfig;
 use crate::ingest::source::end_of_run::EndCondition;
 use crate::ingest::source::finish::{FinishedSource, Interrupted, commit};
+use crate::ingest::source::group_refusals::{Consequence, GroupRefusals};
 use crate::ingest::source::partition_reader::PollOutcome;
 use crate::ingest::source::rejoin::RejoinPolicy;
 use crate::ingest::source::writer_queues::WriterQueues;
@@ -45,12 +48,16 @@ const RECORDS_IN_A_ROW: u32 = 64;
 const POLLS_BETWEEN_EVENTS: u32 = 8;
 /// Maximum wait for a record if none is available.
 const IDLE_WAIT: Duration = Duration::from_millis(20);
+/// The same if nothing but a record or a change of the group can happen.
+const QUIET_WAIT: Duration = Duration::from_millis(100);
 /// Maximum wait for a full writer before the partitions are paused. A longer wait indicates an outage.
 const BACK_PRESSURE: Duration = Duration::from_secs(2);
 /// Interval between commits to Kafka's group, for lag monitoring.
 const BETWEEN_COMMITS: Duration = Duration::from_secs(1);
 /// Timeout for leaving the group. Without an answer the membership lasts until the session expires.
 pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
+/// Interval between two looks for new credentials while Kafka refuses the present ones.
+const BETWEEN_CREDENTIALS: Duration = Duration::from_secs(1);
 const FENCED: &str =
     "another consumer with this --group-instance-id has taken over the partitions; stop it, or use another ID";
 
@@ -59,6 +66,8 @@ pub(crate) struct Source {
     setting: SourceConfig,
     kafka: Arc<BaseConsumer<Context>>,
     rejoin: RejoinPolicy,
+    refusals: GroupRefusals,
+    credentials_checked: Instant,
     assignment: Assignment,
     writers: WriterQueues,
     reports: mpsc::UnboundedReceiver<Report>,
@@ -84,6 +93,8 @@ impl Source {
             setting,
             kafka,
             rejoin: RejoinPolicy::default(),
+            refusals: GroupRefusals::default(),
+            credentials_checked: last_commit,
             assignment,
             writers,
             reports,
@@ -184,9 +195,31 @@ impl Source {
         if resume.identity.is_recreated() { Err(resume.recreated_error().into()) } else { Ok(()) }
     }
 
+    /// Fails if Kafka or PostgreSQL has refused the login for too long. Replaces the client once its credentials were
+    /// replaced.
+    fn check_logins(&mut self) -> anyhow::Result<()> {
+        self.setting.health.check_logins(self.setting.login_grace)?;
+        let kafka = &self.setting.resume.kafka;
+        if kafka.connection().refusal().is_none() || self.credentials_checked.elapsed() < BETWEEN_CREDENTIALS {
+            return Ok(());
+        }
+        self.credentials_checked = Instant::now();
+        if kafka.has_new_credentials() {
+            tracing::info!("kafka credentials replaced, logging in again");
+            self.replace_client()?;
+        }
+        Ok(())
+    }
+
     /// Waits for the next record. Once all queues are empty, closes the batches of idle writers.
     fn idle(&mut self) -> anyhow::Result<()> {
-        thread::park_timeout(self.writers.until_due(Instant::now()).min(IDLE_WAIT));
+        let due = self.writers.until_due(Instant::now());
+        let is_quiet = due == Duration::MAX && self.assignment.is_at_rest() && !self.setting.until_caught_up;
+        let wait = due.min(if is_quiet { QUIET_WAIT } else { IDLE_WAIT });
+        match self.setting.queues {
+            PartitionQueues::Separate => thread::park_timeout(wait),
+            PartitionQueues::Shared => self.serve_group(wait)?,
+        }
         self.assignment.recheck_idle();
         if !self.poll_next()? {
             self.writers.close_for_idle();
@@ -211,6 +244,7 @@ impl Source {
             }
         }
         self.check_identity()?;
+        self.check_logins()?;
         self.serve_group(Duration::ZERO)?;
         let (assignment, mut around) = self.assignment();
         assignment.advance(&mut around)?;
@@ -225,6 +259,9 @@ impl Source {
     /// Takes up to [`RECORDS_IN_A_ROW`] records from the partition whose events are furthest behind, and continues with
     /// the next partition if that queue runs empty. Returns false once all queues are empty.
     fn poll_next(&mut self) -> anyhow::Result<bool> {
+        if self.setting.queues == PartitionQueues::Shared {
+            return self.poll_main_queue();
+        }
         // The clock is read once per turn.
         let window = self.setting.window.at(timing::now());
         while let Some(partition) = self.assignment.furthest_behind() {
@@ -237,7 +274,7 @@ impl Source {
                 PollOutcome::Nothing => {}
                 PollOutcome::Records => return Ok(true),
                 PollOutcome::Event(KafkaError::PartitionEOF(partition)) => {
-                    self.at_end(partition)?;
+                    self.at_end(partition);
                     return Ok(true);
                 }
                 PollOutcome::Event(error) => {
@@ -249,37 +286,77 @@ impl Source {
         Ok(false)
     }
 
-    /// Polls the main queue, which serves group events and errors. Records arrive in the queues of their partitions.
-    fn serve_group(&mut self, wait: Duration) -> anyhow::Result<()> {
-        let polled = self.kafka.poll(wait).map(|polled| polled.map(|record| (record.partition(), record.offset())));
-        match polled {
-            Some(Err(error)) => self.check_error(error),
-            Some(Ok((partition, offset))) => {
-                tracing::warn!(partition, offset, "record outside of its partition queue");
-                self.step(Input::Uncertain)
+    /// Takes up to [`RECORDS_IN_A_ROW`] records and events from the main queue. Returns false if it is empty.
+    fn poll_main_queue(&mut self) -> anyhow::Result<bool> {
+        let window = self.setting.window.at(timing::now());
+        for taken in 0..RECORDS_IN_A_ROW {
+            if !self.poll_once(Duration::ZERO, &window)? {
+                return Ok(taken > 0);
             }
-            None => Ok(()),
+            if self.writers.is_stalled() {
+                break;
+            }
         }
+        Ok(true)
+    }
+
+    /// Polls the main queue, which serves group events and errors. It has the records of the partitions that have no
+    /// queue of their own.
+    fn serve_group(&mut self, wait: Duration) -> anyhow::Result<()> {
+        let window = self.setting.window.at(timing::now());
+        self.poll_once(wait, &window).map(drop)
+    }
+
+    fn poll_once(&mut self, wait: Duration, window: &Window) -> anyhow::Result<bool> {
+        let stray = match self.kafka.poll(wait) {
+            None => return Ok(false),
+            Some(Err(KafkaError::PartitionEOF(partition))) => {
+                self.at_end(partition);
+                false
+            }
+            Some(Err(error)) => {
+                self.check_error(error)?;
+                false
+            }
+            Some(Ok(record)) if self.setting.queues == PartitionQueues::Shared => {
+                // Records of a partition that is being released or sought are dropped. They are read again.
+                if let Some(epoch) = self.assignment.accept(record.partition(), record.offset()) {
+                    take(window, epoch, &mut self.writers, &record);
+                }
+                false
+            }
+            Some(Ok(record)) => {
+                let (partition, offset) = (record.partition(), record.offset());
+                tracing::warn!(partition, offset, "record outside of its partition queue");
+                true
+            }
+        };
+        if stray {
+            self.step(Input::Uncertain)?;
+        }
+        Ok(true)
     }
 
     /// Handles the end of a partition. Moves its offset past trailing entries that are not delivered as records, such
     /// as transaction markers.
-    fn at_end(&mut self, partition: i32) -> anyhow::Result<()> {
+    fn at_end(&mut self, partition: i32) {
+        // It may arrive in the main queue while the partition is being released or sought.
+        if !self.assignment.has(partition) {
+            return;
+        }
         let topic = &self.setting.resume.group_topic.topic;
-        let position = self.kafka.position()?.find_partition(topic, partition).map(|one| one.offset());
-        if let Some(Offset::Offset(next)) = position
+        if let Ok(Offset::Offset(next)) = rdkafka_ext::position(self.kafka.client(), topic, partition)
             && let Some(epoch) = self.assignment.read_up_to(partition, next)
         {
             self.writers.batch_for(partition).pass(partition, epoch, next);
         }
         self.assignment.caught_up().at_end(partition);
-        Ok(())
     }
 
     /// Handles an error of librdkafka. Fails on permanent errors; others are logged, because librdkafka recovers from
     /// them.
     fn check_error(&mut self, error: KafkaError) -> anyhow::Result<()> {
-        use rdkafka::error::RDKafkaErrorCode as Code;
+        use RDKafkaErrorCode as Code;
         let topic = &self.setting.resume.group_topic.topic;
         match error.rdkafka_error_code() {
             Some(Code::FencedInstanceId) => self.fenced(error),
@@ -298,17 +375,40 @@ impl Source {
             Some(Code::TopicAuthorizationFailed) => {
                 Err(error).with_context(|| format!("cannot read topic {topic}; grant the Kafka user READ on it"))
             }
-            Some(Code::Fatal | Code::SaslAuthenticationFailed) => {
-                Err(error).with_context(|| format!("cannot read topic {topic}"))
-            }
+            Some(Code::Fatal) => Err(error).with_context(|| format!("cannot read topic {topic}")),
             _ if matches!(error, KafkaError::MessageConsumptionFatal(_)) => {
                 Err(error).context("the Kafka client failed")
             }
-            _ => {
-                tracing::warn!(%error, "kafka error");
-                Ok(())
-            }
+            // The connection reports them.
+            Some(
+                Code::AllBrokersDown
+                | Code::BrokerTransportFailure
+                | Code::Resolve
+                | Code::Authentication
+                | Code::SaslAuthenticationFailed
+                | Code::SSL,
+            ) => Ok(()),
+            code => self.check_refusal(code, error),
         }
+    }
+
+    /// Fails if the group refuses this member for good. Logs any other error.
+    fn check_refusal(&mut self, code: Option<RDKafkaErrorCode>, error: KafkaError) -> anyhow::Result<()> {
+        let Resume { group_topic, kafka, .. } = &self.setting.resume;
+        let refusal = code.and_then(|code| Some((code, group_refusals::describe(code, group_topic, kafka)?)));
+        let Some((code, reason)) = refusal else {
+            tracing::warn!(%error, "kafka error");
+            return Ok(());
+        };
+        match self.refusals.note(code, Instant::now()) {
+            Consequence::End => return Err(error).context(reason),
+            Consequence::Warn => {
+                tracing::warn!(reason, "group refuses this consumer, retrying");
+                self.setting.health.waiting(Some(reason));
+            }
+            Consequence::Wait => {}
+        }
+        Ok(())
     }
 
     /// Replaces a fenced client with a new member of the group, or fails. librdkafka cannot use a fenced client again.
@@ -317,10 +417,14 @@ impl Source {
             return Err(error).context(FENCED);
         }
         tracing::warn!(%error, "fenced static member rejoined the group");
+        self.replace_client()
+    }
+
+    /// Replaces the client with a new member of the group.
+    fn replace_client(&mut self) -> anyhow::Result<()> {
         self.step(Input::ClientReplaced)?;
         let kafka = self.setting.resume.kafka.renew().context("cannot create a new Kafka client")?;
-        let fenced = std::mem::replace(&mut self.kafka, kafka);
-        client::retire(fenced);
+        client::retire(std::mem::replace(&mut self.kafka, kafka));
         self.kafka.subscribe(&[&self.setting.resume.group_topic.topic]).context("cannot subscribe to the topic")
     }
 

@@ -1,4 +1,4 @@
-//! Reader of a single partition, with its own queue.
+//! Reader of a single partition.
 
 use std::sync::Arc;
 use std::thread;
@@ -21,7 +21,8 @@ pub(crate) struct PartitionReader {
     time: Option<Timestamp>,
     /// The last poll found no record.
     dry: bool,
-    queue: PartitionQueue<Context>,
+    /// The partition's own queue. `None` if its records arrive in the main queue.
+    queue: Option<PartitionQueue<Context>>,
 }
 
 /// Outcome of polling a partition's queue.
@@ -35,6 +36,11 @@ pub(crate) enum PollOutcome {
 }
 
 impl PartitionReader {
+    /// Returns the reader of a partition whose records arrive in the main queue.
+    pub(crate) fn of_main_queue(epoch: u64, next_offset: i64) -> Self {
+        Self { epoch, next_offset, time: None, dry: false, queue: None }
+    }
+
     /// Opens the queue of a partition. Must be called on the reading thread, which the queue wakes up when records
     /// arrive. Must also be called before the partition is assigned: records fetched before the queue is split off
     /// arrive in the main queue, out of order.
@@ -49,7 +55,7 @@ impl PartitionReader {
         let mut queue = queue.with_context(|| format!("partition {number} of {topic} has no queue"))?;
         let reader = thread::current();
         queue.set_nonempty_callback(move || reader.unpark());
-        Ok(Self { epoch, next_offset, time: None, dry: false, queue })
+        Ok(Self { queue: Some(queue), ..Self::of_main_queue(epoch, next_offset) })
     }
 
     /// Passes up to `most` available records to `inspect`, which returns the event's timestamp, if any, and true to
@@ -60,7 +66,7 @@ impl PartitionReader {
         mut inspect: impl FnMut(u64, &BorrowedMessage<'_>) -> (Option<Timestamp>, bool),
     ) -> PollOutcome {
         for _ in 0..most {
-            let record = match self.queue.poll(Duration::ZERO) {
+            let record = match self.queue.as_ref().and_then(|queue| queue.poll(Duration::ZERO)) {
                 None => {
                     self.dry = true;
                     return PollOutcome::Nothing;
@@ -81,8 +87,9 @@ impl PartitionReader {
         PollOutcome::Records
     }
 
+    /// Returns true if the partition's own queue may have records.
     pub(crate) fn may_have_records(&self) -> bool {
-        !self.dry
+        !self.dry && self.queue.is_some()
     }
 
     pub(crate) fn recheck_idle(&mut self) {

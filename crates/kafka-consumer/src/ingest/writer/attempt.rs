@@ -2,14 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use ingest_protocol::attempts::Outcome;
+use ingest_protocol::attempts::{Outcome, SqlFault};
 use ingest_protocol::settlement::Settlement;
 use tokio_postgres::error::SqlState;
 
 use crate::ingest::writer::dead_letter_limit::DeadLetterLimitExceeded;
 use crate::ingest::writer::refused_rows::RefusedRow;
 use crate::ingest::writer::staged_insert::StagedInsertError;
-use crate::postgres::fault::Repeats;
+use crate::postgres::fault::{Repeats, is_login_refusal};
 use crate::postgres::{PhaseError, describe};
 
 /// Error of an attempt, which did not commit.
@@ -41,7 +41,7 @@ pub(crate) fn outcome(error: &AttemptError, repeats: &mut Repeats) -> Outcome {
     match error {
         AttemptError::Conflict(_) => Outcome::Conflict,
         AttemptError::Failed(failed) => Outcome::Failed {
-            fault: repeats.note(failed),
+            fault: if is_login_refusal(&failed.error) { SqlFault::Retry } else { repeats.note(failed) },
             phase: failed.phase,
             duplicate: failed.error.code() == Some(&SqlState::UNIQUE_VIOLATION),
         },

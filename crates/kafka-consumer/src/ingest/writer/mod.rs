@@ -43,7 +43,7 @@ use crate::observability::counters::{CommittedPart, Counters};
 use crate::observability::health::Health;
 use crate::observability::record_counts::RecordCounts;
 use crate::postgres::Conninfo;
-use crate::postgres::fault::{PhaseError, Repeats};
+use crate::postgres::fault::{PhaseError, Repeats, is_login_refusal};
 
 /// Maximum time without an answer during an attempt before its session is abandoned. Only a staged insert notes its
 /// answers, so this also limits a whole attempt in `Copy` mode. The longest wait of a statement, for a lock, is 30 s
@@ -178,7 +178,7 @@ impl Writer {
                     return Ok((letters, Some((last.0, RecordPosition { offset: last.1, fingerprint }))));
                 }
                 Err(error @ RecordLookupError::NoAnswer { .. }) => {
-                    self.wait("kafka retry", &error.to_string(), None, &mut delays, batch).await?;
+                    self.wait("kafka retry", &error.to_string(), None, false, &mut delays, batch).await?;
                 }
                 Err(error) => return Err(WriterError::NotReread(error)),
             }
@@ -267,7 +267,9 @@ impl Writer {
             }
             Delay::Backoff => {
                 let (message, state) = error.described();
-                self.wait(POSTGRES, &message, state, &mut progress.delays, batch).await
+                // The next session has the present credentials. The source ends the run after the grace period.
+                let refused = matches!(error, AttemptError::Failed(failed) if is_login_refusal(&failed.error));
+                self.wait(POSTGRES, &message, state, refused, &mut progress.delays, batch).await
             }
         }
     }
@@ -311,13 +313,14 @@ impl Writer {
         message: &str,
         error: &str,
         state: Option<&SqlState>,
+        refused: bool,
         delays: &mut Delays,
         batch: &Batch,
     ) -> Result<(), WriterError> {
         let delay = delays.next_or_maximum();
         let sqlstate = state.map(SqlState::code);
         self.counters.add_retry(sqlstate);
-        self.health.retrying(self.number, error);
+        self.health.retrying(self.number, error, refused);
         tracing::warn!(error, sqlstate, delay_ms = delay.as_millis(), "{message}");
         tokio::select! {
             () = tokio::time::sleep(delay) => Ok(()),

@@ -49,15 +49,32 @@ pub(crate) struct SessionContext {
     pub(crate) record_lookup: RecordLookup,
 }
 
+/// Prepared statements of a session.
+pub(crate) struct Statements {
+    moves: OffsetUpdates,
+    rows: StagedInsert,
+    note_hours: Statement,
+    dead_letters: DeadLetters,
+}
+
+impl Statements {
+    /// Prepares everything that a writer executes. Fails if a table lacks a column.
+    pub(crate) async fn prepare(client: &Client, group_topic: &GroupTopic) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            moves: OffsetUpdates::prepare(client, group_topic).await?,
+            rows: StagedInsert::prepare(client).await?,
+            note_hours: client.prepare(NOTE_HOURS).await?,
+            dead_letters: DeadLetters::prepare(client, group_topic).await?,
+        })
+    }
+}
+
 /// Session with prepared statements.
 pub(crate) struct Session {
     context: SessionContext,
     client: Client,
     backend: i32,
-    moves: OffsetUpdates,
-    rows: StagedInsert,
-    note_hours: Statement,
-    dead_letters: DeadLetters,
+    statements: Statements,
     partitions: TablePartitions,
     /// A trigger suppressed rows of the last staged batch, and will probably do so again.
     suppresses: bool,
@@ -79,10 +96,7 @@ impl Session {
         client.batch_execute(PLANS).await?;
         Ok(Self {
             backend: client.query_one("SELECT pg_backend_pid()", &[]).await?.get(0),
-            moves: OffsetUpdates::prepare(&client, &context.group_topic).await?,
-            rows: StagedInsert::prepare(&client).await?,
-            note_hours: client.prepare(NOTE_HOURS).await?,
-            dead_letters: DeadLetters::prepare(&client, &context.group_topic).await?,
+            statements: Statements::prepare(&client, &context.group_topic).await?,
             partitions: TablePartitions::default(),
             suppresses: false,
             context: context.clone(),
@@ -106,11 +120,11 @@ impl Session {
         let expired = self.partitions.ensure(&self.client, &hours).await?;
         failpoint::pass(failpoint::AFTER_PARTITION);
         let transaction = self.client.transaction().await?;
-        let moved = self.moves.forward(&transaction, batch, owned);
+        let Statements { moves, rows: staged, note_hours, dead_letters } = &mut self.statements;
+        let moved = moves.forward(&transaction, batch, owned);
         let conflicts = takeover::or_end_the_holder(moved, &self.context.target, self.backend).await?;
         if !conflicts.is_empty() {
-            let stored =
-                if task.in_doubt { self.moves.stored(&transaction, &conflicts).await? } else { BTreeMap::new() };
+            let stored = if task.in_doubt { moves.stored(&transaction, &conflicts).await? } else { BTreeMap::new() };
             return Err(AttemptError::Conflict(settle(task.in_doubt, &ends(batch, owned), &conflicts, &stored)));
         }
         failpoint::pass(failpoint::AFTER_CAS);
@@ -125,7 +139,7 @@ impl Session {
                 answers: task.answers,
             };
             let (rows, known) = unsettled_rows(batch, &expired, task.refused);
-            let outcome = self.rows.insert(&transaction, rows, &options).await?;
+            let outcome = staged.insert(&transaction, rows, &options).await?;
             let StagedOutcome { mut corrections, refused, .. } = outcome;
             if let (Some(last), true) = (refused.last(), refused.len() as u64 > options.max_refused) {
                 let exceeded = self.context.limiter.exceeded(last.partition, last.offset, last.reason.clone());
@@ -141,7 +155,7 @@ impl Session {
             self.suppresses = corrections.values().any(|one| one.suppressed > 0);
             corrections
         } else {
-            insert_directly(&transaction, &self.rows, batch).await?
+            insert_directly(&transaction, staged, batch).await?
         };
 
         failpoint::pass(failpoint::AFTER_COPY);
@@ -153,19 +167,20 @@ impl Session {
             letters.chain(task.refused.iter().map(|(of, one)| (*of, one)).filter(is_in)).collect();
         let SessionContext { limiter, group_topic, .. } = &self.context;
         let positions = limiter.check(&transaction, group_topic, batch.records(), &letters, taken).await?;
-        self.dead_letters.insert(&transaction, owned, &letters, &positions).await?;
+        dead_letters.insert(&transaction, owned, &letters, &positions).await?;
         // Expired and suppressed rows are only counted. `dead-letters replay` settles the dead letters that are skipped
         // here.
         if corrections.values().all(|one| one.expired == 0 && one.suppressed == 0) {
-            self.dead_letters.settle(&transaction, batch, owned, &letters).await?;
+            dead_letters.settle(&transaction, batch, owned, &letters).await?;
         }
-        self.moves.correct(&transaction, &corrections).await?;
+        moves.correct(&transaction, &corrections).await?;
         let starts: Vec<i64> = hours.iter().map(|hour| hour.start().micros() / 1_000_000).collect();
         if !starts.is_empty() {
-            transaction.execute(&self.note_hours, &[&starts]).await?;
+            transaction.execute(&*note_hours, &[&starts]).await?;
         }
         failpoint::pass(failpoint::BEFORE_COMMIT);
         transaction.commit().await.map_err(|error| PhaseError { error, phase: Phase::Commit })?;
+        moves.committed();
         failpoint::pass(failpoint::AFTER_COMMIT);
         Ok(counts(batch, &corrections))
     }

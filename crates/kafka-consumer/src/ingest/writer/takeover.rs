@@ -11,9 +11,9 @@ use crate::postgres::{self, Conninfo};
 const WAIT: Duration = Duration::from_secs(3);
 
 /// Sessions that block a backend. `pg_blocking_pids` reports them only while the backend waits. Only consumer sessions
-/// of the same role (`ours`) are terminated.
+/// of the same login role (`ours`) are terminated.
 const HOLDERS: &str = "SELECT activity.pid, activity.application_name, activity.state,
-        activity.application_name LIKE 'kafka-consumer %' AND activity.usename = current_user AS ours,
+        activity.application_name LIKE 'kafka-consumer %' AND activity.usename = session_user AS ours,
         extract(epoch FROM now() - activity.xact_start)::bigint AS seconds
     FROM pg_stat_activity AS activity WHERE activity.pid = ANY (pg_blocking_pids($1))";
 
@@ -42,6 +42,9 @@ pub(crate) async fn or_end_the_holder<T>(
 
 async fn end_holders(target: &Conninfo, backend: i32) -> Result<(), Error> {
     let client = postgres::connect(&target.named("kafka-consumer takeover")).await?;
+    // A session belongs to the role that logged in. `ALTER ROLE … SET role` makes another one current, which may not
+    // terminate it, and which RESET ROLE would restore.
+    client.batch_execute("SET ROLE NONE").await?;
     for row in client.query(HOLDERS, &[&backend]).await? {
         let (pid, name, state): (i32, Option<String>, Option<String>) = (row.get(0), row.get(1), row.get(2));
         let seconds: Option<i64> = row.get(4);

@@ -176,7 +176,7 @@ function tiles() {
   const rate = last.reduce((sum, s) => sum + s.records, 0) / Math.max(last.length, 1);
   byId("rate").textContent = number(rate < 10 && rate % 1 ? Number(rate.toFixed(1)) : Math.round(rate));
   const lags = state.partitions.map((p) => p.lag);
-  const lag = lags.includes(null) ? null : lags.reduce((a, b) => a + b, 0);
+  const lag = state.kafka_error !== null || lags.includes(null) ? null : lags.reduce((a, b) => a + b, 0);
   byId("lag").textContent = number(lag);
   byId("lag-more").textContent = lag === null ? "no answer from Kafka" : rate >= 1 && lag / rate >= 1
     ? `${duration(lag / rate)} at this rate` : "unread records";
@@ -187,6 +187,10 @@ function tiles() {
   byId("latency-more").textContent = p99 === null ? "no records in the last minute" : `p50 ${duration(p50)}; last min`;
   byId("rows").textContent = number(state.rows);
   byId("rows-more").textContent = `of ${number(state.records)} records`;
+  const all = state.group_totals;
+  for (const [id, key] of [["rows", "rows"], ["duplicates", "duplicates"], ["letters", "dead_letters"]]) {
+    byId(`${id}-all`).textContent = `group: ${number(all?.[key])}`;
+  }
   byId("duplicates").textContent = number(state.duplicates);
   byId("duplicates-more").textContent = `${number(state.duplicates_differing)} with different content`;
   byId("letters").textContent = number(state.dead_letters);
@@ -215,6 +219,11 @@ function heldBack() {
   return one ? `Partition ${one.partition} is held back by a transaction open since ${day.format(one.held_back_since)}` : "";
 }
 
+function kafkaOutage() {
+  return state.kafka_error === null ? ""
+    : `Kafka unavailable since ${clock.format(state.kafka_unavailable_since - ahead)}: ${state.kafka_error}`;
+}
+
 function showStatus() {
   const away = lost !== null;
   document.body.classList.toggle("away", away);
@@ -223,7 +232,7 @@ function showStatus() {
   setText("status", away ? "no answer" : good ? "ready" : "not ready");
   const notice = away
     ? `The consumer has not answered since ${clock.format(lost)}: it has stopped or cannot be reached. ${state ? "The figures below are its last ones." : "This page retries every second."}`
-    : state.not_ready ? `Not ready: ${state.not_ready}` : heldBack();
+    : [kafkaOutage(), state.not_ready ? `Not ready: ${state.not_ready}` : ""].filter(Boolean).join(". ") || heldBack();
   byId("notice").hidden = !notice;
   setText("notice", notice);
 }
@@ -235,7 +244,7 @@ function show() {
   topic.textContent = state.topic;
   byId("who").replaceChildren("group ", group, " reads ", topic);
   document.title = `${state.group}: ${state.not_ready ? "not ready" : "ready"}`;
-  byId("since").textContent = `Counts are of this process, since ${day.format(state.started)}`;
+  byId("since").textContent = `Counts are of this process, since ${day.format(state.started)}; those of the group are of all its consumers`;
   byId("version").textContent = `version ${state.version}`;
   tiles();
   tables();
