@@ -100,7 +100,7 @@ format: ## Format the code
 
 integration: setup ##+ Run the tests against real servers, on free ports
 	cargo build --workspace --locked $(FAILPOINTS)
-	cargo test --workspace --locked $(FAILPOINTS) --test '*'
+	cargo test --workspace --exclude ingest-protocol --locked $(FAILPOINTS) --test '*'
 
 test-page: setup browser ##+ Test the consumer's page in a browser
 	cargo build --workspace --locked $(FAILPOINTS)

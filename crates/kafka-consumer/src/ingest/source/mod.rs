@@ -155,7 +155,7 @@ impl Source {
                 continue;
             }
             self.resume()?;
-            self.assignment.recheck_idle();
+            self.recheck_queues();
             let mut turns = 0;
             while turns < POLLS_BETWEEN_EVENTS && !self.writers.is_stalled() && self.poll_next()? {
                 turns += 1;
@@ -220,11 +220,18 @@ impl Source {
             PartitionQueues::Separate => thread::park_timeout(wait),
             PartitionQueues::Shared => self.serve_group(wait)?,
         }
-        self.assignment.recheck_idle();
+        self.recheck_queues();
         if !self.poll_next()? {
             self.writers.close_for_idle();
         }
         Ok(())
+    }
+
+    /// Makes all partitions eligible for polling again.
+    fn recheck_queues(&mut self) {
+        if self.setting.queues == PartitionQueues::Separate {
+            self.assignment.recheck_idle();
+        }
     }
 
     /// Handles everything except records: reports of the writers, group events, assignment and due batches.
