@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn a_usage_begins_with_the_full_name_of_its_command() {
         let page = page("", [program()]);
-        assert!(page.contains("```text\nkafka-consumer offsets set\n```"), "{page}");
+        assert!(page.contains("```text\nkafka-consumer offsets set [OPTIONS]\n```"), "{page}");
     }
 
     #[test]

@@ -42,14 +42,13 @@ impl Credentials {
     /// certificate was replaced under the same name.
     #[must_use]
     pub fn fingerprint(config: &ClientConfig) -> u64 {
-        let all = config.config_map();
-        let mut properties: Vec<_> = all.iter().filter(|(name, _)| is_credential(name)).collect();
-        properties.sort();
         let mut hasher = DefaultHasher::new();
-        for (name, value) in properties {
+        for name in config.config_map().into_keys().filter(|name| is_credential(name)) {
+            // The map has a placeholder instead of a password.
+            let value = config.get(name);
             (name, value).hash(&mut hasher);
-            if name.ends_with(".location") {
-                fs::read(value).ok().hash(&mut hasher);
+            if let (Some(file), true) = (value, name.ends_with(".location")) {
+                fs::read(file).ok().hash(&mut hasher);
             }
         }
         hasher.finish()
