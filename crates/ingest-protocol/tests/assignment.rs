@@ -215,9 +215,10 @@ fn a_revoked_partition_is_not_sought() {
 fn uncertain_positions_are_loaded_after_the_writers_have_released_them() {
     let mut script = Script::reading();
     script.then(Uncertain, release(&[0, 1]));
-    script.then(Released, [load(&[0])]);
-    script.then(loaded(&[(0, 5)]), [seek(0, 5)]);
-    script.then(Sought(SeekOutcome::Done), [&own(0, 3, 5)[..], &[load(&[1])]].concat());
+    script.then(Released, [load(&[0, 1])]);
+    script.then(loaded(&[(0, 5), (1, 7)]), [seek(0, 5)]);
+    script.then(Sought(SeekOutcome::Done), [&own(0, 3, 5)[..], &[seek(1, 7)]].concat());
+    script.then(Sought(SeekOutcome::Failed), [load(&[1])]);
     script.then(loaded(&[(1, 8)]), [seek(1, 8)]);
     script.then(Sought(SeekOutcome::Done), own(1, 4, 8));
     script.reads(&[(0, 3), (1, 4)]);

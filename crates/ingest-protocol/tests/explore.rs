@@ -52,7 +52,7 @@ fn failover() {
 
 #[test]
 fn topics() {
-    explore("topics", Bounds { offsets: 3, kinds: &[Recreate, Truncate], ..SMALL });
+    explore("topics", Bounds { kinds: &[Recreate, Truncate], ..SMALL });
 }
 
 #[test]
@@ -79,7 +79,16 @@ fn large_assignments() {
 #[test]
 #[ignore = "takes minutes"]
 fn large_topics() {
-    explore("large: topics", Bounds { offsets: 3, faults: 2, kinds: &[Recreate, Truncate, NoAnswer], ..SMALL });
+    explore("large: topics", Bounds { offsets: 3, kinds: &[Recreate, Truncate], ..SMALL });
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn large_topics_in_doubt() {
+    explore(
+        "large: topics in doubt",
+        Bounds { offsets: 3, faults: 2, kinds: &[Recreate, Truncate, NoAnswer], ..SMALL },
+    );
 }
 
 #[test]
