@@ -64,7 +64,7 @@ async fn unacknowledged_records_are_reported() {
     running.wait_for("kafka unavailable");
     running.signal("-INT");
     let asked = Instant::now();
-    let done = running.wait().expect_error(1, &["has not acknowledged", "--resume --run-id", "has no manifest"]);
+    let done = running.wait().expect_error(1, &["has not acknowledged", "--resume --run-id", "no manifest is written"]);
     assert!(asked.elapsed() < Duration::from_secs(12), "{done:?}");
     let files = read_lake(&target).await;
     assert!(files.manifests.iter().all(|manifest| manifest.end.is_none()), "only a draft: {:?}", files.manifests);
