@@ -6,7 +6,7 @@ mod support;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 
 use local_stack::certificates::Authority;
 use local_stack::kafka_security::Security;
@@ -197,7 +197,7 @@ fn nothing_that_is_served_has_a_secret_in_it() {
         &cage.path("kafka.properties"),
     ]);
     command.args(["--database-url", &cage.url(DATABASE_PASSWORD)]);
-    let mut served = Watched::run(command.stderr(Stdio::piped()));
+    let mut served = Watched::run(&mut command);
     let served_silently = |served: &Watched| {
         for path in ["/", "/state", "/metrics", "/livez", "/readyz"] {
             let (status, text) = served.get(path);

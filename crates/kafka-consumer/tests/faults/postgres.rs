@@ -202,7 +202,7 @@ fn the_holder_of_an_old_snapshot_is_named() {
     let lock = Lock::take(&stack, "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT 1");
     sleep(Duration::from_secs(61));
     let servers = stack.bootstrap_servers();
-    // The superuser sees the start of a stranger's transaction; a writer sees that of its own transactions only.
+    // Only a superuser sees the start times of other roles' transactions.
     let output = program(&stack, "admin", &["status", "--json", "--bootstrap-servers", &servers]).output().unwrap();
     let status: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
     let found = &status["old_snapshots"][0];

@@ -26,7 +26,7 @@ impl Watched {
     }
 
     pub(crate) fn run(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::null()).spawn().unwrap();
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
         let mut log = BufReader::new(child.stderr.take().unwrap());
         let mut line = String::new();
         let address = loop {
