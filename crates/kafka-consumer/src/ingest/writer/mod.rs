@@ -203,7 +203,10 @@ impl Writer {
             }
             let error = match self.attempt(batch, refused, repeats, &mut progress).await {
                 Ok(counts) => {
-                    self.committed(batch, &counts, began.elapsed());
+                    for (partition, part) in &batch.parts {
+                        self.owned.committed(*partition, part.next_offset);
+                    }
+                    self.report_committed(batch, &counts, began.elapsed());
                     return Ok(None);
                 }
                 Err(error) => error,
@@ -241,7 +244,10 @@ impl Writer {
         if !committed.parts.is_empty() {
             // The committed dead letters keep their share of the allowance.
             progress.taken = 0;
-            self.committed(&committed, &session::counts(&committed, &BTreeMap::new()), began.elapsed());
+            for (partition, part) in &committed.parts {
+                self.owned.settled(*partition, part.next_offset);
+            }
+            self.report_committed(&committed, &session::counts(&committed, &BTreeMap::new()), began.elapsed());
         }
         for partition in settlements.keys().filter(|partition| !is_committed(**partition)) {
             self.moved(*partition);
@@ -336,12 +342,8 @@ impl Writer {
         batch.retain(|partition, part| self.owned.may_write(partition, part.epoch));
     }
 
-    fn committed(&mut self, batch: &Batch, counts: &BTreeMap<i32, RecordCounts>, took: Duration) {
-        let mut offsets = Vec::with_capacity(batch.parts.len());
-        for (partition, part) in &batch.parts {
-            self.owned.committed(*partition, part.next_offset);
-            offsets.push((*partition, part.next_offset));
-        }
+    fn report_committed(&self, batch: &Batch, counts: &BTreeMap<i32, RecordCounts>, took: Duration) {
+        let offsets = batch.parts.iter().map(|(partition, part)| (*partition, part.next_offset)).collect();
         let parts: Vec<CommittedPart<'_>> = batch
             .parts
             .iter()
