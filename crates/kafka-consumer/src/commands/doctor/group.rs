@@ -107,7 +107,7 @@ pub(crate) async fn examine_identity(settings: &DoctorConfig) -> Vec<Finding> {
             "run with --allow-recreated-topic, or move the group with 'kafka-consumer offsets set \
              --allow-recreated-topic'",
         ),
-        // The other checks report what is missing.
+        // The other checks report the error.
         Err(error) => tracing::debug!(%error, "topic identity not checked"),
     }
     lines.lines

@@ -118,20 +118,16 @@ pub(crate) async fn set(
     let from = |partition: &i32| before.get(partition).or_else(|| beginnings.get(partition)).copied();
     let moved = target.into_iter().filter_map(|(partition, to)| Some(Moved { partition, from: from(&partition)?, to }));
     let moved: Vec<Moved> = moved.collect();
-    if let Some(reason) = reason {
-        let GroupTopic { group, topic } = &resume.group_topic;
-        let partitions: Vec<i32> = moved.iter().map(|one| one.partition).collect();
-        let [from, target] =
-            [|one: &Moved| one.from, |one: &Moved| one.to].map(|offset| moved.iter().map(offset).collect::<Vec<i64>>());
-        let cannot = "cannot move the offsets";
-        transaction.execute(MOVE, &[group, topic, &partitions, &target, &id]).await.context(cannot)?;
-        let parameters: &[&(dyn ToSql + Sync)] = &[group, topic, &partitions, &from, &target, &to.to_string(), &reason];
-        transaction.execute(NOTE, parameters).await.context(cannot)?;
-    }
-    if reason.is_none() {
-        // Rolls back what the check of a recreated topic may have moved.
-        return Ok(moved);
-    }
+    // A dry run rolls back the rows that `verify` may have moved to a recreated topic.
+    let Some(reason) = reason else { return Ok(moved) };
+    let GroupTopic { group, topic } = &resume.group_topic;
+    let partitions: Vec<i32> = moved.iter().map(|one| one.partition).collect();
+    let from: Vec<i64> = moved.iter().map(|one| one.from).collect();
+    let target: Vec<i64> = moved.iter().map(|one| one.to).collect();
+    let cannot = "cannot move the offsets";
+    transaction.execute(MOVE, &[group, topic, &partitions, &target, &id]).await.context(cannot)?;
+    let parameters: &[&(dyn ToSql + Sync)] = &[group, topic, &partitions, &from, &target, &to.to_string(), &reason];
+    transaction.execute(NOTE, parameters).await.context(cannot)?;
     transaction
         .commit()
         .await
