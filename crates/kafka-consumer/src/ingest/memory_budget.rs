@@ -55,7 +55,7 @@ impl MemoryBudget {
         ByteSize::from_bytes(self.limit as u64)
     }
 
-    /// Returns the smallest sufficient limit for a topic with so many partitions, or `None` if this limit is sufficient.
+    /// Returns the minimum limit for this number of partitions, or `None` if the present limit is sufficient.
     pub(crate) fn too_small_for(self, partitions: usize) -> Option<ByteSize> {
         let needed = (MINIMUM.to_usize() + partitions * PARTITION) / MIB;
         (self.limit < needed * MIB).then(|| ByteSize::from_mib(needed as u64))

@@ -85,7 +85,7 @@ impl ClientErrors {
 
     fn keep(&self, complaint: Complaint) {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // During an outage the last error counts; before the first connection, a refusal explains what follows.
+        // Before the first connection, a refusal is the cause of the errors after it. Later, the last error is kept.
         if self.connection.was_connected()
             || complaint.is_refusal()
             || !last.as_ref().is_some_and(Complaint::is_refusal)

@@ -14,8 +14,8 @@ const OUTAGE: Duration = Duration::from_secs(3);
 
 /// State of the connection to Kafka. Clones share it.
 ///
-/// Clients report failures, refused logins and successful requests of any kind. Nothing counts before the first success,
-/// because a program that cannot connect at its start ends with an error of its own.
+/// Clients report failures, refused logins and successful requests. Failures before the first success are ignored: a
+/// program that cannot connect at its start exits with a separate error.
 #[derive(Clone, Debug, Default)]
 pub struct Connection {
     state: Arc<Mutex<State>>,
@@ -40,7 +40,7 @@ pub struct Outage {
     pub reason: String,
 }
 
-/// What the connection allows now.
+/// Present state of the connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ConnectionState {
     /// No request has succeeded since the start.

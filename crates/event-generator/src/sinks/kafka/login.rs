@@ -8,7 +8,7 @@ use rdkafka::config::ClientConfig;
 
 /// Interval between two looks for new credentials while the present ones are refused.
 const BETWEEN: Duration = Duration::from_secs(1);
-/// Timeout of the request that shows that the login succeeds again. Nothing can be sent meanwhile.
+/// Timeout of the metadata request that tests the login. It blocks the delivery of records.
 const PROBE: Duration = Duration::from_millis(200);
 
 /// Login of a producer, which keeps its records: librdkafka replaces the SASL credentials of a running client.

@@ -28,8 +28,9 @@ pub(crate) struct OffsetUpdates {
 }
 
 /// Moves the offset only from where this writer left it, and only of the topic that it read: the offset of a recreated
-/// topic may have reached the same value. `StoredOffset::may_move_from` has the same condition. Every record is counted as a row or a dead letter here, and `CORRECT` adjusts
-/// the counts.
+/// topic may have reached the same value. `StoredOffset::may_move_from` has the same condition.
+///
+/// Every record is counted as a row or a dead letter here, and `CORRECT` adjusts the counts.
 const FORWARD: &str = "UPDATE pipeline.consumer_offsets
     SET next_offset = $5, fingerprint_offset = coalesce($6, fingerprint_offset), fingerprint = coalesce($7, fingerprint),
         records = records + $8, rows_inserted = rows_inserted + $9, dead_letters = dead_letters + $10, updated_at = now()
