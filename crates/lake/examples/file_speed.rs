@@ -50,7 +50,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// Encodes the largest possible segment: texts of maximum length, all distinct and incompressible.
 fn worst_case() -> Result<(u64, usize), Box<dyn Error>> {
-    let rows = lake::segment_indices(u64::MAX, 1, 512, true);
+    let rows = lake::segment_indices(u64::MAX, 1, 512);
     let mut state = 1_u64;
     let mut texts = || {
         let mut text = || -> String {

@@ -15,10 +15,8 @@ use crate::quarantine_file::{QuarantineFile, QuarantineRow};
 
 /// Maximum size of a file of events in bytes.
 pub const MAX_FILE_BYTES: u64 = 64 << 20;
-/// Maximum event time that a file spans if events are generated when they are due.
-const LIVE_SPAN_MICROS: u64 = 5 * 60 * 1_000_000;
-/// Maximum event time that a file spans in a backfill.
-const BACKFILL_SPAN_MICROS: u64 = 60 * 60 * 1_000_000;
+/// Maximum event time that a file spans, in microseconds.
+const SPAN_MICROS: u64 = 5 * 60 * 1_000_000;
 /// Maximum number of indices per segment. More would only increase the memory of an open segment and the work lost when
 /// the process is killed.
 const MAX_INDICES: u64 = 500_000;
@@ -30,13 +28,11 @@ const ROW_BYTES: u64 = 128;
 
 /// Returns the number of indices per segment, for a rate of `events` per `per_micros` microseconds.
 ///
-/// With this number a file spans at most five minutes of event time (an hour in a backfill), has at most 500,000 rows,
-/// and stays below [`MAX_FILE_BYTES`] even if nothing can be compressed. The minimum is one. `text_bytes` is the length
-/// in UTF-8 of the run's longest category and longest experiment ID together (at most 512).
+/// With this number a file spans at most five minutes of event time, has at most 500,000 rows, and stays below
+/// [`MAX_FILE_BYTES`] even if nothing can be compressed. The minimum is one. `text_bytes` is the length in UTF-8 of the run's longest category and longest experiment ID together (at most 512).
 #[must_use]
-pub fn segment_indices(events: u64, per_micros: u64, text_bytes: usize, backfill: bool) -> u64 {
-    let span = if backfill { BACKFILL_SPAN_MICROS } else { LIVE_SPAN_MICROS };
-    let in_span = u128::from(span) * u128::from(events) / u128::from(per_micros.max(1));
+pub fn segment_indices(events: u64, per_micros: u64, text_bytes: usize) -> u64 {
+    let in_span = u128::from(SPAN_MICROS) * u128::from(events) / u128::from(per_micros.max(1));
     let in_file = MAX_FILE_BYTES / ROW_BYTES.saturating_add(text_bytes as u64);
     u64::try_from(in_span).unwrap_or(u64::MAX).min(in_file).clamp(1, MAX_INDICES)
 }
@@ -133,19 +129,17 @@ mod tests {
     const DAY: u64 = 86_400_000_000;
 
     #[test]
-    fn segments_span_five_minutes_or_an_hour_at_most() {
-        assert_eq!(segment_indices(10_000_000, DAY, 16, false), 34_722);
-        assert_eq!(segment_indices(10_000_000, DAY, 16, true), 416_666);
-        assert_eq!(segment_indices(1, 1_000_000, 16, false), 300);
-        assert_eq!(segment_indices(3, 3_600_000_000, 16, false), 1);
-        assert_eq!(segment_indices(3, 3_600_000_000, 16, true), 3);
+    fn segments_span_five_minutes_at_most() {
+        assert_eq!(segment_indices(10_000_000, DAY, 16), 34_722);
+        assert_eq!(segment_indices(1, 1_000_000, 16), 300);
+        assert_eq!(segment_indices(3, 3_600_000_000, 16), 1);
     }
 
     #[test]
     fn files_stay_small_at_any_rate() {
-        assert_eq!(segment_indices(u64::MAX, 1, 0, true), MAX_INDICES);
-        let widest = segment_indices(1_000_000_000, 1_000_000, 512, false);
+        assert_eq!(segment_indices(u64::MAX, 1, 0), MAX_INDICES);
+        let widest = segment_indices(1_000_000_000, 1_000_000, 512);
         assert_eq!(widest, MAX_FILE_BYTES / 640);
-        assert_eq!(segment_indices(0, 0, usize::MAX, false), 1);
+        assert_eq!(segment_indices(0, 0, usize::MAX), 1);
     }
 }

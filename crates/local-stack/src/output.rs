@@ -103,6 +103,11 @@ pub(crate) fn logs(resident: &Resident, names: &[Name], lines: usize, follow: bo
         }
     }
     if !follow {
+        anyhow::ensure!(
+            logs.iter().any(|log| log.path.exists()),
+            "no logs in {}; the servers write them after 'local-stack up'",
+            resident.data().display()
+        );
         return Ok(());
     }
     loop {

@@ -35,14 +35,15 @@ pub fn variable_of(prefix: &str, flag: &str) -> String {
 
 /// Adds the variable `<PREFIX>_<FLAG>` to each flag of a command and of its subcommands.
 ///
-/// For example, `--group-id` gets `KAFKA_CONSUMER_GROUP_ID`. A flag that already has a variable keeps it.
+/// For example, `--group-id` gets `KAFKA_CONSUMER_GROUP_ID`. A flag that already has a variable keeps it,
+/// and `--yes` gets none, because it confirms one action.
 #[must_use]
 pub fn with_variables(command: Command, prefix: &str) -> Command {
     let command = command.mut_args(|argument| {
         let Some(flag) = argument.get_long().filter(|_| argument.get_env().is_none()) else {
             return argument;
         };
-        if matches!(flag, "help" | "version") {
+        if matches!(flag, "help" | "version" | "yes") {
             return argument;
         }
         let variable = variable_of(prefix, flag);
@@ -61,7 +62,7 @@ mod tests {
         let command = Command::new("a")
             .arg(Arg::new("one").long("group-id"))
             .arg(Arg::new("two").long("url").env("DATABASE_URL"))
-            .subcommand(Command::new("b").arg(Arg::new("three").long("rows")));
+            .subcommand(Command::new("b").arg(Arg::new("three").long("rows")).arg(Arg::new("yes").long("yes")));
         let command = with_variables(command, "KAFKA_CONSUMER");
         let variable = |command: &Command, id: &str| {
             let argument = command.get_arguments().find(|argument| argument.get_id() == id);
@@ -69,7 +70,8 @@ mod tests {
         };
         assert_eq!(variable(&command, "one").as_deref(), Some("KAFKA_CONSUMER_GROUP_ID"));
         assert_eq!(variable(&command, "two").as_deref(), Some("DATABASE_URL"));
-        let inner = command.find_subcommand("b").and_then(|inner| variable(inner, "three"));
-        assert_eq!(inner.as_deref(), Some("KAFKA_CONSUMER_ROWS"));
+        let inner = command.find_subcommand("b").unwrap();
+        assert_eq!(variable(inner, "three").as_deref(), Some("KAFKA_CONSUMER_ROWS"));
+        assert_eq!(variable(inner, "yes"), None);
     }
 }

@@ -8,6 +8,7 @@ use anyhow::Context;
 use clap::Parser;
 use verifier::{LakeAt, Run, S3Access, Stores, Terms, fetch_run, verify};
 
+const DEFAULT_BUCKET: &str = "product-events-lake";
 const DEFAULT_LAKE: &str = "s3://product-events-lake";
 
 /// Verify from the contents of Kafka, the lake and PostgreSQL alone that a run is stored completely and once
@@ -50,8 +51,8 @@ struct Args {
     )]
     database_url: String,
     /// Address of the lake: s3://bucket/prefix, with the standard AWS chain unless it is the default, or file:///folder
-    #[arg(long, value_name = "URL", default_value = DEFAULT_LAKE)]
-    lake: String,
+    #[arg(long, value_name = "URL", default_value = DEFAULT_LAKE, value_parser = |url: &str| LakeAt::parse(url, None))]
+    lake: LakeAt,
     /// S3 endpoint of the local stack, for the default lake
     #[arg(long, value_name = "URL", default_value = "http://localhost:9000")]
     s3_endpoint: String,
@@ -78,13 +79,17 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> anyhow::Result<bool> {
-    let access = (args.lake == DEFAULT_LAKE).then(|| S3Access {
-        endpoint: args.s3_endpoint,
-        access_key: "local-stack".to_owned(),
-        secret_key: "local-stack-secret".to_owned(),
-        region: "us-east-1".to_owned(),
-    });
-    let lake = LakeAt::parse(&args.lake, access)?;
+    let mut lake = args.lake;
+    if let LakeAt::S3 { bucket, prefix, access } = &mut lake
+        && (bucket.as_str(), prefix.as_str()) == (DEFAULT_BUCKET, "")
+    {
+        *access = Some(S3Access {
+            endpoint: args.s3_endpoint,
+            access_key: "local-stack".to_owned(),
+            secret_key: "local-stack-secret".to_owned(),
+            region: "us-east-1".to_owned(),
+        });
+    }
     let run = match (&args.manifest, &args.run) {
         (Some(path), _) => Run::read(path)?,
         (None, Some(id)) => fetch_run(&lake, id).with_context(|| format!("cannot fetch the manifest of run {id}"))?,

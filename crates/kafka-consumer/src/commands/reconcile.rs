@@ -65,8 +65,12 @@ impl ReconcileArgs {
     pub(crate) async fn run(self, log: &LogArgs) -> Result<(), Failure> {
         let asked = |store| self.only.is_empty() || self.only.contains(&store);
         let stores = Stores { kafka: asked(Only::Kafka), lake: asked(Only::Lake), table: asked(Only::Table) };
-        let lake = if stores.lake || self.manifest.is_none() { Some(self.lake.open().await?) } else { None };
-        let manifest = self.find(lake.as_ref()).await?;
+        let from_file = self.manifest_file()?;
+        let lake = if stores.lake || from_file.is_none() { Some(self.lake.open().await?) } else { None };
+        let manifest = match from_file {
+            Some(manifest) => manifest,
+            None => self.manifest_in(lake.as_ref()).await?,
+        };
         let stores = stores.filled_by(&manifest);
         let topic = manifest.kafka.as_ref().map_or_else(|| self.kafka.topic.clone(), |kafka| kafka.topic.clone());
         let kafka = client_config(&self.kafka, &self.group.group_id)?;
@@ -104,12 +108,14 @@ impl ReconcileArgs {
         Ok(try_join_all(sessions).await.map_err(anyhow::Error::from)?)
     }
 
-    async fn find(&self, lake: Option<&Lake>) -> Result<Manifest, Failure> {
-        if let Some(path) = &self.manifest {
-            let name = path.display().to_string();
-            let text = fs::read(path).with_context(|| format!("cannot read --manifest {name}"))?;
-            return Ok(Manifest::from_json(&name, &text).map_err(with_hint)?);
-        }
+    fn manifest_file(&self) -> Result<Option<Manifest>, Failure> {
+        let Some(path) = &self.manifest else { return Ok(None) };
+        let name = path.display().to_string();
+        let text = fs::read(path).with_context(|| format!("cannot read --manifest {name}"))?;
+        Ok(Some(Manifest::from_json(&name, &text).map_err(with_hint)?))
+    }
+
+    async fn manifest_in(&self, lake: Option<&Lake>) -> Result<Manifest, Failure> {
         let (Some(lake), Some(run)) = (lake, &self.run) else {
             return Err(Failure::usage("no run selected; pass --run or --manifest"));
         };

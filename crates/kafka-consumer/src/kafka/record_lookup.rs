@@ -45,7 +45,7 @@ pub(crate) enum RecordLookupError {
         complaint: String,
     },
     /// Kafka no longer has the record.
-    #[error("cannot reread a record of {topic}: Kafka has deleted it")]
+    #[error("cannot reread a record of {topic}: Kafka has deleted it; increase the topic's retention.ms")]
     Gone { topic: String },
     /// The Kafka user may not read the topic.
     #[error("cannot read topic {topic}: access denied; grant the Kafka user READ on it")]

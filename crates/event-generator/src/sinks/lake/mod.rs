@@ -46,7 +46,7 @@ pub(crate) fn segment_indices(source: &Source) -> u64 {
     let World { categories, experiments, .. } = &source.settings().world;
     let longest = |names: &[String]| names.iter().map(String::len).max().unwrap_or(0);
     let (events, micros) = source.least_rate();
-    lake::segment_indices(events, micros, longest(categories) + longest(experiments), false)
+    lake::segment_indices(events, micros, longest(categories) + longest(experiments))
 }
 
 impl LakeSink {
