@@ -37,13 +37,22 @@ impl Security {
             folder.join("authority.pem").display()
         );
         let identity = format!("{}{}", self.key, self.certificate);
-        for (name, text) in
-            [("server.pem", &identity), ("authority.pem", &self.authority), ("admin.properties", &admin)]
-        {
+        for (name, text) in [
+            ("server.pem", &identity),
+            ("authority.pem", &self.authority),
+            ("clients.pem", &self.authority),
+            ("admin.properties", &admin),
+        ] {
             let file = folder.join(name);
             fs::write(&file, text).at("write", &file)?;
         }
         Ok(())
+    }
+
+    /// Replaces the authority whose client certificates the broker accepts. It reads the file when it starts.
+    pub(crate) fn trust_clients_of(folder: &Path, authority: &Authority) -> Result<(), StackError> {
+        let file = folder.join("clients.pem");
+        fs::write(&file, authority.certificate()?).at("write", &file)
     }
 
     pub(crate) fn broker_properties(folder: &Path) -> String {
@@ -58,7 +67,7 @@ impl Security {
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              super.users=User:{ADMIN};User:ANONYMOUS\n",
             folder.join("server.pem").display(),
-            folder.join("authority.pem").display(),
+            folder.join("clients.pem").display(),
         )
     }
 

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use local_stack::Stack;
+use local_stack::{Kafka, Stack};
 use pipeline_runtime::kafka::ClientErrors;
 use rdkafka::ClientConfig;
 use rdkafka::config::FromClientConfigAndContext;
@@ -210,14 +210,31 @@ fn an_older_versions_offsets_get_the_id_once_the_fingerprint_agrees() {
     assert_eq!(number(&stack, missing), 0);
 }
 
+fn client(servers: &str) -> BaseConsumer<ClientErrors> {
+    let mut config = ClientConfig::new();
+    config.set("bootstrap.servers", servers);
+    BaseConsumer::from_config_and_context(&config, ClientErrors::default()).unwrap()
+}
+
+#[test]
+#[ignore = "fault"]
+fn another_cluster_has_a_topic_of_the_same_name() {
+    let mut stack = Stack::ephemeral().unwrap();
+    publish(&stack, "former", 3_000);
+    reader(&stack, &[]).stop();
+    stack.kafka = Kafka::ephemeral().unwrap();
+    publish(&stack, "other", 2_000);
+    let id = client(&stack.bootstrap_servers()).client().fetch_cluster_id(Duration::from_secs(10)).unwrap();
+    let (status, said) = Member::of(&stack, &["--until-caught-up"]).ended(Duration::from_secs(20));
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains(&format!("cluster {id} is another one than before")), "{said}");
+    is_refused(&stack);
+    is_read_from_its_beginning(&stack, "other");
+}
+
 #[test]
 fn the_id_of_a_topic() {
     let stack = Stack::ephemeral().unwrap();
-    let client = |servers: &str| {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", servers);
-        BaseConsumer::from_config_and_context(&config, ClientErrors::default()).unwrap()
-    };
     let consumer = client(&stack.bootstrap_servers());
     let id = || rdkafka_ext::topic_id(consumer.client(), TOPIC, Duration::from_secs(10));
     assert_eq!(id().unwrap_err().rdkafka_error_code(), Some(RDKafkaErrorCode::UnknownTopicOrPartition));
