@@ -20,8 +20,14 @@ use crate::tls::{Protection, SslMode, tls_failure};
 ///
 /// As in libpq, an error that a server reports ends the search unless it is `cannot_connect_now`. A spawned task drives
 /// the connection until the client is dropped. Files with passwords, services and certificates are read again.
-pub async fn connect(conninfo: &Conninfo) -> Result<Client, Error> {
-    let conninfo = &conninfo.reloaded();
+///
+/// The future is boxed, so that the code of a login is compiled once here instead of in each crate that awaits it.
+pub fn connect(conninfo: &Conninfo) -> Pin<Box<dyn Future<Output = Result<Client, Error>> + Send>> {
+    let conninfo = conninfo.reloaded();
+    Box::pin(async move { connect_to_first(&conninfo).await })
+}
+
+async fn connect_to_first(conninfo: &Conninfo) -> Result<Client, Error> {
     let mut last = None;
     let passes = conninfo.attributes().passes();
     for (pass, demand) in passes.iter().enumerate() {
