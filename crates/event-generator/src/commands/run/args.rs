@@ -25,7 +25,7 @@ pub(crate) struct RunArgs {
     pub(crate) flags: ResumeFlags,
     /// Publish a finished run again, with the --seed, --from and other flags of its start; the consumer counts its
     /// records as duplicates
-    #[arg(long, requires_all = ["seed", "from"], help_heading = "Run")]
+    #[arg(long, help_heading = "Run")]
     pub(crate) republish: bool,
     /// Resume the unfinished run --run-id with its saved flags; flags that would change its events are rejected, and -X
     /// and --kafka-config are not saved and must be repeated
