@@ -104,7 +104,7 @@ integration: setup ##+ Run the tests against real servers, on free ports
 
 test-page: setup browser ##+ Test the consumer's page in a browser
 	cargo build --workspace --locked $(FAILPOINTS)
-	cargo test --workspace --locked $(FAILPOINTS) --test page -- --ignored
+	cargo test --workspace --locked $(FAILPOINTS) --test integration -- --ignored page::
 
 model: packages ##+ Explore the protocol of the sink within large bounds
 	cargo test --locked -p ingest-protocol --test explore -- --ignored --nocapture --test-threads 1
@@ -116,10 +116,10 @@ test-faults: setup ##+ Run the slow fault tests: outages, kills, rebalances
 
 test-slow: setup ##+ Add fields to a copy of the workspace and test them
 	cargo build --workspace --locked $(FAILPOINTS)
-	cargo test --workspace --locked $(FAILPOINTS) --test add_a_field -- --ignored --nocapture
+	cargo test --workspace --locked $(FAILPOINTS) --test integration -- --ignored --nocapture add_a_field::
 
 test-pgbouncer: setup ##+ Test against PgBouncer (apt-get install pgbouncer)
-	cargo test --locked -p kafka-consumer --test pgbouncer -- --include-ignored
+	cargo test --locked -p kafka-consumer --test integration -- --include-ignored pgbouncer::
 
 chaos: setup ##+ Inject random faults under load, verify (SEED=7 MINUTES=10)
 	cargo build --locked -p chaos -p event-generator -p kafka-consumer $(FAILPOINTS)
@@ -158,7 +158,7 @@ bench-refine: setup ##+ Measure refine by the size of the table (30 minutes, 8 G
 
 latency: setup ##+ Measure the latency from event to row at 1,000 events/s
 	cargo build --workspace --locked $(FAILPOINTS)
-	cargo test --workspace --locked $(FAILPOINTS) --test latency -- --ignored --nocapture
+	cargo test --workspace --locked $(FAILPOINTS) --test integration -- --ignored --nocapture latency::
 
 # Instruction counts do not depend on the load of the machine.
 bench-check: packages ##+ Count instructions per step and compare with the baseline
