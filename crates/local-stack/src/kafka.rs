@@ -111,7 +111,8 @@ impl Kafka {
 
     /// Replaces the authority whose client certificates a secured broker accepts after its next start.
     pub fn trust_clients_of(&self, authority: &Authority) -> Result<(), StackError> {
-        Security::trust_clients_of(&self.service.folder, authority)
+        let mut security = self.service.security.iter();
+        security.try_for_each(|security| security.trust_clients_of(&self.service.folder, authority))
     }
 
     /// Returns the value of `bootstrap.servers`: `127.0.0.1:PORT`.

@@ -50,9 +50,11 @@ impl Security {
     }
 
     /// Replaces the authority whose client certificates the broker accepts. It reads the file when it starts.
-    pub(crate) fn trust_clients_of(folder: &Path, authority: &Authority) -> Result<(), StackError> {
+    ///
+    /// A broker does not start unless it trusts its own certificate.
+    pub(crate) fn trust_clients_of(&self, folder: &Path, authority: &Authority) -> Result<(), StackError> {
         let file = folder.join("clients.pem");
-        fs::write(&file, authority.certificate()?).at("write", &file)
+        fs::write(&file, self.certificate.clone() + &authority.certificate()?).at("write", &file)
     }
 
     pub(crate) fn broker_properties(folder: &Path) -> String {
