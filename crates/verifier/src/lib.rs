@@ -39,6 +39,9 @@ mod topic;
 mod trace;
 mod verify;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use database::Counts;
 pub use error::Error;
 pub use report::{Check, EXAMPLES, Expected, Report};

@@ -1,5 +1,8 @@
 //! Escapes untrusted bytes for a terminal.
 
+use std::fmt::Write;
+
+use serde_json::Value;
 use unicode_width::UnicodeWidthChar;
 
 /// Remark about a byte.
@@ -25,6 +28,24 @@ struct Piece {
 #[must_use]
 pub(crate) fn escaped(bytes: &[u8]) -> String {
     pieces(bytes).map(|piece| piece.text).collect()
+}
+
+/// Returns a value as one line of JSON. Characters that [`escaped`] escapes are escaped as in JSON, so that the line has
+/// the same meaning.
+#[must_use]
+pub(crate) fn json_line(value: &Value) -> String {
+    let mut line = String::new();
+    for one in value.to_string().chars() {
+        if printable_width(one).is_some() {
+            line.push(one);
+        } else {
+            for unit in one.encode_utf16(&mut [0; 2]) {
+                // Writing to a `String` cannot fail.
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        }
+    }
+    line
 }
 
 /// Returns the bytes as lines of at most `width` columns, broken after line feeds too. The remarks about a line follow
@@ -101,13 +122,16 @@ fn character(at: usize, one: char) -> Piece {
         '\r' => escape("\\r".to_owned()),
         '\t' => escape("\\t".to_owned()),
         one if one.is_ascii_control() => escape(format!("\\x{:02x}", u32::from(one))),
-        one => match one.width() {
-            Some(width) if width > 0 => {
-                Piece { at, bytes: one.len_utf8(), text: one.to_string(), width, ends_line: false }
-            }
-            _ => escape(format!("\\u{{{:x}}}", u32::from(one))),
+        one => match printable_width(one) {
+            Some(width) => Piece { at, bytes: one.len_utf8(), text: one.to_string(), width, ends_line: false },
+            None => escape(format!("\\u{{{:x}}}", u32::from(one))),
         },
     }
+}
+
+/// Returns the number of columns that a character takes. `None` if it takes none or controls the terminal.
+fn printable_width(one: char) -> Option<usize> {
+    one.width().filter(|width| *width > 0)
 }
 
 #[cfg(test)]
