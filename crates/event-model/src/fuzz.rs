@@ -1,8 +1,6 @@
 //! Fuzz targets: an event survives a round trip through each of its formats.
 
-use crate::{
-    EventColumns, EventType, Hour, ProductEvent, Reason, Timestamp, Window, parse, read_batch, read_copy_row,
-};
+use crate::{EventColumns, EventType, Hour, ProductEvent, Reason, Timestamp, Window, parse, read_batch, read_copy_row};
 
 /// Values in JSON, and rows in the binary COPY format.
 #[test]

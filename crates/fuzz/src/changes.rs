@@ -5,12 +5,8 @@ const MAX_CHANGES: usize = 6;
 /// Maximum length of a range that is copied, removed or repeated.
 const MAX_RANGE: usize = 64;
 /// Characters with a meaning in some format or on a terminal.
-const CHARACTERS: &[char] = &[
-    '"', '\\', '{', '}', '[', ']', '(', ')', '<', '>', ':', ',', ';', '=', '&', '?', '#', '%', '@', '/', '\'', '.', '-',
-    '+', '_', '*', ' ', '\t', '\n', '\r', '\0', '\u{1b}', '\u{7f}', '0', '1', '9', 'e', 'E', 'T', 'Z', 'u', 'k', 'M',
-    '\u{80}', '\u{85}', '\u{9b}', '\u{ad}', '\u{e9}', '\u{300}', '\u{61c}', '\u{200b}', '\u{202e}', '\u{2028}',
-    '\u{2067}', '\u{3000}', '\u{6f22}', '\u{d7ff}', '\u{feff}', '\u{ffff}', '\u{1f980}', '\u{10ffff}',
-];
+const CHARACTERS: &str = "\"\\{}[]()<>:,;=&?#%@/'.-+_* \t\n\r\0\u{1b}\u{7f}019eETZukM\u{80}\u{85}\u{9b}\u{ad}\u{e9}\u{300}\
+    \u{61c}\u{200b}\u{202e}\u{2028}\u{2067}\u{3000}\u{6f22}\u{d7ff}\u{feff}\u{ffff}\u{1f980}\u{10ffff}";
 
 /// An endless series of changed inputs.
 pub(crate) struct Changes<'c> {
@@ -43,8 +39,9 @@ impl<'c> Changes<'c> {
             0 => drop(input.drain(start..end)),
             1 => input.truncate(start),
             2 => {
-                let character = CHARACTERS[self.random.below(CHARACTERS.len())];
-                input.splice(start..start, character.to_string().into_bytes());
+                let at = self.random.below(CHARACTERS.chars().count());
+                let character: String = CHARACTERS.chars().skip(at).take(1).collect();
+                input.splice(start..start, character.into_bytes());
             }
             3 => {
                 let copies = input[start..end].repeat(1 + self.random.below(8));

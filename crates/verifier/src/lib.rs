@@ -35,6 +35,7 @@ mod run;
 mod store;
 mod sweep;
 mod terms;
+mod time;
 mod topic;
 mod trace;
 mod verify;

@@ -129,13 +129,16 @@ fn character(at: usize, one: char) -> Piece {
     }
 }
 
-/// Returns the number of columns that a character takes. `None` if it takes none or controls the terminal.
+/// Returns the number of columns that a character takes. `None` if it takes none or may control the terminal.
 fn printable_width(one: char) -> Option<usize> {
-    one.width().filter(|width| *width > 0)
+    // The line and the paragraph separator have a width.
+    one.width().filter(|width| *width > 0 && !matches!(one, '\u{2028}' | '\u{2029}'))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -143,6 +146,16 @@ mod tests {
         let nasty = "a\u{1b}[31mb\u{202e}c\u{9b}d\0\r\n".as_bytes();
         assert_eq!(escaped(nasty), r"a\x1b[31mb\u{202e}c\u{9b}d\x00\r\n");
         assert_eq!(escaped(b"\xffM\xc3\xb6bel\xc3"), "\\xffM\u{f6}bel\\xc3");
+        assert_eq!(escaped("a\u{2028}b\u{2029}".as_bytes()), r"a\u{2028}b\u{2029}");
+    }
+
+    #[test]
+    fn json_has_the_same_meaning_without_what_a_terminal_obeys() {
+        let value = json!({"a\u{9b}": "\u{1b}[31m\u{7f}\u{202e}\u{2028}\u{e0001}\"\\M\u{f6}bel"});
+        let line = json_line(&value);
+        let expected = "{\"a\\u009b\":\"\\u001b[31m\\u007f\\u202e\\u2028\\udb40\\udc01\\\"\\\\M\u{f6}bel\"}";
+        assert_eq!(line, expected);
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
     }
 
     #[test]

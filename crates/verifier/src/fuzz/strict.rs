@@ -1,11 +1,11 @@
-//! A strict reader of values, written from `docs/product-event.schema.json`, RFC 3339 and RFC 9562.
+//! A strict reader of values, written from `docs/product-event.schema.json` and RFC 9562.
 
 use std::sync::LazyLock;
 
-use jiff::civil::{Date, date};
 use serde_json::Value;
 
 use super::json;
+use crate::time;
 
 const MAX_BYTES: usize = 65_536;
 
@@ -45,51 +45,11 @@ fn read_field(property: &Value, raw: &str) -> Option<String> {
     match property["format"].as_str() {
         _ if !fits => None,
         Some("uuid") => is_uuid(&text).then(|| text.to_lowercase()),
-        Some("date-time") => date_time(text.as_bytes()).map(|micros| micros.to_string()),
+        Some("date-time") => time::parse(&text).map(|micros| micros.to_string()),
         _ => Some(text),
     }
 }
 
 fn is_uuid(text: &str) -> bool {
     text.split('-').map(str::len).eq([8, 4, 4, 4, 12]) && text.bytes().all(|one| one == b'-' || one.is_ascii_hexdigit())
-}
-
-/// Returns the microseconds since 1970 of a time in the years 1 to 9999, UTC.
-fn date_time(text: &[u8]) -> Option<i64> {
-    let fits = |(one, form): (&u8, &u8)| match form {
-        b'0' => one.is_ascii_digit(),
-        form => one.eq_ignore_ascii_case(form),
-    };
-    let (start, mut rest) = text.split_at_checked(19)?;
-    if !start.iter().zip(b"0000-00-00T00:00:00").all(fits) {
-        return None;
-    }
-    let mut micros = 0;
-    if let Some(fraction) = rest.strip_prefix(b".") {
-        let digits = fraction.iter().take_while(|one| one.is_ascii_digit()).count();
-        micros = number(fraction.get(..digits.min(6)).filter(|digits| !digits.is_empty())?)?;
-        micros *= 10_i64.pow(6 - u32::try_from(digits.min(6)).ok()?);
-        rest = &fraction[digits..];
-    }
-    let east = match rest {
-        b"Z" | b"z" => 0,
-        [sign @ (b'+' | b'-'), offset @ ..] if offset.len() == 5 && offset.iter().zip(b"00:00").all(fits) => {
-            let (hours, minutes) = (number(&offset[..2])?, number(&offset[3..])?);
-            (hours < 24 && minutes < 60).then_some((hours * 60 + minutes) * if *sign == b'-' { -60 } else { 60 })?
-        }
-        _ => return None,
-    };
-    let part = |from: usize, to: usize| i8::try_from(number(&start[from..to])?).ok();
-    let day = Date::new(i16::try_from(number(&start[..4])?).ok()?, part(5, 7)?, part(8, 10)?).ok()?;
-    // Leap seconds are rejected.
-    let time = day.at(part(11, 13)?, 0, 0, 0).with().minute(part(14, 16)?).second(part(17, 19)?).build().ok()?;
-    let epoch = date(1970, 1, 1).at(0, 0, 0, 0);
-    let since_epoch = |time: jiff::civil::DateTime| time.duration_since(epoch).as_secs();
-    let seconds = since_epoch(time) - east;
-    let years = since_epoch(date(1, 1, 1).at(0, 0, 0, 0))..=since_epoch(date(9999, 12, 31).at(23, 59, 59, 0));
-    years.contains(&seconds).then_some(seconds * 1_000_000 + micros)
-}
-
-fn number(digits: &[u8]) -> Option<i64> {
-    str::from_utf8(digits).ok()?.parse().ok()
 }
