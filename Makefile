@@ -8,11 +8,13 @@ BENCH ?=
 # Seed of make chaos; the same seed repeats the order of the faults.
 SEED ?=
 MINUTES ?= 10
+# Of each fuzz target in make unit, a minute in all.
+FUZZ_SECONDS ?= 6
 # Of make demo; VERBOSE=1 prints its tables.
 EVENTS ?= 1M
 VERBOSE ?=
 .PHONY: help help-all demo up down setup packages servers browser programs status logs psql test lint unit integration format \
-	test-page model test-faults test-slow test-pgbouncer chaos latency bench-day bench-consumer bench-generator bench-peers \
+	test-page model test-faults test-slow test-pgbouncer chaos fuzz latency bench-day bench-consumer bench-generator bench-peers \
 	bench-growth bench-refine bench-check bench-steps flame-graphs build images sbom schema reference man diagram
 
 # Prints the targets by group; a group is the text behind `##@`.
@@ -91,7 +93,7 @@ lint: packages ## Check formatting, code, scripts and deployment files
 	cargo clippy --workspace --all-targets --locked $(FAILPOINTS) -- -D warnings
 
 unit: packages ## Run the tests that need no servers
-	cargo test --workspace --locked $(FAILPOINTS) --lib --bins
+	FUZZ_SECONDS=$(FUZZ_SECONDS) cargo test --workspace --locked $(FAILPOINTS) --lib --bins
 	cargo test --workspace --locked $(FAILPOINTS) --doc
 	cargo test --locked -p ingest-protocol --features mutants --test '*'
 
@@ -108,6 +110,9 @@ test-page: setup browser ##+ Test the consumer's page in a browser
 
 model: packages ##+ Explore the protocol of the sink within large bounds
 	cargo test --locked -p ingest-protocol --test explore -- --ignored --nocapture --test-threads 1
+
+fuzz: packages ##+ Fuzz with libFuzzer (MINUTES=60 for each target)
+	scripts/fuzz $(MINUTES)
 
 test-faults: setup ##+ Run the slow fault tests: outages, kills, rebalances
 	cargo build --workspace --locked $(FAILPOINTS)

@@ -324,7 +324,8 @@ impl<'a> FieldValue<'a> for Timestamp {
 
     fn read_binary(bytes: &'a [u8]) -> Option<Self> {
         let micros = i64::from_be_bytes(bytes.try_into().ok()?);
-        Some(Timestamp::from_micros(micros.saturating_add(POSTGRES_EPOCH_MICROS)))
+        let time = Timestamp::from_micros(micros.checked_add(POSTGRES_EPOCH_MICROS)?);
+        (Timestamp::MIN..=Timestamp::MAX).contains(&time).then_some(time)
     }
 
     fn arrow_type() -> DataType {

@@ -21,6 +21,9 @@ mod timestamp;
 mod validation;
 mod window;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use arrow::{ArrowFormError, EventColumns, arrow_schema, column_defaults, dictionary_columns, read_batch};
 pub use copy::{COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, read_copy_row};
 pub use event::{FIELD_NAMES, FIELDS, ProductEvent, RequiredFields};

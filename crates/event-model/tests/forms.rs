@@ -112,6 +112,21 @@ fn an_event_without_escapes_borrows_its_texts() {
 }
 
 #[test]
+fn a_row_with_a_time_that_no_event_has_is_refused() {
+    let text = br#"{"event_id":"01890a5d-ac96-774b-bcce-b302099a8057","event_timestamp":"9999-12-31T23:59:59.999999Z","event_type":"rfq_sent","user_id":1,"account_id":2,"product_id":3,"category":"tools","experiment_id":"exp_1"}"#;
+    let mut row = Vec::new();
+    parse(Some(text), None, Window::default()).unwrap().write_copy_row(&mut row);
+    // The number of fields, the length and the bytes of the ID, and the length of the time precede it.
+    let time = 2 + 4 + 16 + 4..2 + 4 + 16 + 4 + 8;
+    let latest = i64::from_be_bytes(row[time.clone()].try_into().unwrap());
+    assert!(read_copy_row(&row).is_some());
+    for micros in [latest + 1, i64::MAX, i64::MIN] {
+        row[time.clone()].copy_from_slice(&micros.to_be_bytes());
+        assert_eq!(read_copy_row(&row), None, "{micros}");
+    }
+}
+
+#[test]
 fn columns_of_another_shape_are_refused() {
     let batch = EventColumns::with_capacity(0).finish();
     assert_eq!(batch.schema(), arrow_schema());

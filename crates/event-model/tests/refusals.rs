@@ -225,30 +225,6 @@ fn codes_are_unique_and_read_back() {
 }
 
 proptest! {
-    /// Parses any bytes without a panic.
-    #[test]
-    fn any_bytes(value in prop::collection::vec(any::<u8>(), 0..300)) {
-        let _ = parse(Some(&value), None, Window::default());
-    }
-
-    #[test]
-    fn damaged_events(event in events(), at in any::<prop::sample::Index>(), byte in any::<u8>()) {
-        let mut value = Vec::new();
-        event.write_json(&mut value);
-        let at = at.index(value.len());
-        value[at] = byte;
-        match parse(Some(&value), None, Window::default()) {
-            Ok(read) => {
-                let as_value: Value = serde_json::from_slice(&value).unwrap();
-                let mut again = Vec::new();
-                read.write_json(&mut again);
-                let read: ProductEvent<'_> = serde_json::from_slice(&again).unwrap();
-                prop_assert_eq!(as_value["user_id"].as_i64(), Some(i64::from(read.user_id)));
-            }
-            Err(rejection) => prop_assert!(!rejection.violations().is_empty()),
-        }
-    }
-
     #[test]
     fn checked_in_memory_as_when_read(mut event in events(), user_id in any::<i32>(), text in "\\PC{0,70}|\\p{Cc}{1,3}") {
         event.user_id = user_id;

@@ -119,7 +119,7 @@ pub(crate) fn record_time(record: &impl Message) -> Option<Timestamp> {
 
 /// Returns the name of a header as text. Valid UTF-8 is kept. In any other name each invalid byte becomes `\xNN`, and
 /// each backslash is doubled.
-fn header_name(name: &[u8]) -> String {
+pub(crate) fn header_name(name: &[u8]) -> String {
     if let Ok(name) = str::from_utf8(name) {
         return storable(name);
     }

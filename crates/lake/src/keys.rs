@@ -172,8 +172,6 @@ fn parse_partitioned(rest: &str) -> Option<(Hour, RunId, u64)> {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-    use proptest::prelude::*;
-
     use super::*;
 
     fn hour(text: &str) -> Hour {
@@ -219,26 +217,6 @@ mod tests {
     fn run_ids_stay_safe_in_keys() {
         for text in ["", "-a", "_a", "a.draft", "a/b", "ä", "a b", &"a".repeat(65)] {
             assert!(text.parse::<RunId>().is_err(), "{text}");
-        }
-    }
-
-    proptest! {
-        #[test]
-        fn keys_read_back(
-            run in "[A-Za-z0-9][A-Za-z0-9_-]{0,63}",
-            segment: u64,
-            micros in 0..4_102_444_800_000_000_i64,
-            kind in 0..4,
-        ) {
-            let run: RunId = run.parse().unwrap();
-            let hour = Timestamp::from_micros(micros).hour();
-            let key = match kind {
-                0 => Key::Raw { hour, run, segment },
-                1 => Key::Quarantine { hour, run, segment },
-                2 => Key::Manifest { run },
-                _ => Key::Draft { run },
-            };
-            prop_assert_eq!(key.to_string().parse::<Key>().unwrap(), key);
         }
     }
 }

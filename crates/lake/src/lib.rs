@@ -25,6 +25,9 @@ mod manifest;
 mod error;
 mod store;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use content_hash::{BadContentHash, ContentHash, ContentHasher};
 pub use error::LakeError;
 pub use event_file::{EventFile, EventFileWriter};

@@ -199,7 +199,7 @@ impl OutcomeCounts {
     /// Returns the number of generated indices.
     #[must_use]
     pub fn generated(&self) -> u64 {
-        self.valid + self.invalid + self.corrupt
+        self.valid.saturating_add(self.invalid).saturating_add(self.corrupt)
     }
 }
 
@@ -222,7 +222,7 @@ impl Counts {
         let OutcomeCounts { valid, invalid, corrupt } = self.outcomes;
         let duplicates = self.faults.duplicate;
         ExpectedCounts {
-            kafka_records: valid + duplicates + corrupt,
+            kafka_records: valid.saturating_add(duplicates).saturating_add(corrupt),
             raw_rows: valid,
             quarantine_rows: invalid,
             table_rows: valid,
@@ -256,9 +256,10 @@ fn add_faults(sum: &mut FaultCounts, other: FaultCounts) {
 }
 
 fn add_outcomes(sum: &mut OutcomeCounts, other: OutcomeCounts) {
-    sum.valid += other.valid;
-    sum.invalid += other.invalid;
-    sum.corrupt += other.corrupt;
+    // A manifest may have any counts.
+    sum.valid = sum.valid.saturating_add(other.valid);
+    sum.invalid = sum.invalid.saturating_add(other.invalid);
+    sum.corrupt = sum.corrupt.saturating_add(other.corrupt);
 }
 
 impl Manifest {
@@ -297,7 +298,7 @@ impl Manifest {
             add_outcomes(&mut sum, hour.outcomes);
             sum
         });
-        let by_type: u64 = self.counts.event_types.values().sum();
+        let by_type = self.counts.event_types.values().copied().fold(0, u64::saturating_add);
         let indices = self.next_index.saturating_sub(self.first_index);
         let mut sums = vec![
             ("indices", indices, "valid, invalid and corrupt events", outcomes.generated()),
@@ -307,7 +308,7 @@ impl Manifest {
                 "corrupt values",
                 outcomes.corrupt,
                 "corrupt values by fault",
-                self.counts.faults.corrupt + self.counts.faults.oversize,
+                self.counts.faults.corrupt.saturating_add(self.counts.faults.oversize),
             ),
             ("corrupt values", outcomes.corrupt, "corrupt values by hour", by_hour.corrupt),
             ("valid events", outcomes.valid, "valid events by type", by_type),

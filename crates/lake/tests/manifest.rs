@@ -145,6 +145,20 @@ fn sums_that_do_not_add_up_are_named() {
     assert_eq!(wrong.discrepancies(), ["7 valid events, but 6 rows in raw files"]);
 }
 
+#[test]
+fn counts_of_any_size_are_added() {
+    let mut largest = manifest();
+    let outcomes = OutcomeCounts { valid: u64::MAX, invalid: 1, corrupt: u64::MAX };
+    largest.counts.outcomes = outcomes;
+    largest.counts.faults.oversize = u64::MAX;
+    largest.counts.event_types = [("rfq_sent".to_owned(), u64::MAX), ("product_viewed".to_owned(), 1)].into();
+    for hour in ["2026-11-22T11", "2026-11-22T12"] {
+        largest.counts.hours.insert(hour.parse().unwrap(), HourCounts { outcomes, ..HourCounts::default() });
+    }
+    assert_eq!(largest.counts.expected_counts().kafka_records, u64::MAX);
+    assert_eq!(largest.discrepancies().len(), 5);
+}
+
 #[tokio::test]
 async fn a_finished_run_has_one_manifest_and_no_draft() {
     let folder = tempfile::tempdir().unwrap();

@@ -265,4 +265,6 @@ fn geqo(environment: Environment<'_>) -> Result<Option<String>, ConninfoError> {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

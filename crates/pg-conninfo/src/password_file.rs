@@ -29,7 +29,7 @@ impl PasswordFile {
         }
     }
 
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let lines = text.lines().filter(|line| !line.starts_with('#'));
         Self(lines.filter_map(|line| fields(line).try_into().ok()).collect())
     }

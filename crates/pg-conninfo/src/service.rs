@@ -49,7 +49,7 @@ fn shown(path: &Path) -> String {
 }
 
 /// Returns the settings of a service, or `None` if the file does not define it. The first value of a keyword wins.
-fn parse(text: &str, service: &str) -> Result<Option<Pairs>, String> {
+pub(crate) fn parse(text: &str, service: &str) -> Result<Option<Pairs>, String> {
     let mut pairs: Option<Pairs> = None;
     for (number, line) in (1..).zip(text.lines()) {
         let line = line.trim();

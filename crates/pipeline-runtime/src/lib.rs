@@ -19,5 +19,8 @@ pub mod shutdown;
 pub mod telemetry;
 pub mod units;
 
+#[cfg(test)]
+mod fuzz;
+
 /// Command that starts the local stack, for messages about a service that does not respond.
 pub const START_LOCAL_STACK: &str = "cargo run -p local-stack -- up";

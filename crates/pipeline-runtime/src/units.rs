@@ -354,8 +354,6 @@ pub fn grouped(number: impl Into<i128>) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-    use proptest::prelude::*;
-
     use super::*;
 
     fn parse<T: FromStr<Err = UnitError>>(text: &str) -> Result<T, String> {
@@ -487,19 +485,5 @@ mod tests {
     #[test]
     fn digits_in_groups() {
         assert_eq!([7, 100_000, 1_234_567].map(grouped), ["7", "100,000", "1,234,567"]);
-    }
-
-    proptest! {
-        #[test]
-        fn what_is_printed_is_read_back(number: u64) {
-            prop_assert_eq!(parse(&ByteSize(number).to_string()), Ok(ByteSize(number)));
-            prop_assert_eq!(parse(&TimeSpan(number).to_string()), Ok(TimeSpan(number)));
-            prop_assert_eq!(parse(&Count(number).to_string()), Ok(Count(number)));
-        }
-
-        #[test]
-        fn no_text_panics(text: String) {
-            let _ = (parse::<ByteSize>(&text), parse::<TimeSpan>(&text), parse::<Count>(&text));
-        }
     }
 }

@@ -9,6 +9,8 @@ use std::sync::LazyLock;
 use serde_json::Value;
 use uuid::Uuid;
 
+use crate::time;
+
 const SCHEMA: &str = include_str!("../../../docs/product-event.schema.json");
 
 /// A field of the event.
@@ -87,7 +89,7 @@ impl Kind {
     pub(crate) fn of_json(self, value: &Value) -> Option<Scalar<'_>> {
         match self {
             Self::Uuid => Some(Scalar::Uuid(Uuid::try_parse(value.as_str()?).ok()?.as_u128())),
-            Self::Time => Some(Scalar::Time(value.as_str()?.parse::<jiff::Timestamp>().ok()?.as_microsecond())),
+            Self::Time => Some(Scalar::Time(time::parse(value.as_str()?)?)),
             Self::Integer => Some(Scalar::Integer(i32::try_from(value.as_i64()?).ok()?)),
             Self::Text => value.as_str().map(Scalar::Text),
         }

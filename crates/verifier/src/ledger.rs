@@ -2,11 +2,9 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
-
 use crate::Run;
 use crate::canonical::{of_broken, of_event, of_refused};
-use crate::event::{Event, Origin, hour_of, millis_of, show_hour};
+use crate::event::{Event, Members, Origin, hour_of, millis_of, show_hour};
 use crate::letters::{Bytes, Letters, Met};
 use crate::report::Finding;
 use crate::trace::{Mark, RecordIndex, Trace};
@@ -165,8 +163,8 @@ impl Ledger {
             self.broken_record(index, place, met, bytes);
             return;
         }
-        let value: Value = bytes.value.and_then(|v| serde_json::from_slice(v).ok()).unwrap_or_default();
-        match Event::of_json(&value) {
+        let members = bytes.value.and_then(Members::read);
+        match members.as_ref().and_then(Event::of_members) {
             Some(event) => self.event_record(&event, place, met, bytes.key),
             None => self.unreadable_record(place, met, self.is_own(bytes)),
         }

@@ -35,9 +35,13 @@ mod run;
 mod store;
 mod sweep;
 mod terms;
+mod time;
 mod topic;
 mod trace;
 mod verify;
+
+#[cfg(test)]
+mod fuzz;
 
 pub use database::Counts;
 pub use error::Error;

@@ -87,13 +87,13 @@ impl Run {
 
     /// Checks the sums within the manifest. Returns their number and a description of each one that does not agree.
     pub(crate) fn wrong_sums(&self) -> (u64, Vec<String>) {
-        let by_hour = |pick: fn(&(u64, u64, u64)) -> u64| self.hours.values().map(pick).sum::<u64>();
+        let by_hour = |pick: fn(&(u64, u64, u64)) -> u64| sum(self.hours.values().map(pick));
         let mut sums = vec![
-            ("valid + invalid + corrupt = indices", self.valid + self.invalid + self.corrupt, self.generated()),
+            ("valid + invalid + corrupt = indices", sum([self.valid, self.invalid, self.corrupt]), self.generated()),
             ("valid by hour = valid", by_hour(|h| h.0), self.valid),
             ("invalid by hour = invalid", by_hour(|h| h.1), self.invalid),
             ("corrupt by hour = corrupt", by_hour(|h| h.2), self.corrupt),
-            ("valid by event type = valid", self.event_types.values().sum(), self.valid),
+            ("valid by event type = valid", sum(self.event_types.values().copied()), self.valid),
             ("faults of kind invalid = invalid", self.faults.0, self.invalid),
             ("faults of kinds corrupt and oversize = corrupt", self.faults.1, self.corrupt),
         ];
@@ -108,6 +108,11 @@ impl Run {
             .collect();
         (u64::try_from(sums.len()).unwrap_or(u64::MAX), wrong)
     }
+}
+
+/// Adds counts, which may be of any size in a damaged manifest.
+fn sum(counts: impl IntoIterator<Item = u64>) -> u64 {
+    counts.into_iter().fold(0, u64::saturating_add)
 }
 
 /// A part of the manifest with its path, which errors name.
@@ -171,7 +176,7 @@ impl<'v> Part<'v> {
             invalid: outcomes.count("invalid")?,
             corrupt: outcomes.count("corrupt")?,
             duplicate: faults.count("duplicate")?,
-            faults: (faults.count("invalid")?, faults.count("corrupt")? + faults.count_or_none("oversize")?),
+            faults: (faults.count("invalid")?, sum([faults.count("corrupt")?, faults.count_or_none("oversize")?])),
             event_types: counts.event_types()?,
             hours: counts.hours()?,
             hashes: counts.hashes()?,
@@ -264,6 +269,7 @@ mod tests {
         assert_eq!(wrong(r#""rfq_sent": 2"#, r#""rfq_sent": 1"#), Ok(1));
         assert_eq!(wrong(r#"T10": {"valid": 3, "invalid": 2"#, r#"T10": {"valid": 3, "invalid": 3"#), Ok(1));
         assert_eq!(wrong(r#""files": 1, "rows": 2"#, r#""files": 1, "rows": 1"#), Ok(1));
+        assert_eq!(wrong(r#""rfq_sent": 2"#, r#""rfq_sent": 18446744073709551615"#), Ok(1));
     }
 
     #[test]

@@ -31,6 +31,9 @@ mod share;
 mod source;
 mod world;
 
+#[cfg(test)]
+mod fuzz;
+
 pub use corruption::Corruption;
 pub use describe::{Description, Group, TypeCounts};
 pub use effect::{Effect, EffectError, Effects, ExperimentEffect};

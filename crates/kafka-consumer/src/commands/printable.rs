@@ -1,5 +1,8 @@
 //! Escapes untrusted bytes for a terminal.
 
+use std::fmt::Write;
+
+use serde_json::Value;
 use unicode_width::UnicodeWidthChar;
 
 /// Remark about a byte.
@@ -25,6 +28,24 @@ struct Piece {
 #[must_use]
 pub(crate) fn escaped(bytes: &[u8]) -> String {
     pieces(bytes).map(|piece| piece.text).collect()
+}
+
+/// Returns a value as one line of JSON. Characters that [`escaped`] escapes are escaped as in JSON, so that the line has
+/// the same meaning.
+#[must_use]
+pub(crate) fn json_line(value: &Value) -> String {
+    let mut line = String::new();
+    for one in value.to_string().chars() {
+        if printable_width(one).is_some() {
+            line.push(one);
+        } else {
+            for unit in one.encode_utf16(&mut [0; 2]) {
+                // Writing to a `String` cannot fail.
+                let _ = write!(line, "\\u{unit:04x}");
+            }
+        }
+    }
+    line
 }
 
 /// Returns the bytes as lines of at most `width` columns, broken after line feeds too. The remarks about a line follow
@@ -101,17 +122,23 @@ fn character(at: usize, one: char) -> Piece {
         '\r' => escape("\\r".to_owned()),
         '\t' => escape("\\t".to_owned()),
         one if one.is_ascii_control() => escape(format!("\\x{:02x}", u32::from(one))),
-        one => match one.width() {
-            Some(width) if width > 0 => {
-                Piece { at, bytes: one.len_utf8(), text: one.to_string(), width, ends_line: false }
-            }
-            _ => escape(format!("\\u{{{:x}}}", u32::from(one))),
+        one => match printable_width(one) {
+            Some(width) => Piece { at, bytes: one.len_utf8(), text: one.to_string(), width, ends_line: false },
+            None => escape(format!("\\u{{{:x}}}", u32::from(one))),
         },
     }
 }
 
+/// Returns the number of columns that a character takes. `None` if it takes none or may control the terminal.
+fn printable_width(one: char) -> Option<usize> {
+    // The line and the paragraph separator have a width.
+    one.width().filter(|width| *width > 0 && !matches!(one, '\u{2028}' | '\u{2029}'))
+}
+
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -119,6 +146,16 @@ mod tests {
         let nasty = "a\u{1b}[31mb\u{202e}c\u{9b}d\0\r\n".as_bytes();
         assert_eq!(escaped(nasty), r"a\x1b[31mb\u{202e}c\u{9b}d\x00\r\n");
         assert_eq!(escaped(b"\xffM\xc3\xb6bel\xc3"), "\\xffM\u{f6}bel\\xc3");
+        assert_eq!(escaped("a\u{2028}b\u{2029}".as_bytes()), r"a\u{2028}b\u{2029}");
+    }
+
+    #[test]
+    fn json_has_the_same_meaning_without_what_a_terminal_obeys() {
+        let value = json!({"a\u{9b}": "\u{1b}[31m\u{7f}\u{202e}\u{2028}\u{e0001}\"\\M\u{f6}bel"});
+        let line = json_line(&value);
+        let expected = "{\"a\\u009b\":\"\\u001b[31m\\u007f\\u202e\\u2028\\udb40\\udc01\\\"\\\\M\u{f6}bel\"}";
+        assert_eq!(line, expected);
+        assert_eq!(serde_json::from_str::<Value>(&line).unwrap(), value);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 
 use crate::commands::dead_letters::filter::{Filter, MATCHES};
 use crate::commands::dead_letters::stored::{StoredLetter, columns};
+use crate::commands::printable::json_line;
 
 /// Writes the matching dead letters in the order of their records. Returns their number. Streams the rows, because the
 /// payloads may not fit into memory.
@@ -26,7 +27,7 @@ pub(crate) async fn export(client: &Client, filter: &Filter, out: &mut impl Writ
         let mut letter = StoredLetter::read(&row).context(cannot)?.json();
         letter["group"] = json!(filter.group_topic.group);
         letter["topic"] = json!(filter.group_topic.topic);
-        writeln!(out, "{letter}")?;
+        writeln!(out, "{}", json_line(&letter))?;
         count += 1;
     }
     out.flush()?;

@@ -9,6 +9,7 @@ use tokio_postgres::Client;
 
 use crate::commands::dead_letters::filter::{Filter, MATCHES, ReasonCount, State, borrowed, with_sqlstate};
 use crate::commands::dead_letters::stored::{StoredLetter, columns};
+use crate::commands::printable::json_line;
 
 /// Content and format of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +35,7 @@ pub(crate) async fn list(
         if !listing.count_only {
             all["dead_letters"] = letters.iter().map(|letter| Value::Object(letter.head_json())).collect();
         }
-        writeln!(out, "{all}")?;
+        writeln!(out, "{}", json_line(&all))?;
         return Ok(());
     }
     let total: i64 = counts.iter().map(|one| one.count).sum();

@@ -9,6 +9,9 @@ mod replay;
 mod show;
 mod stored;
 
+#[cfg(test)]
+mod fuzz;
+
 use std::fs::File;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::PathBuf;
@@ -27,7 +30,7 @@ use crate::commands::dead_letters::filter::{Filter, State};
 use crate::commands::dead_letters::list::Listing;
 use crate::commands::dead_letters::replay::Outcome;
 use crate::commands::dead_letters::show::LetterKey;
-use crate::commands::printable::escaped;
+use crate::commands::printable::{escaped, json_line};
 use crate::observability::timing::before_now;
 
 #[derive(Subcommand, Clone)]
@@ -249,7 +252,7 @@ impl ShowArgs {
         let letter = show::find(&client, &group_topic, key).await?;
         let mut out = io::stdout();
         unless_closed(if self.json {
-            writeln!(out, "{}", letter.json()).map_err(Into::into)
+            writeln!(out, "{}", json_line(&letter.json())).map_err(Into::into)
         } else {
             show::print(&letter, &group_topic, self.window.window(), &mut out)
         })
@@ -300,7 +303,7 @@ impl ReplayArgs {
             "duplicates_differing": outcome.duplicates_differing, "expired": outcome.expired,
             "suppressed": outcome.suppressed, "refused": refused.collect::<Vec<_>>(),
         });
-        writeln!(io::stdout(), "{all}")?;
+        writeln!(io::stdout(), "{}", json_line(&all))?;
         Ok(())
     }
 }
