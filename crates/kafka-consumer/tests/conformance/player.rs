@@ -128,10 +128,10 @@ impl<'s> Player<'s> {
     }
 
     async fn end_abandoned(&mut self, index: usize, commits: bool, before: &World) -> anyhow::Result<()> {
-        match commits {
-            true => self.open.remove(index).end(Verdict::Pass),
-            false => self.kill(index, before).await?,
+        if !commits {
+            return self.kill(index, before).await;
         }
+        self.open.remove(index).end(Verdict::Pass);
         Ok(())
     }
 

@@ -35,7 +35,8 @@ impl DrivenWriter {
     #[must_use]
     pub fn start(target: &Conninfo, name: &str, group: &str, topic: &str, bootstrap_servers: &str) -> Self {
         let connection = Connection::default();
-        let kafka = ClientConfig::from_iter([("bootstrap.servers", bootstrap_servers), ("group.id", group)]);
+        let mut kafka = ClientConfig::new();
+        kafka.set("bootstrap.servers", bootstrap_servers).set("group.id", group);
         let setting = WriterConfig {
             target: target.named(name),
             group_topic: GroupTopic { group: group.to_owned(), topic: topic.to_owned() },
