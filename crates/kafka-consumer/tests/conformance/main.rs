@@ -19,6 +19,8 @@ use std::time::Instant;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use local_stack::Stack;
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use support::records::{Record, produce};
 
 use crate::walk::Coverage;
@@ -43,6 +45,11 @@ impl Servers {
             &format!("ALTER TABLE staging.product_events_raw ADD CHECK (product_id <> {REFUSED_PRODUCT})"),
         );
         // A refused record is read again for its dead letter.
+        let admin: AdminClient<_> =
+            ClientConfig::new().set("bootstrap.servers", stack.bootstrap_servers()).create().unwrap();
+        let topic = NewTopic::new(TOPIC, 1, TopicReplication::Fixed(1));
+        let made = support::runtime().block_on(admin.create_topics([&topic], &AdminOptions::new())).unwrap();
+        made[0].as_ref().unwrap();
         produce(stack, &["0", "1", "2"].map(|value| Record::of(0, value)));
         Self {
             kafka: stack.bootstrap_servers(),
