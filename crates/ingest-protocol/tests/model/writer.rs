@@ -37,10 +37,12 @@ impl World {
             self.outcome(c, fault);
             return true;
         }
-        if self.postgres.is_locked(writing.parts.keys().copied()) {
+        let conflicts = self.conflicts(consumer, &writing.parts);
+        // A row whose committed version does not meet the condition is not waited for.
+        let moves = writing.parts.keys().copied().filter(|partition| !conflicts.contains(partition));
+        if self.postgres.is_locked(moves) {
             return false;
         }
-        let conflicts = self.conflicts(consumer, &writing.parts);
         if !conflicts.is_empty() {
             self.consumers[c].session = SessionState::Open;
             self.settle(c, writing, &conflicts);

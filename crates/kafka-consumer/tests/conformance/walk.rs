@@ -17,9 +17,9 @@ const STEPS: usize = 80;
 const BOUNDS: Bounds = Bounds {
     consumers: 2,
     partitions: 2,
-    offsets: 3,
-    changes: 6,
-    faults: 5,
+    offsets: 4,
+    changes: 8,
+    faults: 6,
     kinds: &[Fault::Crash, Fault::NoAnswer, Fault::Kill, Fault::Unavailable, Fault::Recreate, Fault::Truncate],
     liveness: false,
 };
@@ -108,15 +108,15 @@ fn is_possible(player: &Player<'_>, world: &World, action: Action) -> bool {
     }
 }
 
-/// Chooses an action: every other one is of a writer, and one in eight changes the assignment or the topic.
+/// Chooses an action: every other one is of a writer.
 fn choose(random: &mut Random, actions: &[Action]) -> Action {
     let rank = |action: &Action| match action {
         Action::Attempt(_) | Action::End(..) | Action::EndAbandoned(..) | Action::Unavailable(_) => 0,
-        Action::Grant(..) | Action::Revoke(..) | Action::Lose(..) | Action::Crash(_) => 1,
-        Action::Recreate | Action::Truncate => 1,
-        _ => 2,
+        Action::Grant(..) | Action::Revoke(..) | Action::Lose(..) => 1,
+        Action::Crash(_) | Action::Recreate | Action::Truncate => 2,
+        _ => 3,
     };
-    let wanted = [0, 0, 0, 0, 1, 2, 2, 2][random.below(8)];
+    let wanted = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 3][random.below(16)];
     let of_rank: Vec<&Action> = actions.iter().filter(|action| rank(action) == wanted).collect();
     match of_rank.len() {
         0 => actions[random.below(actions.len())],
