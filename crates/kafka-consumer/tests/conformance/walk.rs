@@ -78,6 +78,11 @@ fn next(random: &mut Random, player: &Player<'_>, world: &World) -> Option<Step>
     let mut actions = Vec::new();
     BOUNDS.actions(world, &mut actions);
     actions.retain(|action| is_possible(player, world, *action));
+    // Waits are rare, and each is worth a step.
+    let waits = |action: &&Action| matches!(action, Action::Attempt(_)) && take(**action).is_none();
+    if let Some(Action::Attempt(c)) = actions.iter().find(waits).filter(|_| random.below(2) == 0) {
+        return Some(Step::Wait(*c));
+    }
     while !actions.is_empty() {
         let action = choose(random, &actions);
         match (take(action), action) {
@@ -111,16 +116,17 @@ fn is_possible(player: &Player<'_>, world: &World, action: Action) -> bool {
 /// Chooses an action: every other one is of a writer.
 fn choose(random: &mut Random, actions: &[Action]) -> Action {
     let rank = |action: &Action| match action {
-        Action::Attempt(_) | Action::End(..) | Action::EndAbandoned(..) | Action::Unavailable(_) => 0,
+        Action::Attempt(_) | Action::End(..) | Action::EndAbandoned(..) => 0,
         Action::Grant(..) | Action::Revoke(..) | Action::Lose(..) => 1,
-        Action::Crash(_) | Action::Recreate | Action::Truncate => 2,
+        Action::Crash(_) | Action::Unavailable(_) | Action::Recreate | Action::Truncate => 2,
         _ => 3,
     };
-    let wanted = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 3][random.below(16)];
-    let of_rank: Vec<&Action> = actions.iter().filter(|action| rank(action) == wanted).collect();
-    match of_rank.len() {
-        0 => actions[random.below(actions.len())],
-        count => *of_rank[random.below(count)],
+    loop {
+        let wanted = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 3][random.below(16)];
+        let of_rank: Vec<&Action> = actions.iter().filter(|action| rank(action) == wanted).collect();
+        if !of_rank.is_empty() {
+            return *of_rank[random.below(of_rank.len())];
+        }
     }
 }
 
@@ -128,7 +134,7 @@ impl Step {
     /// Returns the kind of the step, with the outcome of an attempt.
     fn kind(&self, player: &Player<'_>, world: &World) -> String {
         let (action, after) = match self {
-            Self::Wait(_) => return "Attempt: waits for a lock".to_owned(),
+            Self::Wait(c) => return format!("Attempt: waits for an {}", awaited(*c, world)),
             Self::Take(action, after) => (action, after),
         };
         match action {
@@ -144,6 +150,12 @@ impl Step {
             other => format!("{other:?}").split('(').next().unwrap_or_default().to_owned(),
         }
     }
+}
+
+/// Describes the lock that an attempt waits for.
+fn awaited(c: usize, world: &World) -> &'static str {
+    let partitions = world.consumers[c].writing.iter().flat_map(|writing| writing.parts.keys().copied());
+    if world.postgres.is_locked(partitions) { "offset" } else { "inserted ID" }
 }
 
 /// Describes the outcome of an attempt.
