@@ -67,13 +67,15 @@ impl Servers {
 
 /// Number of traces that run at the same time.
 const AT_ONCE: usize = 8;
-/// Kinds of steps that the traces must have.
-const KINDS: usize = 31;
+const SEED: u64 = 7;
+const TRACES: u64 = 200;
+/// Number of kinds of steps in these traces. Fewer would verify less.
+const KINDS: usize = 33;
 
 #[test]
 fn traces_of_the_model() {
     let number = |name, default| std::env::var(name).map_or(default, |text| text.parse().unwrap());
-    let (seed, traces) = (number("CONFORMANCE_SEED", 7), number("CONFORMANCE_TRACES", 200));
+    let (seed, traces) = (number("CONFORMANCE_SEED", SEED), number("CONFORMANCE_TRACES", TRACES));
     let stack = Stack::ephemeral().unwrap();
     let servers = Servers::of(&stack);
     let began = Instant::now();
@@ -89,5 +91,7 @@ fn traces_of_the_model() {
     for (kind, count) in &coverage {
         println!("{count:6} {kind}");
     }
-    assert!(coverage.len() >= KINDS, "only {} kinds of steps", coverage.len());
+    if (seed, traces) == (SEED, TRACES) {
+        assert_eq!(coverage.len(), KINDS, "kinds of steps");
+    }
 }

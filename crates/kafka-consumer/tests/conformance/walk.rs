@@ -27,11 +27,16 @@ const BOUNDS: Bounds = Bounds {
 /// Number of steps by kind.
 pub(crate) type Coverage = BTreeMap<String, usize>;
 
-/// Walks through the model and executes each step. In every tenth trace, writers terminate the sessions that they wait
-/// for.
+/// Walks through the model and executes each step. In every second trace, each consumer begins with a partition. In
+/// every tenth one, writers terminate the sessions that they wait for.
 pub(crate) async fn walk(servers: &Servers, seed: u64, trace: i32) -> anyhow::Result<Coverage> {
     let mut random = Random(seed.wrapping_add(u64::from(trace.unsigned_abs()) << 32));
     let mut world = BOUNDS.init_states().remove(0);
+    if trace % 2 == 1 {
+        for action in [Action::Lose(0, 1), Action::Grant(1, 1)] {
+            world = BOUNDS.next_state(&world, action).context("the second consumer has no partition")?;
+        }
+    }
     let mut player = Player::start(servers, trace, &world, trace % 10 == 0).await?;
     let (mut steps, mut coverage) = (Vec::new(), Coverage::new());
     while let Some(step) = next(&mut random, &player, &world).filter(|_| steps.len() < STEPS) {
