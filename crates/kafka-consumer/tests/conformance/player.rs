@@ -15,6 +15,7 @@ use crate::tables::{Database, Tables};
 /// Deadline for the server to end a transaction whose connection has failed.
 const ENDED: Duration = Duration::from_secs(5);
 
+/// Writers, the network and the tables of one trace.
 pub(crate) struct Player<'s> {
     servers: &'s Servers,
     database: Database,

@@ -17,6 +17,7 @@ use crate::{REFUSED_PRODUCT, Servers, TOPIC};
 /// Deadline for a step of a writer. The longest step is a takeover, which begins after 3 s.
 pub(crate) const STEP: Duration = Duration::from_secs(20);
 
+/// Writer with a network of its own.
 pub(crate) struct Seat {
     writer: DrivenWriter,
     network: Network,

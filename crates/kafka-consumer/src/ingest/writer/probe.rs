@@ -16,9 +16,8 @@ pub(crate) struct Probe {
 
 /// Does nothing without the feature.
 #[cfg(not(feature = "failpoints"))]
-#[allow(clippy::unused_self, clippy::unused_async, reason = "the same calls with the feature")]
+#[expect(clippy::unused_self, reason = "the same calls as with the feature")]
 impl Probe {
-    #[inline]
     pub(crate) fn attempt_begins(&self, _: &Attempts) {}
 
     pub(crate) async fn timed_out(&self) {
