@@ -116,7 +116,7 @@ fn retention_has_deleted_what_the_promoted_standby_lacks() {
     pair.promote();
     let before = offsets(&pair.stack);
     for member in pair.members.drain(..) {
-        let (status, said) = member.ended(Duration::from_secs(60));
+        let (status, said) = member.ended(Duration::from_mins(1));
         assert_eq!(status.code(), Some(1), "{said}");
         assert!(said.contains("retention deleted") && said.contains("--allow-data-loss"), "{said}");
     }

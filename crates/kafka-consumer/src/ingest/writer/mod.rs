@@ -207,7 +207,7 @@ impl Writer {
                 self.context.limiter.release(&mut progress.taken);
                 return Ok(None);
             }
-            self.probe.attempt_begins(&progress.attempts);
+            self.probe.attempt_begins(progress.attempts);
             let error = match self.attempt(batch, refused, repeats, &mut progress).await {
                 Ok(counts) => {
                     for (partition, part) in &batch.parts {

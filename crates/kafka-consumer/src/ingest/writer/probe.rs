@@ -18,7 +18,7 @@ pub(crate) struct Probe {
 #[cfg(not(feature = "failpoints"))]
 #[expect(clippy::unused_self, reason = "the same calls as with the feature")]
 impl Probe {
-    pub(crate) fn attempt_begins(&self, _: &Attempts) {}
+    pub(crate) fn attempt_begins(&self, _: Attempts) {}
 
     pub(crate) async fn timed_out(&self) {
         std::future::pending().await
@@ -28,8 +28,8 @@ impl Probe {
 #[cfg(feature = "failpoints")]
 impl Probe {
     /// Shows the state of the batch before an attempt.
-    pub(crate) fn attempt_begins(&self, attempts: &Attempts) {
-        *self.attempts.lock().unwrap_or_else(PoisonError::into_inner) = Some(*attempts);
+    pub(crate) fn attempt_begins(&self, attempts: Attempts) {
+        *self.attempts.lock().unwrap_or_else(PoisonError::into_inner) = Some(attempts);
     }
 
     /// Waits until the test ends the wait for an answer of PostgreSQL.
