@@ -82,7 +82,9 @@ fn traces_of_the_model() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let walks = stream::iter(0..i32::try_from(traces).unwrap()).map(|trace| walk::walk(&servers, seed, trace));
     let coverage = runtime.block_on(walks.buffer_unordered(AT_ONCE).try_fold(Coverage::new(), async |mut all, one| {
-        one.into_iter().for_each(|(kind, count)| *all.entry(kind).or_default() += count);
+        for (kind, count) in one {
+            *all.entry(kind).or_default() += count;
+        }
         Ok(all)
     }));
     let coverage = coverage.unwrap();

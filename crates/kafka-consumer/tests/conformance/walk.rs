@@ -42,11 +42,11 @@ pub(crate) async fn walk(servers: &Servers, seed: u64, trace: i32) -> anyhow::Re
     while let Some(step) = next(&mut random, &player, &world).filter(|_| steps.len() < STEPS) {
         let kind = step.kind(&player, &world);
         steps.push(format!("{step:?}"));
-        let played = match &step {
+        let outcome = match &step {
             Step::Wait(c) => player.wait(*c).await,
             Step::Take(action, after) => player.play(*action, &world, after).await,
         };
-        played.with_context(|| format!("trace {trace} of seed {seed}, after {steps:#?}"))?;
+        outcome.with_context(|| format!("trace {trace} of seed {seed}, after {steps:#?}"))?;
         *coverage.entry(kind).or_default() += 1;
         if let Step::Take(_, after) = step {
             world = *after;
@@ -180,7 +180,7 @@ fn outcome(c: usize, before: &World, after: &World) -> &'static str {
     }
 }
 
-/// Random numbers (SplitMix64).
+/// Random numbers: `SplitMix64`.
 struct Random(u64);
 
 impl Random {

@@ -21,7 +21,7 @@ impl Probe {
     pub(crate) fn attempt_begins(&self, _: Attempts) {}
 
     pub(crate) async fn timed_out(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
