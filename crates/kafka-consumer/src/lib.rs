@@ -32,6 +32,10 @@ mod postgres;
 pub use commands::refine::{RefineError, Refined, Request, refine};
 pub use postgres::{connect, connect_at_start, resolve};
 
+/// A writer without a source, for the conformance test.
+#[cfg(feature = "failpoints")]
+pub use ingest::writer::driven::DrivenWriter;
+
 /// Conversion of events into rows, for the benchmarks.
 pub use ingest::batch::{Limits, OpenBatch};
 pub use ingest_protocol::position::RecordPosition;

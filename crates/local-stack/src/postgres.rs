@@ -15,6 +15,7 @@ use crate::error::{At, StackError};
 use crate::name::Name;
 use crate::places::{Dist, other_postgres, repository};
 use crate::process::Signal;
+use crate::proxy::Proxy;
 use crate::server::Server;
 use crate::service::{Service, StopSignal, apart, wait_for};
 
@@ -49,6 +50,17 @@ impl Postgres {
     pub fn offer_tls(&mut self, server: &Identity, clients: &Authority, rules: &str) -> Result<(), StackError> {
         self.service.install_tls(server, clients, rules)?;
         self.restart()
+    }
+
+    /// Starts a standby that streams from this server through a proxy. Stops this server while its data is copied.
+    pub fn standby_behind(&mut self, proxy: &Proxy) -> Result<Self, StackError> {
+        self.stop()?;
+        let standby = Self::ephemeral_as(|standby| {
+            standby.become_standby(&self.service, proxy.port())?;
+            Ok(standby)
+        })?;
+        self.restart()?;
+        Ok(standby)
     }
 
     /// Returns the URL of another database of the same server, without creating it.
@@ -86,6 +98,43 @@ impl PostgresService {
             }
         }
         Ok(())
+    }
+
+    /// Copies the data of a stopped server, which this one follows from now on.
+    fn become_standby(&self, primary: &Self, port: u16) -> Result<(), StackError> {
+        let data = self.data();
+        if data.exists() {
+            fs::remove_dir_all(&data).at("remove", &data)?;
+        }
+        fs::create_dir_all(&self.folder).at("create", &self.folder)?;
+        let copied = Command::new("cp").arg("--archive").arg(primary.data()).arg(&data).status();
+        if !copied.at("copy", &primary.data())?.success() {
+            return Err(StackError::SetUp {
+                server: Name::Postgres,
+                step: "standby".to_owned(),
+                cause: "cp".to_owned(),
+            });
+        }
+        let settings = format!(
+            "primary_conninfo = 'host=127.0.0.1 port={port} user={DATABASE_USER} password={DATABASE_PASSWORD}'\n\
+             wal_retrieve_retry_interval = '100ms'\n"
+        );
+        // The data folder belongs to PostgreSQL's account, and so does the copy of this file.
+        let configuration = data.join("postgresql.auto.conf");
+        fs::write(&configuration, settings).at("write", &configuration)?;
+        let signal = self.standby_signal();
+        fs::write(&signal, "").at("write", &signal)?;
+        if let Some(account) = &self.account {
+            account.own(&self.folder)?;
+            account.own(&signal)?;
+        }
+        let done = self.folder.join("initialised");
+        fs::write(&done, "").at("write", &done)
+    }
+
+    /// Returns the file that makes the server a standby. A promotion removes it.
+    fn standby_signal(&self) -> PathBuf {
+        self.data().join("standby.signal")
     }
 
     /// Returns a command for one of PostgreSQL's programs under the right account, with English messages and UTC times.
@@ -213,6 +262,10 @@ impl Service for PostgresService {
     }
 
     fn furnish(&self) -> Result<(), StackError> {
+        // A standby has what its primary has.
+        if self.standby_signal().exists() {
+            return Ok(());
+        }
         let refused = |step: String| move |cause| StackError::SetUp { server: Name::Postgres, step, cause };
         apart(|| wait_for(self.make_database())).map_err(refused(format!("database {DATABASE}")))?;
         for script in role_scripts()? {

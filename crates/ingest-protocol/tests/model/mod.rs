@@ -3,11 +3,11 @@
 //! Every step of a consumer is delayed arbitrarily, which includes suspension: a consumer that takes no step for a while
 //! is suspended.
 
-mod actions;
-mod consumer;
-mod kafka;
+pub(crate) mod actions;
+pub(crate) mod consumer;
+pub(crate) mod kafka;
 mod liveness;
-mod postgres;
+pub(crate) mod postgres;
 mod properties;
 mod writer;
 

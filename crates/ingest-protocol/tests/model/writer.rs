@@ -37,10 +37,12 @@ impl World {
             self.outcome(c, fault);
             return true;
         }
-        if self.postgres.is_locked(writing.parts.keys().copied()) {
+        let conflicts = self.conflicts(consumer, &writing.parts);
+        // A row whose committed version does not meet the condition is not waited for.
+        let moves = writing.parts.keys().copied().filter(|partition| !conflicts.contains(partition));
+        if self.postgres.is_locked(moves) {
             return false;
         }
-        let conflicts = self.conflicts(consumer, &writing.parts);
         if !conflicts.is_empty() {
             self.consumers[c].session = SessionState::Open;
             self.settle(c, writing, &conflicts);
@@ -113,27 +115,32 @@ impl World {
         let staged = writing.attempts.mode() != InsertMode::Copy || !writing.refused.is_empty();
         let failed =
             |duplicate| Insert::Failed(Outcome::Failed { fault: SqlFault::Row, phase: Phase::Rows, duplicate });
+        let keys: Vec<RecordKey> = (writing.parts.iter())
+            .flat_map(|(partition, part)| part.entries.iter().map(|offset| (part.version, *partition, *offset)))
+            .collect();
+        let is_refused =
+            |key: &RecordKey| matches!(kafka::entry(key.0, key.1, key.2), Entry::Record { refused: true, .. });
+        // A COPY collects rows and checks their constraints before it inserts them into the unique index.
+        if !staged && keys.iter().any(is_refused) {
+            return failed(false);
+        }
         let mut fates: Vec<(RecordKey, Fate)> = Vec::new();
-        for (partition, part) in &writing.parts {
-            for offset in &part.entries {
-                let key = (part.version, *partition, *offset);
-                let Entry::Record { event: event_id, refused } = kafka::entry(key.0, key.1, key.2) else { continue };
-                if self.postgres.inserts(event_id) {
-                    return Insert::Blocked;
-                }
-                let is_row = |(key, fate): &(RecordKey, Fate)| *fate == Fate::Row && event(key) == Some(event_id);
-                let exists = self.postgres.has_event(event_id) || fates.iter().any(is_row);
-                let known = writing.refused.contains(&(*partition, *offset));
-                let fate = match (exists, refused, staged) {
-                    _ if known => Fate::DeadLetter,
-                    (true, _, true) => Fate::Duplicate,
-                    (true, _, false) => return failed(true),
-                    (false, true, true) => return Insert::Refused(*partition, *offset),
-                    (false, true, false) => return failed(false),
-                    (false, false, _) => Fate::Row,
-                };
-                fates.push((key, fate));
+        for key in keys {
+            let Some(event_id) = event(&key) else { continue };
+            if self.postgres.inserts(event_id) {
+                return Insert::Blocked;
             }
+            let is_row = |(key, fate): &(RecordKey, Fate)| *fate == Fate::Row && event(key) == Some(event_id);
+            let exists = self.postgres.has_event(event_id) || fates.iter().any(is_row);
+            let known = writing.refused.contains(&(key.1, key.2));
+            let fate = match (exists, is_refused(&key)) {
+                _ if known => Fate::DeadLetter,
+                (true, _) if staged => Fate::Duplicate,
+                (true, _) => return failed(true),
+                (false, true) => return Insert::Refused(key.1, key.2),
+                (false, false) => Fate::Row,
+            };
+            fates.push((key, fate));
         }
         Insert::Rows(fates)
     }

@@ -6,6 +6,7 @@
 
 mod commits;
 mod consumer_process;
+mod failover;
 mod group;
 mod kafka_connection;
 mod kills;

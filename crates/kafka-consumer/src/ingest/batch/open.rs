@@ -87,7 +87,7 @@ impl OpenBatch {
     }
 
     /// Moves the offset of a partition past log entries that are not delivered as records, such as transaction markers.
-    pub(crate) fn pass(&mut self, partition: i32, epoch: u64, next_offset: i64) {
+    pub fn pass(&mut self, partition: i32, epoch: u64, next_offset: i64) {
         let part = Self::part(&mut self.parts, partition, epoch);
         part.next_offset = part.next_offset.max(next_offset);
     }

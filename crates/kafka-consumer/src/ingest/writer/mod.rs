@@ -6,9 +6,12 @@ pub(crate) mod copy;
 pub(crate) mod dead_letter_limit;
 pub(crate) mod dead_letter_limiter;
 mod dead_letters;
+#[cfg(feature = "failpoints")]
+pub(crate) mod driven;
 mod duplicate_lookup;
 pub(crate) mod error;
 mod likely_duplicates;
+mod probe;
 mod refused_rows;
 pub(crate) mod session;
 pub(crate) mod staged_insert;
@@ -34,6 +37,7 @@ use crate::ingest::writer::answers::Answers;
 use crate::ingest::writer::attempt::{AttemptError, outcome};
 use crate::ingest::writer::dead_letter_limiter::DeadLetterLimiter;
 use crate::ingest::writer::error::WriterError;
+use crate::ingest::writer::probe::Probe;
 use crate::ingest::writer::refused_rows::{RefusedRow, RefusedRows};
 use crate::ingest::writer::session::{Session, SessionContext, WriteRequest};
 use crate::kafka::fingerprint;
@@ -86,6 +90,7 @@ pub(crate) struct Writer {
     reports: mpsc::UnboundedSender<Report>,
     session: Option<Session>,
     owned: Ownership,
+    probe: Probe,
 }
 
 impl Writer {
@@ -94,7 +99,8 @@ impl Writer {
     pub(crate) fn new(setting: WriterConfig, reports: mpsc::UnboundedSender<Report>) -> Self {
         let WriterConfig { target, group_topic, number, limiter, record_lookup, counters, health, give_up } = setting;
         let context = SessionContext { target, group_topic, limiter, record_lookup };
-        Self { context, number, counters, health, give_up, reports, session: None, owned: Ownership::default() }
+        let (owned, probe) = (Ownership::default(), Probe::default());
+        Self { context, number, counters, health, give_up, reports, session: None, owned, probe }
     }
 
     /// Executes commands until the channel is closed, or a batch fails with a permanent error.
@@ -201,6 +207,7 @@ impl Writer {
                 self.context.limiter.release(&mut progress.taken);
                 return Ok(None);
             }
+            self.probe.attempt_begins(progress.attempts);
             let error = match self.attempt(batch, refused, repeats, &mut progress).await {
                 Ok(counts) => {
                     for (partition, part) in &batch.parts {
@@ -310,6 +317,7 @@ impl Writer {
         };
         tokio::select! {
             done = answers.watch(ANSWER_LIMIT, TRANSACTION_LIMIT, work) => done.unwrap_or(Err(AttemptError::NoAnswer)),
+            () = self.probe.timed_out() => Err(AttemptError::NoAnswer),
             () = self.give_up.cancelled() => Err(AttemptError::Abandoned),
         }
     }
