@@ -22,6 +22,7 @@ use crate::tls::{Protection, SslMode, tls_failure};
 /// the connection until the client is dropped. Files with passwords, services and certificates are read again.
 ///
 /// The future is boxed, so that the code of a login is compiled once here instead of in each crate that awaits it.
+#[must_use]
 pub fn connect(conninfo: &Conninfo) -> Pin<Box<dyn Future<Output = Result<Client, Error>> + Send>> {
     let conninfo = conninfo.reloaded();
     Box::pin(async move { connect_to_first(&conninfo).await })

@@ -75,6 +75,7 @@ impl DrivenWriter {
 
     /// Takes partitions from the writer. The receiver is answered once the writer has executed this and all earlier
     /// commands.
+    #[must_use]
     pub fn release(&self, partitions: Vec<i32>) -> oneshot::Receiver<()> {
         let (done, executed) = oneshot::channel();
         self.send(Command::Release { partitions, done });
