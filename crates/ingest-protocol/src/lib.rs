@@ -11,6 +11,7 @@
 //! ```
 //!
 //! `tests/model` explores the states of two consumers that run these machines against a model of Kafka and PostgreSQL.
+//! `tests/conformance` of `kafka-consumer` executes traces of that model in a real PostgreSQL.
 
 pub mod assignment;
 pub mod attempts;
