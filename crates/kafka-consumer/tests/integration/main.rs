@@ -1,5 +1,5 @@
 //! Tests of the program against real servers. `support` starts them and runs the programs.
-#![allow(clippy::expect_used, clippy::unwrap_used, missing_docs, reason = "tests")]
+#![allow(clippy::expect_used, clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod add_a_field;
 mod checks;

@@ -226,7 +226,7 @@ fn pinned_settings_win_and_others_stay() {
     let postgres = Postgres::ephemeral().unwrap();
     let execute = |sql: &str| {
         runtime().block_on(async {
-            crate::support::connect_to(&postgres.url()).await.unwrap().batch_execute(sql).await.unwrap()
+            crate::support::connect_to(&postgres.url()).await.unwrap().batch_execute(sql).await.unwrap();
         });
     };
     for (name, value) in ODD {
