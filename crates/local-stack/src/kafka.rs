@@ -12,7 +12,6 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 
-use crate::certificates::Authority;
 use crate::error::{At, StackError};
 use crate::kafka_security::Security;
 use crate::name::Name;
@@ -107,12 +106,6 @@ impl Kafka {
         let mut arguments = vec!["--bootstrap-server", &servers, "--command-config", &settings, "--alter"];
         arguments.extend(["--add-config", &scram].into_iter().chain(of_user));
         run(self.tool("kafka.admin.ConfigCommand", &arguments), "ConfigCommand")
-    }
-
-    /// Replaces the authority whose client certificates a secured broker accepts after its next start.
-    pub fn trust_clients_of(&self, authority: &Authority) -> Result<(), StackError> {
-        let mut security = self.service.security.iter();
-        security.try_for_each(|security| security.trust_clients_of(&self.service.folder, authority))
     }
 
     /// Returns the value of `bootstrap.servers`: `127.0.0.1:PORT`.

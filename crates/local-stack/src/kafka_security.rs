@@ -37,24 +37,13 @@ impl Security {
             folder.join("authority.pem").display()
         );
         let identity = format!("{}{}", self.key, self.certificate);
-        for (name, text) in [
-            ("server.pem", &identity),
-            ("authority.pem", &self.authority),
-            ("clients.pem", &self.authority),
-            ("admin.properties", &admin),
-        ] {
+        for (name, text) in
+            [("server.pem", &identity), ("authority.pem", &self.authority), ("admin.properties", &admin)]
+        {
             let file = folder.join(name);
             fs::write(&file, text).at("write", &file)?;
         }
         Ok(())
-    }
-
-    /// Replaces the authority whose client certificates the broker accepts. It reads the file when it starts.
-    ///
-    /// A broker does not start unless it trusts its own certificate.
-    pub(crate) fn trust_clients_of(&self, folder: &Path, authority: &Authority) -> Result<(), StackError> {
-        let file = folder.join("clients.pem");
-        fs::write(&file, self.certificate.clone() + &authority.certificate()?).at("write", &file)
     }
 
     pub(crate) fn broker_properties(folder: &Path) -> String {
@@ -69,7 +58,7 @@ impl Security {
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              super.users=User:{ADMIN};User:ANONYMOUS\n",
             folder.join("server.pem").display(),
-            folder.join("clients.pem").display(),
+            folder.join("authority.pem").display(),
         )
     }
 

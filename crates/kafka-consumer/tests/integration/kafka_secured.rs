@@ -28,7 +28,6 @@ const USERS: [(&str, &str); 5] = [
 struct Servers {
     kafka: Kafka,
     postgres: Postgres,
-    authority: Authority,
     folder: tempfile::TempDir,
 }
 
@@ -57,7 +56,7 @@ impl Servers {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("ca.pem"), authority.certificate().unwrap()).unwrap();
         fs::write(folder.path().join("other.pem"), Authority::new("other").unwrap().certificate().unwrap()).unwrap();
-        let servers = Self { kafka, postgres: Postgres::ephemeral().unwrap(), authority, folder };
+        let servers = Self { kafka, postgres: Postgres::ephemeral().unwrap(), folder };
         let mut migrate = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
         assert!(migrate.args(["migrate", "--database-url", &servers.postgres.url()]).status().unwrap().success());
         servers.query("CREATE ROLE loader LOGIN PASSWORD 'loader-secret'");
@@ -220,39 +219,4 @@ fn a_rotated_password_is_read_again_or_ends_the_programs() {
     let output = generator.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("kafka login refused"), "{}", said(&output));
-}
-
-/// The broker restarts with another authority for client certificates. The certificate of the consumer follows later,
-/// under the same name.
-#[test]
-fn a_replaced_client_certificate_is_read_again() {
-    let mut servers = Servers::start();
-    let [certificate, key] = ["client.pem", "client.key"].map(|name| servers.folder.path().join(name));
-    let replace = |authority: &Authority| {
-        let identity = authority.issue(&["client"]).unwrap();
-        for (file, text) in [(&certificate, identity.certificate()), (&key, identity.key())] {
-            fs::write(file.with_extension("new"), text.unwrap()).unwrap();
-            fs::rename(file.with_extension("new"), file).unwrap();
-        }
-    };
-    replace(&servers.authority);
-    let mut consumer = servers.told("run", "reader");
-    consumer.args(["--no-migrate", "--http-addr", "127.0.0.1:0"]);
-    for (property, file) in [("certificate", &certificate), ("key", &key)] {
-        consumer.arg("-X").arg(format!("ssl.{property}.location={}", file.display()));
-    }
-    let mut consumer = Watched::run(&mut consumer);
-    consumer.wait_until("ready", |one| one.get("/readyz").0 == 200);
-
-    let other = Authority::new("other clients").unwrap();
-    servers.kafka.trust_clients_of(&other).unwrap();
-    servers.kafka.kill().unwrap();
-    servers.kafka.restart().unwrap();
-    consumer.wait_until("the refusal", |one| one.get("/readyz").1.contains("kafka refuses the login"));
-    assert_eq!(consumer.get("/readyz").0, 503);
-
-    replace(&other);
-    consumer.wait_until("ready again", |one| one.get("/readyz").0 == 200);
-    assert!(consumer.said().contains("kafka credentials replaced, logging in again"), "{}", consumer.said());
-    consumer.end();
 }
