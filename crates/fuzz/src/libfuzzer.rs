@@ -50,9 +50,9 @@ unsafe extern "C" fn test_one_input(data: *const u8, size: usize) -> c_int {
     0
 }
 
-/// The input of a target that `libfuzzer-sys` would run. Its library refers to this symbol.
+/// The target of `libfuzzer-sys`, which its library refers to but never calls here.
 #[expect(unsafe_code, reason = "the linker searches for the name")]
 #[unsafe(no_mangle)]
-extern "C" fn rust_fuzzer_test_input(_input: &[u8]) -> c_int {
+fn rust_fuzzer_test_input(_input: &[u8]) -> c_int {
     0
 }

@@ -156,7 +156,7 @@ fn counts_of_any_size_are_added() {
         largest.counts.hours.insert(hour.parse().unwrap(), HourCounts { outcomes, ..HourCounts::default() });
     }
     assert_eq!(largest.counts.expected_counts().kafka_records, u64::MAX);
-    assert_eq!(largest.discrepancies().len(), 5);
+    assert_eq!(largest.discrepancies().len(), 4);
 }
 
 #[tokio::test]
