@@ -53,6 +53,6 @@ unsafe extern "C" fn test_one_input(data: *const u8, size: usize) -> c_int {
 /// The target of `libfuzzer-sys`, which its library refers to but never calls here.
 #[expect(unsafe_code, reason = "the linker searches for the name")]
 #[unsafe(no_mangle)]
-fn rust_fuzzer_test_input(_input: &[u8]) -> c_int {
+extern "C" fn rust_fuzzer_test_input() -> c_int {
     0
 }
