@@ -43,7 +43,7 @@ fn each_partition_of_an_unanswered_commit_is_settled_by_itself() {
     command.args(["--group-id", "in-doubt", "--until-caught-up", "--writers", "1"]);
     command.env("FAILPOINTS", "before-commit=stop");
     let mut member = Member::start(command);
-    member.until_said("failpoint before-commit");
+    member.until_stopped();
     proxy.cut_at(b"COMMIT\0", CutAt::Request);
     proxy.pass_to(UNUSED_PORT);
     member.signal("-CONT");

@@ -100,6 +100,13 @@ impl Member {
         self.until(text, |member| member.said().contains(text));
     }
 
+    /// Waits until a failpoint has stopped the process, which prints its name shortly before.
+    pub(crate) fn until_stopped(&mut self) {
+        self.until("stopped", |member| {
+            fs::read_to_string(format!("/proc/{}/status", member.pid())).unwrap().contains("State:\tT")
+        });
+    }
+
     pub(crate) fn signal(&self, name: &str) {
         support::signal(&self.child, name);
     }

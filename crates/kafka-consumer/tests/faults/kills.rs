@@ -39,7 +39,7 @@ fn a_stopped_owner_is_taken_over_and_comes_back() {
     for point in ["during-copy", "before-commit"] {
         publish(&stack, point, 100_000);
         let mut stopped = Member::failing(&stack, &format!("{point}=stop@3"), &["--batch-rows", "3000"]);
-        stopped.until_said("failpoint");
+        stopped.until_stopped();
         let idle = "SELECT count(*) FROM pg_stat_activity
             WHERE application_name LIKE 'kafka-consumer kafka-consumer %' AND xact_start IS NOT NULL";
         assert!(number(&stack, idle) > 0, "the transaction of the stopped one is open");
@@ -69,7 +69,7 @@ fn a_login_with_another_current_role_takes_over_too() {
     execute(&stack, &format!("ALTER ROLE {WRITER} SET role = pipeline_writer"));
     publish(&stack, "role", 50_000);
     let mut stopped = Member::failing(&stack, "during-copy=stop@3", &["--batch-rows", "3000"]);
-    stopped.until_said("failpoint");
+    stopped.until_stopped();
     let mut other = Member::of(&stack, &[]);
     other.until_said("session of a stopped consumer terminated");
     caught_up(&stack, &mut other, Duration::from_secs(30));
