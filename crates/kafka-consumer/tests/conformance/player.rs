@@ -119,9 +119,8 @@ impl<'s> Player<'s> {
     /// Lets a transaction execute everything before its COMMIT.
     async fn complete(&mut self, c: usize, index: usize) -> anyhow::Result<()> {
         if self.is_before_last_statement(index) {
-            let seat = self.seats[c].as_mut().context("the consumer is stopped")?;
             self.open.remove(index).end(Verdict::Pass);
-            let held = seat.held().await?;
+            let held = self.seat(c)?.held().await?;
             ensure!(held.point == Point::Commit, "{:?} instead of COMMIT", held.point);
             self.open.insert(index, held);
         }

@@ -10,6 +10,7 @@ use crate::Servers;
 use crate::model::actions::{Action, End};
 use crate::model::{Bounds, Fault, World};
 use crate::player::Player;
+use crate::support::random::Random;
 
 /// Maximum number of steps of a trace.
 const STEPS: usize = 80;
@@ -127,10 +128,10 @@ fn choose(random: &mut Random, actions: &[Action]) -> Action {
         _ => 3,
     };
     loop {
-        let wanted = [0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 3][random.below(16)];
+        let wanted = random.one_of(&[0, 0, 0, 0, 0, 0, 0, 0, 1, 1, 2, 3, 3, 3, 3, 3]);
         let of_rank: Vec<&Action> = actions.iter().filter(|action| rank(action) == wanted).collect();
         if !of_rank.is_empty() {
-            return *of_rank[random.below(of_rank.len())];
+            return *random.one_of(&of_rank);
         }
     }
 }
@@ -177,18 +178,5 @@ fn outcome(c: usize, before: &World, after: &World) -> &'static str {
         InsertMode::Staged { chunked: false } if was.attempts.mode() == InsertMode::Copy => "unique violation",
         InsertMode::Staged { chunked: true } if was.attempts.mode() == InsertMode::Copy => "row refused in COPY",
         _ => "nothing to write",
-    }
-}
-
-/// Random numbers: `SplitMix64`.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, count: usize) -> usize {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        usize::try_from((mixed ^ (mixed >> 31)) % count as u64).unwrap()
     }
 }

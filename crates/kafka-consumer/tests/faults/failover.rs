@@ -7,7 +7,7 @@ use local_stack::proxy::ProxyMode;
 use local_stack::{Postgres, Proxy, Stack};
 
 use crate::consumer_process::{Member, Places, offsets, rows};
-use crate::support::{execute, number, runtime};
+use crate::support::{execute, number, query};
 use crate::test_topic::{Flow, delete_before};
 
 /// Minimum number of rows that the standby lacks.
@@ -77,12 +77,7 @@ impl Pair {
     /// Promotes the standby. The tests' queries go to it from now on.
     fn promote(&mut self) {
         self.exchange();
-        let url = self.stack.database_url();
-        let promoted = runtime().block_on(async {
-            let client = crate::support::connect_to(&url).await.unwrap();
-            client.query_one("SELECT pg_promote()", &[]).await.unwrap().get::<_, bool>(0)
-        });
-        assert!(promoted);
+        assert!(query(&self.stack, "SELECT pg_promote()")[0].get::<_, bool>(0));
     }
 }
 

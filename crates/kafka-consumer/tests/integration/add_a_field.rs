@@ -17,7 +17,6 @@ use crate::support::{
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int32Type;
 use bytes::Bytes;
-use lake::{Lake, S3Access};
 use local_stack::Stack;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -348,15 +347,8 @@ fn arrived_in_kafka(stack: &Stack) {
 
 /// Checks that files of the changed programs have both columns and earlier files have neither.
 fn arrived_in_parquet(stack: &Stack) {
-    let s3 = stack.s3();
-    let access = S3Access::Fixed {
-        endpoint: s3.endpoint,
-        access_key: s3.access_key,
-        secret_key: s3.secret_key,
-        region: s3.region,
-    };
+    let lake = crate::support::open_lake(stack);
     let files: Vec<(String, Bytes)> = runtime().block_on(async {
-        let lake = Lake::open(&stack.lake_url().parse().unwrap(), access).await.unwrap();
         let mut files = Vec::new();
         for object in lake.list("raw").await.unwrap() {
             files.push((object.key.clone(), lake.get(&object.key).await.unwrap().unwrap()));

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::support::records::{Record, produce};
-use crate::support::{READER, catch_up, execute, fail, generator, program, query, runtime, succeed, verify};
+use crate::support::{READER, catch_up, execute, fail, generator, open_lake, program, query, runtime, succeed, verify};
 use bytes::Bytes;
 use lake::{Lake, S3Access};
 use local_stack::Stack;
@@ -32,14 +32,7 @@ impl Landed {
     }
 
     fn over(stack: Stack) -> Self {
-        let s3 = stack.s3();
-        let access = S3Access::Fixed {
-            endpoint: s3.endpoint,
-            access_key: s3.access_key,
-            secret_key: s3.secret_key,
-            region: s3.region,
-        };
-        let lake = runtime().block_on(Lake::open(&stack.lake_url().parse().unwrap(), access)).unwrap();
+        let lake = open_lake(&stack);
         Self { stack, lake }
     }
 

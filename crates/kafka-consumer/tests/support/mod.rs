@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part")]
 
 pub(crate) mod browser;
+pub(crate) mod random;
 pub(crate) mod records;
 pub(crate) mod watched;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use lake::Lake;
 use local_stack::Stack;
 use verifier::{LakeAt, Report, S3Access, Stores, Terms};
 
@@ -119,6 +121,18 @@ pub(crate) fn fail(stack: &Stack, user: &str, arguments: &[&str], code: i32) -> 
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
     said
+}
+
+/// Opens the lake of the stack with the programs' own client.
+pub(crate) fn open_lake(stack: &Stack) -> Lake {
+    let s3 = stack.s3();
+    let access = lake::S3Access::Fixed {
+        endpoint: s3.endpoint,
+        access_key: s3.access_key,
+        secret_key: s3.secret_key,
+        region: s3.region,
+    };
+    runtime().block_on(Lake::open(&stack.lake_url().parse().unwrap(), access)).unwrap()
 }
 
 /// Verifies a run with the independent verifier, from the stores alone.

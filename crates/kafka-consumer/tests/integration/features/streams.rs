@@ -7,8 +7,8 @@ use local_stack::Stack;
 use tokio_postgres::Client;
 
 use super::{differences, refine_as_of};
-use crate::support::WRITER;
-use crate::support::{execute_as, migrate, runtime};
+use crate::support::random::Random;
+use crate::support::{WRITER, execute_as, migrate, runtime};
 
 const STREAMS: u64 = 1_000;
 /// Number of groups of streams. The groups share a server, and each has its own warehouse.
@@ -25,33 +25,12 @@ const DAYS: i64 = 16;
 const TYPES: [&str; 5] = ["search_performed", "result_clicked", "product_viewed", "recommendation_clicked", "rfq_sent"];
 const CATEGORIES: [&str; 4] = ["tools", "Tools", "électronique", "furniture"];
 
-/// A `SplitMix64` generator, which yields the same streams in each run.
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, bound: i64) -> i64 {
-        i64::try_from(self.roll() % bound.unsigned_abs()).unwrap()
-    }
-
-    fn one_of<T: Copy>(&mut self, all: &[T]) -> T {
-        all[usize::try_from(self.below(all.len().try_into().unwrap())).unwrap()]
-    }
-}
-
 fn text(micros: i64) -> String {
     Timestamp::from_micros(micros).to_string()
 }
 
 /// Returns a time at the edge of a window, to the microsecond, or in the ten days before; sometimes after `as_of`.
-fn event_time(dice: &mut Dice, as_of: i64) -> i64 {
+fn event_time(dice: &mut Random, as_of: i64) -> i64 {
     let edge = as_of - dice.one_of(&[0, DAY, 7 * DAY]);
     let time = match dice.below(6) {
         0 => edge + dice.one_of(&[-MICROS, 0, MICROS]),
@@ -65,7 +44,7 @@ fn event_time(dice: &mut Dice, as_of: i64) -> i64 {
 }
 
 /// Returns the next as-of time: minutes, hours or days later, earlier, or exactly at an hour's start.
-fn next_as_of(dice: &mut Dice, as_of: i64) -> i64 {
+fn next_as_of(dice: &mut Random, as_of: i64) -> i64 {
     let next = match dice.below(7) {
         0 => as_of,
         1 => as_of - dice.below(9 * DAY),
@@ -78,7 +57,7 @@ fn next_as_of(dice: &mut Dice, as_of: i64) -> i64 {
 }
 
 /// Returns the SQL that inserts rows and the notes of their hours in one transaction, as writers do.
-fn rows(dice: &mut Dice, as_of: i64, floor: i64) -> String {
+fn rows(dice: &mut Random, as_of: i64, floor: i64) -> String {
     let mut sql = String::from("BEGIN;");
     for _ in 0..dice.below(12) {
         let user = 1 + dice.below(4);
@@ -98,7 +77,7 @@ const EMPTY: &str = "DELETE FROM staging.product_events_raw; DELETE FROM pipelin
 
 /// Refines a stream a few times and compares the result each time.
 async fn check_stream(owner: &Client, client: &mut Client, number: u64) {
-    let mut dice = Dice(number);
+    let mut dice = Random(number);
     owner.batch_execute(EMPTY).await.unwrap();
     let mut as_of = BEGINNING + 9 * DAY + dice.below(3 * DAY);
     let (mut floor, mut told) = (0, String::new());
