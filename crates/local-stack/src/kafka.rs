@@ -256,7 +256,8 @@ impl Service for KafkaService {
 
     fn command(&self) -> Result<Command, StackError> {
         let mut command = self.java();
-        command.arg("-Xmx512m");
+        // The broker unpacks its compression libraries there, and leaves them behind when it is killed.
+        command.arg("-Xmx512m").arg(format!("-Djava.io.tmpdir={}", self.folder.display()));
         let archive = self.dist.folder.join("kafka.jsa");
         if archive.exists() {
             // Class data archive; the JVM ignores an archive of another Java version.

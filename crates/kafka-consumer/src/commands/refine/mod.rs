@@ -15,7 +15,7 @@ use pipeline_runtime::output::unless_closed;
 use pipeline_runtime::progress::Progress;
 use pipeline_runtime::shutdown::ShutdownDeadline;
 use pipeline_runtime::telemetry::LogArgs;
-use pipeline_runtime::units::TimeSpan;
+use pipeline_runtime::units::{TimeSpan, grouped};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::commands::args::DatabaseArgs;
@@ -96,14 +96,14 @@ impl RefineArgs {
             serde_json::to_string(refined).context("cannot format the outcome as JSON")?
         } else {
             format!(
-                "refined as of {}: {} hours recomputed, {} of {} users and {} of {} accounts changed, in {:.1} s",
+                "refined as of {} in {:.1} s\n  hours recomputed {}, users changed {}/{}, accounts changed {}/{}",
                 refined.as_of,
-                refined.hours_remade,
-                refined.users_changed,
-                refined.users,
-                refined.accounts_changed,
-                refined.accounts,
-                refined.seconds
+                refined.seconds,
+                grouped(refined.hours_remade),
+                grouped(refined.users_changed),
+                grouped(refined.users),
+                grouped(refined.accounts_changed),
+                grouped(refined.accounts)
             )
         };
         unless_closed(writeln!(io::stdout(), "{line}").map_err(Into::into))
