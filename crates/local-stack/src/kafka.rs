@@ -39,6 +39,8 @@ pub struct KafkaService {
     controller_port: u16,
     behind: Vec<Behind>,
     security: Option<Security>,
+    /// Lines that follow the other properties of the broker.
+    properties: String,
 }
 
 /// An additional listener that advertises another port: that of a proxy.
@@ -77,6 +79,16 @@ impl Kafka {
     /// [`Kafka::allow`].
     pub fn secured(security: &Security) -> Result<Self, StackError> {
         Self::ephemeral_as(|service| Ok(KafkaService { security: Some(security.clone()), ..service }))
+    }
+
+    /// Replaces the certificate and the authorities of a secured broker. Takes effect with its next start.
+    pub fn set_certificates(&self, security: &Security) -> Result<(), StackError> {
+        security.write_files(&self.service.folder)
+    }
+
+    /// Sets a property of the broker. Takes effect with its next start.
+    pub fn set_property(&mut self, name: &str, value: &str) {
+        let _ = writeln!(self.service.properties, "{name}={value}");
     }
 
     /// Returns the librdkafka properties of a secured broker's superuser, or nothing for an unsecured broker.
@@ -160,10 +172,10 @@ impl KafkaService {
         if !self.behind.is_empty() {
             text += &self.listeners_behind();
         }
-        match &self.security {
-            Some(_) => text.replace("BROKER:PLAINTEXT", "BROKER:SASL_SSL") + &Security::broker_properties(&self.folder),
-            None => text,
+        if self.security.is_some() {
+            text = text.replace("BROKER:PLAINTEXT", "BROKER:SASL_SSL") + &Security::broker_properties(&self.folder);
         }
+        text + &self.properties
     }
 
     /// Returns the listeners including those of the proxies. These lines follow the defaults, as the last value of a
@@ -213,6 +225,7 @@ impl Service for KafkaService {
             controller_port,
             behind: Vec::new(),
             security: None,
+            properties: String::new(),
         })
     }
 

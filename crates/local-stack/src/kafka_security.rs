@@ -16,6 +16,7 @@ pub struct Security {
     certificate: String,
     key: String,
     authority: String,
+    clients: String,
     users: Vec<(String, String)>,
 }
 
@@ -23,10 +24,17 @@ impl Security {
     /// Creates the settings of a broker with this certificate, which `authority` issued, and these users and passwords.
     ///
     /// The broker requests client certificates without requiring them, and accepts those of the same authority.
+    /// [`Security::with_clients_of`] names another one.
     pub fn new(server: &Identity, authority: &Authority, users: &[(&str, &str)]) -> Result<Self, StackError> {
         let users = users.iter().map(|(name, password)| ((*name).to_owned(), (*password).to_owned())).collect();
-        let (certificate, key) = (server.certificate()?, server.key()?);
-        Ok(Self { certificate, key, authority: authority.certificate()?, users })
+        let (certificate, key, authority) = (server.certificate()?, server.key()?, authority.certificate()?);
+        Ok(Self { certificate, key, clients: authority.clone(), authority, users })
+    }
+
+    /// Accepts the client certificates of this authority.
+    pub fn with_clients_of(self, authority: &Authority) -> Result<Self, StackError> {
+        // A broker does not start unless it trusts its own certificate.
+        Ok(Self { clients: format!("{}{}", self.authority, authority.certificate()?), ..self })
     }
 
     pub(crate) fn write_files(&self, folder: &Path) -> Result<(), StackError> {
@@ -37,9 +45,12 @@ impl Security {
             folder.join("authority.pem").display()
         );
         let identity = format!("{}{}", self.key, self.certificate);
-        for (name, text) in
-            [("server.pem", &identity), ("authority.pem", &self.authority), ("admin.properties", &admin)]
-        {
+        for (name, text) in [
+            ("server.pem", &identity),
+            ("authority.pem", &self.authority),
+            ("clients.pem", &self.clients),
+            ("admin.properties", &admin),
+        ] {
             let file = folder.join(name);
             fs::write(&file, text).at("write", &file)?;
         }
@@ -52,13 +63,13 @@ impl Security {
             "sasl.enabled.mechanisms=SCRAM-SHA-512\n\
              sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512\n\
              listener.name.broker.scram-sha-512.sasl.jaas.config={jaas}\n\
-             ssl.client.auth=requested\n\
+             listener.name.broker.ssl.client.auth=requested\n\
              ssl.keystore.type=PEM\nssl.keystore.location={}\n\
              ssl.truststore.type=PEM\nssl.truststore.location={}\n\
              authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer\n\
              super.users=User:{ADMIN};User:ANONYMOUS\n",
             folder.join("server.pem").display(),
-            folder.join("authority.pem").display(),
+            folder.join("clients.pem").display(),
         )
     }
 

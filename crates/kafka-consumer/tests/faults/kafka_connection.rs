@@ -107,6 +107,23 @@ fn an_assignment_strategy_that_does_not_fit_ends_the_run() {
     first.stop();
 }
 
+#[test]
+fn a_full_group_ends_the_run() {
+    let mut stack = Stack::ephemeral().unwrap();
+    stack.kafka.set_property("group.max.size", "1");
+    stack.kafka.kill().unwrap();
+    stack.kafka.restart().unwrap();
+    publish(&stack, "full", 100);
+    let mut first = Member::of(&stack, &[]);
+    first.until("partitions", |first| assigned(first) == 6);
+    let (status, said) = Member::of(&stack, &[]).ended(Duration::from_secs(30));
+    assert_eq!(status.code(), Some(1), "{said}");
+    assert!(said.contains("it has as many members as the broker allows (group.max.size); stop one"), "{said}");
+    assert_eq!(said.matches("group refuses this consumer, retrying").count(), 1, "{said}");
+    caught_up(&stack, &mut first, Duration::from_secs(20));
+    first.stop();
+}
+
 /// Starts a member whose password is in a file, and returns a function that replaces it.
 fn with_password_file(stack: &Stack, grace: &str) -> (Member, impl Fn(&str), tempfile::TempDir) {
     let folder = tempfile::tempdir().unwrap();

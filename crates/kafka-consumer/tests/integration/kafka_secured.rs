@@ -1,7 +1,7 @@
 //! A broker with TLS, SASL and exactly the ACLs that `docs/security.md` lists.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,7 @@ const USERS: [(&str, &str); 5] = [
 
 struct Servers {
     kafka: Kafka,
+    security: Security,
     postgres: Postgres,
     folder: tempfile::TempDir,
 }
@@ -34,9 +35,19 @@ struct Servers {
 impl Servers {
     /// Starts the servers with the topic created and the privileges that the user names indicate.
     fn start() -> Self {
+        Self::with_clients_of(None)
+    }
+
+    /// The broker accepts client certificates of another authority than its own.
+    fn with_clients_of(clients: Option<&Authority>) -> Self {
         let authority = Authority::new("kafka").unwrap();
         let server = authority.issue(&["localhost", "127.0.0.1"]).unwrap();
-        let kafka = Kafka::secured(&Security::new(&server, &authority, &USERS).unwrap()).unwrap();
+        let security = Security::new(&server, &authority, &USERS).unwrap();
+        let security = match clients {
+            Some(clients) => security.with_clients_of(clients).unwrap(),
+            None => security,
+        };
+        let kafka = Kafka::secured(&security).unwrap();
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", kafka.bootstrap_servers())
@@ -56,7 +67,7 @@ impl Servers {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("ca.pem"), authority.certificate().unwrap()).unwrap();
         fs::write(folder.path().join("other.pem"), Authority::new("other").unwrap().certificate().unwrap()).unwrap();
-        let servers = Self { kafka, postgres: Postgres::ephemeral().unwrap(), folder };
+        let servers = Self { kafka, security, postgres: Postgres::ephemeral().unwrap(), folder };
         let mut migrate = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
         assert!(migrate.args(["migrate", "--database-url", &servers.postgres.url()]).status().unwrap().success());
         servers.query("CREATE ROLE loader LOGIN PASSWORD 'loader-secret'");
@@ -101,12 +112,23 @@ impl Servers {
         })
     }
 
+    fn rows(&self) -> i64 {
+        self.query("SELECT count(*) FROM staging.product_events_raw")[0].get(0)
+    }
+
     fn generator(&self, user: &str) -> Command {
         let mut command = self.program("event-generator", "run", user);
         command.args(["--no-lake", "--rate", "max", "--count", "1000", "--http-addr", "off", "--state-dir"]);
         command.arg(self.folder.path());
         command
     }
+}
+
+/// Replaces a file in one step, as a secret manager does.
+fn replace(file: &Path, text: &str) {
+    let new = file.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::rename(&new, file).unwrap();
 }
 
 fn said(output: &Output) -> String {
@@ -139,8 +161,7 @@ fn the_documented_rights_are_enough_and_each_missing_one_is_named() {
     assert!(output.status.success(), "{}", said(&output));
     let output = servers.consumer("reader").output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
-    let rows = servers.query("SELECT count(*) FROM staging.product_events_raw");
-    assert_eq!(rows[0].get::<_, i64>(0), 1_000);
+    assert_eq!(servers.rows(), 1_000);
     let output = servers.told("doctor", "reader").arg("--no-lake").output().unwrap();
     let found = String::from_utf8(output.stdout).unwrap();
     assert!(found.contains("WARN kafka      topic settings: not reported by the broker"), "{found}");
@@ -189,8 +210,7 @@ fn a_rotated_password_is_read_again_or_ends_the_programs() {
     let mut generator = servers.program("event-generator", "run", "writer");
     generator.args(["--no-lake", "--rate", "100/s", "--http-addr", "off", "--state-dir"]).arg(servers.folder.path());
     let generator = generator.stderr(Stdio::piped()).spawn().unwrap();
-    let rows = |servers: &Servers| servers.query("SELECT count(*) FROM staging.product_events_raw")[0].get::<_, i64>(0);
-    wait_for("rows", || rows(&servers) > 100);
+    wait_for("rows", || servers.rows() > 100);
     consumer.wait_until("ready", |one| one.get("/readyz").0 == 200);
 
     for user in ["reader", "writer"] {
@@ -204,19 +224,62 @@ fn a_rotated_password_is_read_again_or_ends_the_programs() {
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("error: cannot log in to Kafka: refused for"), "{}", said(&output));
 
-    let before = rows(&servers);
+    let before = servers.rows();
     for user in ["reader", "writer"] {
         let text = format!("sasl.mechanism=SCRAM-SHA-512\nsasl.username={user}\nsasl.password=rotated-secret\n");
-        let (file, new) = (servers.folder.path().join(format!("{user}.properties")), servers.folder.path().join("new"));
-        fs::write(&new, text).unwrap();
-        fs::rename(&new, &file).unwrap();
+        replace(&servers.folder.path().join(format!("{user}.properties")), &text);
     }
     consumer.wait_until("ready again", |one| one.get("/readyz").0 == 200);
-    wait_for("more rows", || rows(&servers) > before + 300);
+    wait_for("more rows", || servers.rows() > before + 300);
     assert!(consumer.said().contains("kafka credentials replaced, logging in again"), "{}", consumer.said());
     consumer.end();
     crate::support::signal(&generator, "-TERM");
     let output = generator.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", said(&output));
     assert!(said(&output).contains("kafka login refused"), "{}", said(&output));
+}
+
+/// The broker restarts and accepts only the client certificates of another authority. The file of the consumer is
+/// replaced later.
+#[test]
+fn a_replaced_client_certificate_is_read_again() {
+    // librdkafka sends no certificate whose issuer's name the broker does not list.
+    let [former, next] = ["clients"; 2].map(|name| Authority::new(name).unwrap());
+    let mut servers = Servers::with_clients_of(Some(&former));
+    let identity = servers.folder.path().join("client.pem");
+    let issue = |authority: &Authority| {
+        let issued = authority.issue(&["reader"]).unwrap();
+        replace(&identity, &format!("{}{}", issued.certificate().unwrap(), issued.key().unwrap()));
+    };
+    issue(&former);
+    let with_certificate = |servers: &Servers| {
+        let mut consumer = servers.told("run", "reader");
+        for property in ["ssl.certificate.location", "ssl.key.location"] {
+            consumer.arg("-X").arg(format!("{property}={}", identity.display()));
+        }
+        consumer.arg("--no-migrate");
+        consumer
+    };
+    let mut consumer = with_certificate(&servers);
+    consumer.args(["--http-addr", "127.0.0.1:0"]);
+    let mut consumer = Watched::run(&mut consumer);
+    assert!(servers.generator("writer").output().unwrap().status.success());
+    wait_for("rows", || servers.rows() == 1_000);
+
+    let security = servers.security.clone().with_clients_of(&next).unwrap();
+    servers.kafka.kill().unwrap();
+    servers.kafka.set_certificates(&security).unwrap();
+    servers.kafka.restart().unwrap();
+    consumer.wait_until("the refusal", |one| one.get("/readyz").1.contains("kafka refuses the login"));
+    assert_eq!(consumer.get("/readyz").0, 503);
+    let mut other = with_certificate(&servers);
+    other.args(["--http-addr", "off", "--until-caught-up"]);
+    refused(other, &["cannot connect to Kafka", "certificate", "ssl.certificate.location"]);
+
+    issue(&next);
+    consumer.wait_until("ready again", |one| one.get("/readyz").0 == 200);
+    assert!(servers.generator("writer").output().unwrap().status.success());
+    wait_for("more rows", || servers.rows() == 2_000);
+    assert!(consumer.said().contains("kafka credentials replaced, logging in again"), "{}", consumer.said());
+    consumer.end();
 }

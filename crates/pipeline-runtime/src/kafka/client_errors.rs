@@ -28,7 +28,8 @@ impl Complaint {
     fn is_refusal(&self) -> bool {
         // A listener without TLS just closes the connection, which librdkafka reports as a transport failure.
         let of_tls = self.reason.contains("SSL handshake failed");
-        of_tls || matches!(self.code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL))
+        let codes = matches!(self.code, Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SSL));
+        of_tls || codes || self.is_login_refusal()
     }
 
     /// Returns true if a broker that accepted this client before no longer accepts its credentials.
@@ -118,6 +119,16 @@ mod tests {
     use RDKafkaErrorCode::{Authentication, BrokerTransportFailure, SSL};
 
     use super::*;
+
+    #[test]
+    fn a_client_certificate_refused_after_the_handshake_is_a_refusal() {
+        // With TLS 1.3 the client has finished its handshake before the broker looks at the certificate.
+        let reason =
+            "Receive failed: error:0A000416:SSL routines::sslv3 alert certificate unknown: SSL alert number 46";
+        assert!(Complaint { code: Some(BrokerTransportFailure), reason: reason.to_owned() }.is_refusal());
+        let reason = "Connect to ipv4#127.0.0.1:9092 failed: Connection refused";
+        assert!(!Complaint { code: Some(BrokerTransportFailure), reason: reason.to_owned() }.is_refusal());
+    }
 
     #[test]
     fn a_cut_handshake_is_no_refused_login() {

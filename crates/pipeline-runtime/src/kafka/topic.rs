@@ -63,7 +63,7 @@ pub enum TopicError {
     /// A broker was reached, but TLS or authentication failed.
     #[error(
         "cannot connect to Kafka at {servers}: {reason}; check security.protocol, sasl.mechanism, sasl.username, \
-         sasl.password and ssl.ca.location (-X or --kafka-config)"
+         sasl.password, ssl.ca.location and ssl.certificate.location (-X or --kafka-config)"
     )]
     ConnectionRejected {
         /// Bootstrap servers.
