@@ -40,12 +40,12 @@ struct CopyRow<'o>(&'o mut Vec<u8>);
 impl FieldWalker for CopyRow<'_> {
     #[inline]
     fn field<'a, V: FieldValue<'a>>(&mut self, value: &V) {
-        let at = self.0.len();
-        self.0.extend_from_slice(&[0; 4]);
-        value.write_binary(self.0);
+        let value = value.to_binary();
+        let value = value.as_ref();
         // A text of a checked event has at most 256 bytes. An unchecked text still fits PostgreSQL's limit of 1 GB.
-        let length = i32::try_from(self.0.len() - at - 4).unwrap_or(i32::MAX);
-        self.0[at..at + 4].copy_from_slice(&length.to_be_bytes());
+        let length = i32::try_from(value.len()).unwrap_or(i32::MAX);
+        self.0.extend_from_slice(&length.to_be_bytes());
+        self.0.extend_from_slice(value);
     }
 }
 

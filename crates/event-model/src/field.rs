@@ -157,8 +157,8 @@ pub(crate) trait FieldValue<'a>: Sized {
     /// Appends the value as JSON, as serde serializes it.
     fn write_json(&self, out: &mut Vec<u8>);
 
-    /// Appends the value in PostgreSQL's binary format, without its length. Never fails.
-    fn write_binary(&self, out: &mut Vec<u8>);
+    /// Returns the value in PostgreSQL's binary format, without its length. Never fails.
+    fn to_binary(&self) -> impl AsRef<[u8]>;
 
     /// Reads a value in PostgreSQL's binary format. Returns `None` if it is invalid.
     fn read_binary(bytes: &'a [u8]) -> Option<Self>;
@@ -260,8 +260,9 @@ impl<'a> FieldValue<'a> for Uuid {
         quote(self.hyphenated().encode_lower(&mut Uuid::encode_buffer()).as_bytes(), out);
     }
 
-    fn write_binary(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.as_bytes());
+    #[inline]
+    fn to_binary(&self) -> impl AsRef<[u8]> {
+        self.as_bytes()
     }
 
     fn read_binary(bytes: &'a [u8]) -> Option<Self> {
@@ -318,8 +319,9 @@ impl<'a> FieldValue<'a> for Timestamp {
         quote(&self.write(), out);
     }
 
-    fn write_binary(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&(self.micros() - POSTGRES_EPOCH_MICROS).to_be_bytes());
+    #[inline]
+    fn to_binary(&self) -> impl AsRef<[u8]> {
+        (self.micros() - POSTGRES_EPOCH_MICROS).to_be_bytes()
     }
 
     fn read_binary(bytes: &'a [u8]) -> Option<Self> {
@@ -379,8 +381,9 @@ impl<'a> FieldValue<'a> for EventType {
         quote(self.as_str().as_bytes(), out);
     }
 
-    fn write_binary(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.as_str().as_bytes());
+    #[inline]
+    fn to_binary(&self) -> impl AsRef<[u8]> {
+        self.as_str().as_bytes()
     }
 
     fn read_binary(bytes: &'a [u8]) -> Option<Self> {
@@ -441,8 +444,9 @@ impl<'a> FieldValue<'a> for i32 {
         serialize(self, out);
     }
 
-    fn write_binary(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.to_be_bytes());
+    #[inline]
+    fn to_binary(&self) -> impl AsRef<[u8]> {
+        self.to_be_bytes()
     }
 
     fn read_binary(bytes: &'a [u8]) -> Option<Self> {
@@ -504,8 +508,9 @@ impl<'a> FieldValue<'a> for Cow<'a, str> {
         }
     }
 
-    fn write_binary(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(self.as_bytes());
+    #[inline]
+    fn to_binary(&self) -> impl AsRef<[u8]> {
+        self.as_bytes()
     }
 
     fn read_binary(bytes: &'a [u8]) -> Option<Self> {

@@ -271,6 +271,11 @@ impl Service for KafkaService {
         let mut command = self.java();
         // The broker unpacks its compression libraries there, and leaves them behind when it is killed.
         command.arg("-Xmx512m").arg(format!("-Djava.io.tmpdir={}", self.folder.display()));
+        if cfg!(debug_assertions) {
+            // Brokers of tests live for seconds: without the optimising compiler they take half the processor time to
+            // start. Benchmarks are release builds, because a long-lived broker needs a third less per event with it.
+            command.arg("-XX:TieredStopAtLevel=1");
+        }
         let archive = self.dist.folder.join("kafka.jsa");
         if archive.exists() {
             // Class data archive; the JVM ignores an archive of another Java version.

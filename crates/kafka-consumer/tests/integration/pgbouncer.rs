@@ -64,7 +64,8 @@ impl Drop for Bouncer {
 /// Returns a consumer that connects through the pooler.
 fn consumer_of(stack: &Stack, bouncer: &Bouncer, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
-    command.args(["run", "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]).args(arguments);
+    command.args(["run", "--create-topic", "--log-format", "json", "--bootstrap-servers", &stack.bootstrap_servers()]);
+    command.args(arguments);
     command.args(["--database-url", &format!("postgres://admin@127.0.0.1:{}/warehouse", bouncer.port)]);
     command.env("KAFKA_CONSUMER_HTTP_ADDR", "off").stdin(Stdio::null());
     command
