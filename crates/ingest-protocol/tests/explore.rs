@@ -100,11 +100,11 @@ fn large_failover() {
 #[test]
 #[ignore = "takes minutes"]
 fn large_two_partitions() {
-    explore("large: two partitions", Bounds { partitions: 2, kinds: &[NoAnswer], ..SMALL });
+    explore("large: two partitions", Bounds { partitions: 2, offsets: 3, kinds: &[NoAnswer], ..SMALL });
 }
 
 #[test]
 #[ignore = "takes minutes"]
 fn large_three_consumers() {
-    explore("large: three consumers", Bounds { consumers: 3, kinds: &[NoAnswer, Crash], ..SMALL });
+    explore("large: three consumers", Bounds { consumers: 3, changes: 2, kinds: &[NoAnswer, Crash], ..SMALL });
 }

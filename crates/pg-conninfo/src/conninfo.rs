@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_postgres::Config;
-use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts};
+use tokio_postgres::config::{ChannelBinding, LoadBalanceHosts, SslNegotiation};
 
 use crate::error::ConninfoError;
 use crate::host::{HostConfig, hosts};
@@ -137,6 +137,12 @@ impl Conninfo {
     #[must_use]
     pub fn ssl_mode(&self) -> SslMode {
         self.protection.mode
+    }
+
+    /// Returns true if TLS starts without asking the server for it (`sslnegotiation=direct`).
+    #[must_use]
+    pub fn negotiates_tls_directly(&self) -> bool {
+        self.protection.negotiation == SslNegotiation::Direct
     }
 
     /// Returns the same settings with `name` as the application name.

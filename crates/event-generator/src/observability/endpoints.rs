@@ -64,19 +64,22 @@ impl HttpEndpoints {
     /// Checks the progress of Kafka and the lake. The monitor calls this a few times a second.
     pub(crate) fn update_stalls(&self) {
         let Some((stats, _)) = self.run.get() else { return };
-        if let Some(kafka) = &stats.kafka {
+        // A sink that the run does without has nothing to do.
+        let (records, has_more) = stats.kafka.as_ref().map_or((0, false), |kafka| {
             let records = kafka.deliveries.records();
             let has_more = stats.counts.sent().counts.expected_counts().kafka_records > records;
-            lock(&self.kafka).update(records, has_more);
             // Without records to send, a broker closes the idle connection, which is no outage.
             if has_more {
                 kafka.connection.log_outage(Instant::now());
             }
-        }
-        if let Some(lake) = &stats.lake {
+            (records, has_more)
+        });
+        lock(&self.kafka).update(records, has_more);
+        let (files, has_more) = stats.lake.as_ref().map_or((0, false), |lake| {
             let files = lake.progress.files();
-            lock(&self.lake).update(files.raw.files + files.quarantine.files, lake.progress.is_writing());
-        }
+            (files.raw.files + files.quarantine.files, lake.progress.is_writing())
+        });
+        lock(&self.lake).update(files, has_more);
     }
 
     /// Returns the seconds by which the next event of a live run is overdue.

@@ -75,7 +75,14 @@ pub(crate) async fn open_run(request: RunRequest, lake: Option<&Lake>, now: Time
             folder.remove_state()?;
             return Ok(OpenedRun::AlreadyFinished(path));
         }
-        return Err(finished(&manifest, lake));
+        return Err(finished(&manifest, &place_in(lake, &request.run)));
+    }
+    // Without a lake, the manifest on this host is the only one.
+    if lake.is_none() && mode == StartMode::New && state.is_none() {
+        let path = folder.path().join(MANIFEST);
+        if let Some(manifest) = read_manifest(&path)? {
+            return Err(finished(&manifest, &path.display().to_string()));
+        }
     }
     let state = match state {
         Some(state) if mode == StartMode::Resume => resume(state, request)?,
@@ -89,15 +96,17 @@ pub(crate) async fn open_run(request: RunRequest, lake: Option<&Lake>, now: Time
     Ok(OpenedRun::Ready(Box::new(RunHandle { folder, state })))
 }
 
-fn finished(manifest: &Manifest, lake: &Lake) -> Failure {
-    let run = &manifest.run.id;
+fn finished(manifest: &Manifest, place: &str) -> Failure {
     Failure::usage(format!(
-        "cannot start run {run}: it is finished, its manifest {}/{} records {} events; publish it again with \
+        "cannot start run {}: it is finished, its manifest {place} records {} events; publish it again with \
          --republish, or choose another --seed, --from or --run-id",
-        lake.url(),
-        manifest_key(run),
+        manifest.run.id,
         manifest.counts.outcomes.generated()
     ))
+}
+
+fn place_in(lake: &Lake, run: &RunId) -> String {
+    format!("{}/{}", lake.url(), manifest_key(run))
 }
 
 fn unfinished(state: &RunState, folder: &RunFolder) -> Failure {
@@ -120,7 +129,7 @@ async fn finished_run(
     if let Some(lake) = lake
         && let Some(manifest) = lake.manifest(run).await.map_err(with_hint)?
     {
-        return Ok((manifest, format!("{}/{}", lake.url(), manifest_key(run))));
+        return Ok((manifest, place_in(lake, run)));
     }
     let path = folder.path().join(MANIFEST);
     if let Some(manifest) = read_manifest(&path)? {

@@ -24,6 +24,21 @@ async fn until(address: &str, path: &str, status: u16, text: &str) -> String {
     }
 }
 
+/// A sink that the run does without never makes it unready. Kafka's time limit is the shorter one.
+#[tokio::test]
+async fn a_run_without_kafka_stays_ready() {
+    let target = target();
+    let mut running =
+        Running::start(publish(&target, "--no-kafka --rate 100/s --http-addr 127.0.0.1:0 --run-id alone"));
+    running.wait_for("run started");
+    let address = running.line("http listening")["address"].as_str().unwrap().to_owned();
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    until(&address, "/metrics", 200, "event_generator_ready 1").await;
+    assert_eq!(get(&address, "/readyz", TIMEOUT).await.unwrap().0, 200);
+    running.signal("-TERM");
+    running.wait().expect_code(0);
+}
+
 #[tokio::test]
 async fn probes_and_metrics() {
     let kafka = Kafka::ephemeral().unwrap();

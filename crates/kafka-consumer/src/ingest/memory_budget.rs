@@ -16,6 +16,9 @@ const MINIMUM: ByteSize = ByteSize::from_mib(128);
 /// and librdkafka's overhead per record more than doubles their size.
 const UNFOLDED: usize = 24;
 
+/// The same multiple for repetitive records. Chunks above [`SMALLEST_CHUNK`] leave room for them.
+const UNFOLDED_REPETITIVE: usize = 160;
+
 /// Smallest part of a fetch that belongs to one partition. A smaller one would often end within a record batch, which
 /// Kafka then omits.
 const SMALLEST_CHUNK: usize = 32 * KIB;
@@ -89,13 +92,13 @@ impl MemoryBudget {
     pub(crate) fn bound_queues(self, partitions: usize, brokers: usize, config: &mut ClientConfig) {
         let (queues, fetch, chunk) = match self.queues(partitions) {
             PartitionQueues::Separate => {
-                let chunk = self.limit / 4 / UNFOLDED / partitions.max(1);
+                let chunk = self.limit / 4 / UNFOLDED_REPETITIVE / partitions.max(1);
                 let fetch = (self.limit / 128).clamp(MIB, 16 * MIB);
                 (partitions.max(1), fetch, chunk.clamp(SMALLEST_CHUNK, 256 * KIB))
             }
             PartitionQueues::Shared => {
                 // Small, because repetitive records expand to more than `UNFOLDED`.
-                let fetch = (self.limit / 256 / brokers.max(1)).clamp(4 * SMALLEST_CHUNK, 16 * MIB);
+                let fetch = (self.limit / 384 / brokers.max(1)).clamp(4 * SMALLEST_CHUNK, 16 * MIB);
                 (1, fetch, (fetch / 8).max(SMALLEST_CHUNK))
             }
         };
@@ -171,6 +174,18 @@ mod tests {
                 assert!(prefetched <= share, "{prefetched} for {partitions} of {brokers} within {limit}");
             }
         }
+    }
+
+    #[test]
+    fn few_partitions_leave_room_for_repetitive_records() {
+        let memory: MemoryBudget = "256MiB".parse().unwrap();
+        let chunk = |partitions: usize| {
+            let mut config = ClientConfig::new();
+            memory.bound_queues(partitions, 1, &mut config);
+            config.get("fetch.message.max.bytes").unwrap().parse::<usize>().unwrap()
+        };
+        assert!((2..=12).all(|partitions| partitions * chunk(partitions) * UNFOLDED_REPETITIVE <= 64 * MIB));
+        assert_eq!([1, 6, 12, 13, 85].map(|partitions| chunk(partitions) / KIB), [256, 68, 34, 32, 32]);
     }
 
     #[test]

@@ -194,6 +194,8 @@ fn a_topic_with_fewer_partitions_retires_the_others() {
     let show = || crate::support::printed(&stack, &["offsets", "show"]);
     let shown = show();
     assert_eq!(shown.matches("retired ").count(), 3, "{shown}");
+    let status = crate::support::printed(&stack, &["status", "--bootstrap-servers", &servers]);
+    assert!(status.matches("retired").count() == 3 && !status.contains('?'), "{status}");
     Member::of(&stack, &["--until-caught-up"]).ended_with(0);
     assert_eq!(crate::consumer_process::offsets(&stack)[..3], ends(&stack));
     assert!(set(&["--to-offset", "0:0"]).status.success());

@@ -94,6 +94,8 @@ fn each_mode_does_what_libpq_says() {
 #[test]
 fn a_server_is_believed_by_its_certificate_only() {
     let server = Server::start();
+    let version = ask(&server.postgres.url(), "SELECT current_setting('server_version_num')").unwrap();
+    let direct = if version.parse::<u32>().unwrap() < 170_000 { Err("requires PostgreSQL 17") } else { Ok(true) };
     for (host, options, expected) in [
         // The host name is not a local one, so the mode defaults to verify-full.
         ("127.1", "sslrootcert=@/root.crt", Err("mismatch")),
@@ -111,7 +113,7 @@ fn a_server_is_believed_by_its_certificate_only() {
         ("127.0.0.1", "sslmode=require&channel_binding=require", Ok(true)),
         ("127.0.0.1", "sslmode=disable&channel_binding=require", Err("channel binding")),
         ("localhost", "sslmode=require&ssl_min_protocol_version=TLSv1.3&ssl_max_protocol_version=TLSv1.3", Ok(true)),
-        ("localhost", "sslmode=require&sslnegotiation=direct", Ok(true)),
+        ("localhost", "sslmode=require&sslnegotiation=direct", direct),
         ("localhost", "sslmode=verify-full&sslrootcert=@/root.crt&sslsni=0", Ok(true)),
         // The client connects to the address and verifies the certificate against the name.
         ("localhost", "sslmode=verify-full&sslrootcert=@/root.crt&hostaddr=127.0.0.1", Ok(true)),
@@ -163,6 +165,12 @@ fn a_client_shows_its_certificate() {
     let said = with("locked.key&sslpassword=hunter3").unwrap_err();
     assert!(said.contains("locked.key") && said.contains("sslpassword") && !said.contains("hunter3"), "{said}");
     assert!(with("foreign.key").unwrap_err().contains("not the key of"));
+    let unknown = Authority::new("clients").unwrap().issue(&["by_certificate"]).unwrap();
+    server.write("unknown.crt", &unknown.certificate().unwrap());
+    server.write("unknown.key", &unknown.key().unwrap());
+    let options = "sslmode=require&sslcert=@/unknown.crt&sslkey=@/unknown.key";
+    let said = server.encrypted("by_certificate", "localhost", options).unwrap_err();
+    assert!(said.contains("SSL alert") && said.contains("check the client certificate in sslcert"), "{said}");
     assert!(server.encrypted("by_certificate", "localhost", "sslmode=require").unwrap_err().contains("certificate"));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(with("mine.key").unwrap_err().contains("accessible to other users"));

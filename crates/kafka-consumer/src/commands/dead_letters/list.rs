@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 use crate::commands::dead_letters::filter::{Filter, MATCHES, ReasonCount, State, borrowed, with_sqlstate};
 use crate::commands::dead_letters::stored::{StoredLetter, columns};
 use crate::commands::printable::json_line;
+use crate::kafka::group_topic::GroupTopic;
 
 /// Content and format of the list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +40,9 @@ pub(crate) async fn list(
         return Ok(());
     }
     let total: i64 = counts.iter().map(|one| one.count).sum();
-    writeln!(out, "{total} dead letters of group {}, topic {}", filter.group_topic.group, filter.group_topic.topic)?;
+    let letters_of = if total == 1 { "dead letter of" } else { "dead letters of" };
+    let GroupTopic { group, topic } = &filter.group_topic;
+    writeln!(out, "{total} {letters_of} group {group}, topic {topic}")?;
     for one in &counts {
         writeln!(out, "{:>8}  {}", one.count, with_sqlstate(&one.reason_code, one.sqlstate.as_deref()))?;
     }

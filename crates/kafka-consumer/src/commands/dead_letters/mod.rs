@@ -315,7 +315,9 @@ impl ExportArgs {
         let Some(path) = &self.output else {
             return unless_closed(export::export(&client, &filter, &mut BufWriter::new(io::stdout())).await.map(drop));
         };
-        let file = if self.overwrite { File::create(path) } else { File::create_new(path) };
+        // A device or a pipe holds nothing to replace.
+        let is_stream = path.metadata().is_ok_and(|metadata| !metadata.is_file() && !metadata.is_dir());
+        let file = if self.overwrite || is_stream { File::create(path) } else { File::create_new(path) };
         let file = file.map_err(|error| {
             let exists = error.kind() == io::ErrorKind::AlreadyExists;
             let remedy = if exists { "; pass --overwrite to replace it" } else { "" };

@@ -3,6 +3,8 @@
 mod set;
 mod show;
 
+pub(crate) use show::IS_RETIRED;
+
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::sync::Arc;

@@ -9,12 +9,11 @@ use tokio_postgres::{Client, Row};
 
 use crate::kafka::group_topic::GroupTopic;
 
-const OFFSETS: &str = "SELECT partition, topic_incarnation, next_offset, fingerprint_offset, records, rows_inserted,
-        duplicates, dead_letters, expired, suppressed, to_char(updated_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
-        topic_id IS NULL AND next_offset = 0 AND topic_incarnation > 1 AND bool_or(topic_id IS NOT NULL) OVER ()
-    FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 ORDER BY partition";
+/// SQL expression over the offsets of a group and topic: true if the recreated topic does not have the partition.
+pub(crate) const IS_RETIRED: &str =
+    "topic_id IS NULL AND next_offset = 0 AND topic_incarnation > 1 AND bool_or(topic_id IS NOT NULL) OVER ()";
 
-/// Column of [`OFFSETS`]: true if the recreated topic does not have the partition.
+/// Column of the query with [`IS_RETIRED`].
 const RETIRED: usize = 11;
 
 const CHANGES: &str =
@@ -32,8 +31,13 @@ pub(crate) async fn show(
     json: bool,
     out: &mut impl Write,
 ) -> anyhow::Result<()> {
-    let offsets =
-        client.query(OFFSETS, &[&group_topic.group, &group_topic.topic]).await.context("cannot read the offsets")?;
+    let offsets = format!(
+        "SELECT partition, topic_incarnation, next_offset, fingerprint_offset, records, rows_inserted, duplicates,
+            dead_letters, expired, suppressed, to_char(updated_at, 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'), {IS_RETIRED}
+        FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 ORDER BY partition"
+    );
+    let offsets = client.query(&offsets, &[&group_topic.group, &group_topic.topic]).await;
+    let offsets = offsets.context("cannot read the offsets")?;
     let changes = client.query(CHANGES, &[&group_topic.group, &group_topic.topic, &CHANGES_SHOWN]).await;
     let changes = changes.context("cannot read the offset changes")?;
     if json {

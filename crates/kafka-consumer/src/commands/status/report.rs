@@ -14,6 +14,7 @@ use serde::Serialize;
 use tokio_postgres::Client;
 use tokio_postgres::error::SqlState;
 
+use crate::commands::offsets::IS_RETIRED;
 use crate::commands::status::latency::Latency;
 use crate::kafka::client::{self, KafkaClient};
 use crate::kafka::group_topic::GroupTopic;
@@ -50,6 +51,8 @@ pub(crate) struct Status {
 pub(crate) struct PartitionStatus {
     /// Partition number.
     pub(crate) partition: i32,
+    /// True if the recreated topic does not have the partition. It has no end and no lag.
+    pub(crate) retired: bool,
     /// Next offset.
     pub(crate) next_offset: i64,
     /// High watermark.
@@ -86,11 +89,6 @@ pub(crate) struct Reason {
     pub(crate) count: i64,
 }
 
-const PARTITIONS: &str =
-    "SELECT partition, next_offset, records, rows_inserted, duplicates, duplicates_differing, dead_letters, expired,
-        suppressed, extract(epoch FROM clock_timestamp() - updated_at)::float8
-    FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 ORDER BY partition";
-
 const REASONS: &str = "SELECT reason_code, count(*) FROM pipeline.dead_letters
     WHERE consumer_group = $1 AND topic = $2 AND replayed_at IS NULL AND discarded_at IS NULL
     GROUP BY reason_code ORDER BY count(*) DESC, reason_code";
@@ -117,12 +115,18 @@ pub(crate) async fn ask(
 }
 
 async fn partitions(client: &Client, group_topic: &GroupTopic) -> anyhow::Result<Vec<PartitionStatus>> {
-    let rows = match client.query(PARTITIONS, &[&group_topic.group, &group_topic.topic]).await {
+    let partitions = format!(
+        "SELECT partition, next_offset, records, rows_inserted, duplicates, duplicates_differing, dead_letters, expired,
+            suppressed, extract(epoch FROM clock_timestamp() - updated_at)::float8, {IS_RETIRED}
+        FROM pipeline.consumer_offsets WHERE consumer_group = $1 AND topic = $2 ORDER BY partition"
+    );
+    let rows = match client.query(&partitions, &[&group_topic.group, &group_topic.topic]).await {
         Err(error) if error.code() == Some(&SqlState::UNDEFINED_TABLE) => Vec::new(),
         other => other.context("cannot read the offsets")?,
     };
     let partition = |row: &tokio_postgres::Row| PartitionStatus {
         partition: row.get(0),
+        retired: row.get(10),
         next_offset: row.get(1),
         end: None,
         lag: None,
@@ -150,7 +154,7 @@ async fn dead_letters(client: &Client, group_topic: &GroupTopic) -> anyhow::Resu
 
 /// Sets the ends of the partitions. Returns the error if they are unknown.
 async fn set_ends(config: &ClientConfig, topic: &str, partitions: &mut [PartitionStatus]) -> Option<String> {
-    let numbers = partitions.iter().map(|one| one.partition).collect();
+    let numbers = partitions.iter().filter(|one| !one.retired).map(|one| one.partition).collect();
     let (ends, error) = match ends(config, topic, numbers).await {
         Ok(ends) => (ends, None),
         Err(error) => (BTreeMap::new(), Some(format!("{error:#}"))),

@@ -97,7 +97,7 @@ fn table(partitions: &[PartitionStatus]) -> Table {
         table.add_row([
             one.partition.to_string(),
             grouped(one.next_offset),
-            known(one.lag),
+            if one.retired { "retired".to_owned() } else { known(one.lag) },
             grouped(one.rows),
             grouped(one.duplicates),
             grouped(one.dead_letters),
@@ -117,7 +117,7 @@ fn table(partitions: &[PartitionStatus]) -> Table {
 
 fn total(partitions: &[PartitionStatus]) -> [String; 7] {
     let sum = |of: fn(&PartitionStatus) -> i64| grouped(partitions.iter().map(of).sum::<i64>());
-    let lag: Option<i64> = partitions.iter().map(|one| one.lag).sum();
+    let lag: Option<i64> = partitions.iter().filter(|one| !one.retired).map(|one| one.lag).sum();
     let latest = partitions.iter().map(|one| one.last_commit_seconds_ago).fold(f64::INFINITY, f64::min);
     [
         "all".to_owned(),
@@ -152,6 +152,7 @@ mod tests {
     fn large_numbers_fit_80_columns() {
         let large = PartitionStatus {
             partition: 999,
+            retired: false,
             next_offset: 12_345_678_901,
             end: Some(12_345_678_901),
             lag: Some(123_456_789),
@@ -166,10 +167,11 @@ mod tests {
             expired: 0,
             suppressed: 7,
         };
+        let retired = PartitionStatus { retired: true, lag: None, rows: 0, ..large };
         let status = Status {
             group: "g".to_owned(),
             topic: "t".to_owned(),
-            partitions: vec![large; 3],
+            partitions: vec![large, large, large, retired],
             dead_letters: Vec::new(),
             old_snapshots: vec![OldSnapshot {
                 kind: HolderKind::Session,
@@ -187,8 +189,8 @@ mod tests {
         let held_back =
             "partition 999: held back from offset 12345678900\n    by an open transaction since 1970-01-01T00:00:01Z";
         assert!(shown.contains(held_back), "{shown}");
-        assert!(shown.contains("370,370,367") && shown.contains("duplicates with different content: 51"), "{shown}");
-        assert!(shown.contains("suppressed by triggers: 21"), "{shown}");
+        assert!(shown.contains("370,370,367") && shown.contains("duplicates with different content: 68"), "{shown}");
+        assert!(shown.contains("suppressed by triggers: 28") && shown.contains(" retired "), "{shown}");
         assert!(shown.contains("old snapshot for 12345678 s, held by session\n    4194304 (xxx"), "{shown}");
     }
 
