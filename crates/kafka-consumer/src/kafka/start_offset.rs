@@ -54,7 +54,8 @@ pub(crate) async fn watermarks(
     topic: &str,
     partitions: &[i32],
 ) -> Result<BTreeMap<i32, Watermarks>, KafkaError> {
-    watermarks::await_watermarks(kafka, topic, partitions, TIMEOUT).await
+    let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
+    watermarks::ask_leaders(kafka, move |kafka| watermarks::watermarks(kafka, &topic, &partitions, TIMEOUT)).await
 }
 
 /// Returns the partitions of the topic. Empty if the topic does not exist.
@@ -76,8 +77,9 @@ pub(crate) async fn start_offsets(
         StartOffset::Time(time) => time.micros().div_euclid(1_000),
     };
     let topic = topic.to_owned();
-    let found =
-        watermarks::ask(kafka, move |kafka| watermarks::offsets_at(kafka, &topic, &partitions, millis, TIMEOUT));
+    let found = watermarks::ask_leaders(kafka, move |kafka| {
+        watermarks::offsets_at(kafka, &topic, &partitions, millis, TIMEOUT)
+    });
     let found = found.await?;
     // A partition without a record of that time or later starts at its end.
     let offset =

@@ -14,7 +14,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use retry_policy::{RetryPolicy, Retryable};
 use tokio::task;
 
-/// Retry policy while a new topic has no leaders.
+/// Retry policy while partitions have no leader, or brokers that start do not know it yet.
 const LEADERS: RetryPolicy = RetryPolicy::constant(Duration::from_millis(100)).with_retries(100);
 
 /// Low and high watermark of a partition.
@@ -61,7 +61,7 @@ pub fn watermarks<C: ConsumerContext>(
     let all = |at| -> Result<BTreeMap<i32, i64>, KafkaError> {
         answers(client, topic, partitions, at, timeout)?
             .into_iter()
-            .map(|(partition, at)| Ok((partition, at?)))
+            .map(|(partition, at)| Ok((partition, at?.ok_or(KafkaError::MetadataFetch(Code::UnknownPartition))?)))
             .collect()
     };
     let (low, high) = (all(Offset::Beginning)?, all(Offset::End)?);
@@ -77,12 +77,13 @@ pub fn ends<C: ConsumerContext>(
     partitions: &[i32],
     timeout: Duration,
 ) -> Result<BTreeMap<i32, i64>, KafkaError> {
-    answers(client, topic, partitions, Offset::End, timeout).map(known)
+    let known = |(partition, end): (i32, Result<Option<i64>, KafkaError>)| Some((partition, end.ok()??));
+    Ok(answers(client, topic, partitions, Offset::End, timeout)?.into_iter().filter_map(known).collect())
 }
 
 /// Returns the offset of the first record of each partition at or after a time (milliseconds since 1970).
 ///
-/// Partitions without such a record are omitted.
+/// Partitions without such a record are omitted. Fails if the answer for a partition is unknown.
 pub fn offsets_at<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,
@@ -90,16 +91,22 @@ pub fn offsets_at<C: ConsumerContext>(
     millis: i64,
     timeout: Duration,
 ) -> Result<BTreeMap<i32, i64>, KafkaError> {
-    answers(client, topic, partitions, Offset::Offset(millis), timeout).map(known)
+    found(answers(client, topic, partitions, Offset::Offset(millis), timeout)?)
 }
 
-type Answers = BTreeMap<i32, Result<i64, KafkaError>>;
+/// Offset of each partition, `None` if it has no such offset, or the partition's error.
+type Answers = BTreeMap<i32, Result<Option<i64>, KafkaError>>;
 
-fn known(answers: Answers) -> BTreeMap<i32, i64> {
-    answers.into_iter().filter_map(|(partition, offset)| Some((partition, offset.ok()?))).collect()
+/// Omits partitions without an offset. Fails with the error of the first partition that has one.
+fn found(answers: Answers) -> Result<BTreeMap<i32, i64>, KafkaError> {
+    let offset = |(partition, offset): (i32, Result<Option<i64>, KafkaError>)| match offset {
+        Ok(offset) => offset.map(|offset| Ok((partition, offset))),
+        Err(error) => Some(Err(error)),
+    };
+    answers.into_iter().filter_map(offset).collect()
 }
 
-/// Returns the offset of each partition at a time or at one of its ends, or the partition's error.
+/// Requests the offset of each partition at a time or at one of its ends.
 fn answers<C: ConsumerContext>(
     client: &BaseConsumer<C>,
     topic: &str,
@@ -118,8 +125,7 @@ fn answers<C: ConsumerContext>(
     let found = client.offsets_for_times(list, timeout)?;
     let answer = |element: &TopicPartitionListElem<'_>| {
         let offset = element.offset().to_raw().filter(|offset| *offset >= 0);
-        let offset = offset.ok_or(KafkaError::MetadataFetch(Code::UnknownPartition));
-        (element.partition(), element.error().and(offset))
+        (element.partition(), element.error().map(|()| offset))
     };
     Ok(found.elements().iter().map(answer).collect())
 }
@@ -137,26 +143,33 @@ where
     task::spawn_blocking(move || question(&client)).await.map_err(|_| KafkaError::Canceled)?
 }
 
-/// Waits until the partitions have leaders and returns their watermarks.
-pub async fn await_watermarks<C: ConsumerContext + 'static>(
+/// Runs a blocking request on a thread that may block. Repeats it for ten seconds while partitions have no leader.
+pub async fn ask_leaders<C, T>(
     client: &Arc<BaseConsumer<C>>,
-    topic: &str,
-    partitions: &[i32],
-    timeout: Duration,
-) -> Result<BTreeMap<i32, Watermarks>, KafkaError> {
-    let once = || {
-        let (topic, partitions) = (topic.to_owned(), partitions.to_vec());
-        ask(client, move |client| watermarks(client, &topic, &partitions, timeout))
-    };
+    question: impl Fn(&BaseConsumer<C>) -> Result<T, KafkaError> + Clone + Send + 'static,
+) -> Result<T, KafkaError>
+where
+    C: ConsumerContext + 'static,
+    T: Send + 'static,
+{
+    let once = || ask(client, question.clone());
     once.retry(LEADERS).when(is_without_leader).await
 }
 
+/// Returns true if the partition has no leader at present, or the broker and the client do not agree on it: while a
+/// topic is new, and while brokers start, stop or move partitions.
 fn is_without_leader(error: &KafkaError) -> bool {
     matches!(
         error.rdkafka_error_code(),
         Some(
             Code::NotLeaderForPartition
                 | Code::LeaderNotAvailable
+                | Code::ReplicaNotAvailable
+                | Code::FencedLeaderEpoch
+                | Code::UnknownLeaderEpoch
+                | Code::OffsetNotAvailable
+                | Code::KafkaStorageError
+                | Code::ListenerNotFound
                 | Code::UnknownTopicOrPartition
                 | Code::UnknownPartition
         )
@@ -171,7 +184,15 @@ mod tests {
     fn a_partition_without_a_leader_is_asked_again() {
         let fetch = |code| is_without_leader(&KafkaError::MetadataFetch(code));
         assert!([Code::NotLeaderForPartition, Code::LeaderNotAvailable, Code::UnknownPartition].into_iter().all(fetch));
+        assert!(fetch(Code::UnknownLeaderEpoch), "a broker that has just started");
         assert!(!fetch(Code::AllBrokersDown) && !fetch(Code::TopicAuthorizationFailed));
         assert!(!is_without_leader(&KafkaError::Canceled));
+    }
+
+    #[test]
+    fn an_unknown_offset_is_no_absent_one() {
+        let unknown = KafkaError::MetadataFetch(Code::UnknownLeaderEpoch);
+        assert_eq!(found(BTreeMap::from([(0, Ok(Some(7))), (1, Ok(None))])), Ok(BTreeMap::from([(0, 7)])));
+        assert_eq!(found(BTreeMap::from([(0, Ok(Some(7))), (1, Err(unknown.clone()))])), Err(unknown));
     }
 }
