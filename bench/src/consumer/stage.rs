@@ -39,10 +39,10 @@ impl Stage {
         succeed(&mut self.copy_in(&self.binary(), "binary"));
     }
 
-    /// Fills the topic of 16 partitions with the same events.
+    /// Fills the topic of 16 partitions with as many events.
     pub(crate) fn fill_sixteen(&self) {
         self.environment.create_topic(TOPIC_OF_SIXTEEN, 16);
-        self.generate(TOPIC_OF_SIXTEEN, "plain", &[]);
+        self.generate(TOPIC_OF_SIXTEEN, "sixteen", &[]);
     }
 
     fn generate(&self, topic: &str, run: &str, more: &[&str]) {
