@@ -61,6 +61,16 @@ impl Drop for Bouncer {
     }
 }
 
+/// A consumer process, which ends when this is dropped.
+struct Consumer(Child);
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// Returns a consumer that connects through the pooler.
 fn consumer_of(stack: &Stack, bouncer: &Bouncer, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_kafka-consumer"));
@@ -122,23 +132,23 @@ fn a_pooler_without_its_server_is_an_outage() {
     let bouncer = Bouncer::start(&stack.postgres, settings);
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = consumer_of(&stack, &bouncer, &[]);
-    let mut child = command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+    let mut child = Consumer(command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap());
     let rows = |stack: &Stack| number(stack, "SELECT count(*) FROM staging.product_events_raw");
     let said = || fs::read_to_string(log.path()).unwrap();
-    wait_until(&mut child, || said().contains("\"consuming\""));
+    wait_until(&mut child.0, || said().contains("\"consuming\""));
     produce(&stack, &[Record::of(0, event(1, now(), "tools"))]);
-    wait_until(&mut child, || rows(&stack) == 1);
+    wait_until(&mut child.0, || rows(&stack) == 1);
 
     stack.postgres.kill().unwrap();
     produce(&stack, &[Record::of(0, event(2, now(), "tools"))]);
-    wait_until(&mut child, || said().contains("\"sqlstate\":\"08P01\""));
+    wait_until(&mut child.0, || said().contains("\"sqlstate\":\"08P01\""));
     let output = consumer_of(&stack, &bouncer, &["--until-caught-up"]).output().unwrap();
     let error = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(output.status.code() == Some(1) && error.contains("behind the connection pooler"), "{error}");
     stack.postgres.restart().unwrap();
-    wait_until(&mut child, || rows(&stack) == 2);
-    signal(&child, "-TERM");
-    assert!(child.wait().unwrap().success(), "{}", said());
+    wait_until(&mut child.0, || rows(&stack) == 2);
+    signal(&child.0, "-TERM");
+    assert!(child.0.wait().unwrap().success(), "{}", said());
 }
 
 /// A pool that is used up refuses the sessions of a writer until there is room again.
@@ -150,9 +160,9 @@ fn a_pool_that_is_used_up_is_waited_for() {
     let bouncer = Bouncer::start(&stack.postgres, settings);
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = consumer_of(&stack, &bouncer, &["--writers", "1"]);
-    let mut child = command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap();
+    let mut child = Consumer(command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap());
     let said = || fs::read_to_string(log.path()).unwrap();
-    wait_until(&mut child, || said().contains("\"consuming\""));
+    wait_until(&mut child.0, || said().contains("\"consuming\""));
     let url = format!("postgres://admin@127.0.0.1:{}/warehouse", bouncer.port);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let crowd = runtime.block_on(async {
@@ -167,10 +177,10 @@ fn a_pool_that_is_used_up_is_waited_for() {
         crowd
     });
     produce(&stack, &[Record::of(0, event(1, now(), "tools"))]);
-    wait_until(&mut child, || said().contains("08P01"));
+    wait_until(&mut child.0, || said().contains("08P01"));
     drop(crowd);
     runtime.shutdown_background();
-    wait_until(&mut child, || number(&stack, "SELECT count(*) FROM staging.product_events_raw") == 1);
-    signal(&child, "-TERM");
-    assert!(child.wait().unwrap().success(), "{}", said());
+    wait_until(&mut child.0, || number(&stack, "SELECT count(*) FROM staging.product_events_raw") == 1);
+    signal(&child.0, "-TERM");
+    assert!(child.0.wait().unwrap().success(), "{}", said());
 }
