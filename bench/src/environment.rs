@@ -51,7 +51,8 @@ impl Environment {
     /// Inserts events as a member of a group until it is stopped, logging in JSON.
     pub(crate) fn consumer(&self, group: &str, topic: &str) -> Command {
         let mut command = ours("kafka-consumer");
-        command.args(["run", "--log-format", "json", "--group-id", group, "--topic", topic, "--http-addr", "off"]);
+        command.args(["run", "--create-topic", "--log-format", "json", "--group-id", group, "--topic", topic]);
+        command.args(["--http-addr", "off"]);
         command.args(["--bootstrap-servers", &self.stack.bootstrap_servers()]);
         command.args(["--database-url", &self.stack.database_url()]);
         command
