@@ -11,9 +11,19 @@ use crate::support::{number, runtime, signal, wait_until};
 use kafka_consumer::{connect_at_start, resolve};
 use local_stack::{Postgres, Stack};
 
-/// A `PgBouncer` process, which ends when this is dropped.
+/// A process that ends when this is dropped.
+struct Process(Child);
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// A running `PgBouncer`.
 struct Bouncer {
-    process: Child,
+    _process: Process,
     port: u16,
     _folder: tempfile::TempDir,
 }
@@ -38,7 +48,7 @@ impl Bouncer {
         let process = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let process =
             process.unwrap_or_else(|error| panic!("{error}: is pgbouncer installed? apt-get install pgbouncer"));
-        let bouncer = Self { process, port, _folder: folder };
+        let bouncer = Self { _process: Process(process), port, _folder: folder };
         let deadline = Instant::now() + Duration::from_secs(10);
         while TcpStream::connect(("127.0.0.1", port)).is_err() {
             assert!(Instant::now() < deadline, "pgbouncer does not listen");
@@ -51,23 +61,6 @@ impl Bouncer {
         let target = resolve(Some(&format!("postgres://admin@127.0.0.1:{}/warehouse", self.port))).unwrap();
         let opened = runtime().block_on(connect_at_start(&target));
         opened.map(drop).map_err(|error| format!("{error:#}"))
-    }
-}
-
-impl Drop for Bouncer {
-    fn drop(&mut self) {
-        let _ = self.process.kill();
-        let _ = self.process.wait();
-    }
-}
-
-/// A consumer process, which ends when this is dropped.
-struct Consumer(Child);
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
     }
 }
 
@@ -132,7 +125,7 @@ fn a_pooler_without_its_server_is_an_outage() {
     let bouncer = Bouncer::start(&stack.postgres, settings);
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = consumer_of(&stack, &bouncer, &[]);
-    let mut child = Consumer(command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap());
+    let mut child = Process(command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap());
     let rows = |stack: &Stack| number(stack, "SELECT count(*) FROM staging.product_events_raw");
     let said = || fs::read_to_string(log.path()).unwrap();
     wait_until(&mut child.0, || said().contains("\"consuming\""));
@@ -160,7 +153,7 @@ fn a_pool_that_is_used_up_is_waited_for() {
     let bouncer = Bouncer::start(&stack.postgres, settings);
     let log = tempfile::NamedTempFile::new().unwrap();
     let mut command = consumer_of(&stack, &bouncer, &["--writers", "1"]);
-    let mut child = Consumer(command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap());
+    let mut child = Process(command.stdout(Stdio::null()).stderr(log.reopen().unwrap()).spawn().unwrap());
     let said = || fs::read_to_string(log.path()).unwrap();
     wait_until(&mut child.0, || said().contains("\"consuming\""));
     let url = format!("postgres://admin@127.0.0.1:{}/warehouse", bouncer.port);

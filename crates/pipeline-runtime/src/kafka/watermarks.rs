@@ -99,11 +99,7 @@ type Answers = BTreeMap<i32, Result<Option<i64>, KafkaError>>;
 
 /// Omits partitions without an offset. Fails with the error of the first partition that has one.
 fn found(answers: Answers) -> Result<BTreeMap<i32, i64>, KafkaError> {
-    let offset = |(partition, offset): (i32, Result<Option<i64>, KafkaError>)| match offset {
-        Ok(offset) => offset.map(|offset| Ok((partition, offset))),
-        Err(error) => Some(Err(error)),
-    };
-    answers.into_iter().filter_map(offset).collect()
+    answers.into_iter().filter_map(|(partition, offset)| Some(offset.transpose()?.map(|at| (partition, at)))).collect()
 }
 
 /// Requests the offset of each partition at a time or at one of its ends.
