@@ -14,7 +14,7 @@ FUZZ_SECONDS ?= 6
 EVENTS ?= 1M
 VERBOSE ?=
 .PHONY: help help-all demo up down setup packages servers browser programs status logs psql test lint unit integration format \
-	test-page model test-faults test-slow test-pgbouncer chaos fuzz latency bench-day bench-consumer bench-generator bench-peers \
+	test-page model test-faults test-slow test-pgbouncer test-citus chaos fuzz latency bench-day bench-consumer bench-generator bench-peers \
 	bench-growth bench-refine bench-check bench-steps flame-graphs build images sbom schema reference man diagram
 
 # Prints the targets by group; a group is the text behind `##@`.
@@ -122,6 +122,10 @@ test-faults: setup ##+ Run the slow fault tests: outages, kills, rebalances
 test-slow: setup ##+ Add fields to a copy of the workspace and test them
 	cargo build --workspace --locked $(FAILPOINTS)
 	cargo test --workspace --locked $(FAILPOINTS) --test integration -- --ignored --nocapture add_a_field::
+
+test-citus: setup ##+ Test against a Citus cluster (CITUS_URL and CITUS_WORKERS; docs/citus.md)
+	cargo build --workspace --locked $(FAILPOINTS)
+	cargo test --locked -p kafka-consumer --features failpoints --test faults -- --include-ignored --nocapture --test-threads 1 citus::
 
 test-pgbouncer: setup ##+ Test against PgBouncer (apt-get install pgbouncer)
 	cargo test --locked -p kafka-consumer --test integration -- --include-ignored pgbouncer::

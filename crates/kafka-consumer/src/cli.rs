@@ -10,6 +10,7 @@ use pipeline_runtime::telemetry::LogArgs;
 use crate::commands::args::DatabaseArgs;
 use crate::commands::check::CheckArgs;
 use crate::commands::dead_letters::DeadLettersCommand;
+use crate::commands::distribute::DistributeArgs;
 use crate::commands::doctor::DoctorArgs;
 use crate::commands::migrate::migrate;
 use crate::commands::offsets::OffsetsCommand;
@@ -69,6 +70,9 @@ enum Command {
     /// Drop daily table partitions older than the retention period
     #[command(after_help = RETENTION_EXAMPLES)]
     Retention(RetentionArgs),
+    /// Distribute the table over the workers of a Citus cluster
+    #[command(after_help = DISTRIBUTE_EXAMPLES)]
+    Distribute(DistributeArgs),
     /// Check dependencies, privileges and settings, and suggest fixes; exit 3 if the pipeline cannot run
     #[command(after_help = DOCTOR_EXAMPLES)]
     Doctor(DoctorArgs),
@@ -150,6 +154,11 @@ Examples:
   kafka-consumer retention --keep 90d --dry-run
   kafka-consumer retention --keep 90d";
 
+const DISTRIBUTE_EXAMPLES: &str = "\
+Examples:
+  kafka-consumer distribute --shards 32 --dry-run
+  kafka-consumer distribute --shards 32 --database-url postgres://owner@coordinator/warehouse";
+
 const DOCTOR_EXAMPLES: &str = "\
 Examples:
   kafka-consumer doctor --no-lake
@@ -191,6 +200,7 @@ pub fn main() -> Result<(), Failure> {
             Command::Check(args) => args.run(&cli.log).await,
             Command::Rebuild(args) => args.run(&cli.log).await,
             Command::Retention(args) => args.run().await,
+            Command::Distribute(args) => args.run().await,
             Command::Doctor(args) => args.run().await,
             Command::Healthcheck(args) => args.run(DEFAULT_ADDRESS).await,
             Command::Completions { shell } => completions(shell, &mut command(), "kafka-consumer"),

@@ -3,6 +3,7 @@
 mod pump;
 mod state;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -82,6 +83,17 @@ impl Proxy {
         *guard(&self.shared.trigger) = Some(Trigger { bytes: bytes.to_vec(), at });
     }
 
+    /// Records what clients send over connections that they open from now on.
+    pub fn record(&self) {
+        *guard(&self.shared.recorded) = Some(BTreeMap::new());
+    }
+
+    /// Returns what clients have sent, by connection.
+    #[must_use]
+    pub fn recorded(&self) -> Vec<Vec<u8>> {
+        guard(&self.shared.recorded).iter().flat_map(BTreeMap::values).cloned().collect()
+    }
+
     /// Returns the current counters.
     #[must_use]
     pub fn seen(&self) -> Seen {
@@ -128,7 +140,8 @@ fn connect(client: TcpStream, shared: &Arc<Shared>) -> io::Result<()> {
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let lossy = AtomicBool::new(*guard(&shared.way) == ProxyMode::HalfOpen);
-    let connection = Arc::new(Connection { client, server, lossy, answer_is_last: AtomicBool::new(false) });
+    let number = shared.accepted.load(Ordering::Relaxed);
+    let connection = Arc::new(Connection { number, client, server, lossy, answer_is_last: AtomicBool::new(false) });
     guard(&shared.open).push(Arc::clone(&connection));
     pump::start(&connection, shared)
 }

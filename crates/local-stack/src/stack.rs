@@ -20,6 +20,8 @@ pub struct Stack {
     pub postgres: Postgres,
     /// The S3 server, with an empty bucket.
     pub object_store: S3,
+    /// URL of a warehouse on another server for its superuser, such as that of a cluster. `None`: `postgres` has it.
+    pub warehouse: Option<String>,
 }
 
 impl Stack {
@@ -33,7 +35,12 @@ impl Stack {
             let kafka = scope.spawn(&kafka);
             let postgres = scope.spawn(Postgres::ephemeral);
             let object_store = scope.spawn(S3::ephemeral);
-            Ok(Self { kafka: joined(kafka)?, postgres: joined(postgres)?, object_store: joined(object_store)? })
+            Ok(Self {
+                kafka: joined(kafka)?,
+                postgres: joined(postgres)?,
+                object_store: joined(object_store)?,
+                warehouse: None,
+            })
         })
     }
 
@@ -53,10 +60,10 @@ impl Stack {
         self.kafka.bootstrap_servers()
     }
 
-    /// Returns the URL of the database `warehouse` for the superuser.
+    /// Returns the URL of the warehouse for the superuser.
     #[must_use]
     pub fn database_url(&self) -> String {
-        self.postgres.url()
+        self.warehouse.clone().unwrap_or_else(|| self.postgres.url())
     }
 
     /// Returns endpoint, keys, region and bucket of the S3 server.

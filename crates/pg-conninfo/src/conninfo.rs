@@ -145,6 +145,12 @@ impl Conninfo {
         self.protection.negotiation == SslNegotiation::Direct
     }
 
+    /// Returns true if the client has a certificate for servers that ask for one.
+    #[must_use]
+    pub fn has_client_certificate(&self) -> bool {
+        self.protection.has_certificate
+    }
+
     /// Returns the same settings with `name` as the application name.
     ///
     /// The user's `application_name` follows in parentheses, so that the program recognizes its sessions by the prefix.

@@ -66,6 +66,8 @@ pub(crate) struct Protection {
     pub(crate) negotiation: SslNegotiation,
     /// True if the server's certificate is verified.
     pub(crate) verified: bool,
+    /// True if the client has a certificate to show.
+    pub(crate) has_certificate: bool,
     /// Warnings that were already logged.
     pub(crate) exposure: Arc<Exposure>,
 }
@@ -115,7 +117,9 @@ impl Protection {
             Some(handshake.connector(checked, &roots, settings, home).map_err(ConninfoError::Tls)?)
         };
         let verified = checked >= SslMode::VerifyCa;
-        Ok(Self { mode, connector, negotiation, verified, exposure: Arc::default() })
+        let shown = handshake.shows_certificate && client_certificate(settings, home).is_some();
+        let has_certificate = shown && connector.is_some();
+        Ok(Self { mode, connector, negotiation, verified, has_certificate, exposure: Arc::default() })
     }
 }
 
@@ -249,12 +253,15 @@ fn revoke_by_folder(builder: &mut SslConnectorBuilder, path: &Path) -> Result<()
     load(store).map_err(|error| openssl_reason(&error))
 }
 
-/// Sets the client certificate if there is one: `sslcert` and `sslkey`, or else libpq's files in the home folder.
-fn identify(builder: &mut SslConnectorBuilder, settings: &Settings, home: Option<&Path>) -> Result<(), String> {
+/// Returns the path of the client certificate: `sslcert`, or else libpq's file in the home folder if there is one.
+fn client_certificate(settings: &Settings, home: Option<&Path>) -> Option<PathBuf> {
     let named = settings.get("sslcert").map(PathBuf::from);
-    let Some(certificate) = named.or_else(|| in_home(home, "postgresql.crt").filter(|path| path.exists())) else {
-        return Ok(());
-    };
+    named.or_else(|| in_home(home, "postgresql.crt").filter(|path| path.exists()))
+}
+
+/// Sets the client certificate if there is one, with the key in `sslkey` or in libpq's file in the home folder.
+fn identify(builder: &mut SslConnectorBuilder, settings: &Settings, home: Option<&Path>) -> Result<(), String> {
+    let Some(certificate) = client_certificate(settings, home) else { return Ok(()) };
     let unusable = |error: String| format!("sslcert: {}: {error}", certificate.display());
     fs::metadata(&certificate).map_err(|error| unusable(error.to_string()))?;
     builder.set_certificate_chain_file(&certificate).map_err(|error| unusable(openssl_reason(&error)))?;

@@ -3,6 +3,7 @@
 pub(crate) mod args;
 pub(crate) mod check;
 pub(crate) mod dead_letters;
+pub(crate) mod distribute;
 pub(crate) mod doctor;
 pub(crate) mod migrate;
 pub(crate) mod offsets;

@@ -19,7 +19,7 @@ use tokio_postgres::Client;
 
 use crate::commands::args::{DatabaseArgs, GroupArgs};
 use crate::kafka::client::client_config;
-use crate::postgres;
+use crate::postgres::{self, cluster};
 
 /// Number of sessions that read the table in parallel.
 const SESSIONS: usize = 2;
@@ -105,7 +105,14 @@ impl ReconcileArgs {
     async fn sessions(&self, table: bool) -> Result<Vec<Client>, Failure> {
         let target = self.database.target()?.named("event-pipeline reconcile");
         let sessions = (0..if table { SESSIONS } else { 0 }).map(|_| postgres::connect(&target));
-        Ok(try_join_all(sessions).await.map_err(anyhow::Error::from)?)
+        let sessions = try_join_all(sessions).await.map_err(anyhow::Error::from)?;
+        // An older warehouse cannot tell, and is not distributed.
+        if let Some(session) = sessions.first()
+            && cluster::is_distributed(session).await.unwrap_or_default()
+        {
+            cluster::await_workers(session).await.map_err(|error| anyhow!("cannot read the table: {error}"))?;
+        }
+        Ok(sessions)
     }
 
     fn manifest_file(&self) -> Result<Option<Manifest>, Failure> {

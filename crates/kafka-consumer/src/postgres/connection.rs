@@ -57,8 +57,9 @@ fn refusal(error: &Error, target: &Conninfo) -> anyhow::Error {
         server_hint(error.code()).to_owned()
     } else if pg_conninfo::tls_failure(error).is_some() {
         return anyhow!("{} with TLS (sslmode={mode}): {text}{}", failure(target), tls_hint(&text));
-    } else if fault::is_login_refusal(error) {
-        // With TLS 1.3 the server reports a refused client certificate after the handshake.
+    } else if fault::is_login_refusal(error) || (target.has_client_certificate() && fault::is_reset(error)) {
+        // With TLS 1.3 the server reports a refused client certificate after the handshake, and closes the connection.
+        // The reset can overtake the report.
         "check the client certificate in sslcert, and the server's ssl_ca_file".to_owned()
     } else if text.contains("password missing") {
         "set PGPASSWORD, or add the password to --database-url or the password file".to_owned()

@@ -76,6 +76,13 @@ pub(crate) fn may_be_server_state(error: &tokio_postgres::Error) -> bool {
     evidence.is_none_or(|evidence| is_transient(evidence.state) && !evidence.is_raised_by_user_code())
 }
 
+/// Returns true if a worker of a distributed table reported the error during COPY. The coordinator passes on its message,
+/// but not its SQLSTATE.
+#[must_use]
+pub(crate) fn lacks_sqlstate(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|database| Evidence::of(database, Phase::Rows).is_from_worker_copy())
+}
+
 /// Returns true if a connection pooler reported the error instead of PostgreSQL.
 #[must_use]
 pub(crate) fn is_raised_by_pooler(error: &tokio_postgres::Error) -> bool {
@@ -110,6 +117,13 @@ pub(crate) fn is_login_refusal(error: &tokio_postgres::Error) -> bool {
     }
 }
 
+/// Returns true if the server reset the connection.
+#[must_use]
+pub(crate) fn is_reset(error: &tokio_postgres::Error) -> bool {
+    let is_reset = |io: &io::Error| io.kind() == io::ErrorKind::ConnectionReset;
+    causes(error).any(|cause| cause.downcast_ref::<io::Error>().is_some_and(is_reset))
+}
+
 /// Returns true for class 28, invalid authorization.
 fn is_about_the_login(state: &str) -> bool {
     state.starts_with("28")
@@ -130,6 +144,7 @@ struct Evidence<'a> {
     routine: Option<&'a str>,
     /// The error names the events' table.
     of_events: bool,
+    message: &'a str,
     /// The same error ended several consecutive attempts.
     repeated: bool,
 }
@@ -142,6 +157,7 @@ impl<'a> Evidence<'a> {
             fatal: matches!(database.parsed_severity(), Some(Severity::Fatal | Severity::Panic)),
             routine: database.routine(),
             of_events: database.schema() == Some("staging") && database.table() == Some("product_events_raw"),
+            message: database.message(),
             repeated: false,
         }
     }
@@ -157,10 +173,38 @@ impl<'a> Evidence<'a> {
         self.state == "08P01" && self.routine.is_none()
     }
 
-    /// Returns true if the events' table has no partition for the row. The SQLSTATE is that of a violated CHECK.
+    /// Returns true if the events' table has no partition for the row. The SQLSTATE is that of a violated CHECK. Of a
+    /// distributed table, only the message names the shard.
     fn is_missing_partition(&self) -> bool {
-        self.state == "23514" && self.routine == Some("ExecFindPartition") && self.of_events
+        (self.state == "23514" && self.routine == Some("ExecFindPartition") && self.of_events)
+            || (self.is_from_worker() && names_shard_of_events(self.message))
     }
+
+    /// Returns true for an error that the coordinator passes on from a worker.
+    fn is_from_worker(&self) -> bool {
+        self.is_from_worker_copy() || (self.state == "23514" && self.routine == Some("ReportResultError"))
+    }
+
+    /// Returns true for an error of a worker that Citus reports without its SQLSTATE.
+    fn is_from_worker_copy(&self) -> bool {
+        self.state == "XX000" && self.routine == Some("ReportCopyError")
+    }
+
+    /// Returns true if Citus lost the connection to a worker within the transaction.
+    fn is_lost_worker(&self) -> bool {
+        self.state == "XX000"
+            && matches!(self.routine, Some("MarkRemoteTransactionFailed" | "CheckRemoteTransactionsHealth"))
+    }
+}
+
+/// Returns true if a message names a shard of the partitioned table. Shards of its partitions have the day in their names,
+/// and only they have constraints.
+fn names_shard_of_events(message: &str) -> bool {
+    let names_shard = |rest: &str| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        digits > 0 && !rest[digits..].starts_with('_')
+    };
+    message.split("product_events_raw_").skip(1).any(names_shard)
 }
 
 /// Returns the remedy for an error.
@@ -168,7 +212,7 @@ impl<'a> Evidence<'a> {
 /// While rows are inserted, permanent errors and repeated transient ones are attributed to rows. The dead-letter limit
 /// guards against a table that rejects everything. No row is blamed for an error that ended the session.
 fn decide(evidence: &Evidence<'_>) -> SqlFault {
-    if evidence.is_raised_by_pooler() {
+    if evidence.is_raised_by_pooler() || evidence.is_lost_worker() {
         return SqlFault::Retry;
     }
     let transient = is_transient(evidence.state);
@@ -211,7 +255,8 @@ mod tests {
                              2F002 38000 28P01 3D000 42P01 42501 42703 0A000 XX000 99001";
 
     fn evidence(state: &str, phase: Phase) -> Evidence<'_> {
-        Evidence { state, phase, fatal: false, routine: Some("a_routine"), of_events: false, repeated: false }
+        let routine = Some("a_routine");
+        Evidence { state, phase, fatal: false, routine, of_events: false, message: "a message", repeated: false }
     }
 
     fn raised(state: &str) -> Evidence<'_> {
@@ -273,5 +318,33 @@ mod tests {
         assert_eq!(decide(&Evidence { of_events: false, ..missing }), Row);
         assert_eq!(decide(&raised("23514")), Row);
         assert_eq!(decide(&Evidence { routine: Some("ExecConstraints"), of_events: true, ..missing }), Row);
+    }
+
+    #[test]
+    fn an_error_of_a_worker_is_told_by_the_coordinators_routine() {
+        let copy = |message| Evidence { routine: Some("ReportCopyError"), message, ..evidence("XX000", Phase::Rows) };
+        let missing = "no partition of relation \"product_events_raw_102024\" found for row";
+        assert_eq!(decide(&copy(missing)), NoPartition);
+        let insert =
+            Evidence { message: missing, routine: Some("ReportResultError"), ..evidence("23514", Phase::Rows) };
+        assert_eq!(decide(&insert), NoPartition);
+        for message in [
+            "duplicate key value violates unique constraint \"product_events_raw_20261201_event_id_102024\"",
+            "new row for relation \"product_events_raw_20261201_102024\" violates check constraint \"c\"",
+        ] {
+            assert_eq!((decide(&copy(message)), copy(message).is_from_worker_copy()), (Row, true), "{message}");
+        }
+        // On one server, a table partition has such a name.
+        let check = "new row for relation \"product_events_raw_20261201\" violates check constraint \"c\"";
+        assert_eq!(decide(&Evidence { message: check, ..evidence("23514", Phase::Rows) }), Row);
+        for routine in ["MarkRemoteTransactionFailed", "CheckRemoteTransactionsHealth"] {
+            for phase in [Phase::Statement, Phase::Rows, Phase::Commit] {
+                assert_eq!(
+                    decide(&Evidence { routine: Some(routine), ..evidence("XX000", phase) }),
+                    Retry,
+                    "{routine}"
+                );
+            }
+        }
     }
 }

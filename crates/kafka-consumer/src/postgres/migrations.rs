@@ -89,7 +89,7 @@ async fn run(client: &mut Client, scripts: &[Migration]) -> Result<Vec<String>, 
         };
         anyhow::anyhow!("cannot apply a migration: {text}{hint}")
     })?;
-    Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
+    Ok(report.applied_migrations().iter().map(file_name).collect())
 }
 
 fn chain(error: &dyn std::error::Error) -> String {
@@ -109,6 +109,11 @@ async fn applied(client: &Client) -> anyhow::Result<Vec<Applied>> {
         other => other.with_context(|| format!("cannot read {HISTORY}"))?,
     };
     Ok(rows.iter().map(|row| Applied { version: row.get(0), name: row.get(1), checksum: row.get(2) }).collect())
+}
+
+/// Returns the name of a script's file, without its extension.
+fn file_name(script: &Migration) -> String {
+    format!("V{:03}__{}", script.version(), script.name())
 }
 
 /// Returns the names of the scripts that the warehouse lacks.
@@ -132,5 +137,5 @@ fn missing(scripts: &[Migration], applied: &[Applied]) -> anyhow::Result<Vec<Str
         }
     }
     let has = |script: &&Migration| !applied.iter().any(|one| one.version == script.version());
-    Ok(scripts.iter().filter(has).map(|script| format!("V{:03}__{}", script.version(), script.name())).collect())
+    Ok(scripts.iter().filter(has).map(file_name).collect())
 }

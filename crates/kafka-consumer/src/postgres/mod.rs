@@ -1,9 +1,11 @@
-//! PostgreSQL: connections, session settings, error classes, migrations and table partitions.
+//! PostgreSQL: connections, session settings, error classes, migrations, table partitions and distributed tables.
 
+pub(crate) mod cluster;
 mod connection;
 pub(crate) mod fault;
 pub(crate) mod migrations;
 pub(crate) mod old_snapshots;
+pub(crate) mod owner;
 mod parameters;
 mod pooler;
 mod session;
@@ -12,6 +14,7 @@ pub(crate) mod table_partitions;
 pub(crate) use connection::describe;
 pub use connection::{connect_at_start, resolve};
 pub(crate) use fault::{Phase, PhaseError};
+pub(crate) use owner::quoted;
 pub(crate) use parameters::{RowAddress, Timestamptz, bigint};
 pub(crate) use pg_conninfo::Conninfo;
 pub use session::connect;

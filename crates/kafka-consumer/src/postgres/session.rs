@@ -12,6 +12,9 @@ use tokio_postgres::{Client, Error};
 /// function, an operator, a catalog or a work table. The configured path follows for the owner's triggers. `RESET`
 /// keeps the path from growing in a pooled session.
 ///
+/// The settings of Citus, which other servers ignore, write to the shards of a worker over one connection: with several,
+/// two writers wait for each other, and each row costs four times as much.
+///
 /// The server ends a transaction after its client was idle for a minute, and one whose client's machine has vanished
 /// within half a minute. `statement_timeout` and the owner's other limits keep their values.
 const SESSION: &str = "\
@@ -24,6 +27,7 @@ const SESSION: &str = "\
     SET bytea_output = 'hex'; SET extra_float_digits = 1; SET array_nulls = on; SET quote_all_identifiers = off; \
     SET transform_null_equals = off; SET xmloption = 'content'; SET check_function_bodies = on; SET jit = off; \
     SET client_min_messages = 'warning'; \
+    SET citus.multi_shard_modify_mode = 'sequential'; SET citus.enable_deadlock_prevention = off; \
     SET idle_in_transaction_session_timeout = '60s'; SET lock_timeout = '30s'; \
     SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; \
     SET tcp_user_timeout = '25s'";

@@ -1,9 +1,10 @@
 //! Faults that must not break the consumer. Each test proves that its fault happened and verifies the result from the
 //! stores alone.
 //!
-//! `make test` runs the fast tests, `make test-faults` all of them.
+//! `make test` runs the fast tests, `make test-faults` all of them, and `make test-citus` those that need a Citus cluster.
 #![allow(clippy::print_stderr, clippy::print_stdout, clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod citus;
 mod commits;
 mod consumer_process;
 mod failover;

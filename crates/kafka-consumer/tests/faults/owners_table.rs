@@ -224,3 +224,15 @@ fn a_suppressed_letter_stays_open() {
     assert_eq!(number_of(&stack, "replayed_at IS NULL"), 2);
     assert_eq!(number(&stack, TABLE), 1 + 10 + 2);
 }
+
+/// PostgreSQL says only that data is missing.
+#[test]
+fn a_changed_column_type_ends_the_consumer_with_a_way_to_find_it() {
+    let stack = stack();
+    execute(&stack, "ALTER TABLE staging.product_events_raw ALTER COLUMN product_id TYPE bigint");
+    send(&stack, 0, [event(2)]);
+    let before = offsets(&stack);
+    let said = Member::of(&stack, &["--until-caught-up"]).ended_with(1);
+    assert!(said.contains("[08P01]") && said.contains("'kafka-consumer doctor' names it"), "{said}");
+    assert_eq!(offsets(&stack), before);
+}

@@ -1,6 +1,7 @@
 //! libpq's SSL modes against a real server with certificates of a test authority.
 
 use std::fs;
+use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -38,10 +39,7 @@ impl Server {
     }
 
     fn write(&self, name: &str, text: &str) -> PathBuf {
-        let path = self.folder.path().join(name);
-        fs::write(&path, text).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        path
+        write(self.folder.path(), name, text)
     }
 
     fn url(&self, user: &str, host: &str, options: &str) -> String {
@@ -54,6 +52,14 @@ impl Server {
         let is = "SELECT ssl::text FROM pg_stat_ssl WHERE pid = pg_backend_pid()";
         ask(&self.url(user, host, options), is).map(|answer| answer == "true")
     }
+}
+
+/// Writes a file that only its owner can read.
+fn write(folder: &Path, name: &str, text: &str) -> PathBuf {
+    let path = folder.join(name);
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    path
 }
 
 /// Returns the first column of one row, queried over one of the program's own connections.
@@ -170,10 +176,36 @@ fn a_client_shows_its_certificate() {
     server.write("unknown.key", &unknown.key().unwrap());
     let options = "sslmode=require&sslcert=@/unknown.crt&sslkey=@/unknown.key";
     let said = server.encrypted("by_certificate", "localhost", options).unwrap_err();
-    assert!(said.contains("SSL alert") && said.contains("check the client certificate in sslcert"), "{said}");
+    assert!(said.contains("check the client certificate in sslcert"), "{said}");
     assert!(server.encrypted("by_certificate", "localhost", "sslmode=require").unwrap_err().contains("certificate"));
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     assert!(with("mine.key").unwrap_err().contains("accessible to other users"));
+}
+
+#[test]
+fn a_reset_may_be_a_refused_client_certificate() {
+    // Closing a connection with unread data resets it. A server that refuses a certificate may do so.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            stream.peek(&mut [0]).unwrap();
+        }
+    });
+    let (clients, folder) = (Authority::new("clients").unwrap(), tempfile::tempdir().unwrap());
+    let mine = clients.issue(&["by_certificate"]).unwrap();
+    write(folder.path(), "mine.crt", &mine.certificate().unwrap());
+    write(folder.path(), "mine.key", &mine.key().unwrap());
+    let path = folder.path().display();
+    let certificate = format!("sslcert={path}/mine.crt&sslkey={path}/mine.key");
+    for (options, expected) in [
+        (format!("sslmode=require&{certificate}"), "check the client certificate in sslcert"),
+        (format!("sslmode=require&sslcertmode=disable&{certificate}"), "start the local stack"),
+        ("sslmode=require".to_owned(), "start the local stack"),
+    ] {
+        let said = ask(&format!("postgres://by_certificate@127.0.0.1:{port}/warehouse?{options}"), "").unwrap_err();
+        assert!(said.contains("reset") && said.contains(expected), "{options}: {said}");
+    }
 }
 
 #[test]
@@ -192,7 +224,7 @@ fn of_several_hosts_the_first_that_can_be_written_to_is_taken() {
     ask(&second.url(), "ALTER DATABASE warehouse SET default_transaction_read_only = on").unwrap();
     let said = both("").unwrap_err();
     assert!(said.contains("does not allow writes"), "{said}");
-    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("127.0.0.1:{},127.0.0.1:{}", silent.local_addr().unwrap().port(), second.port());
     let url = format!("postgres://admin:admin@{address}/warehouse?target_session_attrs=any");
     assert_eq!(ask(&url, port), Ok(second.port().to_string()), "a host that says nothing is passed");

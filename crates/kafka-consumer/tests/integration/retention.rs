@@ -141,7 +141,7 @@ fn what_was_interrupted_is_finished_by_the_next_run() {
     assert_eq!(number(&stack, "SELECT count(*) FROM pipeline.dropped_partitions WHERE dropped_at IS NULL"), 0);
 
     let said = fail(&stack, WRITER, &["retention", "--keep", "1d"], 1);
-    assert!(said.contains("as event_writer: it belongs to pipeline_owner"), "{said}");
+    assert!(said.contains("as event_writer: staging.product_events_raw belongs to pipeline_owner"), "{said}");
     assert!(fail(&stack, OWNER, &["retention", "--keep", "5h"], 2).contains("use 1d to"));
     assert!(fail(&stack, OWNER, &["retention"], 2).contains("--keep"));
 }

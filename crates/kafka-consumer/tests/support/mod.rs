@@ -67,7 +67,10 @@ pub(crate) fn migrate(stack: &Stack) {
 
 /// Returns the URL of the warehouse for this user.
 pub(crate) fn url_of(stack: &Stack, user: &str) -> String {
-    stack.database_url().replacen("admin:admin@", &format!("{user}:{user}@"), 1)
+    let url = stack.database_url();
+    let (scheme, rest) = url.split_once("://").unwrap();
+    let (_, place) = rest.split_once('@').unwrap();
+    format!("{scheme}://{user}:{user}@{place}")
 }
 
 /// Returns a generator that writes to Kafka and the lake, built by `cargo build --workspace`.
@@ -173,12 +176,17 @@ pub(crate) fn number(stack: &Stack, sql: &str) -> i64 {
 
 /// Runs statements as the superuser.
 pub(crate) fn execute(stack: &Stack, sql: &str) {
-    execute_as(stack, "admin", sql).unwrap();
+    run_sql(&stack.database_url(), sql).unwrap();
 }
 
 /// Runs statements as this user.
 pub(crate) fn execute_as(stack: &Stack, user: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
-    runtime().block_on(async { connect_to(&url_of(stack, user)).await?.batch_execute(sql).await })
+    run_sql(&url_of(stack, user), sql)
+}
+
+/// Runs statements in a new session.
+pub(crate) fn run_sql(url: &str, sql: &str) -> Result<(), tokio_postgres::Error> {
+    runtime().block_on(async { connect_to(url).await?.batch_execute(sql).await })
 }
 
 async fn connect(stack: &Stack) -> Result<tokio_postgres::Client, tokio_postgres::Error> {

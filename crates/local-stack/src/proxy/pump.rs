@@ -93,6 +93,11 @@ impl Pump {
             Some(CutAt::Answer) => self.connection.answer_is_last.store(true, Ordering::Relaxed),
             None => {}
         }
+        if self.direction == Direction::ToServer
+            && let Some(recorded) = &mut *guard(&self.shared.recorded)
+        {
+            recorded.entry(self.connection.number).or_default().extend_from_slice(bytes);
+        }
         let delay = if let ProxyMode::Delayed(delay) = way { delay } else { Duration::ZERO };
         self.parcels.send((Instant::now() + delay, bytes.to_vec())).is_ok()
     }

@@ -1,5 +1,6 @@
 //! State shared by the connections of a proxy.
 
+use std::collections::BTreeMap;
 use std::net::{Shutdown, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -37,6 +38,8 @@ pub(super) struct Shared {
     pub(super) way: Mutex<ProxyMode>,
     pub(super) trigger: Mutex<Option<Trigger>>,
     pub(super) open: Mutex<Vec<Arc<Connection>>>,
+    /// Bytes of the clients by connection, if they are recorded.
+    pub(super) recorded: Mutex<Option<BTreeMap<u64, Vec<u8>>>>,
     pub(super) over: AtomicBool,
     pub(super) accepted: AtomicU64,
     pub(super) cut: AtomicU64,
@@ -53,6 +56,7 @@ pub(super) struct Trigger {
 
 #[derive(Debug)]
 pub(super) struct Connection {
+    pub(super) number: u64,
     pub(super) client: TcpStream,
     pub(super) server: TcpStream,
     /// The connection lost bytes; later bytes would be misinterpreted by the receiver.

@@ -5,6 +5,7 @@ mod definition;
 mod event_rules;
 mod report;
 mod runner;
+mod visibility;
 
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -57,7 +58,7 @@ impl CheckArgs {
             let progress = Progress::new(log.shows_progress(), Some(checks.len() as u64), "checks");
             runner::run(&mut client, &checks, self.timeout.get(), &progress).await
         };
-        let report = report.map_err(|error| anyhow!("cannot run the checks: {}", describe(&error)))?;
+        let report = report.map_err(|error| anyhow!("cannot run the checks: {error}"))?;
         self.say(&report)?;
         if !self.no_save {
             runner::keep(&mut client, &report).await.map_err(|error| match error.code() {

@@ -1,5 +1,6 @@
 //! `kafka-consumer doctor`: checks dependencies, privileges and settings, and suggests fixes.
 
+mod cluster;
 mod config;
 mod examination;
 mod finding;

@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use tokio_postgres::{Client, Row};
 
+use crate::commands::doctor::cluster;
 use crate::commands::doctor::config::DoctorConfig;
 use crate::commands::doctor::finding::{Finding, Findings};
 use crate::commands::doctor::rehearsal;
@@ -71,6 +72,7 @@ async fn ask(
             if may_write && !is_read_only(&session) {
                 rehearsal::rehearse(client, &settings.group_topic, lines).await?;
             }
+            cluster::examine(client, settings.writers, lines).await?;
         }
         Ok(missing) => lines.bad(
             "migrations",

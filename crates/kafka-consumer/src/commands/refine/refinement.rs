@@ -6,9 +6,10 @@
 //! rows directly.
 //!
 //! All of this is one transaction with one snapshot. A note that the snapshot contains comes with its rows; a later
-//! note stays for the next refinement.
+//! note stays for the next refinement. The workers of a distributed table show the rows of a note only after the
+//! coordinator shows the note, so the refinement waits for them before it reads the rows.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use event_model::Timestamp;
 use serde::Serialize;
@@ -18,6 +19,7 @@ use tokio_postgres::{Client, Error, IsolationLevel, Transaction};
 
 use crate::commands::refine::statements;
 use crate::postgres;
+use crate::postgres::cluster::{self, ClusterError};
 
 /// Scope of a refinement.
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,6 +58,9 @@ pub enum RefineError {
     /// The role lacks a privilege.
     #[error("cannot refine: {}; connect as a member of pipeline_writer or as the owner", postgres::describe(.0))]
     Denied(Error),
+    /// A worker of a distributed table is unavailable, or does not show committed rows yet. Holds the reason.
+    #[error("cannot refine: {0}")]
+    Cluster(String),
     /// Any other PostgreSQL error.
     #[error("cannot refine: {}", postgres::describe(.0))]
     Postgres(Error),
@@ -83,9 +88,12 @@ pub async fn refine(client: &mut Client, request: Request) -> Result<Refined, Re
         Some(&SqlState::LOCK_NOT_AVAILABLE) => RefineError::Busy(began.elapsed()),
         _ => error.into(),
     })?;
-    let refined = refine_alone(client, request, began).await.map_err(|error| match error.code() {
-        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => RefineError::Denied(error),
-        _ => error.into(),
+    let refined = refine_alone(client, request, began).await.map_err(|error| match error {
+        ClusterError::Postgres(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            RefineError::Denied(error)
+        }
+        ClusterError::Postgres(error) => error.into(),
+        other => RefineError::Cluster(other.to_string()),
     });
     // Runs after an error too. A broken session has lost the lock anyway.
     let unlocked = client.batch_execute(UNLOCK).await;
@@ -94,7 +102,7 @@ pub async fn refine(client: &mut Client, request: Request) -> Result<Refined, Re
     Ok(refined)
 }
 
-async fn refine_alone(client: &mut Client, request: Request, began: Instant) -> Result<Refined, Error> {
+async fn refine_alone(client: &mut Client, request: Request, began: Instant) -> Result<Refined, ClusterError> {
     match client.batch_execute(statements::SUMMARIZE).await {
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
             tracing::warn!(error = postgres::describe(&error), "time indexes not updated");
@@ -102,22 +110,34 @@ async fn refine_alone(client: &mut Client, request: Request, began: Instant) -> 
         other => other?,
     }
     client.batch_execute(statements::WORK_TABLES).await?;
+    let is_distributed = cluster::is_distributed(client).await?;
+    let settled = if is_distributed { Some(cluster::oldest_writer(client).await?) } else { None };
     let transaction = client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).start().await?;
-    let refined = statements_in_order(&transaction, request).await?;
+    let refined = statements_in_order(&transaction, request, settled).await?;
     transaction.commit().await?;
     Ok(Refined { seconds: began.elapsed().as_secs_f64(), ..refined })
 }
 
-async fn statements_in_order(transaction: &Transaction<'_>, request: Request) -> Result<Refined, Error> {
+/// Executes the statements. `settled` is the begin of the oldest transaction that may write to a distributed table.
+async fn statements_in_order(
+    transaction: &Transaction<'_>,
+    request: Request,
+    settled: Option<SystemTime>,
+) -> Result<Refined, ClusterError> {
     let as_of = request.as_of.map(|time| time.to_string());
     transaction.execute(statements::TERMS, &[&as_of, &request.all]).await?;
-    for sql in statements::HOURS {
-        transaction.execute(sql, &[]).await?;
+    transaction.execute(statements::TOUCHED_HOURS, &[]).await?;
+    // Each worker has its own snapshot, which it takes with the first of the next statements.
+    if settled.is_some() {
+        cluster::await_workers(transaction).await?;
+    }
+    for sql in statements::hours() {
+        transaction.execute(&sql, &[]).await?;
     }
     let users_changed = transaction.execute(statements::USER_FEATURES, &[]).await?;
     let accounts_changed = transaction.execute(statements::ACCOUNT_FEATURES, &[]).await?;
     let counts = [users_changed, accounts_changed].map(u64::cast_signed);
-    let row = transaction.query_one(statements::REFINEMENT, &[&counts[0], &counts[1]]).await?;
+    let row = transaction.query_one(statements::REFINEMENT, &[&counts[0], &counts[1], &settled]).await?;
     Ok(Refined {
         as_of: row.get(0),
         hours_remade: row.get(1),

@@ -2,6 +2,8 @@
 
 use tokio_postgres::{Client, Error, GenericClient, Row, Transaction};
 
+use crate::postgres::{cluster, quoted};
+
 /// A table partition to drop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ExpiredPartition {
@@ -34,7 +36,9 @@ enum State {
 ///
 /// A partition with an interrupted detachment comes first, because PostgreSQL starts no other detachment before that
 /// one is finished. No literal contains a backslash, so the statement does not depend on `standard_conforming_strings`.
-const DOOMED: &str = "SELECT c.relname::text, pg_total_relation_size(c.oid), i.inhdetachpending,
+///
+/// `{size}` is the function that measures a table.
+const DOOMED: &str = "SELECT c.relname::text, {size}(c.oid), i.inhdetachpending,
         CASE WHEN c.reltuples >= 0 THEN c.reltuples::bigint END
     FROM pg_class AS c
     LEFT JOIN pg_inherits AS i ON i.inhrelid = c.oid AND i.inhparent = 'staging.product_events_raw'::regclass
@@ -68,7 +72,9 @@ pub(crate) async fn doomed(client: &impl GenericClient, floor: &str) -> Result<V
         };
         ExpiredPartition { name: row.get(0), bytes: row.get(1), rows: row.get(3), state }
     };
-    Ok(client.query(DOOMED, &[&floor]).await?.iter().map(read).collect())
+    let size =
+        if cluster::is_distributed(client).await? { "citus_total_relation_size" } else { "pg_total_relation_size" };
+    Ok(client.query(&DOOMED.replace("{size}", size), &[&floor]).await?.iter().map(read).collect())
 }
 
 /// Returns the name and the bounds of a partition whose upper bound cannot be read.
@@ -91,9 +97,11 @@ pub(crate) async fn note(transaction: &Transaction<'_>, doomed: &[ExpiredPartiti
 }
 
 /// Detaches a partition without a lock that blocks readers or writers. Waits for the transactions that use the
-/// partition now, each up to the session's `lock_timeout`.
+/// partition now, each up to the session's `lock_timeout`. A distributed table has no such detachment: readers and writers
+/// of it wait for a moment.
 pub(crate) async fn detach(client: &Client, one: &ExpiredPartition) -> Result<(), Error> {
     let how = match one.state {
+        State::Attached if cluster::is_distributed(client).await? => "",
         State::Attached => "CONCURRENTLY",
         State::Pending => "FINALIZE",
         State::Detached => return Ok(()),
@@ -107,8 +115,4 @@ pub(crate) async fn drop(client: &mut Client, one: &ExpiredPartition) -> Result<
     transaction.batch_execute(&format!("DROP TABLE IF EXISTS staging.{}", quoted(&one.name))).await?;
     transaction.execute(DROPPED, &[&one.name]).await?;
     transaction.commit().await
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }

@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use tokio_postgres::{Client, GenericClient};
 
 use crate::commands::retention::expired_partitions::{self, ExpiredPartition};
-use crate::postgres;
+use crate::postgres::{self, owner};
 
 /// Floor and expired partitions of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,20 +24,11 @@ const FLOOR: &str = "SELECT greatest(
         ((now() - $1::bigint * interval '1 second') AT TIME ZONE 'UTC')::date,
         (SELECT max(floor) FROM pipeline.retention_floors))::text";
 
-const OWNER: &str = "SELECT pg_has_role(relowner, 'USAGE'), pg_get_userbyid(relowner)::text, current_user::text
-    FROM pg_class WHERE oid = 'staging.product_events_raw'::regclass";
-
 /// Returns the floor and the partitions of the whole UTC days older than `keep_seconds`. Fails if the role does not own
 /// the table, if the bounds of a partition cannot be read, or if a DEFAULT partition keeps the others from being
 /// detached.
 pub(crate) async fn plan(client: &Client, keep_seconds: i64) -> anyhow::Result<Plan> {
-    let row = client.query_one(OWNER, &[]).await.context("cannot read the owner of staging.product_events_raw")?;
-    if !row.get::<_, bool>(0) {
-        let (owner, user): (String, String) = (row.get(1), row.get(2));
-        bail!(
-            "cannot drop partitions of staging.product_events_raw as {user}: it belongs to {owner}; connect as its owner"
-        );
-    }
+    owner::require(client, "drop table partitions").await?;
     if let Some((name, bounds)) =
         expired_partitions::unreadable(client).await.context("cannot read the table partitions")?
     {

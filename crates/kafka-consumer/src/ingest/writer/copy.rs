@@ -1,8 +1,11 @@
 //! COPY of encoded rows into the table.
 
+use std::error::Error;
+
 use bytes::{Bytes, BytesMut};
-use event_model::{COPY_COLUMNS, COPY_HEADER, COPY_TRAILER};
+use event_model::{COPY_COLUMNS, COPY_HEADER, COPY_TRAILER, FIELDS};
 use futures_util::SinkExt;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use tokio_postgres::{Statement, Transaction};
 
 use crate::failpoint;
@@ -12,6 +15,42 @@ use crate::postgres::{Phase, PhaseError};
 /// Returns the statement that copies rows into the table.
 pub(crate) fn copy_statement() -> String {
     format!("COPY staging.product_events_raw ({}) FROM STDIN (FORMAT binary)", *COPY_COLUMNS)
+}
+
+/// Returns the statement that inserts one row, given as [`copy_values`].
+pub(crate) fn insert_statement() -> String {
+    let values: Vec<String> = (1..=FIELDS.len()).map(|number| format!("${number}")).collect();
+    format!("INSERT INTO staging.product_events_raw ({}) VALUES ({})", *COPY_COLUMNS, values.join(", "))
+}
+
+/// Value of a column in PostgreSQL's binary format, which COPY and statement parameters share.
+#[derive(Debug)]
+pub(crate) struct Encoded<'a>(&'a [u8]);
+
+impl ToSql for Encoded<'_> {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn Error + Sync + Send>> {
+        out.extend_from_slice(self.0);
+        Ok(IsNull::No)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    to_sql_checked!();
+}
+
+/// Splits an encoded row into its values, each of which follows its length.
+pub(crate) fn copy_values(row: &[u8]) -> Vec<Encoded<'_>> {
+    let mut rest = row.get(2..).unwrap_or_default();
+    let mut values = Vec::with_capacity(FIELDS.len());
+    while let Some((length, after)) = rest.split_first_chunk() {
+        let length = usize::try_from(i32::from_be_bytes(*length)).unwrap_or(0).min(after.len());
+        let (value, others) = after.split_at(length);
+        values.push(Encoded(value));
+        rest = others;
+    }
+    values
 }
 
 /// Size of a COPY message, in bytes. PostgreSQL receives a whole message before it processes the first row.

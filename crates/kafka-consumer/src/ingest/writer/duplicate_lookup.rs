@@ -5,18 +5,20 @@ use std::error::Error;
 use std::time::{Duration, SystemTime};
 
 use event_model::{COPY_COLUMNS, read_copy_row};
-use tokio_postgres::types::{FromSql, Type};
+use tokio_postgres::types::{FromSql, ToSql, Type};
 use tokio_postgres::{Client, Statement, Transaction};
 use uuid::Uuid;
 
 use crate::ingest::batch::rows::Row;
 use crate::ingest::offsets::corrections::RowState;
 
-/// Finds duplicates: rows with an equal `event_id` within the UTC day. A row that violates another unique index is not
-/// a duplicate: COPY refuses it, and it becomes a dead letter.
+/// Finds duplicates: rows with an equal `event_id` within the UTC day, and in a distributed table also within the account,
+/// as its unique index does. A row that violates another unique index is not a duplicate: COPY refuses it, and it becomes a
+/// dead letter.
 #[derive(Clone)]
 pub(crate) struct Lookup {
     find: Statement,
+    is_distributed: bool,
 }
 
 /// Maximum number of ids per query, which limits the size of the result.
@@ -24,14 +26,15 @@ const IDS: usize = 4_096;
 const DAY: u64 = 86_400;
 
 impl Lookup {
-    pub(crate) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
-        // The bounds let PostgreSQL skip the table partitions of other days.
+    pub(crate) async fn prepare(client: &Client, is_distributed: bool) -> Result<Self, tokio_postgres::Error> {
+        // The bounds let PostgreSQL skip the table partitions of other days, and the accounts let Citus skip shards.
         let find = format!(
             "SELECT {} FROM staging.product_events_raw
-             WHERE event_id = ANY ($1) AND event_timestamp >= $2 AND event_timestamp < $3",
-            *COPY_COLUMNS
+             WHERE event_id = ANY ($1) AND event_timestamp >= $2 AND event_timestamp < $3{}",
+            *COPY_COLUMNS,
+            if is_distributed { " AND account_id = ANY ($4)" } else { "" }
         );
-        Ok(Self { find: client.prepare(&find).await? })
+        Ok(Self { find: client.prepare(&find).await?, is_distributed })
     }
 
     /// Returns the state of each row. An unreadable row counts as new, so that COPY reports its error.
@@ -51,10 +54,16 @@ impl Lookup {
             let ids: Vec<Uuid> = indexes.keys().copied().collect();
             let (from, to) = (start_of(*day), start_of(day + 1));
             for ids in ids.chunks(IDS) {
-                for found in transaction.query(&self.find, &[&ids, &from, &to]).await? {
+                let accounts = self.is_distributed.then(|| accounts_of(ids.iter().flat_map(|id| &indexes[id]), rows));
+                let mut values: Vec<&(dyn ToSql + Sync)> = vec![&ids, &from, &to];
+                values.extend(accounts.iter().map(|accounts| accounts as &(dyn ToSql + Sync)));
+                for found in transaction.query(&self.find, &values).await? {
                     let old = copy_row(&found);
-                    for index in found.try_get::<_, Uuid>(0).ok().and_then(|id| indexes.get(&id)).into_iter().flatten()
-                    {
+                    let id = found.try_get::<_, Uuid>(0).ok();
+                    for index in id.and_then(|id| indexes.get(&id)).into_iter().flatten() {
+                        if self.is_distributed && account_of(rows[*index].bytes) != account_of(&old) {
+                            continue;
+                        }
                         let same = known[*index] == RowState::Same || old == rows[*index].bytes;
                         known[*index] = if same { RowState::Same } else { RowState::Differing };
                     }
@@ -63,6 +72,16 @@ impl Lookup {
         }
         Ok(known)
     }
+}
+
+/// Returns the accounts of rows, given by their indices.
+fn accounts_of<'i>(indices: impl Iterator<Item = &'i usize>, rows: &[Row<'_>]) -> Vec<i32> {
+    let accounts = indices.filter_map(|index| account_of(rows[*index].bytes));
+    accounts.collect::<BTreeSet<i32>>().into_iter().collect()
+}
+
+fn account_of(row: &[u8]) -> Option<i32> {
+    Some(read_copy_row(row)?.account_id)
 }
 
 fn start_of(day: i64) -> SystemTime {

@@ -4,20 +4,24 @@
 
 use std::collections::BTreeMap;
 
+use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Error, Statement, Transaction};
 
 use crate::ingest::batch::rows::Row;
 use crate::ingest::offsets::corrections::{CountCorrections, RowState};
 use crate::ingest::writer::answers::Answers;
-use crate::ingest::writer::copy::{bytes_of, copy, copy_statement};
+use crate::ingest::writer::copy::{bytes_of, copy, copy_statement, copy_values, insert_statement};
 use crate::ingest::writer::duplicate_lookup::{Lookup, split_repeats};
 use crate::ingest::writer::refused_rows::RefusedRow;
+use crate::postgres::cluster;
 use crate::postgres::describe;
-use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault, may_be_server_state};
+use crate::postgres::fault::{Phase, PhaseError, Repeats, SqlFault, lacks_sqlstate, may_be_server_state};
 
 #[derive(Clone)]
 pub(crate) struct StagedInsert {
     copy: Statement,
+    /// Inserts one row, to learn the SQLSTATE that COPY into a distributed table does not report.
+    insert: Statement,
     lookup: Lookup,
 }
 
@@ -85,7 +89,12 @@ const FAILURES_WITHOUT_PASS: usize = 16;
 
 impl StagedInsert {
     pub(crate) async fn prepare(client: &Client) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self { copy: client.prepare(&copy_statement()).await?, lookup: Lookup::prepare(client).await? })
+        let is_distributed = cluster::is_distributed(client).await?;
+        Ok(Self {
+            copy: client.prepare(&copy_statement()).await?,
+            insert: client.prepare(&insert_statement()).await?,
+            lookup: Lookup::prepare(client, is_distributed).await?,
+        })
     }
 
     pub(crate) const fn lookup(&self) -> &Lookup {
@@ -171,6 +180,10 @@ impl StagedInsert {
                 continue;
             }
             size = (size / 2).max(1);
+            let error = self.with_sqlstate(transaction, error, chunk[0]).await?;
+            if options.repeats.classify(&error) != SqlFault::Row {
+                return Err(StagedInsertError::Failed(error));
+            }
             if is_unique_violation(&error) {
                 // Another session may have inserted rows with these ids since the lookup.
                 let corrections = outcome.corrections.entry(partition).or_default();
@@ -187,6 +200,25 @@ impl StagedInsert {
             refuse(partition, row, error, outcome)?;
         }
         Ok(())
+    }
+
+    /// Returns an error with its SQLSTATE, which COPY into a distributed table does not report. An INSERT of the row does,
+    /// and is rolled back.
+    async fn with_sqlstate(
+        &self,
+        transaction: &Transaction<'_>,
+        error: PhaseError,
+        row: Row<'_>,
+    ) -> Result<PhaseError, Error> {
+        if !lacks_sqlstate(&error.error) {
+            return Ok(error);
+        }
+        transaction.batch_execute("SAVEPOINT chunk").await?;
+        let values = copy_values(row.bytes);
+        let values = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect::<Vec<_>>();
+        let inserted = transaction.execute(&self.insert, &values).await;
+        transaction.batch_execute("ROLLBACK TO SAVEPOINT chunk; RELEASE SAVEPOINT chunk").await?;
+        Ok(inserted.err().map_or(error, |error| PhaseError { error, phase: Phase::Rows }))
     }
 
     /// Inserts rows within a savepoint, which remains open if they fail. Returns the number of inserted rows.
@@ -240,8 +272,8 @@ fn is_unique_violation(error: &PhaseError) -> bool {
 /// Returns `None` if the server's messages are in another language.
 fn line_of(error: &tokio_postgres::Error) -> Option<usize> {
     let context = error.as_db_error()?.where_()?;
-    // The context of this COPY is the outermost one.
-    let copy = context.lines().rfind(|line| line.starts_with("COPY "))?;
+    // The context of this COPY is the outermost one. A worker counts the lines of a shard.
+    let copy = context.lines().rfind(|line| line.starts_with("COPY product_events_raw,"))?;
     let (_, rest) = copy.split_once(", line ")?;
     rest.split(|letter: char| !letter.is_ascii_digit()).next()?.parse().ok()
 }

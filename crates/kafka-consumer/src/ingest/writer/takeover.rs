@@ -49,8 +49,9 @@ async fn end_holders(target: &Conninfo, backend: i32) -> Result<(), Error> {
         let (pid, name, state): (i32, Option<String>, Option<String>) = (row.get(0), row.get(1), row.get(2));
         let seconds: Option<i64> = row.get(4);
         if row.get::<_, Option<bool>>(3) == Some(true) {
+            // Citus adds a variant for `bigint`.
+            client.execute("SELECT pg_terminate_backend($1::integer)", &[&pid]).await?;
             tracing::warn!(pid, name, state, seconds, "session of a stopped consumer terminated");
-            client.execute("SELECT pg_terminate_backend($1)", &[&pid]).await?;
         } else {
             tracing::warn!(pid, name, state, seconds, "waiting for an offset locked by another program's session");
         }

@@ -10,7 +10,7 @@ WITH newest AS (
 )
 SELECT CASE
            WHEN event_timestamp IS NOT NULL THEN extract(epoch FROM now() - event_timestamp) / 60
-           WHEN EXISTS (SELECT FROM staging.product_events_raw) THEN 2 * 24 * 60
+           WHEN EXISTS (SELECT 1 FROM staging.product_events_raw) THEN 2 * 24 * 60
        END AS value,
        coalesce('newest event at ' || event_timestamp, 'no event in the last two days') AS detail
 FROM newest

@@ -10,10 +10,10 @@ WITH counts AS (
            (SELECT coalesce(sum(suppressed), 0) FROM pipeline.consumer_offsets) AS suppressed,
            (SELECT coalesce(sum(rows_inserted), 0) FROM pipeline.rebuilt_files) AS rebuilt,
            (SELECT count(*) FROM pipeline.dead_letters WHERE replayed_at IS NOT NULL) AS replayed,
-           (SELECT count(*) FROM staging.product_events_raw) AS present
+           {rows_present} AS present
 )
-SELECT CASE WHEN NOT EXISTS (SELECT FROM pipeline.dropped_partitions) THEN
-           greatest(CASE WHEN NOT EXISTS (SELECT FROM pipeline.offset_changes) THEN consumed - present END,
+SELECT CASE WHEN NOT EXISTS (SELECT 1 FROM pipeline.dropped_partitions) THEN
+           greatest(CASE WHEN NOT EXISTS (SELECT 1 FROM pipeline.offset_changes) THEN {rows_consumed} - present END,
                     present - consumed - rebuilt - replayed, 0)
        END AS value,
        format('%s rows; %s by consumers, %s by rebuilds, at most %s by replays', present, consumed, rebuilt, replayed)

@@ -1,4 +1,4 @@
--- The rows of the touched hours; hours that follow each other are read as one range.
+-- The rows of the touched hours, by user or by category; hours that follow each other are read as one range.
 INSERT INTO refine_fresh
 SELECT fresh.*
 FROM (SELECT min(hour) AS since, max(hour) + interval '1 hour' AS until
@@ -8,7 +8,7 @@ FROM (SELECT min(hour) AS since, max(hour) + interval '1 hour' AS until
       UNION ALL
       SELECT floor, 'infinity' FROM refine_terms WHERE previous = '-infinity') AS ranges
 CROSS JOIN LATERAL (
-    SELECT date_bin('1 hour', event_timestamp, 'epoch') AS hour, account_id, user_id, category,
+    SELECT date_bin('1 hour', event_timestamp, 'epoch') AS hour, account_id, {user_id}, {category},
            count(*) FILTER (WHERE event_type = 'search_performed'),
            count(*) FILTER (WHERE event_type IN ('result_clicked', 'recommendation_clicked')),
            count(*) FILTER (WHERE event_type = 'product_viewed'),
@@ -16,5 +16,5 @@ CROSS JOIN LATERAL (
     FROM staging.product_events_raw
     WHERE event_timestamp >= ranges.since AND event_timestamp < ranges.until
       AND event_timestamp >= (SELECT floor FROM refine_terms)
-    GROUP BY GROUPING SETS ((1, account_id, user_id), (1, account_id, category))
+    GROUP BY 1, 2, 3, 4
 ) AS fresh

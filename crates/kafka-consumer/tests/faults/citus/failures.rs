@@ -1,0 +1,120 @@
+//! Processes and servers that are killed, a consumer that is suspended, and transactions in doubt.
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use local_stack::proxy::CutAt;
+
+use crate::consumer_process::{Member, offsets, rows};
+use crate::support::number;
+use crate::test_topic::{Flow, caught_up, ends, holds, publish};
+
+use super::cluster::Cluster;
+use super::{IN_DOUBT, cluster_or_return, failed_checks, features, refine};
+
+/// Starts a consumer whose batches are small enough for a fault between two of them.
+fn member(cluster: &Cluster) -> Member {
+    Member::of(&cluster.stack, &["--batch-rows", "2000", "--group-instance-id", "member"])
+}
+
+/// Waits until no transaction is in doubt, then verifies.
+fn verified(cluster: &Cluster, run: &str) {
+    let deadline = Instant::now() + IN_DOUBT;
+    while cluster.prepared() > 0 {
+        assert!(Instant::now() < deadline, "transactions are still prepared");
+        thread::sleep(Duration::from_millis(100));
+    }
+    holds(&cluster.stack, run);
+    refine(cluster, &[]);
+    assert_eq!(failed_checks(cluster), Vec::<String>::new());
+}
+
+#[test]
+#[ignore = "needs CITUS_URL and CITUS_WORKERS"]
+fn a_consumer_is_killed_at_each_failpoint() {
+    let cluster = cluster_or_return!("killed");
+    publish(&cluster.stack, "killed", 400_000);
+    for point in ["after-partition", "after-cas", "during-copy", "after-copy", "before-commit", "after-commit"] {
+        let before = rows(&cluster.stack);
+        let arguments = ["--batch-rows", "2000", "--group-instance-id", "member"];
+        let said = Member::failing(&cluster.stack, &format!("{point}=kill@20"), &arguments).was_killed();
+        assert!(said.contains(&format!("failpoint {point}")) && rows(&cluster.stack) > before, "{said}");
+    }
+    Member::of(&cluster.stack, &["--until-caught-up", "--group-instance-id", "member"]).ended_with(0);
+    verified(&cluster, "killed");
+}
+
+#[test]
+#[ignore = "needs CITUS_URL and CITUS_WORKERS"]
+fn each_server_crashes_and_recovers_while_a_consumer_loads() {
+    let cluster = cluster_or_return!("crashes");
+    publish(&cluster.stack, "crashes", 400_000);
+    let mut member = member(&cluster);
+    for server in [1, 0, 2, 0] {
+        let before = rows(&cluster.stack);
+        member.until("rows", |_| rows(&cluster.stack) > before + 20_000);
+        assert_ne!(offsets(&cluster.stack), ends(&cluster.stack), "all is loaded before server {server} crashes");
+        cluster.crash(server);
+    }
+    caught_up(&cluster.stack, &mut member, Duration::from_mins(1));
+    let said = member.stop();
+    assert!(said.matches("postgres retry").count() >= 2, "{said}");
+    verified(&cluster, "crashes");
+}
+
+/// The worker loses the connection when it is to commit a prepared transaction. The coordinator has committed: the
+/// offsets and notes are visible, the rows are not.
+#[test]
+#[ignore = "needs CITUS_URL and CITUS_WORKERS"]
+fn a_refinement_waits_for_the_rows_of_its_notes() {
+    let cluster = cluster_or_return!("in_doubt");
+    let flow = Flow::start(&cluster.stack, "in-doubt", 2_000, 45);
+    let mut member = member(&cluster);
+    let mut in_doubt = 0;
+    for round in 0..6 {
+        let worker = &cluster.workers[round % 2];
+        let cuts = worker.seen().triggered;
+        worker.cut_at(b"COMMIT PREPARED", CutAt::Request);
+        member.until("a cut", |_| worker.seen().triggered > cuts);
+        in_doubt += cluster.prepared();
+        refine(&cluster, &[]);
+    }
+    assert!(in_doubt >= 3, "only {in_doubt} transactions were in doubt before a refinement");
+    flow.settle(&cluster.stack, vec![member], IN_DOUBT);
+    let as_of = ["--as-of", "2100-01-01T00:00:00Z"];
+    refine(&cluster, &as_of);
+    let by_notes = features(&cluster.stack.database_url());
+    refine(&cluster, &["--as-of", as_of[1], "--all"]);
+    assert_eq!(by_notes, features(&cluster.stack.database_url()), "the notes led to all rows");
+    assert_eq!(number(&cluster.stack, "SELECT count(*) FROM pipeline.touched_hours"), 0);
+    verified(&cluster, "in-doubt");
+}
+
+#[test]
+#[ignore = "needs CITUS_URL and CITUS_WORKERS"]
+fn a_suspended_consumer_is_taken_over_within_twenty_seconds() {
+    let cluster = cluster_or_return!("takeover");
+    publish(&cluster.stack, "takeover", 100_000);
+    for point in ["during-copy", "before-commit"] {
+        let arguments = ["--batch-rows", "2000", "-X", "session.timeout.ms=6000"];
+        let mut stopped = Member::failing(&cluster.stack, &format!("{point}=stop@3"), &arguments);
+        stopped.until_stopped();
+        let (began, held) = (Instant::now(), offsets(&cluster.stack));
+        let mut other = Member::of(&cluster.stack, &arguments);
+        other.until_said("session of a stopped consumer terminated");
+        other.until("the stopped one's partitions move", |_| {
+            offsets(&cluster.stack).iter().zip(&held).any(|(now, then)| now.1 > then.1)
+        });
+        let after = began.elapsed();
+        eprintln!("{point}: taken over after {:.1} s", after.as_secs_f64());
+        assert!(after < Duration::from_secs(20), "{after:?}");
+        caught_up(&cluster.stack, &mut other, Duration::from_secs(30));
+        stopped.signal("-CONT");
+        stopped.until_said("offset moved by another consumer");
+        stopped.stop();
+        other.stop();
+        publish(&cluster.stack, point, 100_000);
+    }
+    Member::of(&cluster.stack, &["--until-caught-up"]).ended_with(0);
+    verified(&cluster, "takeover");
+}
