@@ -229,7 +229,8 @@ fn a_suppressed_letter_stays_open() {
 #[test]
 fn a_changed_column_type_ends_the_consumer_with_a_way_to_find_it() {
     let stack = stack();
-    execute(&stack, "ALTER TABLE staging.product_events_raw ALTER COLUMN product_id TYPE bigint");
+    let change = "ALTER TABLE staging.product_events_raw ALTER COLUMN product_id TYPE bigint";
+    execute(&stack, &format!("DROP VIEW staging.product_events; {change}"));
     send(&stack, 0, [event(2)]);
     let before = offsets(&stack);
     let said = Member::of(&stack, &["--until-caught-up"]).ended_with(1);
