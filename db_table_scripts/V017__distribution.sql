@@ -17,6 +17,45 @@ BEGIN
 END
 $$;
 
+-- Waits until all that has committed so far is visible on the workers of a distributed table: rows and table partitions. A
+-- transaction is prepared on all workers when the coordinator commits it, so the wait ends once the transactions that are
+-- prepared now have ended. Fails after 75 s, longer than Citus takes by default to resolve a transaction that has lost its
+-- connection.
+CREATE FUNCTION pipeline.await_workers() RETURNS void
+    LANGUAGE plpgsql
+    SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    deadline timestamptz := clock_timestamp() + interval '75 seconds';
+    pending  text[];
+    prepared text[];
+    refusal  text;
+BEGIN
+    IF NOT pipeline.is_distributed() THEN
+        RETURN;
+    END IF;
+    LOOP
+        SELECT array_agg(format('%s:%s/%s', nodename, nodeport, gid)) FILTER (WHERE gid IS NOT NULL),
+               min(format('%s:%s: %s', nodename, nodeport, result)) FILTER (WHERE NOT success)
+        INTO prepared, refusal
+        FROM run_command_on_workers($each$
+            SELECT string_agg(gid, ' ') FROM pg_prepared_xacts
+            WHERE database = current_database() AND starts_with(gid, 'citus_')
+        $each$) LEFT JOIN LATERAL string_to_table(CASE WHEN success THEN result END, ' ') AS gid ON true;
+        IF refusal IS NOT NULL THEN
+            RAISE EXCEPTION 'cannot reach worker %', refusal USING ERRCODE = 'connection_failure';
+        END IF;
+        pending := ARRAY(SELECT unnest(prepared) INTERSECT SELECT unnest(coalesce(pending, prepared)));
+        EXIT WHEN pending = '{}';
+        IF clock_timestamp() > deadline THEN
+            RAISE EXCEPTION 'transaction % is still prepared after 75 s, so not all rows are visible; Citus commits it once the coordinator reaches the worker (citus.recover_2pc_interval)', pending[1]
+                USING ERRCODE = 'connection_failure';
+        END IF;
+        PERFORM pg_sleep(0.02);
+    END LOOP;
+END
+$$;
+
 -- Returns the names of an index's key columns, in the order of the index. NULL stands for an expression.
 CREATE FUNCTION pipeline.index_keys(index oid) RETURNS text[]
     LANGUAGE sql

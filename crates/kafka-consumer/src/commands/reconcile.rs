@@ -16,10 +16,11 @@ use pipeline_runtime::progress::Progress;
 use pipeline_runtime::telemetry::LogArgs;
 use reconcile::{ReconcileConfig, Stores};
 use tokio_postgres::Client;
+use tokio_postgres::error::SqlState;
 
 use crate::commands::args::{DatabaseArgs, GroupArgs};
 use crate::kafka::client::client_config;
-use crate::postgres::{self, cluster};
+use crate::postgres::{self, cluster, describe};
 
 /// Number of sessions that read the table in parallel.
 const SESSIONS: usize = 2;
@@ -106,11 +107,14 @@ impl ReconcileArgs {
         let target = self.database.target()?.named("event-pipeline reconcile");
         let sessions = (0..if table { SESSIONS } else { 0 }).map(|_| postgres::connect(&target));
         let sessions = try_join_all(sessions).await.map_err(anyhow::Error::from)?;
-        // An older warehouse cannot tell, and is not distributed.
-        if let Some(session) = sessions.first()
-            && cluster::is_distributed(session).await.unwrap_or_default()
-        {
-            cluster::await_workers(session).await.map_err(|error| anyhow!("cannot read the table: {error}"))?;
+        if let Some(session) = sessions.first() {
+            let visible = cluster::await_workers(session).await;
+            // A warehouse of an older version lacks the function, and is not distributed.
+            if let Err(error) = visible
+                && error.code() != Some(&SqlState::UNDEFINED_FUNCTION)
+            {
+                return Err(anyhow!("cannot read the table: {}", describe(&error)).into());
+            }
         }
         Ok(sessions)
     }

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use event_model::Hour;
 use tokio_postgres::{Error, GenericClient};
 
+use crate::postgres::cluster;
+
 /// Days whose table partitions are known to exist, so that a session asks for each day once.
 #[derive(Debug, Default)]
 pub(crate) struct TablePartitions {
@@ -26,6 +28,8 @@ impl TablePartitions {
         let days: BTreeSet<i64> = hours.iter().map(|hour| hour.start().days()).collect();
         for day in days.into_iter().filter(|day| !self.known.contains(day)).collect::<Vec<_>>() {
             if ensure_day(client, day).await? {
+                // Another session may have created it a moment ago, or its transaction may be in doubt on a worker.
+                cluster::await_workers(client).await?;
                 self.known.insert(day);
             } else {
                 expired.insert(day);

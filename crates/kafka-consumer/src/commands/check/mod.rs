@@ -58,7 +58,7 @@ impl CheckArgs {
             let progress = Progress::new(log.shows_progress(), Some(checks.len() as u64), "checks");
             runner::run(&mut client, &checks, self.timeout.get(), &progress).await
         };
-        let report = report.map_err(|error| anyhow!("cannot run the checks: {error}"))?;
+        let report = report.map_err(|error| anyhow!("cannot run the checks: {}", describe(&error)))?;
         self.say(&report)?;
         if !self.no_save {
             runner::keep(&mut client, &report).await.map_err(|error| match error.code() {

@@ -11,8 +11,7 @@ use uuid::Uuid;
 
 use crate::commands::check::definition::{Check, Severity};
 use crate::commands::check::visibility;
-use crate::postgres;
-use crate::postgres::cluster::{self, ClusterError};
+use crate::postgres::{self, cluster};
 
 /// Status of a check that was run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -84,7 +83,7 @@ pub(crate) async fn run(
     checks: &[Check],
     limit: Duration,
     progress: &Progress,
-) -> Result<Report, ClusterError> {
+) -> Result<Report, Error> {
     let is_distributed = cluster::is_distributed(client).await?;
     let mut results = Vec::with_capacity(checks.len());
     for check in checks {
@@ -95,7 +94,7 @@ pub(crate) async fn run(
         let (status, value, detail) = match ask(client, &sql, limit, is_distributed).await {
             Ok(answer) => evaluate(check, answer),
             // The server did not send this error: the connection is lost, and every further check would fail.
-            Err(error) if error.as_db_error().is_none() => return Err(error.into()),
+            Err(error) if error.as_db_error().is_none() => return Err(error),
             Err(error) => (Status::Broken, None, Some(with_hint(&error, limit))),
         };
         results.push(CheckResult {

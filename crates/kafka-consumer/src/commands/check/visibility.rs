@@ -3,10 +3,10 @@
 //! In a table on one server, snapshots tell. Of a distributed table, each server has its own, so the checks compare with
 //! counts before and after, and leave out what was inserted around the time of the refinement.
 
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Error};
 
 use crate::commands::check::definition::Check;
-use crate::postgres::cluster::{self, ClusterError};
+use crate::postgres::cluster;
 
 /// Condition for the rows that the last refinement has seen, on one server.
 const REFINED: &str = "(ingested_at < refined_at - interval '1 hour'
@@ -22,7 +22,7 @@ const CONSUMED: &str = "SELECT coalesce(sum(rows_inserted), 0)::bigint FROM pipe
 const PRESENT: &str = "SELECT count(*) FROM staging.product_events_raw";
 
 /// Returns the query of a check with its placeholders filled in.
-pub(super) async fn query_of(client: &Client, check: &Check, is_distributed: bool) -> Result<String, ClusterError> {
+pub(super) async fn query_of(client: &Client, check: &Check, is_distributed: bool) -> Result<String, Error> {
     if !is_distributed {
         return Ok(fill(&check.sql, [REFINED, "false", &format!("({PRESENT})"), "consumed"]));
     }

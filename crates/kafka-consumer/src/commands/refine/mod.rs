@@ -130,7 +130,7 @@ impl From<tokio_postgres::Error> for Round {
 
 fn passes(error: &RefineError) -> bool {
     match error {
-        RefineError::Busy(_) | RefineError::Cluster(_) => true,
+        RefineError::Busy(_) => true,
         RefineError::Denied(_) => false,
         RefineError::Postgres(error) => classify(error) == SqlFault::Retry,
     }

@@ -18,8 +18,7 @@ use tokio_postgres::error::SqlState;
 use tokio_postgres::{Client, Error, IsolationLevel, Transaction};
 
 use crate::commands::refine::statements;
-use crate::postgres;
-use crate::postgres::cluster::{self, ClusterError};
+use crate::postgres::{self, cluster};
 
 /// Scope of a refinement.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,9 +57,6 @@ pub enum RefineError {
     /// The role lacks a privilege.
     #[error("cannot refine: {}; connect as a member of pipeline_writer or as the owner", postgres::describe(.0))]
     Denied(Error),
-    /// A worker of a distributed table is unavailable, or does not show committed rows yet. Holds the reason.
-    #[error("cannot refine: {0}")]
-    Cluster(String),
     /// Any other PostgreSQL error.
     #[error("cannot refine: {}", postgres::describe(.0))]
     Postgres(Error),
@@ -88,12 +84,9 @@ pub async fn refine(client: &mut Client, request: Request) -> Result<Refined, Re
         Some(&SqlState::LOCK_NOT_AVAILABLE) => RefineError::Busy(began.elapsed()),
         _ => error.into(),
     })?;
-    let refined = refine_alone(client, request, began).await.map_err(|error| match error {
-        ClusterError::Postgres(error) if error.code() == Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-            RefineError::Denied(error)
-        }
-        ClusterError::Postgres(error) => error.into(),
-        other => RefineError::Cluster(other.to_string()),
+    let refined = refine_alone(client, request, began).await.map_err(|error| match error.code() {
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => RefineError::Denied(error),
+        _ => error.into(),
     });
     // Runs after an error too. A broken session has lost the lock anyway.
     let unlocked = client.batch_execute(UNLOCK).await;
@@ -102,7 +95,7 @@ pub async fn refine(client: &mut Client, request: Request) -> Result<Refined, Re
     Ok(refined)
 }
 
-async fn refine_alone(client: &mut Client, request: Request, began: Instant) -> Result<Refined, ClusterError> {
+async fn refine_alone(client: &mut Client, request: Request, began: Instant) -> Result<Refined, Error> {
     match client.batch_execute(statements::SUMMARIZE).await {
         Err(error) if error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE) => {
             tracing::warn!(error = postgres::describe(&error), "time indexes not updated");
@@ -123,14 +116,12 @@ async fn statements_in_order(
     transaction: &Transaction<'_>,
     request: Request,
     settled: Option<SystemTime>,
-) -> Result<Refined, ClusterError> {
+) -> Result<Refined, Error> {
     let as_of = request.as_of.map(|time| time.to_string());
     transaction.execute(statements::TERMS, &[&as_of, &request.all]).await?;
     transaction.execute(statements::TOUCHED_HOURS, &[]).await?;
     // Each worker has its own snapshot, which it takes with the first of the next statements.
-    if settled.is_some() {
-        cluster::await_workers(transaction).await?;
-    }
+    cluster::await_workers(transaction).await?;
     for sql in statements::hours() {
         transaction.execute(&sql, &[]).await?;
     }
