@@ -106,7 +106,13 @@ fn a_table_partition_in_doubt_is_waited_for() {
     for worker in &cluster.workers {
         worker.cut_at(b"COMMIT PREPARED", CutAt::Request);
     }
-    Member::of(&cluster.stack, &["--until-caught-up"]).ended_with(0);
+    // Longer than a consumer tries again.
+    cluster.superuser("ALTER SYSTEM SET citus.recover_2pc_interval = '20s'");
+    cluster.superuser("SELECT pg_reload_conf()");
+    let (status, said) = Member::of(&cluster.stack, &["--until-caught-up"]).ended(Duration::from_mins(2));
+    cluster.superuser("ALTER SYSTEM RESET citus.recover_2pc_interval");
+    cluster.superuser("SELECT pg_reload_conf()");
+    assert!(status.success(), "{said}");
     assert!(cluster.workers.iter().all(|worker| worker.seen().triggered == 1));
     assert_eq!(table_rows(&cluster), 3_000);
     holds(&cluster.stack, "partition");
