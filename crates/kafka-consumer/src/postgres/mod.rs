@@ -14,7 +14,6 @@ pub(crate) mod table_partitions;
 pub(crate) use connection::describe;
 pub use connection::{connect_at_start, resolve};
 pub(crate) use fault::{Phase, PhaseError};
-pub(crate) use owner::quoted;
-pub(crate) use parameters::{RowAddress, Timestamptz, bigint};
+pub(crate) use parameters::{RowAddress, Timestamptz, bigint, quoted};
 pub(crate) use pg_conninfo::Conninfo;
 pub use session::connect;

@@ -15,8 +15,3 @@ pub(crate) async fn require(client: &Client, action: &str) -> anyhow::Result<()>
     }
     Ok(())
 }
-
-/// Quotes an identifier.
-pub(crate) fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
-}

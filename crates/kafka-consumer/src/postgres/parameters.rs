@@ -1,4 +1,4 @@
-//! Statement parameters.
+//! Statement parameters and identifiers.
 
 use std::error::Error;
 
@@ -49,4 +49,9 @@ impl<'a> FromSql<'a> for RowAddress {
 /// Converts a count to `bigint`. A larger value becomes the maximum.
 pub(crate) fn bigint(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Quotes an identifier.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
