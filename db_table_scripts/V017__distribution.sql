@@ -56,7 +56,7 @@ BEGIN
 END
 $$;
 
--- Returns the names of an index's key columns, in the order of the index. NULL stands for an expression.
+-- Returns the names of an index's key columns, in the order of the index, and NULL for an expression.
 CREATE FUNCTION pipeline.index_keys(index oid) RETURNS text[]
     LANGUAGE sql
     STABLE
@@ -181,7 +181,7 @@ BEGIN
 END
 $$;
 
--- Each server of a cluster has its own snapshots, so times tell which rows a refinement has seen.
+-- The servers of a cluster have separate snapshots, so times identify the rows that a refinement has read.
 ALTER TABLE pipeline.refinements ADD COLUMN unsettled tstzrange;
 
 COMMENT ON COLUMN pipeline.refinements.unsettled IS

@@ -6,7 +6,7 @@ use tokio_postgres::Client;
 const OWNER: &str = "SELECT pg_has_role(relowner, 'USAGE'), pg_get_userbyid(relowner)::text, current_user::text
     FROM pg_class WHERE oid = 'staging.product_events_raw'::regclass";
 
-/// Fails if the role does not own the table. `action` is what it cannot do then, such as `drop partitions`.
+/// Fails if the role does not own the table. The error names `action`, such as `drop partitions`.
 pub(crate) async fn require(client: &Client, action: &str) -> anyhow::Result<()> {
     let row = client.query_one(OWNER, &[]).await.context("cannot read the owner of staging.product_events_raw")?;
     if !row.get::<_, bool>(0) {

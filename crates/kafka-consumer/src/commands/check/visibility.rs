@@ -1,7 +1,7 @@
-//! Which rows a check compares: those that the last refinement and the counts of the consumers include.
+//! Restricts a check to the rows that the last refinement and the counts of the consumers include.
 //!
-//! In a table on one server, snapshots tell. Of a distributed table, each server has its own, so the checks compare with
-//! counts before and after, and leave out what was inserted around the time of the refinement.
+//! On one server, snapshots identify these rows. Each server of a cluster has separate snapshots. There, the checks
+//! compare with the counts before and after, and exclude rows that were inserted while the refinement ran.
 
 use tokio_postgres::{Client, Error};
 

@@ -10,7 +10,7 @@ use crate::postgres::{self, cluster, quoted};
 /// Distribution column. All events of an account are in one shard.
 pub(crate) const COLUMN: &str = "account_id";
 
-/// How the table is distributed; printed such as `by account_id over 32 shards`.
+/// Distribution of the table, printed as `by account_id over 32 shards`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Distribution {
     /// Distribution column.

@@ -149,7 +149,7 @@ async fn in_doubt(client: &Client, lines: &mut Findings) -> Result<(), Error> {
     if found.is_empty() {
         lines.good("transactions in doubt", "none");
     } else {
-        let fix = "check that the coordinator reaches the workers; Citus then resolves them by itself";
+        let fix = "check that the coordinator reaches the workers; Citus then resolves them";
         lines.warn("transactions in doubt", found.join(", "), fix);
     }
     Ok(())

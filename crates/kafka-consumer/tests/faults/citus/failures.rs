@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use local_stack::proxy::CutAt;
+use local_stack::proxy::{CutAt, ProxyMode};
 
 use crate::consumer_process::{Member, offsets, rows};
 use crate::support::{generator, number, succeed};
@@ -75,7 +75,7 @@ fn a_refinement_waits_for_the_rows_of_its_notes() {
     }
     let mut in_doubt = 0;
     for round in 0..6 {
-        // Each round has hours of its own, so that no later note makes up for a lost one.
+        // No two rounds share an hour, so that no later note makes up for a lost one.
         old_events(&cluster, &format!("in-doubt-{round}"), 10 + round);
         let worker = &cluster.workers[round % 2];
         let cuts = worker.seen().triggered;
@@ -86,13 +86,45 @@ fn a_refinement_waits_for_the_rows_of_its_notes() {
         refine(&cluster, &[]);
     }
     assert!(in_doubt >= 3, "only {in_doubt} transactions were in doubt before a refinement");
-    let as_of = ["--as-of", "2100-01-01T00:00:00Z"];
-    refine(&cluster, &as_of);
+    notes_led_to_all_rows(&cluster);
+    assert_eq!(table_rows(&cluster), 18_000);
+}
+
+/// The workers commit long after the coordinator, because each message to them is late.
+#[test]
+#[ignore = "needs CITUS_URL and CITUS_WORKERS"]
+fn refinements_run_while_commits_are_late() {
+    let cluster = cluster_or_return!("late");
+    Member::of(&cluster.stack, &["--until-caught-up"]).ended_with(0);
+    cluster.superuser("SELECT pipeline.ensure_partition('2026-11-10')");
+    old_events(&cluster, "late", 10);
+    let delay = |mode| cluster.workers.iter().for_each(|worker| worker.set(mode));
+    delay(ProxyMode::Delayed(Duration::from_millis(100)));
+    let member = Member::of(&cluster.stack, &["--until-caught-up", "--batch-rows", "100", "--writers", "1"]);
+    let loading = thread::spawn(move || member.ended(Duration::from_mins(4)));
+    let mut refined = 0;
+    while !loading.is_finished() {
+        refine(&cluster, &["--as-of", AS_OF]);
+        refined += 1;
+    }
+    let (status, said) = loading.join().unwrap();
+    assert!(status.success(), "{said}");
+    delay(ProxyMode::Open);
+    assert!(refined > 2, "only {refined} refinements");
+    notes_led_to_all_rows(&cluster);
+    holds(&cluster.stack, "late");
+}
+
+/// End of the windows, after all events.
+const AS_OF: &str = "2026-11-20T00:00:00Z";
+
+/// Refines by the notes, then from the whole table, and compares.
+fn notes_led_to_all_rows(cluster: &Cluster) {
+    refine(cluster, &["--as-of", AS_OF]);
     let by_notes = features(&cluster.stack.database_url());
-    refine(&cluster, &["--as-of", as_of[1], "--all"]);
+    refine(cluster, &["--as-of", AS_OF, "--all"]);
     assert_eq!(by_notes, features(&cluster.stack.database_url()), "the notes led to all rows");
     assert_eq!(number(&cluster.stack, "SELECT count(*) FROM pipeline.touched_hours"), 0);
-    assert_eq!(table_rows(&cluster), 18_000);
 }
 
 /// The coordinator has the table partition, the worker not yet.

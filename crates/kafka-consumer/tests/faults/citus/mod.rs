@@ -1,5 +1,5 @@
-//! A warehouse on a Citus cluster: <docs/citus.md> says how to start one. `make test-citus` runs these tests where
-//! `CITUS_URL` and `CITUS_WORKERS` are set; elsewhere they are left out.
+//! A warehouse on a Citus cluster, which docs/citus.md describes. `make test-citus` runs these tests if `CITUS_URL` and
+//! `CITUS_WORKERS` are set; otherwise they are skipped.
 
 mod cluster;
 mod commands;

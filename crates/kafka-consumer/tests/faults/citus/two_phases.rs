@@ -6,7 +6,7 @@ use crate::test_topic::publish;
 
 use super::cluster_or_return;
 
-/// What one connection from the coordinator to a worker did.
+/// Transactions of one connection from the coordinator to a worker.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Phases {
     /// Transactions that wrote rows and were prepared.
