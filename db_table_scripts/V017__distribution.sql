@@ -187,7 +187,7 @@ ALTER TABLE pipeline.refinements ADD COLUMN unsettled tstzrange;
 COMMENT ON COLUMN pipeline.refinements.unsettled IS
     'Of a distributed table: rows with an earlier ingested_at were included, rows with a later one were not. NULL: snapshot tells.';
 
--- As before, with the new column.
+-- As before, with the new column and functions.
 CREATE OR REPLACE PROCEDURE pipeline.grant_to_roles()
     LANGUAGE plpgsql
     SET search_path = pg_catalog, pg_temp
@@ -214,12 +214,14 @@ BEGIN
         GRANT INSERT (run_id, check_name, status, severity, value, threshold, detail, seconds)
             ON pipeline.check_results TO pipeline_writer;
         GRANT EXECUTE ON FUNCTION pipeline.ensure_partition(date) TO pipeline_writer;
-        GRANT EXECUTE ON FUNCTION pipeline.summarize_days() TO pipeline_writer;
+        GRANT EXECUTE ON FUNCTION pipeline.summarize_days(), pipeline.is_distributed(), pipeline.await_workers()
+            TO pipeline_writer;
         -- To see whether the scripts that the program was built with are applied.
         GRANT SELECT ON public.event_pipeline_schema_history TO pipeline_writer;
     END IF;
     IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'pipeline_reader') THEN
         GRANT USAGE ON SCHEMA staging, refined, pipeline TO pipeline_reader;
+        GRANT EXECUTE ON FUNCTION pipeline.is_distributed(), pipeline.await_workers() TO pipeline_reader;
         GRANT SELECT ON public.event_pipeline_schema_history TO pipeline_reader;
         GRANT SELECT ON ALL TABLES IN SCHEMA staging, refined, pipeline TO pipeline_reader;
         ALTER DEFAULT PRIVILEGES IN SCHEMA staging, refined, pipeline GRANT SELECT ON TABLES TO pipeline_reader;

@@ -87,3 +87,43 @@ pub(crate) fn bytes_of(rows: &[Row<'_>]) -> Bytes {
     }
     bytes.freeze()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::borrow::Cow;
+
+    use event_model::{EventType, ProductEvent, RequiredFields, Timestamp};
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[test]
+    fn an_encoded_row_has_the_values_of_the_fields() {
+        let event = ProductEvent::new(RequiredFields {
+            event_id: Uuid::from_u128(7),
+            event_timestamp: Timestamp::from_micros(946_684_800_000_001),
+            event_type: EventType::RfqSent,
+            user_id: 1,
+            account_id: 2,
+            product_id: 3,
+            category: Cow::Borrowed("tools"),
+            experiment_id: Cow::Borrowed(""),
+        });
+        let mut row = Vec::new();
+        event.write_copy_row(&mut row);
+        let values = copy_values(&row);
+        assert_eq!(values.len(), FIELDS.len());
+        let of = |name: &str| values[FIELDS.iter().position(|field| field.name == name).unwrap()].0;
+        assert_eq!(of("event_id"), Uuid::from_u128(7).as_bytes());
+        assert_eq!(of("event_timestamp"), 1_i64.to_be_bytes());
+        assert_eq!(
+            (of("account_id"), of("category"), of("experiment_id")),
+            (&2_i32.to_be_bytes()[..], &b"tools"[..], &b""[..])
+        );
+        assert_eq!(
+            copy_values(&row[..row.len() - 1]).len(),
+            values.len() - usize::from(of("experiment_id").is_empty())
+        );
+        assert!(copy_values(&[]).is_empty());
+    }
+}
