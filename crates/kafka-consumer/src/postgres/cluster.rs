@@ -2,11 +2,36 @@
 
 use std::time::SystemTime;
 
-use tokio_postgres::{Error, GenericClient};
+use tokio_postgres::{Error, GenericClient, Row};
 
 /// Returns true if the table of the events is distributed.
 pub(crate) async fn is_distributed(client: &impl GenericClient) -> Result<bool, Error> {
     client.query_one("SELECT pipeline.is_distributed()", &[]).await?.try_get(0)
+}
+
+/// Returns true if the database has the extension citus. Its functions do not exist otherwise.
+pub(crate) async fn has_citus(client: &impl GenericClient) -> Result<bool, Error> {
+    let sql = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')";
+    client.query_one(sql, &[]).await?.try_get(0)
+}
+
+/// Answer of a worker to a query.
+pub(crate) struct WorkerAnswer {
+    /// Address, such as `worker-1:5432`.
+    pub(crate) worker: String,
+    /// Text of the single value, or the error. An empty text also stands for NULL.
+    pub(crate) answer: Result<String, String>,
+}
+
+/// Runs a query with a single value on each worker, as the role of the session.
+pub(crate) async fn on_workers(client: &impl GenericClient, sql: &str) -> Result<Vec<WorkerAnswer>, Error> {
+    let call = "SELECT nodename || ':' || nodeport, success, result FROM run_command_on_workers($1)";
+    let answer = |row: &Row| {
+        let (is_answer, text): (bool, Option<String>) = (row.get(1), row.get(2));
+        let text = text.unwrap_or_default();
+        WorkerAnswer { worker: row.get(0), answer: if is_answer { Ok(text) } else { Err(text) } }
+    };
+    Ok(client.query(call, &[&sql]).await?.iter().map(answer).collect())
 }
 
 /// Selects the begin of the oldest transaction. Sessions of other roles hide theirs; one that may write rows counts as ten

@@ -3,10 +3,8 @@
 use anyhow::{Context, bail};
 use tokio_postgres::{Client, Row};
 
+use crate::postgres::cluster::{self, WorkerAnswer};
 use crate::postgres::owner;
-
-/// Selects whether the server has Citus. Its functions do not exist otherwise.
-const HAS_CITUS: &str = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')";
 
 /// Selects the server's part in the cluster, and whether the role can log in.
 const SERVER: &str = "SELECT (SELECT groupid = 0 FROM pg_dist_local_group),
@@ -18,7 +16,7 @@ const SERVER: &str = "SELECT (SELECT groupid = 0 FROM pg_dist_local_group),
 /// in to the workers.
 pub(crate) async fn check(client: &Client) -> anyhow::Result<usize> {
     let reading = "cannot read the state of the cluster";
-    if !client.query_one(HAS_CITUS, &[]).await.context(reading)?.get::<_, bool>(0) {
+    if !cluster::has_citus(client).await.context(reading)? {
         bail!(
             "cannot distribute the table: this database lacks the extension citus; run CREATE EXTENSION citus as a \
              superuser, on the coordinator and on every worker"
@@ -28,20 +26,17 @@ pub(crate) async fn check(client: &Client) -> anyhow::Result<usize> {
     let workers = server(&client.query_one(SERVER, &[]).await.context(reading)?)?;
     let roles = client.query(GRANTEES, &[]).await.context(reading)?;
     let roles: Vec<String> = roles.iter().map(|row| row.get(0)).collect();
-    let sql = missing_roles(&roles);
-    for row in client.query(ON_WORKERS, &[&sql]).await.context(reading)? {
-        let (worker, result): (String, String) = (row.get(0), row.get(2));
-        if !row.get::<_, bool>(1) {
-            bail!(
-                "cannot distribute the table: the coordinator cannot log in to worker {worker}: {result}; allow it in \
+    for WorkerAnswer { worker, answer } in cluster::on_workers(client, &missing_roles(&roles)).await.context(reading)? {
+        match answer {
+            Err(refusal) => bail!(
+                "cannot distribute the table: the coordinator cannot log in to worker {worker}: {refusal}; allow it in \
                  the worker's pg_hba.conf, or correct pg_dist_authinfo and citus.node_conninfo"
-            );
-        }
-        if !result.is_empty() {
-            bail!(
-                "cannot distribute the table: worker {worker} lacks the roles {result}; create them there, or run \
+            ),
+            Ok(missing) if !missing.is_empty() => bail!(
+                "cannot distribute the table: worker {worker} lacks the roles {missing}; create them there, or run \
                  db_table_scripts/roles/roles.sql on the coordinator after the workers were added"
-            );
+            ),
+            Ok(_) => {}
         }
     }
     Ok(workers)
@@ -78,8 +73,6 @@ fn server(row: &Row) -> anyhow::Result<usize> {
 /// Selects the roles with privileges on the table. The workers grant them on the shards.
 const GRANTEES: &str = "SELECT DISTINCT pg_get_userbyid(grantee)::text
     FROM pg_class, aclexplode(relacl) WHERE oid = 'staging.product_events_raw'::regclass AND grantee <> 0";
-
-const ON_WORKERS: &str = "SELECT nodename || ':' || nodeport, success, result FROM run_command_on_workers($1)";
 
 /// Returns the query that lists the roles which a worker lacks.
 fn missing_roles(roles: &[String]) -> String {

@@ -3,9 +3,7 @@
 use tokio_postgres::{Client, Error};
 
 use crate::commands::doctor::finding::Findings;
-
-/// Selects whether the server has Citus. Its functions do not exist otherwise.
-const HAS_CITUS: &str = "SELECT EXISTS (SELECT FROM pg_extension WHERE extname = 'citus')";
+use crate::postgres::cluster::{self, WorkerAnswer};
 
 const SESSION: &str =
     "SELECT pipeline.is_distributed(), (SELECT groupid = 0 FROM pg_dist_local_group), extversion::text,
@@ -21,9 +19,6 @@ const TABLE: &str = "SELECT column_to_column_name(logicalrelid, partkey)::text,
          WHERE shard.logicalrelid = part.logicalrelid)
     FROM pg_dist_partition AS part WHERE logicalrelid = 'staging.product_events_raw'::regclass";
 
-/// Selects an answer of each worker, as the role of this session.
-const WORKERS: &str = "SELECT nodename || ':' || nodeport, success, result FROM run_command_on_workers($1)";
-
 /// Selects the version of Citus and the room for prepared transactions.
 const WORKER: &str = "SELECT (SELECT extversion FROM pg_extension WHERE extname = 'citus') || ' '
     || current_setting('max_prepared_transactions')";
@@ -37,7 +32,7 @@ const RECOVERY_MILLIS: i64 = 60_000;
 
 /// Adds the findings. Adds none to a server without Citus.
 pub(crate) async fn examine(client: &Client, writers: usize, lines: &mut Findings) -> Result<(), Error> {
-    if !client.query_one(HAS_CITUS, &[]).await?.get::<_, bool>(0) {
+    if !cluster::has_citus(client).await? {
         return Ok(());
     }
     let row = client.query_one(SESSION, &[]).await?;
@@ -104,18 +99,19 @@ fn recovery(millis: Option<i64>, lines: &mut Findings) {
 }
 
 async fn workers(client: &Client, version: &str, writers: usize, lines: &mut Findings) -> Result<(), Error> {
-    let answers = client.query(WORKERS, &[&WORKER]).await?;
+    let answers = cluster::on_workers(client, WORKER).await?;
     let mut all_good = true;
-    for row in &answers {
-        let (worker, result): (String, Option<String>) = (row.get(0), row.get(2));
-        let result = result.unwrap_or_default();
-        if !row.get::<_, bool>(1) {
-            let fix = "start the worker, create the role there, and allow its login in the worker's pg_hba.conf";
-            lines.bad("worker", format!("{worker} refuses this role: {result}"), fix);
-            all_good = false;
-            continue;
-        }
-        let (extension, room) = result.split_once(' ').unwrap_or((&result, ""));
+    for WorkerAnswer { worker, answer } in &answers {
+        let result = match answer {
+            Ok(result) => result,
+            Err(refusal) => {
+                let fix = "start the worker, create the role there, and allow its login in the worker's pg_hba.conf";
+                lines.bad("worker", format!("{worker} refuses this role: {refusal}"), fix);
+                all_good = false;
+                continue;
+            }
+        };
+        let (extension, room) = result.split_once(' ').unwrap_or((result, ""));
         if extension != version {
             let found = format!("{worker} has Citus {extension}, the coordinator {version}");
             lines.bad("worker", found, "install one version on all servers, and run ALTER EXTENSION citus UPDATE");
@@ -135,9 +131,9 @@ async fn workers(client: &Client, version: &str, writers: usize, lines: &mut Fin
 
 async fn in_doubt(client: &Client, lines: &mut Findings) -> Result<(), Error> {
     let mut found = Vec::new();
-    for row in client.query(WORKERS, &[&IN_DOUBT]).await? {
-        let (worker, result): (String, Option<String>) = (row.get(0), row.get(2));
-        found.extend(result.unwrap_or_default().split_ascii_whitespace().map(|gid| format!("{gid} on {worker}")));
+    for WorkerAnswer { worker, answer } in cluster::on_workers(client, IN_DOUBT).await? {
+        let transactions = answer.unwrap_or_default();
+        found.extend(transactions.split_ascii_whitespace().map(|gid| format!("{gid} on {worker}")));
     }
     let daemon = "SELECT EXISTS (SELECT FROM pg_stat_activity
         WHERE application_name = 'Citus Maintenance Daemon' AND datname = current_database())";
