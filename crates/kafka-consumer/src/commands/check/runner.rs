@@ -90,8 +90,7 @@ pub(crate) async fn run(
         let began = Instant::now();
         progress.set(results.len() as u64);
         progress.say(check.name.clone());
-        let sql = visibility::query_of(client, check, is_distributed).await?;
-        let (status, value, detail) = match ask(client, &sql, limit, is_distributed).await {
+        let (status, value, detail) = match ask(client, check, limit, is_distributed).await {
             Ok(answer) => evaluate(check, answer),
             // The server did not send this error: the connection is lost, and every further check would fail.
             Err(error) if error.as_db_error().is_none() => return Err(error),
@@ -114,13 +113,14 @@ pub(crate) async fn run(
 }
 
 /// Returns the query's rows as JSON, at most two: a second row already makes the check broken.
-async fn ask(client: &mut Client, sql: &str, limit: Duration, is_distributed: bool) -> Result<Vec<String>, Error> {
+async fn ask(client: &mut Client, check: &Check, limit: Duration, is_distributed: bool) -> Result<Vec<String>, Error> {
     let transaction = client.build_transaction().read_only(true).start().await?;
     transaction.batch_execute(&format!("SET LOCAL statement_timeout = {}", limit.as_millis())).await?;
     if is_distributed {
         // PostgreSQL cannot estimate what the workers send, and a hash of all IDs would spill to disk.
         transaction.batch_execute("SET LOCAL enable_hashagg = off").await?;
     }
+    let sql = visibility::query_of(&transaction, check, is_distributed).await?;
     let sql = format!("SELECT to_jsonb(answer)::text FROM (\n{sql}\n) AS answer LIMIT 2");
     let rows = transaction.query(&sql, &[]).await?;
     transaction.rollback().await?;

@@ -3,7 +3,7 @@
 //! On one server, snapshots identify these rows. Each server of a cluster has separate snapshots. There, the checks
 //! compare with the counts before and after, and exclude rows that were inserted while the refinement ran.
 
-use tokio_postgres::{Client, Error};
+use tokio_postgres::{Error, GenericClient};
 
 use crate::commands::check::definition::Check;
 use crate::postgres::cluster;
@@ -22,7 +22,11 @@ const CONSUMED: &str = "SELECT coalesce(sum(rows_inserted), 0)::bigint FROM pipe
 const PRESENT: &str = "SELECT count(*) FROM staging.product_events_raw";
 
 /// Returns the query of a check with its placeholders filled in.
-pub(super) async fn query_of(client: &Client, check: &Check, is_distributed: bool) -> Result<String, Error> {
+pub(super) async fn query_of(
+    client: &impl GenericClient,
+    check: &Check,
+    is_distributed: bool,
+) -> Result<String, Error> {
     if !is_distributed {
         return Ok(fill(&check.sql, [REFINED, "false", &format!("({PRESENT})"), "consumed"]));
     }
