@@ -11,6 +11,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::ingest::batch::open::{Limits, OpenBatch};
 use crate::ingest::messages::Command;
 
+/// Interval between two looks at a writer that has no room for its next batch.
+const BUSY_WRITER: Duration = Duration::from_millis(5);
+
 /// Queues of all writers. A partition always belongs to the same writer, so that its records stay in order.
 pub(crate) struct WriterQueues {
     writers: Vec<WriterQueue>,
@@ -51,32 +54,32 @@ impl WriterQueues {
         }
     }
 
-    /// Closes the batches whose interval has elapsed.
+    /// Closes the batches whose interval has elapsed and whose writers have room for them. Others would only wait for
+    /// earlier batches, so they continue to fill.
     pub(crate) fn close_due(&mut self, now: Instant) {
-        for line in &mut self.writers {
+        for line in self.writers.iter_mut().filter(|line| line.has_room()) {
             if line.open.as_ref().is_some_and(|batch| batch.due(&self.limits) <= now) {
                 line.close();
             }
         }
     }
 
-    /// Closes the batches of idle writers.
+    /// Closes the batches whose writers have room for them.
     pub(crate) fn close_for_idle(&mut self) {
-        for line in &mut self.writers {
-            if line.waiting.is_empty() && line.writer.capacity() > 0 {
-                line.close();
-            }
-        }
+        self.writers.iter_mut().filter(|line| line.has_room()).for_each(WriterQueue::close);
     }
 
     pub(crate) fn close_all(&mut self) {
         self.writers.iter_mut().for_each(WriterQueue::close);
     }
 
-    /// Returns the time until the next batch is due, or `Duration::MAX` if none is open.
+    /// Returns the time until the next batch can be due, or `Duration::MAX` if none is open.
     pub(crate) fn until_due(&self, now: Instant) -> Duration {
-        let open = self.writers.iter().filter_map(|line| line.open.as_ref());
-        open.map(|batch| batch.due(&self.limits).saturating_duration_since(now)).min().unwrap_or(Duration::MAX)
+        let due = |line: &WriterQueue| {
+            let left = line.open.as_ref()?.due(&self.limits).saturating_duration_since(now);
+            Some(if line.has_room() { left } else { left.max(BUSY_WRITER) })
+        };
+        self.writers.iter().filter_map(due).min().unwrap_or(Duration::MAX)
     }
 
     /// Returns true if any writer still has a queued command.
@@ -151,6 +154,11 @@ impl WriterQueues {
 }
 
 impl WriterQueue {
+    /// Returns true if a batch would not wait behind another one.
+    fn has_room(&self) -> bool {
+        self.waiting.is_empty() && self.writer.capacity() > 0
+    }
+
     fn close(&mut self) {
         if let Some(batch) = self.open.take().filter(|batch| !batch.is_empty()) {
             self.waiting.push_back(Command::Write(batch.close()));
