@@ -25,3 +25,4 @@ mod support;
 mod table_partitions;
 mod test_topic;
 mod transactions;
+mod turns;

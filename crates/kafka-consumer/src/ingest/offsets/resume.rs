@@ -50,6 +50,13 @@ pub(crate) struct Resume {
     pub(crate) start: StartOffset,
 }
 
+/// Positions at which partitions resume.
+pub(crate) struct Resumption {
+    pub(crate) positions: BTreeMap<i32, Position>,
+    /// Ends of the partitions in Kafka at that time.
+    pub(crate) ends: BTreeMap<i32, i64>,
+}
+
 /// Error of loading or checking the position of a partition.
 #[derive(Debug, Error)]
 pub(crate) enum ResumeError {
@@ -179,12 +186,8 @@ impl Resume {
     /// Returns the positions at which the partitions resume. Uses a separate session, and retries indefinitely during
     /// outages of PostgreSQL and Kafka. A new partition starts at its oldest record. Fails if Kafka no longer has the
     /// next records, unless the operator has allowed that.
-    pub(crate) async fn positions(
-        &self,
-        partitions: &[i32],
-        health: &Health,
-    ) -> Result<BTreeMap<i32, Position>, ResumeError> {
-        let positions = (|| self.ask(partitions))
+    pub(crate) async fn positions(&self, partitions: &[i32], health: &Health) -> Result<Resumption, ResumeError> {
+        let resumption = (|| self.ask(partitions))
             .retry(RETRY)
             .when(ResumeError::passes)
             .notify(|error, delay| {
@@ -195,10 +198,10 @@ impl Resume {
             })
             .await;
         health.settled(POSITIONS);
-        positions
+        resumption
     }
 
-    async fn ask(&self, partitions: &[i32]) -> Result<BTreeMap<i32, Position>, ResumeError> {
+    async fn ask(&self, partitions: &[i32]) -> Result<Resumption, ResumeError> {
         let client = answered(postgres::connect(&self.target)).await?;
         let mut ids = self.ids(&client).await?;
         if ids.of_another_topic().next().is_some() {
@@ -227,7 +230,8 @@ impl Resume {
         if let Some(id) = ids.established() {
             self.identity.observe(id);
         }
-        if changed { self.select(&client, partitions).await } else { Ok(found) }
+        let positions = if changed { self.select(&client, partitions).await? } else { found };
+        Ok(Resumption { positions, ends: ends.into_iter().map(|(partition, ends)| (partition, ends.high)).collect() })
     }
 
     /// Reads the topic's IDs. The cluster is asked before anything else about the topic is read: if the topic is

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use ingest_protocol::assignment::{Assignment as Protocol, Effect, Input, SeekOutcome};
-use ingest_protocol::position::Position;
 use rdkafka::consumer::{BaseConsumer, Consumer, RebalanceProtocol};
 use rdkafka::error::KafkaError;
 use rdkafka::{Offset, TopicPartitionList};
@@ -15,10 +14,12 @@ use tokio::sync::oneshot;
 use tokio::sync::oneshot::error::TryRecvError;
 
 use crate::ingest::memory_budget::PartitionQueues;
-use crate::ingest::offsets::resume::ResumeError;
+use crate::ingest::offsets::resume::{ResumeError, Resumption};
 use crate::ingest::source::caught_up::CaughtUp;
 use crate::ingest::source::config::SourceConfig;
+use crate::ingest::source::partition_list::PartitionList;
 use crate::ingest::source::partition_reader::PartitionReader;
+use crate::ingest::source::turns::{Changes, Turns, Unread};
 use crate::ingest::source::writer_queues::WriterQueues;
 use crate::kafka::context::{AssignmentChange, Context, release};
 
@@ -27,7 +28,7 @@ use crate::kafka::context::{AssignmentChange, Context, release};
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 const KAFKA_TIMEOUT: Duration = Duration::from_secs(10);
 
-type Positions = Result<BTreeMap<i32, Position>, ResumeError>;
+type Answer = Result<Resumption, ResumeError>;
 
 /// Partitions of this consumer, with their readers and their progress.
 #[derive(Default)]
@@ -37,11 +38,14 @@ pub(crate) struct Assignment {
     caught_up: CaughtUp,
     awaited: Option<Awaited>,
     paused: bool,
+    turns: Turns,
+    /// Ends of the partitions that are being assigned.
+    ends: BTreeMap<i32, i64>,
 }
 
 /// Answer that a change of the assignment waits for while polling continues.
 enum Awaited {
-    Positions(oneshot::Receiver<Positions>),
+    Positions(oneshot::Receiver<Answer>),
     Released { answers: Vec<oneshot::Receiver<()>>, since: Instant },
 }
 
@@ -63,7 +67,46 @@ impl Assignment {
     /// Accepts a record of the main queue. Returns the assignment of its partition, or `None` if the partition is not
     /// read or the record precedes its next offset.
     pub(crate) fn accept(&mut self, partition: i32, offset: i64) -> Option<u64> {
+        self.turns.read_up_to(partition, offset + 1);
         self.read_up_to(partition, offset + 1)
+    }
+
+    /// Notes that a partition was read to its end.
+    pub(crate) fn at_end(&mut self, partition: i32) {
+        self.caught_up.at_end(partition);
+        self.turns.at_end(partition);
+    }
+
+    /// Notes that no record is available.
+    pub(crate) fn starve(&mut self, now: Instant) {
+        self.turns.starve(now);
+    }
+
+    /// Begins turns if many partitions have a backlog up to their ends, as far as these are known.
+    pub(crate) fn begin_turns(&mut self, queues: PartitionQueues, end: impl Fn(i32) -> Option<i64>) {
+        let now = Instant::now();
+        if queues == PartitionQueues::Shared && !self.paused && self.turns.may_begin(now) {
+            let unread = |(partition, reading): (&i32, &PartitionReader)| {
+                Some((*partition, Unread { next_offset: reading.next_offset, end: end(*partition)? }))
+            };
+            self.turns.begin(&self.readers.iter().filter_map(unread).collect(), now);
+        }
+    }
+
+    /// Pauses and resumes partitions whose turns have ended or begun.
+    pub(crate) fn change_turns(&mut self, around: &Surroundings<'_>) -> anyhow::Result<()> {
+        if self.paused {
+            return Ok(());
+        }
+        self.turns.end_due(Instant::now());
+        let Changes { pause, resume } = self.turns.changes();
+        if !pause.is_empty() {
+            around.kafka.pause(&without_offsets(around.setting, &pause)?)?;
+        }
+        if !resume.is_empty() {
+            around.kafka.resume(&without_offsets(around.setting, &resume)?)?;
+        }
+        Ok(())
     }
 
     /// Returns the partition whose events are furthest behind, among those that may have records.
@@ -96,10 +139,16 @@ impl Assignment {
         kafka.pause(&kafka.assignment()?)
     }
 
-    /// Resumes all partitions. Returns true if they were paused.
+    /// Resumes all partitions, except those that are not in turn. Returns true if they were paused.
     pub(crate) fn resume(&mut self, kafka: &BaseConsumer<Context>) -> Result<bool, KafkaError> {
         if self.paused {
-            kafka.resume(&kafka.assignment()?)?;
+            let mut resumed = TopicPartitionList::new();
+            for one in kafka.assignment()?.elements().iter().filter(|one| !self.turns.holds(one.partition())) {
+                resumed.add_partition(one.topic(), one.partition());
+            }
+            kafka.resume(&resumed)?;
+            // The others are paused already.
+            self.turns.changes();
         }
         Ok(std::mem::take(&mut self.paused))
     }
@@ -140,7 +189,11 @@ impl Assignment {
             None => return Ok(None),
             Some(Awaited::Positions(positions)) => match positions.try_recv() {
                 Err(TryRecvError::Empty) => return Ok(None),
-                answered => Input::Loaded(answered.context("cannot read the offsets")??),
+                answered => {
+                    let Resumption { positions, ends } = answered.context("cannot read the offsets")??;
+                    self.ends = ends;
+                    Input::Loaded(positions)
+                }
             },
             Some(Awaited::Released { answers, since }) => {
                 writers.try_hand_over();
@@ -159,6 +212,7 @@ impl Assignment {
     pub(crate) fn step(&mut self, input: Input, around: &mut Surroundings<'_>) -> anyhow::Result<()> {
         if input == Input::ClientReplaced {
             self.awaited = None;
+            self.turns = Turns::default();
         }
         let mut effects = Vec::new();
         self.protocol.step(input, &mut effects);
@@ -200,9 +254,16 @@ impl Assignment {
                 self.caught_up.begin(partition, position.next_offset);
                 writers.own(partition, epoch, position);
             }
-            Effect::Assign(offsets) => self.assign(kafka, setting, &offsets)?,
+            Effect::Assign(offsets) => {
+                self.assign(kafka, setting, &offsets)?;
+                let ends = std::mem::take(&mut self.ends);
+                self.begin_turns(setting.queues, |partition| ends.get(&partition).copied());
+            }
             Effect::Seek { partition, next_offset } => return seek(kafka, setting, partition, next_offset).map(Some),
-            Effect::Unassign { partitions, lost } => unassign(kafka, setting, &partitions, lost)?,
+            Effect::Unassign { partitions, lost } => {
+                self.turns.forget(&partitions);
+                unassign(kafka, setting, &partitions, lost)?;
+            }
         }
         Ok(None)
     }
@@ -226,7 +287,7 @@ impl Assignment {
         } else {
             kafka.resume(&offsets)?;
         }
-        tracing::info!(?partitions, "partitions assigned");
+        tracing::info!(partitions = %PartitionList::of(&partitions), "partitions assigned");
         Ok(())
     }
 }
@@ -257,20 +318,21 @@ fn unassign(
     partitions: &[i32],
     lost: bool,
 ) -> anyhow::Result<()> {
+    let shown = PartitionList::of(partitions);
     if lost {
         setting.health.lost();
-        tracing::warn!(?partitions, "partitions lost, their in-flight records are read again");
+        tracing::warn!(partitions = %shown, "partitions lost, their in-flight records are read again");
     }
-    release(kafka, &list(setting, partitions.iter().map(|partition| (*partition, Offset::Invalid)))?)?;
+    release(kafka, &without_offsets(setting, partitions)?)?;
     if !lost {
-        tracing::info!(?partitions, "partitions revoked");
+        tracing::info!(partitions = %shown, "partitions revoked");
     }
     Ok(())
 }
 
 /// Loads the positions of partitions from PostgreSQL and checks them against Kafka, in a separate task. Retries during
 /// an outage of either.
-fn ask(setting: &SourceConfig, partitions: Vec<i32>) -> oneshot::Receiver<Positions> {
+fn ask(setting: &SourceConfig, partitions: Vec<i32>) -> oneshot::Receiver<Answer> {
     let (sender, answer) = oneshot::channel();
     let (resume, health) = (setting.resume.clone(), Arc::clone(&setting.health));
     setting.runtime.spawn(async move {
@@ -279,6 +341,10 @@ fn ask(setting: &SourceConfig, partitions: Vec<i32>) -> oneshot::Receiver<Positi
         let _ = sender.send(positions);
     });
     answer
+}
+
+fn without_offsets(setting: &SourceConfig, partitions: &[i32]) -> anyhow::Result<TopicPartitionList> {
+    list(setting, partitions.iter().map(|partition| (*partition, Offset::Invalid)))
 }
 
 fn list(setting: &SourceConfig, offsets: impl Iterator<Item = (i32, Offset)>) -> anyhow::Result<TopicPartitionList> {

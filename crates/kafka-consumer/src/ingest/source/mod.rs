@@ -6,8 +6,10 @@ pub(crate) mod config;
 mod end_of_run;
 pub(crate) mod finish;
 mod group_refusals;
+mod partition_list;
 mod partition_reader;
 mod rejoin;
+mod turns;
 mod writer_queues;
 
 use std::collections::BTreeMap;
@@ -223,6 +225,7 @@ impl Source {
         self.recheck_queues();
         if !self.poll_next()? {
             self.writers.close_for_idle();
+            self.assignment.starve(Instant::now());
         }
         Ok(())
     }
@@ -255,10 +258,13 @@ impl Source {
         self.serve_group(Duration::ZERO)?;
         let (assignment, mut around) = self.assignment();
         assignment.advance(&mut around)?;
+        assignment.change_turns(&around)?;
         self.writers.close_due(Instant::now());
         self.writers.try_hand_over();
         if self.last_commit.elapsed() >= BETWEEN_COMMITS {
             self.tell_group();
+            let Self { assignment, setting, .. } = self;
+            assignment.begin_turns(setting.queues, |partition| setting.ends.of(partition));
         }
         Ok(())
     }
@@ -357,7 +363,7 @@ impl Source {
         {
             self.writers.batch_for(partition).pass(partition, epoch, next);
         }
-        self.assignment.caught_up().at_end(partition);
+        self.assignment.at_end(partition);
     }
 
     /// Handles an error of librdkafka. Fails on permanent errors; others are logged, because librdkafka recovers from
