@@ -15,7 +15,7 @@ mod schedule;
 mod workers;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, anyhow};
 use lake::{End, Lake, LakeError, Manifest, RunId};
@@ -84,7 +84,7 @@ pub(crate) async fn run(
     shutdown: &ShutdownDeadline,
     endpoints: &Arc<HttpEndpoints>,
 ) -> anyhow::Result<FinishedRun> {
-    let started = Instant::now();
+    let started = clock.micros();
     let RunHandle { folder, state } = handle;
     let start = StartPosition {
         first_index: state.acknowledged.next_index,
@@ -162,7 +162,8 @@ pub(crate) async fn run(
     let manifest = stats.final_manifest(end_reason, clock.now()).map_err(|problems| {
         anyhow!("cannot write the manifest: its counts disagree: {}; report this bug", problems.join("; "))
     })?;
-    Ok(FinishedRun { manifest, folder, lateness, elapsed: started.elapsed() })
+    let elapsed = Duration::from_micros(u64::try_from(clock.micros() - started).unwrap_or(0));
+    Ok(FinishedRun { manifest, folder, lateness, elapsed })
 }
 
 fn start_workers(config: &RunConfig, sinks: &Sinks, state: &RunState, threads: u16) -> anyhow::Result<Workers> {

@@ -88,7 +88,9 @@ async fn the_host_is_suspended_for_ten_seconds() {
     File::options().write(true).open(&time).unwrap().write_all(&10_000_000_i64.to_ne_bytes()).unwrap();
     let done = running.wait().expect_code(0);
     assert!(done.took < Duration::from_secs(18), "the schedule ends ten seconds earlier: {done:?}");
-    assert!(done.line("run ended")["lateness_max_micros"].as_u64().unwrap() > 8_000_000, "{done:?}");
+    let ended = done.line("run ended");
+    assert!(ended["lateness_max_micros"].as_u64().unwrap() > 8_000_000, "{done:?}");
+    assert!(ended["elapsed_seconds"].as_f64().unwrap() > 19.0, "the suspension counts: {done:?}");
     assert!(done.stderr.contains("fell behind its schedule"), "{done:?}");
     assert_eq!(verify(&target, "slept").await.next_index, 10_000);
 }

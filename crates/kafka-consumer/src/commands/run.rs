@@ -63,7 +63,7 @@ pub(crate) struct RunArgs {
     /// Maximum size of a transaction, at least 1KiB [default: a share of --memory-limit, from 64KiB to 8MiB]
     #[arg(long, value_name = "BYTES", allow_hyphen_values = true, value_parser = ByteSize::within(ByteSize::from_kib(1)..))]
     batch_bytes: Option<ByteSize>,
-    /// Maximum time that a record waits for its transaction to fill
+    /// Maximum time that a record waits for its transaction to fill while the writer is free
     #[arg(long, value_name = "DURATION", default_value = "100ms", allow_hyphen_values = true)]
     batch_interval: TimeSpan,
     /// Number of PostgreSQL sessions that write in parallel, each for its own partitions, from 1 to 64

@@ -46,7 +46,7 @@ fn an_outage_and_two_rebalances_during_the_turns() {
     first.signal("-KILL");
     first.was_killed();
     second.until("all partitions", |second| assigned(second) == 600);
-    caught_up(&stack, &mut second, Duration::from_secs(60));
+    caught_up(&stack, &mut second, Duration::from_mins(1));
     second.stop();
     holds(&stack, RUN);
 }

@@ -208,18 +208,24 @@ fn a_rotated_password_is_read_again_or_ends_the_programs() {
     impatient.args(["--no-migrate", "--http-addr", "off", "--login-grace", "3s", "-X", "sasl.password=redaer-secret"]);
     let impatient = impatient.stderr(Stdio::piped()).spawn().unwrap();
     let mut generator = servers.program("event-generator", "run", "writer");
-    generator.args(["--no-lake", "--rate", "100/s", "--http-addr", "off", "--state-dir"]).arg(servers.folder.path());
-    let generator = generator.stderr(Stdio::piped()).spawn().unwrap();
+    generator.args(["--no-lake", "--rate", "100/s", "--http-addr", "127.0.0.1:0", "--state-dir"]);
+    let mut generator = Watched::run(generator.arg(servers.folder.path()));
     wait_for("rows", || servers.rows() > 100);
-    consumer.wait_until("ready", |one| one.get("/readyz").0 == 200);
+    for program in [&mut consumer, &mut generator] {
+        program.wait_until("ready", |one| one.get("/readyz").0 == 200);
+    }
 
     for user in ["reader", "writer"] {
         servers.kafka.set_password(user, "rotated-secret").unwrap();
     }
     servers.kafka.kill().unwrap();
     servers.kafka.restart().unwrap();
-    consumer.wait_until("the refusal", |one| one.get("/readyz").1.contains("kafka refuses the login"));
-    assert_eq!(consumer.get("/readyz").0, 503);
+    for program in [&mut consumer, &mut generator] {
+        program.wait_until("the refusal", |one| {
+            let (status, body) = one.get("/readyz");
+            status == 503 && body.to_lowercase().contains("kafka refuses the login")
+        });
+    }
     let output = impatient.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));
     assert!(said(&output).contains("error: cannot log in to Kafka: refused for"), "{}", said(&output));
@@ -229,14 +235,14 @@ fn a_rotated_password_is_read_again_or_ends_the_programs() {
         let text = format!("sasl.mechanism=SCRAM-SHA-512\nsasl.username={user}\nsasl.password=rotated-secret\n");
         replace(&servers.folder.path().join(format!("{user}.properties")), &text);
     }
-    consumer.wait_until("ready again", |one| one.get("/readyz").0 == 200);
+    for program in [&mut consumer, &mut generator] {
+        program.wait_until("ready again", |one| one.get("/readyz").0 == 200);
+    }
     wait_for("more rows", || servers.rows() > before + 300);
     assert!(consumer.said().contains("kafka credentials replaced, logging in again"), "{}", consumer.said());
+    assert!(generator.said().contains("kafka login refused"), "{}", generator.said());
     consumer.end();
-    crate::support::signal(&generator, "-TERM");
-    let output = generator.wait_with_output().unwrap();
-    assert!(output.status.success(), "{}", said(&output));
-    assert!(said(&output).contains("kafka login refused"), "{}", said(&output));
+    generator.end();
 }
 
 /// The broker restarts and accepts only the client certificates of another authority. The file of the consumer is

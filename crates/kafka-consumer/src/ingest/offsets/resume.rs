@@ -92,7 +92,7 @@ pub(crate) enum ResumeError {
     /// The topic's ID differs from that of the topic that was read.
     #[error(
         "cannot resume group {group}: topic {topic} was deleted and recreated, or cluster {cluster} is another one than \
-         before, and unread records of the former topic are lost; read the new one with 'kafka-consumer run \
+         before, and records of the former topic that were not read are lost; read the new one with 'kafka-consumer run \
          --allow-recreated-topic', from its beginning or with --start from a time"
     )]
     Recreated {
@@ -105,7 +105,7 @@ pub(crate) enum ResumeError {
     /// The records of a partition differ from those that were read.
     #[error(
         "cannot resume group {group} at offset {next} of partition {partition}: topic {topic} was deleted and recreated, or \
-         its log was truncated, and unread records are lost; read it from its beginning with 'kafka-consumer run \
+         its log was truncated, and records that were not read are lost; read it from its beginning with 'kafka-consumer run \
          --allow-recreated-topic'"
     )]
     Renewed {

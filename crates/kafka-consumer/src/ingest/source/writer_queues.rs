@@ -177,3 +177,40 @@ impl WriterQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_due_batch_fills_further_while_its_writer_is_busy() {
+        let (writer, mut inbox) = mpsc::channel(1);
+        let limits = Limits { rows: 1_000, bytes: 1_000_000, interval: Duration::from_millis(100) };
+        let mut queues = WriterQueues::new(vec![writer], limits, Handle::current());
+        let start = Instant::now();
+        let at = |millis: u64| start + Duration::from_millis(millis);
+        let read = |queues: &mut WriterQueues, next_offset| queues.batch_for(0).pass(0, 1, next_offset);
+        let mut received = || match inbox.try_recv() {
+            Ok(Command::Write(batch)) => Some(batch.parts[&0].next_offset),
+            _ => None,
+        };
+        assert_eq!(queues.until_due(start), Duration::MAX);
+        read(&mut queues, 1);
+        assert!(queues.until_due(start) <= Duration::from_secs(1));
+        queues.close_due(at(200));
+        queues.try_hand_over();
+        read(&mut queues, 2);
+        queues.close_due(at(400));
+        queues.close_for_idle();
+        assert_eq!(queues.until_due(at(400)), BUSY_WRITER, "the first batch is still queued");
+        assert!(!queues.is_stalled(), "reading continues");
+        read(&mut queues, 3);
+        assert_eq!(received(), Some(1));
+        assert_eq!(queues.until_due(at(400)), Duration::ZERO);
+        queues.close_due(at(400));
+        queues.try_hand_over();
+        assert_eq!(received(), Some(3), "both in one batch");
+    }
+}
