@@ -43,7 +43,7 @@ pub(crate) enum PartitionQueues {
 /// takes about 400 bytes more, so the number of records is limited as well. The data of a fetch comes on top and
 /// expands to many times its compressed size, so fetches are kept small.
 ///
-/// Half goes to batches. Each writer can have one batch that is being filled, two that are queued, and two that are
+/// A third goes to batches. Each writer can have one batch that is being filled, two that are queued, and two that are
 /// sorted, one of which is being written. A sorted batch holds its rows twice.
 ///
 /// The rest is for the program itself, its stacks and buffers, and the overhead of allocators.
@@ -67,7 +67,7 @@ impl MemoryBudget {
     /// Returns the maximum size of a batch, in bytes: each writer's share of the batch memory, from 64 KiB to 8 MiB.
     #[must_use]
     pub(crate) fn batch_bytes(self, writers: usize) -> usize {
-        (self.limit / 2 / (7 * writers.max(1))).clamp(64 * KIB, 8 * MIB)
+        (self.limit / 3 / (7 * writers.max(1))).clamp(64 * KIB, 8 * MIB)
     }
 
     /// Returns the memory for each writer's filter of recent ids, in bytes.
@@ -97,8 +97,8 @@ impl MemoryBudget {
                 (partitions.max(1), fetch, chunk.clamp(SMALLEST_CHUNK, 256 * KIB))
             }
             PartitionQueues::Shared => {
-                // Small, because repetitive records expand to more than `UNFOLDED`.
-                let fetch = (self.limit / 384 / brokers.max(1)).clamp(4 * SMALLEST_CHUNK, 16 * MIB);
+                // Small, because repetitive records expand to ten times `UNFOLDED`: half of the limit.
+                let fetch = (self.limit / 512 / brokers.max(1)).clamp(4 * SMALLEST_CHUNK, 16 * MIB);
                 (1, fetch, (fetch / 8).max(SMALLEST_CHUNK))
             }
         };
@@ -142,7 +142,7 @@ mod tests {
     fn what_is_shared_out_fits() {
         let memory: MemoryBudget = "256MiB".parse().unwrap();
         for writers in [1, 2, 16] {
-            assert!(7 * writers * memory.batch_bytes(writers) <= 128 * MIB);
+            assert!(7 * writers * memory.batch_bytes(writers) <= 86 * MIB);
         }
         let mut config = ClientConfig::new();
         config.set("fetch.max.bytes", "7");
