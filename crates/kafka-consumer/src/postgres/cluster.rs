@@ -19,7 +19,7 @@ pub(crate) async fn has_citus(client: &impl GenericClient) -> Result<bool, Error
 pub(crate) struct WorkerAnswer {
     /// Address, such as `worker-1:5432`.
     pub(crate) worker: String,
-    /// Text of the single value, or the error. An empty text also stands for NULL.
+    /// The value as text, empty if it is NULL, or the message of the worker's error.
     pub(crate) answer: Result<String, String>,
 }
 

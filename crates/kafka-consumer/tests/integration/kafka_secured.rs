@@ -220,11 +220,9 @@ fn a_rotated_password_is_read_again_or_ends_the_programs() {
     }
     servers.kafka.kill().unwrap();
     servers.kafka.restart().unwrap();
-    for program in [&mut consumer, &mut generator] {
-        program.wait_until("the refusal", |one| {
-            let (status, body) = one.get("/readyz");
-            status == 503 && body.to_lowercase().contains("kafka refuses the login")
-        });
+    for (program, reason) in [(&mut consumer, "kafka refuses the login"), (&mut generator, "Kafka refuses the login")] {
+        program.wait_until("the refusal", |one| one.get("/readyz").1.contains(reason));
+        assert_eq!(program.get("/readyz").0, 503);
     }
     let output = impatient.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{}", said(&output));

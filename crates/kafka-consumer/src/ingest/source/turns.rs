@@ -61,6 +61,12 @@ enum Turn {
     Over,
 }
 
+impl Turn {
+    fn is_paused(&self) -> bool {
+        !matches!(self, Self::Reading(_))
+    }
+}
+
 /// Partitions to pause and to resume.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Changes {
@@ -81,7 +87,7 @@ impl Turns {
             return;
         }
         tracing::debug!(partitions = unread.len(), "turns begin");
-        (self.began, self.changed) = (Some(now), true);
+        self.began = Some(now);
         let turn = |one: &Unread| if one.offsets() > 0 { Turn::Waiting(one.end) } else { Turn::Over };
         self.partitions = unread.iter().map(|(partition, one)| (*partition, turn(one))).collect();
         for _ in 0..AT_ONCE {
@@ -167,8 +173,8 @@ impl Turns {
         if !std::mem::take(&mut self.changed) {
             return Changes::default();
         }
-        let holds = |(partition, turn): (&i32, &Turn)| (!matches!(turn, Turn::Reading(_))).then_some(*partition);
-        let held: BTreeSet<i32> = self.partitions.iter().filter_map(holds).collect();
+        let held = self.partitions.iter().filter(|(_, turn)| turn.is_paused());
+        let held: BTreeSet<i32> = held.map(|(partition, _)| *partition).collect();
         let changes = Changes {
             pause: held.difference(&self.paused).copied().collect(),
             resume: self.paused.difference(&held).copied().collect(),
@@ -179,7 +185,7 @@ impl Turns {
 
     /// Returns true if the partition is paused until other partitions have had their turns.
     pub(crate) fn holds(&self, partition: i32) -> bool {
-        self.partitions.get(&partition).is_some_and(|turn| !matches!(turn, Turn::Reading(_)))
+        self.partitions.get(&partition).is_some_and(Turn::is_paused)
     }
 }
 
